@@ -1,0 +1,39 @@
+import type { Command } from './command.js'
+import * as connection from './connection.js'
+import * as groups from './groups.js'
+import * as log from './log.js'
+import * as topics from './topics.js'
+
+/** Every command of the protocol. */
+export const commands = {
+  hello: connection.hello,
+  ping: connection.ping,
+  status: connection.status,
+  metadata: topics.metadata,
+  topicCreate: topics.topicCreate,
+  topicDelete: topics.topicDelete,
+  topicAlter: topics.topicAlter,
+  topicList: topics.topicList,
+  topicDescribe: topics.topicDescribe,
+  offsetsList: topics.offsetsList,
+  producerInit: log.producerInit,
+  publish: log.publish,
+  fetch: log.fetch,
+  groupJoin: groups.groupJoin,
+  groupHeartbeat: groups.groupHeartbeat,
+  groupLeave: groups.groupLeave,
+  groupCommit: groups.groupCommit,
+  groupList: groups.groupList,
+  groupDescribe: groups.groupDescribe,
+  groupSeek: groups.groupSeek,
+  groupDelete: groups.groupDelete,
+} as const
+
+const byNumber: ReadonlyMap<number, Command<unknown, unknown>> = new Map(
+  Object.values(commands).map((command) => [command.number, command as Command<unknown, unknown>]),
+)
+
+/** The command with this number, if there is one. */
+export function commandOf(number: number): Command<unknown, unknown> | undefined {
+  return byNumber.get(number)
+}

@@ -1,0 +1,31 @@
+export {
+  type BatchHeader,
+  type BatchHeaderFields,
+  batchHeaderBytes,
+  batchVersion,
+  checkBatch,
+  readBatchHeader,
+  stampBaseOffset,
+  writeBatchHeader,
+} from './batch_header.js'
+export type { Command, ReplyOf, RequestOf } from './commands/command.js'
+export { protocolVersion, protocolVersionMin } from './commands/connection.js'
+export { commandOf, commands } from './commands/index.js'
+export type { TopicSettings, TopicSettingsInput } from './commands/topics.js'
+export { type Compression, compressionNumbers, compressions } from './compression.js'
+export { type ErrorFields, errorFields, errorOf, readErrorBody } from './error_body.js'
+export { type ErrorCode, errorCodeOf, errorTable, isMillraceError, MillraceError } from './errors.js'
+export { encodeFrame, type Frame, FrameDecoder, frameFlags, frameHeaderBytes } from './frame.js'
+export { limits, nameProblem } from './limits.js'
+export { checkBody, decodeBody, encodeBody } from './msgpack.js'
+export { murmur2, partitionOf } from './partitioner.js'
+export {
+  checkBatchForStorage,
+  type ProducerStamp,
+  RecordBatchBuilder,
+  RecordCursor,
+  type RecordInput,
+  readRecordHeaders,
+  recordBytesBound,
+  splitBatches,
+} from './record_batch.js'

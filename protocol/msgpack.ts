@@ -1,0 +1,112 @@
+import { Packr, Unpackr } from 'msgpackr'
+import { MillraceError } from './errors.js'
+import { limits } from './limits.js'
+
+const packr = new Packr({ useRecords: false, variableMapSize: true, encodeUndefinedAsNil: true })
+const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true, int64AsType: 'number' })
+
+/** Encodes a control body. Values are maps, arrays, strings, finite numbers, booleans, nil and bytes. */
+export function encodeBody(value: unknown): Uint8Array {
+  return packr.pack(value)
+}
+
+/**
+ * Decodes a control body that came from a peer, after `checkBody` has walked it: msgpack alone would follow
+ * extension types and allocate what a length field claims.
+ * @throws MillraceError BAD_FRAME
+ */
+export function decodeBody(body: Uint8Array): unknown {
+  checkBody(body)
+  try {
+    return unpackr.unpack(body)
+  } catch (cause) {
+    throw new MillraceError('BAD_FRAME', 'the body is not valid msgpack', { cause })
+  }
+}
+
+/** For each first byte: bytes of a fixed-size scalar after it, or -1 where `checkBody` must look closer. */
+const scalarBytes = new Int8Array(256).fill(-1)
+for (let byte = 0; byte < 256; byte++) {
+  if (byte <= 0x7f || byte >= 0xe0 || byte === 0xc0 || byte === 0xc2 || byte === 0xc3) scalarBytes[byte] = 0
+  else if (byte >= 0xa0 && byte <= 0xbf) scalarBytes[byte] = byte & 0x1f
+}
+for (const [byte, bytes] of [
+  [0xcc, 1],
+  [0xcd, 2],
+  [0xce, 4],
+  [0xcf, 8],
+  [0xd0, 1],
+  [0xd1, 2],
+  [0xd2, 4],
+  [0xd3, 8],
+  [0xca, 4],
+  [0xcb, 8],
+] as const) {
+  scalarBytes[byte] = bytes
+}
+
+/**
+ * Walks the tokens of a msgpack body (https://github.com/msgpack/msgpack/blob/master/spec.md) without building
+ * anything: one value that ends where the body ends, nested at most `bodyDepthMax` deep, no extension types, no
+ * container that claims more items than bytes are left. Its work is bounded by the length of the body.
+ * @throws MillraceError BAD_FRAME
+ */
+export function checkBody(body: Uint8Array): void {
+  const itemsLeft: number[] = [1]
+  let at = 0
+  while (itemsLeft.length > 0) {
+    const level = itemsLeft.length - 1
+    const left = itemsLeft[level] as number
+    if (left === 0) {
+      itemsLeft.pop()
+      continue
+    }
+    itemsLeft[level] = left - 1
+    if (at >= body.length) throw badBody('it ends early')
+    const first = body[at++] as number
+    const fixed = scalarBytes[first] as number
+    if (fixed >= 0) {
+      at += fixed
+    } else if (first >= 0x80 && first <= 0x9f) {
+      const count = first & 0x0f
+      open(first < 0x90 ? count * 2 : count)
+    } else {
+      readSized(first)
+    }
+    if (at > body.length) throw badBody('it ends early')
+  }
+  if (at !== body.length) throw badBody(`${body.length - at} bytes follow its value`)
+
+  function readSized(first: number): void {
+    if (first === 0xc4 || first === 0xd9) at += 1 + length(1)
+    else if (first === 0xc5 || first === 0xda) at += 2 + length(2)
+    else if (first === 0xc6 || first === 0xdb) at += 4 + length(4)
+    else if (first === 0xdc || first === 0xdd) openSized(first === 0xdc ? 2 : 4, 1)
+    else if (first === 0xde || first === 0xdf) openSized(first === 0xde ? 2 : 4, 2)
+    else throw badBody(`type byte 0x${first.toString(16)} is not allowed here`)
+  }
+
+  function openSized(bytes: number, itemsPerEntry: number): void {
+    const count = length(bytes) * itemsPerEntry
+    at += bytes
+    open(count)
+  }
+
+  function open(count: number): void {
+    if (count > body.length - at) throw badBody('a container claims more items than there are bytes')
+    if (itemsLeft.length > limits.bodyDepthMax)
+      throw badBody(`it is nested deeper than ${limits.bodyDepthMax}`)
+    itemsLeft.push(count)
+  }
+
+  function length(bytes: number): number {
+    if (at + bytes > body.length) throw badBody('it ends early')
+    let value = 0
+    for (let i = 0; i < bytes; i++) value = value * 256 + (body[at + i] as number)
+    return value
+  }
+}
+
+function badBody(problem: string): MillraceError {
+  return new MillraceError('BAD_FRAME', `the msgpack body is malformed: ${problem}`)
+}
