@@ -1,25 +1,39 @@
-import { gunzipSync, gzipSync } from 'node:zlib'
+import { createRequire } from 'node:module'
+import { brotliCompressSync, brotliDecompressSync, constants, gunzipSync, gzipSync } from 'node:zlib'
 import { MillraceError } from './errors.js'
 import { limits } from './limits.js'
 
-/** Codecs of a batch's records by their number in its header. Numbers are never changed or reused. */
-export const compressionNumbers = { none: 0, gzip: 1 } as const
+/**
+ * Codecs of a batch's records by their number in its header. Numbers are never changed or reused.
+ *
+ *     1  gzip    RFC 1952
+ *     2  lz4     u32 little-endian size of the decompressed records, then one LZ4 block
+ *                (https://github.com/lz4/lz4/blob/dev/doc/lz4_Block_format.md)
+ *     3  brotli  RFC 7932
+ */
+export const compressionNumbers = { none: 0, gzip: 1, lz4: 2, brotli: 3 } as const
 
 export type Compression = keyof typeof compressionNumbers
 
 /** Names of the codecs, for options and their errors. */
 export const compressions = Object.keys(compressionNumbers) as readonly Compression[]
 
-/** gzip's fastest level: higher ones cost several times as much for a few percent (bench/micro/compression.ts). */
+/** Higher levels cost several times as much for a few percent: bench/micro/compression.ts. */
 const gzipLevel = 1
+const brotliQuality = 1
+const lz4SizeBytes = 4
 
-/** Compresses the records of a batch. */
+/** Compresses the records of a batch, on the calling thread. */
 export function compress(compression: Compression, records: Uint8Array): Uint8Array {
   switch (compression) {
     case 'none':
       return records
     case 'gzip':
       return gzipSync(records, { level: gzipLevel })
+    case 'lz4':
+      return lz4().compressSync(asBuffer(records))
+    case 'brotli':
+      return brotliCompressSync(records, { params: { [constants.BROTLI_PARAM_QUALITY]: brotliQuality } })
   }
 }
 
@@ -28,26 +42,50 @@ export function compress(compression: Compression, records: Uint8Array): Uint8Ar
  * @throws MillraceError BAD_BATCH when the codec is unknown or the input is damaged or has another size
  */
 export function decompress(number: number, packed: Uint8Array, recordsBytes: number): Uint8Array {
-  if (recordsBytes > limits.batchRecordsBytesMax) throw bad(`it would grow to ${recordsBytes} bytes`)
+  if (recordsBytes > limits.batchRecordsBytesMax) throw bad(`they would grow to ${recordsBytes} bytes`)
   const records = unpack(number, packed, recordsBytes)
   if (records.length !== recordsBytes)
-    throw bad(`it grew to ${records.length} bytes, expected ${recordsBytes}`)
+    throw bad(`they grew to ${records.length} bytes, expected ${recordsBytes}`)
   return records
 }
 
 function unpack(number: number, packed: Uint8Array, recordsBytes: number): Uint8Array {
-  switch (number) {
-    case compressionNumbers.none:
-      return packed
-    case compressionNumbers.gzip:
-      try {
-        return gunzipSync(packed, { maxOutputLength: Math.max(recordsBytes, 1) })
-      } catch (cause) {
-        throw bad('gzip refuses it', cause)
-      }
-    default:
-      throw bad(`codec ${number} is unknown, expected one of ${Object.values(compressionNumbers).join(', ')}`)
+  const maxOutputLength = Math.max(recordsBytes, 1)
+  try {
+    switch (number) {
+      case compressionNumbers.none:
+        return packed
+      case compressionNumbers.gzip:
+        return gunzipSync(packed, { maxOutputLength })
+      case compressionNumbers.lz4:
+        return unpackLz4(packed, recordsBytes)
+      case compressionNumbers.brotli:
+        return brotliDecompressSync(packed, { maxOutputLength })
+    }
+  } catch (cause) {
+    throw bad(cause instanceof Error ? cause.message : String(cause), cause)
   }
+  throw bad(`codec ${number} is unknown, expected one of ${Object.values(compressionNumbers).join(', ')}`)
+}
+
+function unpackLz4(packed: Uint8Array, recordsBytes: number): Uint8Array {
+  // The package allocates what these four bytes say, so they are checked before it sees them.
+  const claimed = packed.length < lz4SizeBytes ? -1 : asBuffer(packed).readUInt32LE(0)
+  if (claimed !== recordsBytes) throw new Error(`lz4 says ${claimed} bytes, the batch header ${recordsBytes}`)
+  return lz4().uncompressSync(packed)
+}
+
+type Lz4 = typeof import('lz4-napi')
+let loadedLz4: Lz4 | undefined
+
+/** Loaded at first use: native code that most programs never need. */
+function lz4(): Lz4 {
+  loadedLz4 ??= createRequire(import.meta.url)('lz4-napi') as Lz4
+  return loadedLz4
+}
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }
 
 function bad(problem: string, cause?: unknown): MillraceError {
