@@ -42,7 +42,12 @@ const assignment = record({
   ),
 })
 
-/** Makes the connection's client a member. Idempotent for one `memberId`, which the client chooses (a UUID). */
+/**
+ * Makes the connection's client a member. Idempotent for one `memberId`, which the client chooses (a UUID). A dynamic
+ * member (without `instanceId`) is removed as soon as the connection ends that it joined or sent its last heartbeat on.
+ * A new `memberId` with an `instanceId` that is in use takes over its partitions under new epochs, and every command of
+ * the old member answers FENCED: it must stop, not join again. UNKNOWN_MEMBER in contrast means: join again.
+ */
 export const groupJoin = command({
   number: 30,
   name: 'group.join',
@@ -60,7 +65,12 @@ export const groupJoin = command({
 
 /**
  * Shows that a member lives and tells what it owns. The broker answers as soon as the member should own something
- * else, or after `waitMs` at the latest; a new heartbeat makes it answer the one before.
+ * else, or after `waitMs` (at most half the session timeout) at the latest. When the member was told already what it
+ * should own and still lists something else, the answer comes after up to 100 ms, so that a member which needs time to
+ * give up a partition does not spin; it sends the heartbeat without that partition as soon as it is done. A new
+ * heartbeat makes the broker answer the one before, and the member must ignore the reply of every heartbeat but its
+ * newest: what `owned` leaves out is taken as given up. A partition that is not given up within the session timeout is
+ * taken away all the same.
  */
 export const groupHeartbeat = command({
   number: 31,
@@ -80,8 +90,9 @@ export const groupLeave = command({
 
 /**
  * Commits offsets: the next offset to read. Entries are [topicId, partition, epoch, offset, metadata]. A member's entry
- * counts only while it owns the partition under that epoch. Without `memberId` the group must have no members, and the
- * epoch is ignored.
+ * counts only while it owns the partition under that epoch, also while it is giving it up; otherwise its result is
+ * FENCED. An offset past the end answers OFFSET_OUT_OF_RANGE; one before the start is accepted, since retention may
+ * have overtaken the reader. Without `memberId` the group must have no members, and the epoch is ignored.
  */
 export const groupCommit = command({
   number: 33,

@@ -1,0 +1,421 @@
+import { MillraceError } from '../../protocol/index.js'
+import { assign } from './assignor.js'
+import type { GroupTopic, JoinRequest, MemberSession, OwnedEntry, TopicSource } from './types.js'
+
+/** A member of a group. Only its Group changes it. */
+export interface Member {
+  readonly memberId: string
+  readonly instanceId: string | undefined
+  /** Subscribed names, and the ids of those that exist. */
+  topics: readonly string[]
+  topicIds: ReadonlySet<number>
+  sessionTimeoutMs: number
+  /** Absent while a static member is disconnected. */
+  session: MemberSession | undefined
+  clientName: string
+  address: string
+  lastHeartbeatMs: number
+  /** Raised whenever what it should own may have changed, and what it was when the member was told last. */
+  version: number
+  toldVersion: number
+  /** Partitions that it owns, also those that it has to give up. */
+  readonly slots: Set<Slot>
+}
+
+/**
+ * One partition in a group. `owner` may read and commit under `epoch`; `target` is who should own it. They differ
+ * until the owner has given it up.
+ */
+export interface Slot {
+  readonly topic: GroupTopic
+  readonly partition: number
+  owner: Member | undefined
+  epoch: number
+  target: Member | undefined
+  /** Since when the owner has been asked to give it up. */
+  revokedAtMs: number | undefined
+  /** Number of the heartbeat that listed it last. */
+  listedIn: number
+}
+
+export interface GroupOptions {
+  /** Unique for ever: becomes the epoch of a grant. */
+  readonly uniqueId: () => number
+  readonly topics: TopicSource
+  readonly membersMax: number
+}
+
+const fencedMembersMax = 1_000
+
+/**
+ * Membership and ownership of one stream group, as a state machine: no sockets, no timers, time comes as an argument
+ * (ms of a monotonic clock). Changes of membership only mark it (`rebalanceNeeded`), so that a burst of joins and
+ * leaves costs one `rebalance`. A partition moves in two steps: `rebalance` sets its target, and it is granted under a
+ * new epoch once its owner has sent a heartbeat without it or is gone. Partitions that don't move are not touched.
+ */
+export class Group {
+  readonly name: string
+  /** Raised at every change of membership or topics. */
+  generation = 0
+  /** Whether membership or topics changed since the last rebalance. */
+  rebalanceNeeded = false
+  readonly members = new Map<string, Member>()
+  readonly #options: GroupOptions
+  readonly #memberIdByInstance = new Map<string, string>()
+  /** Members whose instance was taken over by another; bounded, the oldest is forgotten first. */
+  readonly #fenced = new Set<string>()
+  readonly #slots = new Map<number, Slot[]>()
+  /** Seeks whose commit is under way, counted by partition: members must not commit over them. */
+  readonly #seeks = new Map<string, number>()
+  #changed = new Set<Member>()
+  #heartbeats = 0
+
+  constructor(name: string, options: GroupOptions) {
+    this.name = name
+    this.#options = options
+  }
+
+  /** Rebalancing: some partition is not yet owned by who should own it. */
+  get state(): 'empty' | 'stable' | 'rebalancing' {
+    if (this.members.size === 0) return 'empty'
+    if (this.rebalanceNeeded) return 'rebalancing'
+    for (const slot of this.slots()) if (slot.owner !== slot.target) return 'rebalancing'
+    return 'stable'
+  }
+
+  *slots(): Iterable<Slot> {
+    for (const slots of this.#slots.values()) yield* slots
+  }
+
+  slot(topicId: number, partition: number): Slot | undefined {
+    return this.#slots.get(topicId)?.[partition]
+  }
+
+  /** Members whose assignment may have changed since the last call, also those that were removed. */
+  takeChanged(): ReadonlySet<Member> {
+    const changed = this.#changed
+    if (changed.size > 0) this.#changed = new Set()
+    return changed
+  }
+
+  /**
+   * Adds a member, or refreshes one that joins again. With an `instanceId` that another member has, the new one
+   * takes over its partitions under new epochs and the old one is fenced.
+   * @throws MillraceError FENCED, LIMIT_EXCEEDED
+   */
+  join(request: JoinRequest, session: MemberSession, nowMs: number): Member {
+    const { memberId, instanceId } = request
+    if (this.#fenced.has(memberId)) throw this.#fencedError(memberId)
+    const known = this.members.get(memberId)
+    if (known !== undefined && known.instanceId === instanceId) {
+      this.#attach(known, session, nowMs)
+      known.sessionTimeoutMs = request.sessionTimeoutMs
+      this.#subscribe(known, request.topics)
+      return known
+    }
+    if (known !== undefined) this.remove(memberId)
+    const previous = instanceId === undefined ? undefined : this.#memberIdByInstance.get(instanceId)
+    if (previous === undefined && this.members.size >= this.#options.membersMax) {
+      throw new MillraceError(
+        'LIMIT_EXCEEDED',
+        `group "${this.name}" has ${this.members.size} members, no more are allowed`,
+      )
+    }
+    const member: Member = {
+      memberId,
+      instanceId,
+      topics: [],
+      topicIds: new Set(),
+      sessionTimeoutMs: request.sessionTimeoutMs,
+      session,
+      clientName: session.clientName,
+      address: session.address,
+      lastHeartbeatMs: nowMs,
+      version: 1,
+      toldVersion: 0,
+      slots: new Set(),
+    }
+    this.members.set(memberId, member)
+    this.generation += 1
+    if (previous !== undefined) this.#takeOver(previous, member)
+    if (instanceId !== undefined) this.#memberIdByInstance.set(instanceId, memberId)
+    this.#subscribe(member, request.topics)
+    return member
+  }
+
+  /**
+   * Shows that a member lives, and releases what it has to give up and no longer lists.
+   * @returns whether `owned` is exactly what the member should own
+   * @throws MillraceError UNKNOWN_MEMBER, FENCED
+   */
+  heartbeat(memberId: string, owned: readonly OwnedEntry[], session: MemberSession, nowMs: number): boolean {
+    const member = this.member(memberId)
+    this.#attach(member, session, nowMs)
+    this.#heartbeats += 1
+    let settled = true
+    for (const [topicId, partition, epoch] of owned) {
+      const slot = this.slot(topicId, partition)
+      if (slot?.owner !== member) settled = false
+      else {
+        slot.listedIn = this.#heartbeats
+        if (slot.target !== member || slot.epoch !== epoch) settled = false
+      }
+    }
+    for (const slot of member.slots) {
+      if (slot.listedIn === this.#heartbeats) continue
+      if (slot.target === member) settled = false
+      else this.#release(slot)
+    }
+    return settled
+  }
+
+  /** What a member should own; partitions that it has to give up are left out. */
+  assigned(member: Member): Slot[] {
+    const slots: Slot[] = []
+    for (const slot of member.slots) if (slot.target === member) slots.push(slot)
+    return slots
+  }
+
+  /** @throws MillraceError UNKNOWN_MEMBER, FENCED */
+  member(memberId: string): Member {
+    const member = this.members.get(memberId)
+    if (member !== undefined) return member
+    if (this.#fenced.has(memberId)) throw this.#fencedError(memberId)
+    throw new MillraceError('UNKNOWN_MEMBER', `group "${this.name}" has no member "${memberId}"; join again`)
+  }
+
+  /** Takes a member out; partitions that are promised to others are granted at once. */
+  remove(memberId: string): void {
+    const member = this.members.get(memberId)
+    if (member === undefined) return
+    this.members.delete(memberId)
+    if (member.instanceId !== undefined) this.#memberIdByInstance.delete(member.instanceId)
+    for (const slot of member.slots) {
+      if (slot.target === member) slot.target = undefined
+      this.#release(slot)
+    }
+    this.#touch(member)
+    this.#membershipChanged()
+  }
+
+  /** The connection of a member has ended: a dynamic member goes at once, a static one has until its timeout. */
+  disconnect(memberId: string, session: MemberSession): void {
+    const member = this.members.get(memberId)
+    if (member?.session !== session) return
+    if (member.instanceId === undefined) this.remove(memberId)
+    else member.session = undefined
+  }
+
+  /**
+   * Removes members that sent no heartbeat for their session timeout, and takes partitions from members that
+   * heartbeat but have not given them up for as long.
+   * @returns the ids of removed members
+   */
+  expire(nowMs: number): string[] {
+    const expired: string[] = []
+    for (const member of this.members.values()) {
+      if (nowMs - member.lastHeartbeatMs > member.sessionTimeoutMs) expired.push(member.memberId)
+      for (const slot of member.slots) {
+        if (slot.revokedAtMs !== undefined && nowMs - slot.revokedAtMs > member.sessionTimeoutMs) {
+          this.#release(slot)
+        }
+      }
+    }
+    for (const memberId of expired) this.remove(memberId)
+    return expired
+  }
+
+  /** Follows a topic that was created, deleted or given more partitions. */
+  topicChanged(topic: Pick<GroupTopic, 'topicId' | 'name'>): void {
+    let concerned = false
+    for (const member of this.members.values()) {
+      if (!member.topics.includes(topic.name)) continue
+      member.topicIds = this.#resolve(member.topics)
+      concerned = true
+    }
+    if (this.#options.topics.byId(topic.topicId) === undefined) this.#dropSlots(topic.topicId)
+    if (concerned) this.#membershipChanged()
+  }
+
+  /** Decides anew who should own what, and grants what nobody owns. */
+  rebalance(nowMs: number): void {
+    this.rebalanceNeeded = false
+    this.#createSlots()
+    const members = [...this.members.values()]
+    const indices = new Map(members.map((member, index) => [member, index]))
+    const slots = [...this.#slots.keys()].sort((a, b) => a - b).flatMap((id) => this.#slots.get(id) ?? [])
+    const holderOf = ({ owner, target }: Slot): number =>
+      (target && indices.get(target)) ?? (owner && indices.get(owner)) ?? -1
+    const targets = assign(
+      members,
+      slots.map((slot) => ({ topicId: slot.topic.topicId, holder: holderOf(slot) })),
+    )
+    for (const [at, slot] of slots.entries()) this.#retarget(slot, members[targets[at] as number], nowMs)
+    this.#removeUnusedSlots()
+  }
+
+  /** Keeps members from committing a partition until `endSeek`. */
+  beginSeek(topicId: number, partition: number): void {
+    const key = `${topicId}/${partition}`
+    this.#seeks.set(key, (this.#seeks.get(key) ?? 0) + 1)
+  }
+
+  /** The seek is committed or has failed: the partition's owner starts again under a new epoch. */
+  endSeek(topicId: number, partition: number): void {
+    const key = `${topicId}/${partition}`
+    const left = (this.#seeks.get(key) ?? 1) - 1
+    if (left === 0) this.#seeks.delete(key)
+    else this.#seeks.set(key, left)
+    const slot = this.slot(topicId, partition)
+    if (slot?.owner === undefined) return
+    slot.epoch = this.#options.uniqueId()
+    this.#touch(slot.owner)
+  }
+
+  /** Why `member` may not commit a partition under `epoch`; undefined when it may. */
+  commitProblem(member: Member, topicId: number, partition: number, epoch: number): string | undefined {
+    const slot = this.slot(topicId, partition)
+    if (slot?.owner !== member) return `partition ${partition} is not owned by member "${member.memberId}"`
+    if (slot.epoch !== epoch) return `partition ${partition} was granted anew under another epoch`
+    if (this.#seeks.size > 0 && this.#seeks.has(`${topicId}/${partition}`)) {
+      return `partition ${partition} is being moved to another offset`
+    }
+    return undefined
+  }
+
+  #touch(member: Member): void {
+    member.version += 1
+    this.#changed.add(member)
+  }
+
+  #attach(member: Member, session: MemberSession, nowMs: number): void {
+    member.lastHeartbeatMs = nowMs
+    if (member.session !== undefined && member.session.id > session.id) return
+    member.session = session
+    member.clientName = session.clientName
+    member.address = session.address
+  }
+
+  #subscribe(member: Member, topics: readonly string[]): void {
+    const topicIds = this.#resolve(topics)
+    member.topics = topics
+    if (topicIds.size === member.topicIds.size && [...topicIds].every((id) => member.topicIds.has(id))) return
+    member.topicIds = topicIds
+    this.#membershipChanged()
+  }
+
+  #resolve(topics: readonly string[]): ReadonlySet<number> {
+    const ids = new Set<number>()
+    for (const name of topics) {
+      const topic = this.#options.topics.byName(name)
+      if (topic !== undefined) ids.add(topic.topicId)
+    }
+    return ids
+  }
+
+  #membershipChanged(): void {
+    this.generation += 1
+    this.rebalanceNeeded = true
+  }
+
+  #takeOver(previousId: string, member: Member): void {
+    const previous = this.members.get(previousId)
+    if (previous === undefined) return
+    this.members.delete(previousId)
+    this.#touch(previous)
+    this.#fenced.add(previousId)
+    if (this.#fenced.size > fencedMembersMax) {
+      for (const oldest of this.#fenced) {
+        this.#fenced.delete(oldest)
+        break
+      }
+    }
+    member.topicIds = previous.topicIds
+    for (const slot of this.slots()) {
+      if (slot.target === previous) slot.target = member
+      if (slot.owner === previous) {
+        if (slot.target === member) this.#grant(slot, member)
+        else this.#release(slot)
+      }
+    }
+    previous.slots.clear()
+  }
+
+  #fencedError(memberId: string): MillraceError {
+    return new MillraceError(
+      'FENCED',
+      `member "${memberId}" of group "${this.name}" was replaced by another with the same instanceId`,
+    )
+  }
+
+  #grant(slot: Slot, member: Member): void {
+    slot.owner = member
+    slot.epoch = this.#options.uniqueId()
+    slot.revokedAtMs = undefined
+    member.slots.add(slot)
+    this.#touch(member)
+  }
+
+  /** The owner has given the partition up: who should own it gets it. */
+  #release(slot: Slot): void {
+    slot.owner?.slots.delete(slot)
+    slot.owner = undefined
+    slot.revokedAtMs = undefined
+    const { target } = slot
+    if (target !== undefined && this.members.get(target.memberId) === target) this.#grant(slot, target)
+  }
+
+  #retarget(slot: Slot, target: Member | undefined, nowMs: number): void {
+    if (slot.target !== target) {
+      slot.target = target
+      if (slot.owner !== undefined) this.#touch(slot.owner)
+      slot.revokedAtMs = slot.owner === undefined || slot.owner === target ? undefined : nowMs
+    }
+    if (slot.owner === undefined && target !== undefined) this.#grant(slot, target)
+  }
+
+  #createSlots(): void {
+    for (const member of this.members.values()) {
+      for (const topicId of member.topicIds) {
+        const topic = this.#options.topics.byId(topicId)
+        if (topic === undefined) continue
+        let slots = this.#slots.get(topicId)
+        if (slots === undefined) {
+          slots = []
+          this.#slots.set(topicId, slots)
+        }
+        while (slots.length < topic.partitions) slots.push(newSlot(topic, slots.length))
+      }
+    }
+  }
+
+  /** Slots of topics that nobody subscribes to stay until their owners have given them up. */
+  #removeUnusedSlots(): void {
+    for (const [topicId, slots] of this.#slots) {
+      if (slots.every((slot) => slot.owner === undefined && slot.target === undefined)) {
+        this.#slots.delete(topicId)
+      }
+    }
+  }
+
+  #dropSlots(topicId: number): void {
+    for (const slot of this.#slots.get(topicId) ?? []) {
+      if (slot.owner === undefined) continue
+      slot.owner.slots.delete(slot)
+      this.#touch(slot.owner)
+    }
+    this.#slots.delete(topicId)
+  }
+}
+
+function newSlot(topic: GroupTopic, partition: number): Slot {
+  return {
+    topic,
+    partition,
+    owner: undefined,
+    epoch: 0,
+    target: undefined,
+    revokedAtMs: undefined,
+    listedIn: 0,
+  }
+}

@@ -1,0 +1,36 @@
+import type { commands, ReplyOf, RequestOf } from '../../protocol/index.js'
+
+export type JoinRequest = RequestOf<typeof commands.groupJoin>
+export type HeartbeatRequest = RequestOf<typeof commands.groupHeartbeat>
+export type CommitRequest = RequestOf<typeof commands.groupCommit>
+export type SeekRequest = RequestOf<typeof commands.groupSeek>
+export type Assignment = ReplyOf<typeof commands.groupHeartbeat>
+export type CommitReply = ReplyOf<typeof commands.groupCommit>
+export type SeekReply = ReplyOf<typeof commands.groupSeek>
+export type GroupListReply = ReplyOf<typeof commands.groupList>
+export type GroupDescription = ReplyOf<typeof commands.groupDescribe>
+/** [topicId, partition, epoch] of a partition that a member says it owns. */
+export type OwnedEntry = HeartbeatRequest['owned'][number]
+
+/** The connection that a member speaks through. */
+export interface MemberSession {
+  /** Ascending in the order of connections. */
+  readonly id: number
+  readonly clientName: string
+  readonly address: string
+  /** Calls back once, when the connection has ended. */
+  onClose(callback: () => void): void
+}
+
+/** A topic as groups see it. */
+export interface GroupTopic {
+  readonly topicId: number
+  readonly name: string
+  readonly partitions: number
+}
+
+/** The topics that members can subscribe to. */
+export interface TopicSource {
+  byName(name: string): GroupTopic | undefined
+  byId(topicId: number): GroupTopic | undefined
+}
