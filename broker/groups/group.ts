@@ -4,6 +4,7 @@ import type { GroupTopic, JoinRequest, MemberSession, OwnedEntry, TopicSource } 
 
 /** A member of a group. Only its Group changes it. */
 export interface Member {
+  readonly group: string
   readonly memberId: string
   readonly instanceId: string | undefined
   /** Subscribed names, and the ids of those that exist. */
@@ -122,6 +123,7 @@ export class Group {
       )
     }
     const member: Member = {
+      group: this.name,
       memberId,
       instanceId,
       topics: [],

@@ -20,4 +20,4 @@ export function command<Request, Reply>(definition: Command<Request, Reply>): Co
 /** The body of a request to `C`. */
 export type RequestOf<C> = C extends Command<infer Request, unknown> ? Request : never
 /** The body of a reply of `C`. */
-export type ReplyOf<C> = C extends Command<never, infer Reply> ? Reply : never
+export type ReplyOf<C> = C extends Command<unknown, infer Reply> ? Reply : never

@@ -1,0 +1,89 @@
+import { MillraceError } from '../../protocol/index.js'
+import type { Group } from './group.js'
+import type { GroupHost } from './host.js'
+import type { Membership } from './membership.js'
+import type { GroupDescription, GroupListReply, GroupTopic } from './types.js'
+
+/** Names of all groups: those with members or with committed offsets. */
+export function groupNames(host: GroupHost, membership: Membership): Set<string> {
+  const names = new Set(host.offsets.groups)
+  for (const name of membership.names) if (membership.hasMembers(name)) names.add(name)
+  return names
+}
+
+export function listGroups(host: GroupHost, membership: Membership): GroupListReply {
+  const groups = [...groupNames(host, membership)].sort().map((name) => {
+    const group = membership.group(name)
+    return { group: name, members: group?.members.size ?? 0, topics: topicIds(host, name, group).size }
+  })
+  return { groups }
+}
+
+/**
+ * Members, and every partition of the topics that the group subscribes to or has committed offsets of.
+ * @throws MillraceError UNKNOWN_GROUP
+ */
+export function describeGroup(host: GroupHost, membership: Membership, name: string): GroupDescription {
+  const group = membership.group(name)
+  if (!membership.hasMembers(name) && !host.offsets.has(name)) {
+    throw new MillraceError('UNKNOWN_GROUP', `there is no group ${JSON.stringify(name)}`)
+  }
+  const topics = [...topicIds(host, name, group)]
+    .map((topicId) => host.topics.byId(topicId))
+    .filter((topic) => topic !== undefined)
+    .sort((a, b) => (a.name < b.name ? -1 : 1))
+  return {
+    group: name,
+    state: group?.state ?? 'empty',
+    generation: group?.generation ?? 0,
+    members: membersOf(group),
+    partitions: topics.flatMap((topic) =>
+      Array.from({ length: topic.partitions }, (_, partition) =>
+        describePartition(host, name, group, topic, partition),
+      ),
+    ),
+  }
+}
+
+function membersOf(group: Group | undefined): GroupDescription['members'] {
+  return [...(group?.members.values() ?? [])].map((member) => ({
+    memberId: member.memberId,
+    instanceId: member.instanceId,
+    clientName: member.clientName,
+    address: member.address,
+    topics: member.topics,
+    sessionTimeoutMs: member.sessionTimeoutMs,
+    connected: member.session !== undefined,
+    partitions: member.slots.size,
+  }))
+}
+
+function describePartition(
+  host: GroupHost,
+  name: string,
+  group: Group | undefined,
+  topic: GroupTopic,
+  partition: number,
+): GroupDescription['partitions'][number] {
+  const { startOffset, endOffset } = host.ends(topic.topicId, partition) ?? { startOffset: 0, endOffset: 0 }
+  const committed = host.offsets.get(name, topic.topicId, partition)
+  const nextOffset = Math.max(committed?.offset ?? startOffset, startOffset)
+  return {
+    topic: topic.name,
+    topicId: topic.topicId,
+    partition,
+    committedOffset: committed?.offset,
+    committedAtMs: committed?.committedAtMs,
+    metadata: committed?.metadata,
+    startOffset,
+    endOffset,
+    lag: Math.max(0, endOffset - nextOffset),
+    memberId: group?.slot(topic.topicId, partition)?.owner?.memberId,
+  }
+}
+
+function topicIds(host: GroupHost, name: string, group: Group | undefined): Set<number> {
+  const ids = new Set(host.offsets.topicIds(name))
+  for (const member of group?.members.values() ?? []) for (const id of member.topicIds) ids.add(id)
+  return ids
+}

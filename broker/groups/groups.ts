@@ -1,0 +1,150 @@
+import { describeGroup, groupNames, listGroups } from './describe.js'
+import type { GroupHost } from './host.js'
+import { LivenessClock } from './liveness_clock.js'
+import { Membership } from './membership.js'
+import { OffsetCommands } from './offset_commands.js'
+import type { GroupSettings } from './settings.js'
+import type {
+  Assignment,
+  CommitReply,
+  CommitRequest,
+  GroupDescription,
+  GroupListReply,
+  GroupTopic,
+  HeartbeatRequest,
+  JoinRequest,
+  MemberSession,
+  SeekReply,
+  SeekRequest,
+} from './types.js'
+
+/** How often silent members are looked for; also how late an expired session is noticed. */
+const sweepIntervalMs = 250
+/** What a sweep may come late before the process counts as stalled and session timeouts stand still. */
+const sweepLateMsMax = 500
+const offsetsExpiryIntervalMs = 60_000
+
+export interface GroupsOptions {
+  readonly host: GroupHost
+  readonly settings: GroupSettings
+  /** Told when members are removed because they fell silent. */
+  readonly onExpired?: (group: string, memberIds: readonly string[]) => void
+  /** Told when forgetting the offsets of an abandoned group failed; it is tried again. */
+  readonly onExpiryFailed?: (group: string, error: unknown) => void
+}
+
+/**
+ * The stream groups of a shard. Membership lives in memory: after a restart clients join again. Committed offsets are
+ * operations of the journal. A group exists while it has members or committed offsets.
+ */
+export class Groups {
+  readonly #host: GroupHost
+  readonly #settings: GroupSettings
+  readonly #options: GroupsOptions
+  readonly #membership: Membership
+  readonly #commands: OffsetCommands
+  readonly #timers: NodeJS.Timeout[]
+  /** When each group was last seen with members (wall clock); kept only while offsets can expire. */
+  readonly #activeAtMs = new Map<string, number>()
+  readonly #startedAtMs = Date.now()
+
+  constructor(options: GroupsOptions) {
+    const { host, settings } = options
+    this.#options = options
+    this.#host = host
+    this.#settings = settings
+    const hasRoom = (): boolean => this.count < settings.groupsMax
+    this.#membership = new Membership({
+      settings,
+      hasRoom,
+      clock: new LivenessClock(sweepIntervalMs + sweepLateMsMax),
+      topics: host.topics,
+      uniqueId: () => host.uniqueId(),
+      unknownTopic: (name) => host.unknownTopic(name),
+      committedOffset: (group, topicId, partition) => host.offsets.get(group, topicId, partition)?.offset,
+      hasOffsets: (group) => host.offsets.has(group),
+      onExpired: (group, memberIds) => options.onExpired?.(group, memberIds),
+    })
+    this.#commands = new OffsetCommands({ host, settings, hasRoom, membership: this.#membership })
+    this.#timers = [setInterval(() => this.#membership.sweep(), sweepIntervalMs).unref()]
+    if (settings.groupOffsetsRetentionMs >= 0) {
+      this.#timers.push(
+        setInterval(() => void this.expireOffsets(Date.now()), offsetsExpiryIntervalMs).unref(),
+      )
+    }
+  }
+
+  /** Groups that have members or committed offsets. */
+  get count(): number {
+    return groupNames(this.#host, this.#membership).size
+  }
+
+  /** Resolves with what the new member should own; see protocol/commands/groups.ts for this and all others. */
+  join(request: JoinRequest, session: MemberSession): Promise<Assignment> {
+    return this.#membership.join(request, session)
+  }
+
+  heartbeat(request: HeartbeatRequest, session: MemberSession): Promise<Assignment> {
+    return this.#membership.heartbeat(request, session)
+  }
+
+  leave(group: string, memberId: string): void {
+    this.#membership.leave(group, memberId)
+  }
+
+  commit(request: CommitRequest): Promise<CommitReply> {
+    return this.#commands.commit(request)
+  }
+
+  seek(request: SeekRequest): Promise<SeekReply> {
+    return this.#commands.seek(request)
+  }
+
+  delete(group: string): Promise<void> {
+    return this.#commands.delete(group)
+  }
+
+  list(): GroupListReply {
+    return listGroups(this.#host, this.#membership)
+  }
+
+  describe(group: string): GroupDescription {
+    return describeGroup(this.#host, this.#membership, group)
+  }
+
+  /** To be called when a topic was created, deleted or given more partitions. */
+  topicChanged(topic: Pick<GroupTopic, 'topicId' | 'name'>): void {
+    this.#membership.topicChanged(topic)
+  }
+
+  /** Forgets the offsets of groups that were abandoned for `groupOffsetsRetentionMs`; runs once a minute by itself. */
+  async expireOffsets(wallMs: number): Promise<void> {
+    const groups = [...this.#host.offsets.groups]
+    for (const group of this.#activeAtMs.keys()) {
+      if (!this.#host.offsets.has(group)) this.#activeAtMs.delete(group)
+    }
+    for (const group of groups) {
+      if (this.#membership.hasMembers(group)) {
+        this.#activeAtMs.set(group, wallMs)
+        continue
+      }
+      const activeAtMs = Math.max(
+        this.#startedAtMs,
+        this.#activeAtMs.get(group) ?? 0,
+        this.#host.offsets.lastCommitMs(group) ?? 0,
+      )
+      if (wallMs - activeAtMs < this.#settings.groupOffsetsRetentionMs) continue
+      try {
+        await this.#commands.delete(group)
+      } catch (error) {
+        this.#options.onExpiryFailed?.(group, error)
+      }
+    }
+  }
+
+  /** Answers waiting heartbeats and refuses new joins and heartbeats with DRAINING; commits go on. */
+  drain(): void {
+    for (const timer of this.#timers) clearInterval(timer)
+    this.#membership.drain()
+  }
+}

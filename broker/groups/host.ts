@@ -1,0 +1,22 @@
+import type { MillraceError } from '../../protocol/index.js'
+import type { CommittedOffsets, OffsetEntry } from './committed_offsets.js'
+import type { TopicSource } from './types.js'
+
+/** What groups need of the shard that they live in. */
+export interface GroupHost {
+  readonly topics: TopicSource
+  /** The fold of the operations below. */
+  readonly offsets: CommittedOffsets
+  /** Unique for ever, also across restarts. */
+  uniqueId(): number
+  /** An UNKNOWN_TOPIC error that names the nearest topic. */
+  unknownTopic(name: string): MillraceError
+  /** The durable ends of a partition, or undefined when there is none. */
+  ends(topicId: number, partition: number): { startOffset: number; endOffset: number } | undefined
+  /** The first offset with this timestamp (ms) or a later one, or the end. */
+  offsetForTime(topicId: number, partition: number, timeMs: number): Promise<number>
+  /** Resolves when the offsets are durable and in `offsets`; calls take effect in their order. */
+  commitOffsets(group: string, committedAtMs: number, entries: readonly OffsetEntry[]): Promise<void>
+  /** Resolves when the group's offsets are durably forgotten. */
+  deleteGroup(group: string): Promise<void>
+}

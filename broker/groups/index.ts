@@ -1,0 +1,6 @@
+export { CommittedOffsets, type OffsetsPage } from './committed_offsets.js'
+export { Groups, type GroupsOptions } from './groups.js'
+export type { GroupHost } from './host.js'
+export { decodeOffsetsCommitted, encodeOffsetsCommitted } from './ops.js'
+export { type GroupSettings, groupSettingsDefault } from './settings.js'
+export type { GroupTopic, MemberSession, TopicSource } from './types.js'

@@ -1,0 +1,27 @@
+import { decodeBody, encodeBody } from '../../protocol/index.js'
+import type { OffsetEntry } from './committed_offsets.js'
+
+/** Payload of an `offsets.committed` operation; stands on disk. */
+export interface OffsetsCommitted {
+  readonly group: string
+  readonly committedAtMs: number
+  readonly entries: readonly OffsetEntry[]
+}
+
+export function encodeOffsetsCommitted({ group, committedAtMs, entries }: OffsetsCommitted): Uint8Array {
+  return encodeBody([group, committedAtMs, entries])
+}
+
+export function decodeOffsetsCommitted(payload: Uint8Array): OffsetsCommitted {
+  const [group, committedAtMs, entries] = decodeBody(payload) as [string, number, OffsetEntry[]]
+  return {
+    group,
+    committedAtMs,
+    entries: entries.map(([topicId, partition, offset, metadata]) => [
+      topicId,
+      partition,
+      offset,
+      metadata ?? undefined,
+    ]),
+  }
+}
