@@ -137,7 +137,7 @@ function dealToClasses(
 
 /**
  * How many partitions of a topic each class takes so that loads per member come level: every class is filled up to
- * the highest whole level that the partitions reach, and what remains goes first to classes that hold it already.
+ * the highest whole level that the partitions reach, and what remains goes first to classes that hold it now.
  */
 function levelledQuotas(
   topic: Topic,
@@ -161,13 +161,14 @@ function levelledQuotas(
   }
   const quotas = new Map(topic.classes.map((index) => [index, roomBelow(index, low)]))
   let rest = total - needed(low)
-  const surplus = (index: number): number => (held.get(index)?.length ?? 0) - (quotas.get(index) ?? 0)
-  const takers = [...topic.classes].sort((a, b) => surplus(b) - surplus(a) || a - b)
-  for (const index of takers) {
-    const extra = Math.min(rest, roomBelow(index, low + 1) - (quotas.get(index) ?? 0))
-    quotas.set(index, (quotas.get(index) ?? 0) + extra)
+  const take = (index: number, wanted: number): void => {
+    const quota = quotas.get(index) ?? 0
+    const extra = Math.max(0, Math.min(rest, wanted, roomBelow(index, low + 1) - quota))
+    quotas.set(index, quota + extra)
     rest -= extra
   }
+  for (const index of topic.classes) take(index, (held.get(index)?.length ?? 0) - (quotas.get(index) ?? 0))
+  for (const index of topic.classes) take(index, rest)
   return quotas
 }
 

@@ -1,0 +1,65 @@
+import type { GroupTopic, MemberSession, TopicSource } from '../../../broker/groups/index.js'
+import { isMillraceError } from '../../../protocol/index.js'
+
+/** Topics that a test creates, changes and deletes as it likes. */
+export class FakeTopics implements TopicSource {
+  readonly #topics = new Map<number, GroupTopic>()
+  #nextId = 1
+
+  create(name: string, partitions: number): GroupTopic {
+    const topic = { topicId: this.#nextId++, name, partitions }
+    this.#topics.set(topic.topicId, topic)
+    return topic
+  }
+
+  grow(topicId: number, partitions: number): GroupTopic {
+    const topic = { ...(this.#topics.get(topicId) as GroupTopic), partitions }
+    this.#topics.set(topicId, topic)
+    return topic
+  }
+
+  delete(topicId: number): void {
+    this.#topics.delete(topicId)
+  }
+
+  byId(topicId: number): GroupTopic | undefined {
+    return this.#topics.get(topicId)
+  }
+
+  byName(name: string): GroupTopic | undefined {
+    return [...this.#topics.values()].find((topic) => topic.name === name)
+  }
+}
+
+/** A connection that ends when the test says so. */
+export class FakeSession implements MemberSession {
+  static #nextId = 1
+  readonly id = FakeSession.#nextId++
+  readonly clientName = 'test'
+  readonly address = '127.0.0.1:1'
+  readonly #callbacks: (() => void)[] = []
+
+  onClose(callback: () => void): void {
+    this.#callbacks.push(callback)
+  }
+
+  close(): void {
+    for (const callback of this.#callbacks.splice(0)) callback()
+  }
+}
+
+/** For assert.throws: an error with this code. */
+export function withCode(code: Parameters<typeof isMillraceError>[1]): (error: unknown) => boolean {
+  return (error) => isMillraceError(error, code)
+}
+
+/** The code of the error that a promise rejects with, or undefined. */
+export async function codeOf(promise: Promise<unknown>): Promise<string | undefined> {
+  try {
+    await promise
+    return undefined
+  } catch (error) {
+    if (isMillraceError(error)) return error.code
+    throw error
+  }
+}
