@@ -1,4 +1,4 @@
-import { encodeBody } from '../../protocol/index.js'
+import { decodeBody, encodeBody } from '../../protocol/index.js'
 
 /** What a group has committed for a partition. */
 export interface CommittedOffset {
@@ -112,6 +112,14 @@ export class CommittedOffsets {
       if (entry !== undefined) rows.push([partition, entry.offset, entry.committedAtMs, entry.metadata])
     }
     return encodeBody(rows)
+  }
+
+  /** Takes over a page that was stored. */
+  loadPage({ group, topicId }: OffsetsPage, value: Uint8Array): void {
+    const rows = decodeBody(value) as [number, number, number, string | null][]
+    for (const [partition, offset, committedAtMs, metadata] of rows) {
+      this.set(group, committedAtMs, [[topicId, partition, offset, metadata ?? undefined]])
+    }
   }
 
   /** Forgets a group and returns the pages that it had. */

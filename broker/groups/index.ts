@@ -1,4 +1,4 @@
-export { CommittedOffsets, type OffsetsPage } from './committed_offsets.js'
+export { CommittedOffsets, type OffsetEntry, type OffsetsPage } from './committed_offsets.js'
 export { Groups, type GroupsOptions } from './groups.js'
 export type { GroupHost } from './host.js'
 export { decodeOffsetsCommitted, encodeOffsetsCommitted } from './ops.js'

@@ -1,5 +1,12 @@
-import type { GroupTopic, MemberSession, TopicSource } from '../../../broker/groups/index.js'
-import { isMillraceError } from '../../../protocol/index.js'
+import {
+  CommittedOffsets,
+  type GroupHost,
+  type GroupTopic,
+  type MemberSession,
+  type OffsetEntry,
+  type TopicSource,
+} from '../../../broker/groups/index.js'
+import { isMillraceError, MillraceError } from '../../../protocol/index.js'
 
 /** Topics that a test creates, changes and deletes as it likes. */
 export class FakeTopics implements TopicSource {
@@ -61,5 +68,47 @@ export async function codeOf(promise: Promise<unknown>): Promise<string | undefi
   } catch (error) {
     if (isMillraceError(error)) return error.code
     throw error
+  }
+}
+
+/** A shard without storage: commits become visible a moment later, or when the test says so. */
+export class FakeHost implements GroupHost {
+  readonly topics = new FakeTopics()
+  readonly offsets = new CommittedOffsets()
+  endOffset = 100
+  startOffset = 0
+  writes = 0
+  /** What a write waits for, or fails with. */
+  beforeWrite: () => Promise<void> = () => Promise.resolve()
+  #ids = 0
+
+  uniqueId(): number {
+    return ++this.#ids
+  }
+
+  unknownTopic(name: string): MillraceError {
+    return new MillraceError('UNKNOWN_TOPIC', `there is no topic "${name}"`)
+  }
+
+  ends(topicId: number, partition: number): { startOffset: number; endOffset: number } | undefined {
+    const topic = this.topics.byId(topicId)
+    if (topic === undefined || partition >= topic.partitions) return undefined
+    return { startOffset: this.startOffset, endOffset: this.endOffset }
+  }
+
+  async offsetForTime(_topicId: number, _partition: number, timeMs: number): Promise<number> {
+    return Math.min(timeMs, this.endOffset)
+  }
+
+  async commitOffsets(group: string, committedAtMs: number, entries: readonly OffsetEntry[]): Promise<void> {
+    this.writes += 1
+    await this.beforeWrite()
+    this.offsets.set(group, committedAtMs, entries)
+  }
+
+  async deleteGroup(group: string): Promise<void> {
+    this.writes += 1
+    await this.beforeWrite()
+    this.offsets.deleteGroup(group)
   }
 }
