@@ -44,8 +44,6 @@ interface PromiseWithResolve {
   readonly resolve: () => void
 }
 
-type Wake = 'changed' | 'superseded' | 'timeout'
-
 /**
  * Runs the groups that have members: turns their state machines into answers of `join` and long-polled `heartbeat`,
  * gathers bursts of changes into one rebalance, and notices connections that end and members that fall silent.
@@ -53,7 +51,7 @@ type Wake = 'changed' | 'superseded' | 'timeout'
 export class Membership {
   readonly #options: MembershipOptions
   readonly #running = new Map<string, Running>()
-  readonly #waiting = new Map<Member, (wake: Wake) => void>()
+  readonly #waiting = new Map<Member, () => void>()
   readonly #membersOfSession = new WeakMap<MemberSession, Set<Member>>()
   #draining = false
 
@@ -85,7 +83,7 @@ export class Membership {
     this.#follow(session, member)
     this.#settle(running, delayMs)
     await running.rebalanced?.promise
-    return this.#assignment(running, member, 'changed')
+    return this.#assignment(running, member)
   }
 
   /** @throws MillraceError UNKNOWN_MEMBER, FENCED, DRAINING */
@@ -97,14 +95,13 @@ export class Membership {
     const settled = group.heartbeat(request.memberId, request.owned, session, this.#options.clock.nowMs)
     const member = group.member(request.memberId)
     this.#follow(session, member)
-    this.#waiting.get(member)?.('superseded')
+    this.#waiting.get(member)?.()
     this.#settle(running)
-    let wake: Wake = 'changed'
     if (settled || member.toldVersion === member.version) {
       const waitMsMax = settled ? member.sessionTimeoutMs / 2 : repeatMs
-      wake = await this.#wait(member, Math.min(request.waitMs, waitMsMax))
+      await this.#wait(member, Math.min(request.waitMs, waitMsMax))
     }
-    return this.#assignment(running, member, wake)
+    return this.#assignment(running, member)
   }
 
   /** Removes a member; one that is not there is no error, so that a retry succeeds. */
@@ -165,7 +162,7 @@ export class Membership {
       running.rebalanceTimer = undefined
       running.rebalanced?.resolve()
     }
-    for (const wake of [...this.#waiting.values()]) wake('timeout')
+    for (const answer of [...this.#waiting.values()]) answer()
   }
 
   #refuseWhileDraining(): void {
@@ -220,7 +217,7 @@ export class Membership {
       if (group.members.get(member.memberId) !== member && member.session !== undefined) {
         this.#membersOfSession.get(member.session)?.delete(member)
       }
-      this.#waiting.get(member)?.('changed')
+      this.#waiting.get(member)?.()
     }
     if (!group.rebalanceNeeded || running.rebalanceTimer !== undefined || this.#draining) return
     const waitMs = Math.max(delayMs, running.rebalanceCostMs * rebalanceRestFactor)
@@ -261,27 +258,27 @@ export class Membership {
     this.#membersOfSession.delete(session)
   }
 
-  #wait(member: Member, waitMs: number): Promise<Wake> {
+  #wait(member: Member, waitMs: number): Promise<void> {
     return new Promise((resolve) => {
-      const wake = (reason: Wake): void => {
+      const answer = (): void => {
         clearTimeout(timer)
-        this.#waiting.delete(member)
-        resolve(reason)
+        if (this.#waiting.get(member) === answer) this.#waiting.delete(member)
+        resolve()
       }
-      const timer = setTimeout(() => wake('timeout'), waitMs)
+      const timer = setTimeout(answer, waitMs)
       timer.unref()
-      this.#waiting.set(member, wake)
+      this.#waiting.set(member, answer)
     })
   }
 
-  async #assignment(running: Running, member: Member, wake: Wake): Promise<Assignment> {
+  async #assignment(running: Running, member: Member): Promise<Assignment> {
     await running.commitInFlight
     const { group } = running
     if (group.members.get(member.memberId) !== member) {
       group.member(member.memberId)
       throw unknownMember(group.name, member.memberId)
     }
-    if (wake !== 'superseded') member.toldVersion = member.version
+    member.toldVersion = member.version
     const partitions = group.assigned(member).map(({ topic, partition, epoch }) => ({
       topicId: topic.topicId,
       topic: topic.name,
