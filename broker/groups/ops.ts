@@ -25,3 +25,13 @@ export function decodeOffsetsCommitted(payload: Uint8Array): OffsetsCommitted {
     ]),
   }
 }
+
+/** Payload of a `group.deleted` operation; stands on disk. */
+export function encodeGroupDeleted(group: string): Uint8Array {
+  return encodeBody([group])
+}
+
+export function decodeGroupDeleted(payload: Uint8Array): string {
+  const [group] = decodeBody(payload) as [string]
+  return group
+}

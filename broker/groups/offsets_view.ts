@@ -1,0 +1,66 @@
+import { CommittedOffsets, type OffsetsPage } from './committed_offsets.js'
+import { decodeGroupDeleted, decodeOffsetsCommitted } from './ops.js'
+
+/** Where the view keeps its pages; changes become durable with the next checkpoint. */
+export interface OffsetsState {
+  put(key: Uint8Array, value: Uint8Array): void
+  del(key: Uint8Array): void
+}
+
+/**
+ * The view that folds committed offsets. Its keys in the state database, which stand on disk, are
+ * `PREFIX/group/topicId/page` in ASCII (names of groups have no slash); a value is a msgpack list of
+ * [partition, offset, committedAtMs, metadata].
+ */
+export class OffsetsView {
+  readonly offsets = new CommittedOffsets()
+  readonly #state: OffsetsState
+  readonly #prefix: string
+
+  /** @param prefix what the keys of this view begin with */
+  constructor(state: OffsetsState, prefix: string) {
+    this.#state = state
+    this.#prefix = prefix
+  }
+
+  /** Takes over one stored page; those of topics that are gone are to be left out by the caller. */
+  load(key: Uint8Array, value: Uint8Array): void {
+    this.offsets.loadPage(this.pageOf(key), value)
+  }
+
+  /** Which page a key names. */
+  pageOf(key: Uint8Array): OffsetsPage {
+    const [group = '', topicId, page] = Buffer.from(key)
+      .toString('latin1', this.#prefix.length + 1)
+      .split('/')
+    return { group, topicId: Number(topicId), page: Number(page) }
+  }
+
+  /** Folds an `offsets.committed` operation; entries of topics that are gone by then are dropped. */
+  applyCommitted(payload: Uint8Array, topicExists: (topicId: number) => boolean): void {
+    const { group, committedAtMs, entries } = decodeOffsetsCommitted(payload)
+    const kept = entries.filter(([topicId]) => topicExists(topicId))
+    if (kept.length === 0) return
+    for (const page of this.offsets.set(group, committedAtMs, kept)) {
+      this.#state.put(this.#key(page), this.offsets.encodePage(page))
+    }
+  }
+
+  /** Folds a `group.deleted` operation. */
+  applyDeleted(payload: Uint8Array): void {
+    this.#drop(this.offsets.deleteGroup(decodeGroupDeleted(payload)))
+  }
+
+  /** To be called when the operation that deletes a topic is folded. */
+  topicDeleted(topicId: number): void {
+    this.#drop(this.offsets.deleteTopic(topicId))
+  }
+
+  #drop(pages: readonly OffsetsPage[]): void {
+    for (const page of pages) this.#state.del(this.#key(page))
+  }
+
+  #key({ group, topicId, page }: OffsetsPage): Uint8Array {
+    return Buffer.from(`${this.#prefix}/${group}/${topicId}/${page}`, 'latin1')
+  }
+}
