@@ -1,0 +1,263 @@
+import { crc32 } from 'node:zlib'
+import { MillraceError, readBatchHeader, stampBaseOffset } from '../protocol/index.js'
+
+/**
+ * A block of the journal, little-endian. These numbers stand on disk and are never changed.
+ *
+ *     0  u32  magic           "MBK1"
+ *     4  u32  checksum        CRC-32 of bytes 8 to the end
+ *     8  u64  position        the block's key
+ *    16  u32  previousLink    link of the block at position - 1, 0 for the first
+ *    20  u32  link            CRC-32 of the body when it was first written; kept when the block is rewritten
+ *    24  u16  indexInCommit
+ *    26  u16  blocksInCommit
+ *    28  u32  directoryCount
+ *    32  u32  operationCount
+ *    36  u32  headChecksum    CRC-32 of bytes 8 to 36 and of the directory, which stays readable when the body is not
+ *    40       directory       32 bytes for each partition log with batches here, in ascending order of log ids:
+ *                 0  u32  logId
+ *                 4  u32  bytes         of its batches
+ *                 8  u64  firstOffset
+ *                16  u64  lastTimestamp   largest of its batches, ms
+ *                24  u32  recordCount
+ *                28  u32  from          where its batches begin, counted from the start of the block
+ *             body            the batches of each log, back to back, in the order of the directory; then operations:
+ *                 u8 kind, u32 bytes, payload
+ */
+const magic = 0x314b424d
+const headBytes = 40
+const directoryEntryBytes = 32
+const operationHeadBytes = 5
+
+export interface DirectoryEntry {
+  readonly logId: number
+  readonly bytes: number
+  readonly firstOffset: number
+  readonly lastTimestamp: number
+  readonly recordCount: number
+  readonly from: number
+}
+
+export interface Operation {
+  readonly kind: number
+  readonly payload: Uint8Array
+}
+
+export interface BlockHead {
+  readonly position: number
+  readonly previousLink: number
+  readonly link: number
+  readonly indexInCommit: number
+  readonly blocksInCommit: number
+  readonly directory: readonly DirectoryEntry[]
+}
+
+export interface Block extends BlockHead {
+  readonly operations: readonly Operation[]
+  /** The whole block; directory entries point into it. */
+  readonly bytes: Uint8Array
+}
+
+/** What goes into a block for one log: batches with their base offsets, in order. */
+export interface LogBatches {
+  readonly logId: number
+  readonly firstOffset: number
+  readonly batches: readonly Uint8Array[]
+  readonly bytes: number
+}
+
+export interface BlockPlace {
+  readonly position: number
+  readonly previousLink: number
+  readonly indexInCommit: number
+  readonly blocksInCommit: number
+  /** Kept from before when a block is rewritten. */
+  readonly link?: number
+}
+
+/** Bytes that a block takes. */
+export function blockBytes(logs: readonly LogBatches[], operations: readonly Operation[]): number {
+  let bytes = headBytes + logs.length * directoryEntryBytes
+  for (const log of logs) bytes += log.bytes
+  for (const operation of operations) bytes += operationHeadBytes + operation.payload.length
+  return bytes
+}
+
+/**
+ * Writes a block. Batches are copied here, and only here, on their way to disk; their base offsets are stamped into
+ * the copy.
+ * @param logs in ascending order of log ids
+ */
+export function encodeBlock(
+  place: BlockPlace,
+  logs: readonly LogBatches[],
+  operations: readonly Operation[],
+): { bytes: Buffer; directory: DirectoryEntry[]; link: number } {
+  const bytes = Buffer.allocUnsafeSlow(blockBytes(logs, operations))
+  const bodyFrom = headBytes + logs.length * directoryEntryBytes
+  const directory: DirectoryEntry[] = []
+  let at = bodyFrom
+  for (const log of logs) {
+    const entry = writeBatches(bytes, at, log)
+    writeDirectoryEntry(bytes, headBytes + directory.length * directoryEntryBytes, entry)
+    directory.push(entry)
+    at += log.bytes
+  }
+  for (const { kind, payload } of operations) {
+    bytes.writeUInt8(kind, at)
+    bytes.writeUInt32LE(payload.length, at + 1)
+    bytes.set(payload, at + operationHeadBytes)
+    at += operationHeadBytes + payload.length
+  }
+  const link = place.link ?? crc32(bytes.subarray(bodyFrom))
+  bytes.writeUInt32LE(magic, 0)
+  writeU64(bytes, 8, place.position)
+  bytes.writeUInt32LE(place.previousLink, 16)
+  bytes.writeUInt32LE(link, 20)
+  bytes.writeUInt16LE(place.indexInCommit, 24)
+  bytes.writeUInt16LE(place.blocksInCommit, 26)
+  bytes.writeUInt32LE(logs.length, 28)
+  bytes.writeUInt32LE(operations.length, 32)
+  bytes.writeUInt32LE(headChecksum(bytes, bodyFrom), 36)
+  bytes.writeUInt32LE(crc32(bytes.subarray(8)), 4)
+  return { bytes, directory, link }
+}
+
+function writeBatches(block: Buffer, from: number, log: LogBatches): DirectoryEntry {
+  let at = from
+  let offset = log.firstOffset
+  let lastTimestamp = 0
+  for (const batch of log.batches) {
+    block.set(batch, at)
+    stampBaseOffset(block, at, offset)
+    const header = readBatchHeader(block, at)
+    offset += header.recordCount
+    if (header.lastTimestamp > lastTimestamp) lastTimestamp = header.lastTimestamp
+    at += batch.length
+  }
+  return {
+    logId: log.logId,
+    bytes: log.bytes,
+    firstOffset: log.firstOffset,
+    lastTimestamp,
+    recordCount: offset - log.firstOffset,
+    from,
+  }
+}
+
+/**
+ * Reads a block that stood at `position`.
+ * @throws MillraceError CORRUPT
+ */
+export function decodeBlock(bytes: Uint8Array, position: number): Block {
+  const block = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  if (block.length < headBytes || block.readUInt32LE(0) !== magic)
+    throw corrupt(position, 'it does not begin as a block')
+  if (crc32(block.subarray(8)) !== block.readUInt32LE(4))
+    throw corrupt(position, 'its checksum does not match')
+  const head = readHead(block)
+  if (head.position !== position) throw corrupt(position, `it says that it is block ${head.position}`)
+  return { ...head, operations: readOperations(block, head), bytes: block }
+}
+
+/** What can still be told of a block whose body is damaged; undefined when its head is damaged too. */
+export function decodeDamagedHead(bytes: Uint8Array, position: number): BlockHead | undefined {
+  const block = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  if (block.length < headBytes || block.readUInt32LE(0) !== magic) return undefined
+  const bodyFrom = headBytes + block.readUInt32LE(28) * directoryEntryBytes
+  if (bodyFrom > block.length || headChecksum(block, bodyFrom) !== block.readUInt32LE(36)) return undefined
+  const head = readHead(block)
+  return head.position === position ? head : undefined
+}
+
+function readHead(block: Buffer): BlockHead {
+  const count = block.readUInt32LE(28)
+  const directory = new Array<DirectoryEntry>(count)
+  for (let i = 0; i < count; i++)
+    directory[i] = readDirectoryEntry(block, headBytes + i * directoryEntryBytes)
+  return {
+    position: readU64(block, 8),
+    previousLink: block.readUInt32LE(16),
+    link: block.readUInt32LE(20),
+    indexInCommit: block.readUInt16LE(24),
+    blocksInCommit: block.readUInt16LE(26),
+    directory,
+  }
+}
+
+function readOperations(block: Buffer, head: BlockHead): Operation[] {
+  let at = headBytes + head.directory.length * directoryEntryBytes
+  for (const entry of head.directory) at += entry.bytes
+  const operations: Operation[] = []
+  for (let left = block.readUInt32LE(32); left > 0; left--) {
+    const end = at + operationHeadBytes + block.readUInt32LE(at + 1)
+    operations.push({ kind: block.readUInt8(at), payload: block.subarray(at + operationHeadBytes, end) })
+    at = end
+  }
+  return operations
+}
+
+/**
+ * Finds the batches of one log in a block that came from the engine, after its checksum was verified; the rest of
+ * the block is not parsed.
+ * @throws MillraceError CORRUPT
+ */
+export function findLogBatches(bytes: Uint8Array, position: number, logId: number): Uint8Array {
+  const block = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  if (block.length < headBytes || block.readUInt32LE(0) !== magic)
+    throw corrupt(position, 'it does not begin as a block')
+  if (crc32(block.subarray(8)) !== block.readUInt32LE(4))
+    throw corrupt(position, 'its checksum does not match')
+  if (readU64(block, 8) !== position) throw corrupt(position, `it says that it is block ${readU64(block, 8)}`)
+  let low = 0
+  let high = block.readUInt32LE(28)
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    const at = headBytes + middle * directoryEntryBytes
+    const id = block.readUInt32LE(at)
+    if (id === logId) {
+      const from = block.readUInt32LE(at + 28)
+      return block.subarray(from, from + block.readUInt32LE(at + 4))
+    }
+    if (id < logId) low = middle + 1
+    else high = middle
+  }
+  throw corrupt(position, `it has no batches of partition log ${logId}`)
+}
+
+function headChecksum(block: Buffer, bodyFrom: number): number {
+  return crc32(block.subarray(headBytes, bodyFrom), crc32(block.subarray(8, 36)))
+}
+
+function readDirectoryEntry(block: Buffer, at: number): DirectoryEntry {
+  return {
+    logId: block.readUInt32LE(at),
+    bytes: block.readUInt32LE(at + 4),
+    firstOffset: readU64(block, at + 8),
+    lastTimestamp: readU64(block, at + 16),
+    recordCount: block.readUInt32LE(at + 24),
+    from: block.readUInt32LE(at + 28),
+  }
+}
+
+function writeDirectoryEntry(block: Buffer, at: number, entry: DirectoryEntry): void {
+  block.writeUInt32LE(entry.logId, at)
+  block.writeUInt32LE(entry.bytes, at + 4)
+  writeU64(block, at + 8, entry.firstOffset)
+  writeU64(block, at + 16, entry.lastTimestamp)
+  block.writeUInt32LE(entry.recordCount, at + 24)
+  block.writeUInt32LE(entry.from, at + 28)
+}
+
+function corrupt(position: number, problem: string): MillraceError {
+  return new MillraceError('CORRUPT', `block ${position} of the journal is damaged: ${problem}`)
+}
+
+function readU64(bytes: Buffer, at: number): number {
+  return bytes.readUInt32LE(at + 4) * 0x1_0000_0000 + bytes.readUInt32LE(at)
+}
+
+function writeU64(bytes: Buffer, at: number, value: number): void {
+  bytes.writeUInt32LE(value % 0x1_0000_0000, at)
+  bytes.writeUInt32LE(Math.floor(value / 0x1_0000_0000), at + 4)
+}

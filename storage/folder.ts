@@ -1,0 +1,177 @@
+import { readFileSync } from 'node:fs'
+import { mkdir, open, readdir, readFile, realpath, rename, rm } from 'node:fs/promises'
+import { hostname } from 'node:os'
+import { join } from 'node:path'
+import { MillraceError } from '../protocol/index.js'
+
+/** Name and version of the layout that FORMAT.md describes. */
+const format = { name: 'millrace', version: 1 } as const
+const markerName = 'MILLRACE'
+const lockName = 'LOCK'
+
+/** Folders that this very process holds. */
+const held = new Set<string>()
+
+interface LockHolder {
+  readonly pid: number
+  readonly host: string
+  readonly startedAt: string
+  /** Start of the process in clock ticks since boot (Linux), which tells a reused pid from the holder. */
+  readonly startTicks?: string
+}
+
+/** A data folder that this process holds until `release`. */
+export interface DataFolder {
+  readonly path: string
+  /** Folder of one shard; created. */
+  shard(index: number): Promise<string>
+  release(): Promise<void>
+}
+
+/**
+ * Takes hold of a data folder, creating it when it is missing or empty.
+ * @throws MillraceError UNKNOWN_FORMAT when it holds something else, which is left as it is; FOLDER_IN_USE naming the
+ * process that holds it
+ */
+export async function openFolder(dir: string): Promise<DataFolder> {
+  await mkdir(dir, { recursive: true })
+  const path = await realpath(dir)
+  await checkFormat(path)
+  await lock(path)
+  try {
+    await writeMarker(path)
+  } catch (error) {
+    await unlock(path)
+    throw error
+  }
+  return {
+    path,
+    async shard(index) {
+      const folder = join(path, `shard-${index}`)
+      await mkdir(folder, { recursive: true })
+      await syncFolder(path)
+      return folder
+    },
+    release: () => unlock(path),
+  }
+}
+
+async function checkFormat(path: string): Promise<void> {
+  const names = await readdir(path)
+  if (!names.includes(markerName)) {
+    const other = names.find((name) => name !== lockName && name !== 'lost+found')
+    if (other === undefined) return
+    throw new MillraceError(
+      'UNKNOWN_FORMAT',
+      `${path} is not a Millrace data folder: it holds "${other}" and no ${markerName} file; name an empty or new folder`,
+    )
+  }
+  const text = await readFile(join(path, markerName), 'utf8')
+  const marker = parseObject(text)
+  if (marker?.format !== format.name || marker.version !== format.version) {
+    throw new MillraceError(
+      'UNKNOWN_FORMAT',
+      `${path} has format ${String(marker?.format)} ${String(marker?.version)}, this version of Millrace knows ${format.name} ${format.version}`,
+    )
+  }
+}
+
+async function writeMarker(path: string): Promise<void> {
+  if ((await readdir(path)).includes(markerName)) return
+  await writeSynced(path, markerName, `${JSON.stringify({ format: format.name, version: format.version })}\n`)
+}
+
+async function lock(path: string): Promise<void> {
+  if (held.has(path)) throw inUse(path, 'this process')
+  held.add(path)
+  try {
+    const holder = await readHolder(path)
+    if (holder !== undefined && isAlive(holder)) {
+      throw inUse(path, `process ${holder.pid} on ${holder.host}, started at ${holder.startedAt}`)
+    }
+    const startTicks = startTicksOf(process.pid)
+    const self: LockHolder = {
+      pid: process.pid,
+      host: hostname(),
+      startedAt: new Date(Date.now() - process.uptime() * 1000).toISOString(),
+      ...(startTicks === undefined ? {} : { startTicks }),
+    }
+    await writeSynced(path, lockName, `${JSON.stringify(self)}\n`)
+  } catch (error) {
+    held.delete(path)
+    throw error
+  }
+}
+
+async function unlock(path: string): Promise<void> {
+  await rm(join(path, lockName), { force: true })
+  held.delete(path)
+}
+
+async function readHolder(path: string): Promise<LockHolder | undefined> {
+  try {
+    const holder = parseObject(await readFile(join(path, lockName), 'utf8'))
+    if (typeof holder?.pid !== 'number' || typeof holder.host !== 'string') return undefined
+    return holder as unknown as LockHolder
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw error
+  }
+}
+
+function isAlive({ pid, host, startTicks }: LockHolder): boolean {
+  if (host !== hostname() || pid === process.pid) return false
+  try {
+    process.kill(pid, 0)
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM'
+  }
+  const ticks = startTicksOf(pid)
+  return startTicks === undefined || ticks === undefined || ticks === startTicks
+}
+
+/** Field 22 of /proc/PID/stat; undefined where there is no such file. */
+function startTicksOf(pid: number): string | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]
+  } catch {
+    return undefined
+  }
+}
+
+function inUse(path: string, holder: string): MillraceError {
+  return new MillraceError('FOLDER_IN_USE', `the data folder ${path} is in use by ${holder}`)
+}
+
+/** Writes a small file so that after a crash it is there whole or not at all. */
+async function writeSynced(path: string, name: string, text: string): Promise<void> {
+  const temporary = join(path, `${name}.new`)
+  const file = await open(temporary, 'w')
+  try {
+    await file.writeFile(text)
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+  await rename(temporary, join(path, name))
+  await syncFolder(path)
+}
+
+async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, 'r')
+  try {
+    await folder.sync()
+  } finally {
+    await folder.close()
+  }
+}
+
+function parseObject(text: string): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(text)
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,144 @@
+import {
+  type Block,
+  blockBytes,
+  type DirectoryEntry,
+  decodeBlock,
+  encodeBlock,
+  findLogBatches,
+  type LogBatches,
+  type Operation,
+} from './block.js'
+import type { Engine } from './engine.js'
+import { positionKey, positionOf } from './keys.js'
+import type { Checkpoint } from './state.js'
+
+/** Small operations of a commit share a block up to this; a log with more than half of it gets blocks of its own. */
+export const sharedBlockBytesMax = 64 * 1024
+const ownBlockBytesMin = 32 * 1024
+
+/** A block that has become durable. */
+export interface WrittenBlock {
+  readonly position: number
+  readonly bytes: Buffer
+  readonly directory: readonly DirectoryEntry[]
+}
+
+interface BlockContent {
+  readonly logs: LogBatches[]
+  readonly operations: Operation[]
+}
+
+/**
+ * The sequence of blocks: writes them, one commit after the other, and reads them back verified. Knows nothing of
+ * what operations mean.
+ */
+export class Journal {
+  readonly #engine: Engine
+  #lastPosition: number
+  #lastLink: number
+
+  constructor(engine: Engine, last: Checkpoint) {
+    this.#engine = engine
+    this.#lastPosition = last.position
+    this.#lastLink = last.link
+  }
+
+  /**
+   * Writes one commit. Must not be called again before it has resolved.
+   * @throws whatever the engine throws; nothing may be written after that through this journal
+   */
+  async write(logs: readonly LogBatches[], operations: readonly Operation[]): Promise<WrittenBlock[]> {
+    const contents = packBlocks(logs, operations)
+    const blocks: WrittenBlock[] = []
+    let link = this.#lastLink
+    let position = this.#lastPosition
+    for (const [index, content] of contents.entries()) {
+      position++
+      const place = { position, previousLink: link, indexInCommit: index, blocksInCommit: contents.length }
+      const block = encodeBlock(place, content.logs, content.operations)
+      link = block.link
+      blocks.push({ position, bytes: block.bytes, directory: block.directory })
+    }
+    await this.#engine.commit(
+      blocks.map((block) => ({ type: 'put' as const, key: positionKey(block.position), value: block.bytes })),
+    )
+    this.#lastPosition = position
+    this.#lastLink = link
+    return blocks
+  }
+
+  /** The newest durable block. */
+  get last(): Checkpoint {
+    return { position: this.#lastPosition, link: this.#lastLink }
+  }
+
+  /** Raw blocks at these positions; undefined where there is none. */
+  readRaw(positions: readonly number[]): Promise<(Uint8Array | undefined)[]> {
+    return this.#engine.getMany(positions.map(positionKey))
+  }
+
+  /** Raw blocks from `from` on, at most `limit`. */
+  async scan(from: number, limit: number): Promise<{ position: number; bytes: Uint8Array }[]> {
+    const entries = await this.#engine.range({ gte: positionKey(from), lt: endKey, limit })
+    return entries.map(([key, bytes]) => ({ position: positionOf(key), bytes }))
+  }
+}
+
+export { type Block, decodeBlock, findLogBatches }
+
+const endKey = new Uint8Array(9).fill(0xff)
+
+/** Shares the content of a commit out to blocks. */
+function packBlocks(logs: readonly LogBatches[], operations: readonly Operation[]): BlockContent[] {
+  const blocks: BlockContent[] = []
+  let shared: BlockContent = { logs: [], operations: [] }
+  let sharedBytes = 0
+  const flush = () => {
+    if (shared.logs.length + shared.operations.length > 0) blocks.push(shared)
+    shared = { logs: [], operations: [] }
+    sharedBytes = 0
+  }
+  for (const log of logs) {
+    if (log.bytes >= ownBlockBytesMin) {
+      for (const part of splitLog(log)) blocks.push({ logs: [part], operations: [] })
+      continue
+    }
+    if (sharedBytes + log.bytes > sharedBlockBytesMax) flush()
+    shared.logs.push(log)
+    sharedBytes += log.bytes
+  }
+  for (const operation of operations) {
+    if (sharedBytes + operation.payload.length > sharedBlockBytesMax) flush()
+    shared.operations.push(operation)
+    sharedBytes += blockBytes([], [operation])
+  }
+  flush()
+  return blocks
+}
+
+/** Cuts what one log has in a commit into parts of about one block. */
+function splitLog(log: LogBatches): LogBatches[] {
+  const parts: LogBatches[] = []
+  let batches: Uint8Array[] = []
+  let bytes = 0
+  let firstOffset = log.firstOffset
+  let count = 0
+  for (const batch of log.batches) {
+    if (bytes > 0 && bytes + batch.length > sharedBlockBytesMax) {
+      parts.push({ logId: log.logId, firstOffset, batches, bytes })
+      firstOffset += count
+      batches = []
+      bytes = 0
+      count = 0
+    }
+    batches.push(batch)
+    bytes += batch.length
+    count += recordCountOf(batch)
+  }
+  parts.push({ logId: log.logId, firstOffset, batches, bytes })
+  return parts
+}
+
+function recordCountOf(batch: Uint8Array): number {
+  return new DataView(batch.buffer, batch.byteOffset).getUint32(20, true)
+}

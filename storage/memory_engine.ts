@@ -1,0 +1,37 @@
+import type { Engine, EngineEntry, EngineFactory, EngineOp, RangeOptions } from './engine.js'
+import { SortedBytesMap } from './sorted_bytes_map.js'
+
+/** An engine that forgets everything when the process ends: for tests and for brokers that need no disk. */
+export class MemoryEngine implements Engine {
+  readonly #entries = new SortedBytesMap<Uint8Array>()
+
+  async get(key: Uint8Array): Promise<Uint8Array | undefined> {
+    return this.#entries.get(key)
+  }
+
+  async getMany(keys: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]> {
+    return keys.map((key) => this.#entries.get(key))
+  }
+
+  async range(options: RangeOptions): Promise<EngineEntry[]> {
+    return this.#entries.range(options)
+  }
+
+  async commit(ops: readonly EngineOp[]): Promise<void> {
+    for (const op of ops) {
+      // Copies, as a database would: the caller may reuse its buffers.
+      if (op.type === 'put') this.#entries.set(op.key, Uint8Array.from(op.value))
+      else this.#entries.delete(op.key)
+    }
+  }
+
+  async compact(): Promise<void> {}
+
+  async close(): Promise<void> {}
+}
+
+/** Engines that keep their data when they are closed and opened again, as a disk would. */
+export function memoryEngines(): EngineFactory {
+  const engines = { journal: new MemoryEngine(), state: new MemoryEngine() }
+  return { open: async (name) => engines[name] }
+}

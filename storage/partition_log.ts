@@ -1,0 +1,115 @@
+import { batchHeaderBytes, MillraceError } from '../protocol/index.js'
+import type { DirectoryEntry } from './block.js'
+import { logKey } from './keys.js'
+import { LogIndex, type PageCache } from './log_index.js'
+import type { State } from './state.js'
+import { LogTail } from './tail_cache.js'
+
+/**
+ * What the state keeps of a log, little-endian, 40 bytes; stands on disk and is never changed:
+ *     0 u64 startOffset | 8 u64 endOffset | 16 u64 liveBytes | 24 u64 reclaimedOffset | 32 u64 1: dropped
+ */
+const metaBytes = 40
+
+/**
+ * The log of one partition as storage sees it: where it starts and ends, and where its batches are. Changes come
+ * from the store alone, in the order of the journal.
+ */
+export class PartitionLog {
+  /** Unique in the shard, never used again. */
+  readonly id: number
+  readonly index: LogIndex
+  readonly tail = new LogTail()
+  /** First offset that can be read. */
+  startOffset = 0
+  /** Offset behind the newest durable record. */
+  endOffset = 0
+  /** Offset that the next record will get; past `endOffset` by what is being written. */
+  nextOffset = 0
+  /** Bytes of its batches that retention has not dropped. */
+  liveBytes = 0
+  /** Index entries before it have been handed to reclaim. */
+  reclaimedOffset = 0
+  dropped = false
+  /** What of it is lost, for people; undefined when nothing is. */
+  problem: string | undefined
+
+  constructor(id: number, state: State, pages: PageCache) {
+    this.id = id
+    this.index = new LogIndex(id, state, pages)
+  }
+
+  /** Takes up what the last checkpoint stored. */
+  async load(meta: Uint8Array): Promise<void> {
+    const view = Buffer.from(meta.buffer, meta.byteOffset, meta.byteLength)
+    if (view.length !== metaBytes)
+      throw new MillraceError('CORRUPT', `the state of partition log ${this.id} has a wrong size`)
+    this.startOffset = Number(view.readBigUInt64LE(0))
+    this.endOffset = Number(view.readBigUInt64LE(8))
+    this.nextOffset = this.endOffset
+    this.liveBytes = Number(view.readBigUInt64LE(16))
+    this.reclaimedOffset = Number(view.readBigUInt64LE(24))
+    this.dropped = view.readBigUInt64LE(32) === 1n
+    await this.index.load(this.endOffset)
+  }
+
+  /** Puts itself and its newest index page into the state. */
+  save(state: State): void {
+    const meta = Buffer.allocUnsafe(metaBytes)
+    meta.writeBigUInt64LE(BigInt(this.startOffset), 0)
+    meta.writeBigUInt64LE(BigInt(this.endOffset), 8)
+    meta.writeBigUInt64LE(BigInt(this.liveBytes), 16)
+    meta.writeBigUInt64LE(BigInt(this.reclaimedOffset), 24)
+    meta.writeBigUInt64LE(this.dropped ? 1n : 0n, 32)
+    state.put(logKey(this.id), meta)
+    this.index.save()
+  }
+
+  /** Takes in what a durable block holds of it. */
+  appended(entry: DirectoryEntry, position: number): void {
+    const { firstOffset, recordCount, bytes, lastTimestamp } = entry
+    if (firstOffset > this.endOffset) this.lost(firstOffset)
+    this.index.add({ firstOffset, recordCount, bytes, position, lastTimestamp })
+    this.endOffset = firstOffset + recordCount
+    this.liveBytes += bytes
+    if (this.nextOffset < this.endOffset) this.nextOffset = this.endOffset
+  }
+
+  /** Notes that offsets up to `nextOffset` were acknowledged and can't be found. */
+  lost(nextOffset: number): void {
+    this.problem = `offsets ${this.endOffset} to ${nextOffset - 1} are lost`
+    const recordCount = nextOffset - this.endOffset
+    this.index.add({ firstOffset: this.endOffset, recordCount, bytes: 0, position: 0, lastTimestamp: 0 })
+    this.endOffset = nextOffset
+  }
+
+  /** Drops what was assigned to writes that failed. */
+  rollBack(): void {
+    this.nextOffset = this.endOffset
+  }
+}
+
+/** Leaves out batches that end at or before `offset` at the beginning of a run of whole batches. */
+export function skipBatchesBefore(run: Uint8Array, offset: number): Uint8Array {
+  const view = new DataView(run.buffer, run.byteOffset, run.length)
+  let at = 0
+  while (at + batchHeaderBytes <= run.length) {
+    const baseOffset = view.getUint32(at + 12, true) * 0x1_0000_0000 + view.getUint32(at + 8, true)
+    if (baseOffset + view.getUint32(at + 20, true) > offset) break
+    at += view.getUint32(at, true)
+  }
+  return at === 0 ? run : run.subarray(at)
+}
+
+/** Cuts a run of whole batches to at most `bytesMax`, keeping at least one batch. */
+export function cutBatches(run: Uint8Array, bytesMax: number): Uint8Array {
+  if (run.length <= bytesMax) return run
+  const view = new DataView(run.buffer, run.byteOffset, run.length)
+  let at = view.getUint32(0, true)
+  while (at < run.length) {
+    const end = at + view.getUint32(at, true)
+    if (end > bytesMax) break
+    at = end
+  }
+  return run.subarray(0, at)
+}

@@ -1,0 +1,94 @@
+import type { WrittenBlock } from './journal.js'
+
+/** What one log has in one cached block. */
+export interface TailChunk {
+  readonly firstOffset: number
+  readonly nextOffset: number
+  readonly bytes: Uint8Array
+}
+
+/** The newest chunks of one log, oldest first, without gaps up to its end. */
+export class LogTail {
+  #chunks: TailChunk[] = []
+  #head = 0
+
+  push(chunk: TailChunk): void {
+    this.#chunks.push(chunk)
+  }
+
+  shift(): void {
+    this.#head++
+    if (this.#head > 32 && this.#head * 2 > this.#chunks.length) {
+      this.#chunks = this.#chunks.slice(this.#head)
+      this.#head = 0
+    }
+  }
+
+  /** Chunks from the one that holds `offset` on, up to `bytesMax`, but at least one; undefined when it is older. */
+  from(offset: number, bytesMax: number): TailChunk[] | undefined {
+    const chunks = this.#chunks
+    const first = chunks[this.#head]
+    if (first === undefined || offset < first.firstOffset) return undefined
+    let low = this.#head
+    let high = chunks.length - 1
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if ((chunks[middle] as TailChunk).nextOffset > offset) high = middle
+      else low = middle + 1
+    }
+    const found: TailChunk[] = []
+    let bytes = 0
+    for (let at = low; at < chunks.length; at++) {
+      const chunk = chunks[at] as TailChunk
+      if (found.length > 0 && bytes + chunk.bytes.length > bytesMax) break
+      found.push(chunk)
+      bytes += chunk.bytes.length
+    }
+    return found
+  }
+}
+
+/**
+ * The newest blocks of the journal, whole, as they were written: consumers that keep up are served from here without a
+ * copy. One budget for the process; the oldest block leaves first and takes its chunks out of every log.
+ */
+export class TailCache {
+  readonly #bytesMax: number
+  readonly #tailOf: (logId: number) => LogTail | undefined
+  #blocks: WrittenBlock[] = []
+  #head = 0
+  #bytes = 0
+
+  constructor(bytesMax: number, tailOf: (logId: number) => LogTail | undefined) {
+    this.#bytesMax = bytesMax
+    this.#tailOf = tailOf
+  }
+
+  get bytes(): number {
+    return this.#bytes
+  }
+
+  add(block: WrittenBlock): void {
+    if (block.directory.length === 0) return
+    for (const entry of block.directory) {
+      this.#tailOf(entry.logId)?.push({
+        firstOffset: entry.firstOffset,
+        nextOffset: entry.firstOffset + entry.recordCount,
+        bytes: block.bytes.subarray(entry.from, entry.from + entry.bytes),
+      })
+    }
+    this.#blocks.push(block)
+    this.#bytes += block.bytes.length
+    while (this.#bytes > this.#bytesMax && this.#head < this.#blocks.length) this.#evict()
+  }
+
+  #evict(): void {
+    const oldest = this.#blocks[this.#head++] as WrittenBlock
+    this.#bytes -= oldest.bytes.length
+    for (const entry of oldest.directory) this.#tailOf(entry.logId)?.shift()
+    if (this.#head > 256 && this.#head * 2 > this.#blocks.length) {
+      this.#blocks = this.#blocks.slice(this.#head)
+      this.#head = 0
+    }
+  }
+}
