@@ -1,0 +1,147 @@
+/** Runs that are done stay at the head of the queue until they are this many, so that taking one off moves nothing. */
+const compactAt = 64
+
+/**
+ * Acknowledgements of one partition, in any order. What may be committed is the offset before which every message is
+ * acknowledged. Pure: no sockets, timers or promises.
+ *
+ * Messages are delivered in runs (a run is what is left of one record batch), so the window is a queue of runs. While
+ * acknowledgements come in order, which is nearly always, one costs a comparison and an addition; only a run that is
+ * acknowledged out of order gets a bitmap.
+ */
+export class AckWindow {
+  /** Delivered messages that are not acknowledged. */
+  unacked = 0
+  #floor: number
+  /** Runs that are not acknowledged wholly, oldest first; `#head` is the index of the oldest. */
+  #runs: AckRun[] = []
+  #head = 0
+  readonly #onAck: (window: AckWindow) => void
+
+  /**
+   * @param floor offset of the first message that will be delivered
+   * @param onAck called after every acknowledgement
+   */
+  constructor(floor: number, onAck: (window: AckWindow) => void = noop) {
+    this.#floor = floor
+    this.#onAck = onAck
+  }
+
+  /** Every message before this offset is acknowledged. */
+  get committable(): number {
+    const run = this.#runs[this.#head]
+    return run === undefined ? this.#floor : run.firstOffset + run.ackedInOrder
+  }
+
+  /** Starts a run of `count` messages from `firstOffset`, which is not before the end of the last one. */
+  open(firstOffset: number, count: number): AckRun {
+    if (firstOffset > this.#end) this.#skipTo(firstOffset)
+    const run = new AckRun(this, firstOffset, count)
+    this.#runs.push(run)
+    return run
+  }
+
+  /** Takes messages before `offset` that no run holds as acknowledged: they don't exist any more. */
+  skipTo(offset: number): void {
+    if (offset <= this.#end) return
+    this.#skipTo(offset)
+    this.#onAck(this)
+  }
+
+  /** For `AckRun`: some of its messages were acknowledged. */
+  acked(run: AckRun, count: number): void {
+    this.unacked -= count
+    if (run.done && this.#runs[this.#head] === run) this.#dropDone()
+    this.#onAck(this)
+  }
+
+  /** Offset after the last message of the last run. */
+  get #end(): number {
+    return this.#runs.at(-1)?.endOffset ?? this.#floor
+  }
+
+  #skipTo(offset: number): void {
+    if (this.#head === this.#runs.length) this.#floor = offset
+    else this.#runs.push(new AckRun(this, offset, 0))
+  }
+
+  #dropDone(): void {
+    let run = this.#runs[this.#head]
+    while (run?.done) {
+      this.#floor = run.endOffset
+      this.#head++
+      run = this.#runs[this.#head]
+    }
+    if (run === undefined) {
+      this.#runs.length = 0
+      this.#head = 0
+    } else if (this.#head >= compactAt) {
+      this.#runs = this.#runs.slice(this.#head)
+      this.#head = 0
+    }
+  }
+}
+
+/** Consecutive messages that were, or will be, delivered. */
+export class AckRun {
+  readonly firstOffset: number
+  readonly count: number
+  /** Messages acknowledged from the start of the run without a gap. */
+  ackedInOrder = 0
+  readonly #window: AckWindow
+  #ackedAhead: Uint8Array | undefined
+
+  constructor(window: AckWindow, firstOffset: number, count: number) {
+    this.#window = window
+    this.firstOffset = firstOffset
+    this.count = count
+  }
+
+  get endOffset(): number {
+    return this.firstOffset + this.count
+  }
+
+  get done(): boolean {
+    return this.ackedInOrder === this.count
+  }
+
+  /** Counts `count` messages as handed to the application. */
+  delivered(count: number): void {
+    this.#window.unacked += count
+  }
+
+  /** Acknowledges the delivered message at `offset`; doing it again changes nothing. */
+  ack(offset: number): void {
+    if (offset - this.firstOffset !== this.ackedInOrder || this.#ackedAhead !== undefined) {
+      this.ackRange(offset, offset + 1)
+      return
+    }
+    this.ackedInOrder++
+    this.#window.acked(this, 1)
+  }
+
+  /** Acknowledges the delivered messages from `offset` up to but not including `endOffset`. */
+  ackRange(offset: number, endOffset: number): void {
+    const from = Math.max(offset - this.firstOffset, this.ackedInOrder)
+    const to = endOffset - this.firstOffset
+    if (to <= from) return
+    if (from > this.ackedInOrder) this.#ackedAhead ??= new Uint8Array(this.count)
+    const count = this.#ackedAhead === undefined ? to - from : mark(this.#ackedAhead, from, to)
+    if (this.#ackedAhead === undefined) this.ackedInOrder = to
+    else while (this.#ackedAhead[this.ackedInOrder] === 1) this.ackedInOrder++
+    if (count > 0) this.#window.acked(this, count)
+  }
+}
+
+/** Sets bytes to 1 and returns how many were not. */
+function mark(bytes: Uint8Array, from: number, to: number): number {
+  let changed = 0
+  for (let index = from; index < to; index++) {
+    if (bytes[index] === 1) continue
+    bytes[index] = 1
+    changed++
+  }
+  return changed
+}
+
+function noop(): void {}
