@@ -1,0 +1,151 @@
+import { type ChildProcess, fork } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+
+/** What a worker has done so far, and what that cost. Times are of the system's monotonic clock. */
+export interface Sample {
+  readonly messages: number
+  readonly bytes: number
+  readonly timeMs: number
+  readonly cpuMs: number
+  readonly rssBytes: number
+}
+
+/** What a worker process does; its methods are called by the process that measures. */
+export interface WorkerTask {
+  /** Sent to the process that measures when the worker is ready: a port, for example. */
+  readonly ready?: unknown
+  /** Messages and their bytes so far. */
+  count(): { readonly messages: number; readonly bytes: number }
+  /** Ends the work; what it resolves to is the worker's result. */
+  stop(): Promise<unknown>
+}
+
+type Question = 'sample' | 'stop'
+type Answer =
+  | { readonly type: 'ready' | 'sample' | 'stop'; readonly value: unknown }
+  | { readonly type: 'failed'; readonly error: string }
+
+const stopMs = 20_000
+
+/** A process of its own that does one part of a scenario. */
+export class Worker {
+  readonly #child: ChildProcess
+  readonly #waiting: { type: string; resolve: (value: unknown) => void; reject: (error: Error) => void }[] =
+    []
+  readonly #exited: Promise<void>
+  #failure: Error | undefined
+  /** What the task gave as `ready`. */
+  ready: unknown
+
+  private constructor(
+    readonly name: string,
+    script: URL,
+    options: unknown,
+  ) {
+    this.#child = fork(fileURLToPath(script), [JSON.stringify(options)], { serialization: 'advanced' })
+    this.#child.on('message', (answer: Answer) => this.#receive(answer))
+    this.#exited = new Promise((resolve) => {
+      this.#child.once('exit', (code, signal) => {
+        this.#fail(new Error(`worker ${name} ended with ${signal ?? `exit code ${code}`}`))
+        resolve()
+      })
+    })
+  }
+
+  /**
+   * Starts the script, which must call `serveWorker`, and waits until it is ready.
+   * @param options given to the worker's `start`; must be plain JSON
+   */
+  static async start(name: string, script: URL, options: unknown): Promise<Worker> {
+    const worker = new Worker(name, script, options)
+    worker.ready = await worker.#next('ready')
+    return worker
+  }
+
+  sample(): Promise<Sample> {
+    return this.#ask('sample') as Promise<Sample>
+  }
+
+  /** Asks the worker to end, waits for its process to exit and returns its result; kills it after 20 seconds. */
+  async stop(): Promise<unknown> {
+    const timer = setTimeout(() => this.kill(), stopMs)
+    try {
+      const result = await this.#ask('stop')
+      await this.#exited
+      return result
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  /** Ends the process without asking; does nothing when it has ended. */
+  kill(): void {
+    this.#child.kill('SIGKILL')
+  }
+
+  #ask(type: Question): Promise<unknown> {
+    const answer = this.#next(type)
+    if (this.#failure === undefined) this.#child.send(type)
+    return answer
+  }
+
+  #next(type: string): Promise<unknown> {
+    if (this.#failure !== undefined) return Promise.reject(this.#failure)
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ type, resolve, reject })
+    })
+  }
+
+  #receive(answer: Answer): void {
+    if (answer.type === 'failed') {
+      this.#fail(new Error(`worker ${this.name} failed: ${answer.error}`))
+      return
+    }
+    const index = this.#waiting.findIndex(({ type }) => type === answer.type)
+    this.#waiting.splice(index, 1)[0]?.resolve(answer.value)
+  }
+
+  #fail(error: Error): void {
+    this.#failure ??= error
+    for (const { reject } of this.#waiting.splice(0)) reject(this.#failure)
+  }
+}
+
+/** Runs this process as a worker: starts the task and answers until it is told to stop or its parent is gone. */
+export async function serveWorker<Options>(start: (options: Options) => Promise<WorkerTask>): Promise<void> {
+  const send = (answer: Answer): void => void process.send?.(answer)
+  const fail = (error: unknown): void => {
+    send({ type: 'failed', error: error instanceof Error ? (error.stack ?? error.message) : String(error) })
+    process.exitCode = 1
+    process.disconnect?.()
+  }
+  process.on('uncaughtException', fail)
+  process.once('disconnect', () => process.exit())
+  const task = await start(JSON.parse(process.argv[2] ?? '{}') as Options)
+  process.on('message', (question: Question) => {
+    if (question === 'sample') {
+      send({ type: 'sample', value: sampleOf(task) })
+      return
+    }
+    task.stop().then((value) => {
+      send({ type: 'stop', value })
+      process.disconnect?.()
+    }, fail)
+  })
+  send({ type: 'ready', value: task.ready })
+}
+
+function sampleOf(task: WorkerTask): Sample {
+  const { user, system } = process.cpuUsage()
+  return {
+    ...task.count(),
+    timeMs: monotonicMs(),
+    cpuMs: (user + system) / 1000,
+    rssBytes: process.memoryUsage.rss(),
+  }
+}
+
+/** The system's monotonic clock, the same for all processes of a machine. */
+export function monotonicMs(): number {
+  return Number(process.hrtime.bigint()) / 1e6
+}

@@ -1,0 +1,36 @@
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import { serveWorker, type WorkerTask } from '../lib/worker.js'
+import { BatchReader, headerBytes, lengthBytes, type PipeBatch, roles } from './batch.js'
+
+export interface PipeConsumerOptions {
+  readonly port: number
+}
+
+/** Receives batches and makes a value of every message in them. */
+async function start({ port }: PipeConsumerOptions): Promise<WorkerTask> {
+  const socket = connect({ port, host: '127.0.0.1', noDelay: true })
+  await once(socket, 'connect')
+  socket.write(Uint8Array.of(roles.consumer))
+  let messages = 0
+  let bytes = 0
+  const receive = ({ frame }: PipeBatch): void => {
+    for (let at = headerBytes; at < frame.length; ) {
+      const valueBytes = frame.readUInt32LE(at)
+      const value = frame.subarray(at + lengthBytes, at + lengthBytes + valueBytes)
+      at += lengthBytes + valueBytes
+      messages++
+      bytes += value.length
+    }
+  }
+  const reader = new BatchReader(receive)
+  socket.on('data', (chunk: Buffer) => reader.push(chunk))
+  return {
+    count: () => ({ messages, bytes }),
+    stop: async () => {
+      socket.destroy()
+    },
+  }
+}
+
+await serveWorker(start)
