@@ -1,4 +1,5 @@
-import { statfs } from 'node:fs/promises'
+import { readdir, stat, statfs } from 'node:fs/promises'
+import { join } from 'node:path'
 
 /** Watches the free space of the file system that a folder is on. */
 export class DiskWatch {
@@ -35,4 +36,20 @@ export class DiskWatch {
   stop(): void {
     clearInterval(this.#timer)
   }
+}
+
+/** Bytes of the files in a folder and the folders in it. */
+export async function folderBytes(folder: string): Promise<number> {
+  const names = await readdir(folder, { recursive: true })
+  let bytes = 0
+  for (const name of names) {
+    try {
+      const found = await stat(join(folder, name))
+      if (found.isFile()) bytes += found.size
+    } catch (error) {
+      // LevelDB removes files while we look.
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    }
+  }
+  return bytes
 }

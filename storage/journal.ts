@@ -19,8 +19,9 @@ const ownBlockBytesMin = 32 * 1024
 /** A block that has become durable. */
 export interface WrittenBlock {
   readonly position: number
-  readonly bytes: Buffer
+  readonly bytes: Uint8Array
   readonly directory: readonly DirectoryEntry[]
+  readonly operations: readonly Operation[]
 }
 
 interface BlockContent {
@@ -57,7 +58,12 @@ export class Journal {
       const place = { position, previousLink: link, indexInCommit: index, blocksInCommit: contents.length }
       const block = encodeBlock(place, content.logs, content.operations)
       link = block.link
-      blocks.push({ position, bytes: block.bytes, directory: block.directory })
+      blocks.push({
+        position,
+        bytes: block.bytes,
+        directory: block.directory,
+        operations: content.operations,
+      })
     }
     await this.#engine.commit(
       blocks.map((block) => ({ type: 'put' as const, key: positionKey(block.position), value: block.bytes })),

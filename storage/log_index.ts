@@ -70,14 +70,25 @@ export class LogIndex {
     return entries.length > 0 ? entries : undefined
   }
 
-  /** Deletes stored pages that end at or before `offset`; the newest page stays. */
-  deletePage(firstOffset: number): void {
-    this.#cache.delete(this.#logId, firstOffset)
-    this.#state.del(indexPageKey(this.#logId, firstOffset))
+  /** Deletes the stored page that ends at `offset`, unless it is the newest. */
+  async deletePageBefore(offset: number): Promise<void> {
+    const newest = this.#page[0]
+    if (newest !== undefined && offset > newest.firstOffset) return
+    const [found] = await this.#state.range({
+      gte: indexPageKey(this.#logId, 0),
+      lt: indexPageKey(this.#logId, offset),
+      limit: 1,
+      reverse: true,
+    })
+    if (found !== undefined) this.#state.del(found[0])
+    this.#cache.delete(this.#logId)
   }
 
-  get newestPageFirstOffset(): number | undefined {
-    return this.#page[0]?.firstOffset
+  deleteNewestPage(): void {
+    const first = this.#page[0]
+    if (first !== undefined) this.#state.del(indexPageKey(this.#logId, first.firstOffset))
+    this.#page = []
+    this.#cache.delete(this.#logId)
   }
 
   async #older(offset: number): Promise<readonly IndexEntry[]> {
@@ -180,7 +191,7 @@ export class PageCache {
     }
   }
 
-  delete(logId: number, firstOffset: number): void {
-    if (this.#lastByLog.get(logId)?.[0]?.firstOffset === firstOffset) this.#lastByLog.delete(logId)
+  delete(logId: number): void {
+    this.#lastByLog.delete(logId)
   }
 }

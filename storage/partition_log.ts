@@ -30,6 +30,7 @@ export class PartitionLog {
   liveBytes = 0
   /** Index entries before it have been handed to reclaim. */
   reclaimedOffset = 0
+  /** Its partition is gone; only reclaim still knows it. */
   dropped = false
   /** What of it is lost, for people; undefined when nothing is. */
   problem: string | undefined
@@ -112,4 +113,16 @@ export function cutBatches(run: Uint8Array, bytesMax: number): Uint8Array {
     at = end
   }
   return run.subarray(0, at)
+}
+
+/** Cuts a run of whole batches, which the checksum of its block vouches for, into batches. */
+export function splitRun(run: Uint8Array): Uint8Array[] {
+  const view = new DataView(run.buffer, run.byteOffset, run.length)
+  const batches: Uint8Array[] = []
+  for (let at = 0; at < run.length; ) {
+    const end = at + view.getUint32(at, true)
+    batches.push(run.subarray(at, end))
+    at = end
+  }
+  return batches
 }

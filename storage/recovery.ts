@@ -14,16 +14,12 @@ export interface ReplayTarget {
 }
 
 /**
- * Walks the journal behind a checkpoint and verifies that every block stands where it should, is whole, and follows
+ * Walks what the engine holds behind the last block that the journal knows, and verifies that every block stands where it should, is whole, and follows
  * the one before it. Goes on behind damage: what can be read is handed out, what can't is reported.
  * @returns the last block, which new ones follow
  */
-export async function replay(
-  journal: Journal,
-  checkpoint: Checkpoint,
-  target: ReplayTarget,
-): Promise<Checkpoint> {
-  let last = checkpoint
+export async function replay(journal: Journal, target: ReplayTarget): Promise<Checkpoint> {
+  let last = journal.last
   let linkKnown = true
   for (;;) {
     const blocks = await journal.scan(last.position + 1, scanBlocks)

@@ -1,0 +1,132 @@
+import { type BatchHeader, readBatchHeader } from '../protocol/index.js'
+import type { BlockHead } from './block.js'
+import type { WrittenBlock } from './journal.js'
+import { stateTables, tableRange } from './keys.js'
+import { PageCache } from './log_index.js'
+import { PartitionLog } from './partition_log.js'
+import type { State } from './state.js'
+import { TailCache } from './tail_cache.js'
+
+const loadEntries = 1_000
+
+type Appended = (log: PartitionLog, header: BatchHeader) => void
+
+/** All partition logs of a shard, with what of them has changed since the last checkpoint. */
+export class LogTable {
+  /** Logs with records before their start, or dropped, whose blocks have not been handed to reclaim. */
+  readonly trimmed = new Set<PartitionLog>()
+  readonly tail: TailCache
+  readonly #state: State
+  readonly #logs = new Map<number, PartitionLog>()
+  readonly #changed = new Set<PartitionLog>()
+  readonly #pages = new PageCache()
+
+  constructor(state: State, tailCacheBytes: number) {
+    this.#state = state
+    this.tail = new TailCache(tailCacheBytes, (id) => this.#logs.get(id)?.tail)
+  }
+
+  /** Takes up the logs of the last checkpoint. */
+  async load(): Promise<void> {
+    const { gte, lt } = tableRange(stateTables.log)
+    for (let from = gte; ; ) {
+      const entries = await this.#state.range({ gte: from, lt, limit: loadEntries })
+      await Promise.all(entries.map(([key, meta]) => this.#load(Buffer.from(key).readUInt32BE(1), meta)))
+      const last = entries.at(-1)
+      if (last === undefined || entries.length < loadEntries) return
+      from = Buffer.concat([last[0], Uint8Array.of(0)])
+    }
+  }
+
+  async #load(id: number, meta: Uint8Array): Promise<void> {
+    const log = new PartitionLog(id, this.#state, this.#pages)
+    this.#logs.set(id, log)
+    await log.load(meta)
+    if (log.dropped || log.reclaimedOffset < log.startOffset) this.trimmed.add(log)
+  }
+
+  get(id: number): PartitionLog | undefined {
+    const log = this.#logs.get(id)
+    return log?.dropped === true ? undefined : log
+  }
+
+  values(): Iterable<PartitionLog> {
+    return this.#logs.values()
+  }
+
+  create(id: number): PartitionLog {
+    const log = new PartitionLog(id, this.#state, this.#pages)
+    this.#logs.set(id, log)
+    this.#changed.add(log)
+    return log
+  }
+
+  drop(id: number): void {
+    const log = this.#logs.get(id)
+    if (log === undefined) return
+    log.dropped = true
+    this.changed(log)
+    this.trimmed.add(log)
+  }
+
+  trim(id: number, offset: number): void {
+    const log = this.#logs.get(id)
+    if (log === undefined || offset <= log.startOffset) return
+    log.startOffset = Math.min(offset, log.endOffset)
+    this.changed(log)
+    this.trimmed.add(log)
+  }
+
+  /** A dropped log whose blocks are all handed over leaves nothing behind. */
+  forget(log: PartitionLog): void {
+    this.#logs.delete(log.id)
+    this.#changed.delete(log)
+    this.trimmed.delete(log)
+  }
+
+  changed(log: PartitionLog): void {
+    this.#changed.add(log)
+  }
+
+  /** Takes in the batches of a durable block. */
+  append(block: WrittenBlock, appended: Appended): void {
+    for (const entry of block.directory) {
+      const log = this.#logs.get(entry.logId)
+      if (log === undefined) continue
+      log.appended(entry, block.position)
+      this.changed(log)
+      for (let at = entry.from, end = entry.from + entry.bytes; at < end; ) {
+        const header = readBatchHeader(block.bytes, at)
+        appended(log, header)
+        at += header.batchBytes
+      }
+    }
+    this.tail.add(block)
+  }
+
+  /** Notes what a block held whose batches are lost. */
+  lost(head: BlockHead): void {
+    for (const entry of head.directory) {
+      const log = this.#logs.get(entry.logId)
+      if (log === undefined) continue
+      log.lost(entry.firstOffset + entry.recordCount)
+      this.changed(log)
+    }
+  }
+
+  /** Puts what changed into the state. */
+  save(): void {
+    for (const log of this.#changed) log.save(this.#state)
+    this.#changed.clear()
+  }
+
+  rollBack(): void {
+    for (const log of this.#logs.values()) log.rollBack()
+  }
+
+  get liveBytes(): number {
+    let bytes = 0
+    for (const log of this.#logs.values()) bytes += log.liveBytes
+    return bytes
+  }
+}

@@ -1,0 +1,16 @@
+/**
+ * Kinds of journal operations. They stand on disk and are never changed or reused. Record batches are no operations of
+ * this table: a block holds them apart (block.ts). Payloads are msgpack, written and read by the owner of a kind.
+ */
+export const opKinds = {
+  boot: 1,
+  topicCreated: 2,
+  topicAltered: 3,
+  topicDeleted: 4,
+  /** Drops records of partition logs before an offset: retention. Applied by the store itself. */
+  logsTrimmed: 5,
+  offsetsCommitted: 6,
+  groupDeleted: 7,
+} as const
+
+export type OpKind = (typeof opKinds)[keyof typeof opKinds]

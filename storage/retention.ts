@@ -1,0 +1,46 @@
+import { decodeBody, encodeBody } from '../protocol/index.js'
+import type { PartitionLog } from './partition_log.js'
+
+/** What a partition may keep; what is undefined bounds nothing. */
+export interface RetentionBounds {
+  /** Blocks whose newest record is older than this (ms since 1970) go. */
+  readonly olderThanMs?: number | undefined
+  /** The oldest blocks go while the others still have this many bytes. */
+  readonly bytesMax?: number | undefined
+}
+
+/** [logId, offset]: the log drops what is before the offset. */
+export type Trim = readonly [logId: number, offset: number]
+
+/** Payload of a `logsTrimmed` operation; stands on disk. */
+export function encodeTrims(trims: readonly Trim[]): Uint8Array {
+  return encodeBody(trims)
+}
+
+export function decodeTrims(payload: Uint8Array): readonly Trim[] {
+  return decodeBody(payload) as Trim[]
+}
+
+/**
+ * The offset at which a log should start under these bounds; its present start when nothing has to go. Whole blocks
+ * only: what is kept may exceed `bytesMax` by less than one block.
+ */
+export async function retentionOffset(
+  log: PartitionLog,
+  { olderThanMs, bytesMax }: RetentionBounds,
+): Promise<number> {
+  let offset = log.startOffset
+  let bytesKept = log.liveBytes
+  while (offset < log.endOffset) {
+    const entries = await log.index.from(offset)
+    if (entries.length === 0) return offset
+    for (const entry of entries) {
+      const old = olderThanMs !== undefined && entry.lastTimestamp < olderThanMs
+      const many = bytesMax !== undefined && bytesKept - entry.bytes >= bytesMax
+      if (!old && !many) return offset
+      offset = entry.firstOffset + entry.recordCount
+      bytesKept -= entry.bytes
+    }
+  }
+  return offset
+}
