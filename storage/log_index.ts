@@ -91,6 +91,11 @@ export class LogIndex {
     this.#cache.delete(this.#logId)
   }
 
+  /** Position of the newest block that it names, 0 when there is none. */
+  get newestPosition(): number {
+    return this.#page.at(-1)?.position ?? 0
+  }
+
   async #older(offset: number): Promise<readonly IndexEntry[]> {
     const page = await this.#readPage(offset)
     const found = page === undefined ? [] : entriesFrom(page, offset)
