@@ -1,0 +1,169 @@
+import { MillraceError, readRecordHeaders } from '../../protocol/index.js'
+import type { RecordRun } from './record_run.js'
+
+const noHeaders: Readonly<Record<string, Uint8Array>> = Object.freeze(
+  Object.create(null) as Record<string, Uint8Array>,
+)
+
+/** A message as it is stored: nothing decoded. The byte arrays are views; copy what must outlive the message. */
+export interface RawMessage {
+  readonly topic: string
+  readonly partition: number
+  readonly offset: number
+  /** ms since 1970, set by the publisher. */
+  readonly timestamp: number
+  readonly keyBytes: Uint8Array | undefined
+  /** Absent for a message without a value. */
+  readonly valueBytes: Uint8Array | undefined
+  readonly headers: Readonly<Record<string, Uint8Array>>
+  /** The header of this name as text (UTF-8), if there is one. */
+  headerText(name: string): string | undefined
+}
+
+/**
+ * A message as a consumer delivers it. Key, value and headers are decoded when they are first read. A message keeps the
+ * memory of the whole fetch it came with: copy out what is kept for long.
+ */
+export class Message<Value = unknown, Key = unknown> implements RawMessage {
+  readonly offset: number
+  readonly timestamp: number
+  readonly #run: RecordRun<Value, Key>
+  readonly #keyStart: number
+  readonly #keyEnd: number
+  readonly #valueStart: number
+  readonly #valueEnd: number
+  readonly #headersStart: number
+  readonly #headerCount: number
+  #decoded = false
+  #value: Value | undefined
+
+  /** For `RecordRun`, whose cursor stands on the record. */
+  constructor(run: RecordRun<Value, Key>) {
+    const { cursor } = run
+    this.#run = run
+    this.offset = cursor.offset
+    this.timestamp = cursor.timestamp
+    this.#keyStart = cursor.keyStart
+    this.#keyEnd = cursor.keyEnd
+    this.#valueStart = cursor.valueStart
+    this.#valueEnd = cursor.valueEnd
+    this.#headersStart = cursor.headersStart
+    this.#headerCount = cursor.headerCount
+  }
+
+  get topic(): string {
+    return this.#run.source.topic
+  }
+
+  get partition(): number {
+    return this.#run.source.partition
+  }
+
+  get keyBytes(): Uint8Array | undefined {
+    if (this.#keyStart < 0) return undefined
+    return this.#run.cursor.records.subarray(this.#keyStart, this.#keyEnd)
+  }
+
+  get valueBytes(): Uint8Array | undefined {
+    if (this.#valueStart < 0) return undefined
+    return this.#run.cursor.records.subarray(this.#valueStart, this.#valueEnd)
+  }
+
+  /**
+   * The key, decoded by the topic's key codec; undefined when the message has none.
+   * @throws DecodeError (code DECODE_FAILED)
+   */
+  get key(): Key | undefined {
+    const bytes = this.keyBytes
+    if (bytes === undefined) return undefined
+    try {
+      return this.#run.source.decoder.key(bytes)
+    } catch (cause) {
+      throw new DecodeError(this, 'key', cause)
+    }
+  }
+
+  /**
+   * The value, decoded by the topic's codec or checked by its schema, once; null when the message has none.
+   * @throws DecodeError (code DECODE_FAILED); the message stays unacknowledged
+   */
+  get value(): Value {
+    if (this.#decoded) return this.#value as Value
+    const value = this.decode()
+    if (value instanceof Promise) {
+      // Consumers decode such values before they deliver them, so this is only reached from inside an error policy.
+      value.catch(noop)
+      throw new DecodeError(this, 'value', new Error('the schema of the topic is asynchronous'))
+    }
+    return value
+  }
+
+  /** The headers as bytes, by name. */
+  get headers(): Readonly<Record<string, Uint8Array>> {
+    if (this.#headerCount === 0) return noHeaders
+    return readRecordHeaders(this.#run.cursor.records, this.#headersStart, this.#headerCount)
+  }
+
+  headerText(name: string): string | undefined {
+    const bytes = this.headers[name]
+    return bytes === undefined ? undefined : asBuffer(bytes).toString('utf8')
+  }
+
+  /**
+   * Tells that the message is done with. In a group the offset before which everything is acknowledged is committed
+   * soon after; alone, and after the partition has moved to another member, it does nothing. Any order, any number of
+   * times.
+   */
+  ack(): void {
+    this.#run.acks?.ack(this.offset)
+  }
+
+  /**
+   * Decodes the value ahead of its first use; a promise where the schema is asynchronous.
+   * @internal
+   */
+  decode(): Value | Promise<Value> {
+    let value: Value | Promise<Value>
+    try {
+      value = this.#run.source.decoder.value(this.valueBytes)
+    } catch (cause) {
+      throw new DecodeError(this, 'value', cause)
+    }
+    if (value instanceof Promise) {
+      return value.then(
+        (resolved) => this.#keep(resolved),
+        (cause: unknown) => {
+          throw new DecodeError(this, 'value', cause)
+        },
+      )
+    }
+    return this.#keep(value)
+  }
+
+  #keep(value: Value): Value {
+    this.#value = value
+    this.#decoded = true
+    return value
+  }
+}
+
+/** A stored key or value does not fit the topic's codec or schema; `raw` gives its bytes. */
+export class DecodeError extends MillraceError {
+  readonly raw: RawMessage
+
+  constructor(raw: RawMessage, part: 'key' | 'value', cause: unknown) {
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    super(
+      'DECODE_FAILED',
+      `the ${part} of topic "${raw.topic}", partition ${raw.partition}, offset ${raw.offset} can't be decoded: ${reason}`,
+      { cause },
+    )
+    this.raw = raw
+  }
+}
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+}
+
+function noop(): void {}

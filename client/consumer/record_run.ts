@@ -1,0 +1,68 @@
+import { RecordCursor } from '../../protocol/index.js'
+import type { AckRun, AckWindow } from './acks.js'
+import { Message } from './message.js'
+
+/** Turns stored bytes into keys and values; throws when they don't fit. */
+export interface Decoder<Value, Key> {
+  /** Whether values must be decoded before delivery: their schema may be asynchronous. */
+  readonly ahead: boolean
+  key(bytes: Uint8Array): Key
+  value(bytes: Uint8Array | undefined): Value | Promise<Value>
+}
+
+/** Where messages come from and how they are read. */
+export interface RecordSource<Value, Key> {
+  readonly topic: string
+  readonly partition: number
+  readonly decoder: Decoder<Value, Key>
+}
+
+/**
+ * The records of one fetched batch that are to be delivered: from the consumer's position to the end of the batch, or
+ * to where the consumer stops. Nothing is opened before construction, and no value is copied.
+ */
+export class RecordRun<Value, Key> {
+  readonly source: RecordSource<Value, Key>
+  readonly cursor: RecordCursor
+  /** Absent without a group. */
+  readonly acks: AckRun | undefined
+  /** Offset after the last record to deliver. */
+  readonly endOffset: number
+  /** Offset of the next record to deliver. */
+  position: number
+
+  /**
+   * @param batch one whole batch
+   * @param position offset of the first record wanted; earlier ones are passed over
+   * @param stopAt offset that is not delivered any more
+   * @throws MillraceError BAD_BATCH
+   */
+  constructor(
+    source: RecordSource<Value, Key>,
+    batch: Uint8Array,
+    position: number,
+    stopAt: number,
+    window: AckWindow | undefined,
+  ) {
+    this.source = source
+    this.cursor = new RecordCursor(batch)
+    const { baseOffset, recordCount } = this.cursor.header
+    this.endOffset = Math.min(baseOffset + recordCount, stopAt)
+    this.position = Math.max(position, baseOffset)
+    while (this.cursor.offset + 1 < this.position) if (!this.cursor.next()) break
+    this.acks = this.left > 0 ? window?.open(this.position, this.left) : undefined
+  }
+
+  /** Records not delivered yet. */
+  get left(): number {
+    return Math.max(0, this.endOffset - this.position)
+  }
+
+  /** The next message, or undefined after the last. */
+  next(): Message<Value, Key> | undefined {
+    if (this.position >= this.endOffset || !this.cursor.next()) return undefined
+    this.position++
+    this.acks?.delivered(1)
+    return new Message(this)
+  }
+}
