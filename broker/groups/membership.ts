@@ -1,6 +1,7 @@
 import { limits, MillraceError, nameProblem } from '../../protocol/index.js'
-import { Group, type Member } from './group.js'
+import { Group } from './group.js'
 import type { LivenessClock } from './liveness_clock.js'
+import type { Member } from './member.js'
 import type { GroupSettings } from './settings.js'
 import type {
   Assignment,

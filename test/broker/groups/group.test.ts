@@ -1,5 +1,6 @@
 import * as assert from 'uvu/assert'
-import { Group, type Member } from '../../../broker/groups/group.js'
+import { Group } from '../../../broker/groups/group.js'
+import type { Member } from '../../../broker/groups/member.js'
 import type { OwnedEntry } from '../../../broker/groups/types.js'
 import { suite } from '../../helpers/suite.js'
 import { FakeSession, FakeTopics, withCode } from './fixtures.js'

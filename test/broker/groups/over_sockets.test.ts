@@ -176,7 +176,7 @@ test('groups live and die with offsets, members and topics', async (t) => {
   const client = await connect(broker, t)
   const topicId = await createTopic(client, 'orders', 2)
   assert.is(await codeOf(describe(client)), 'UNKNOWN_GROUP')
-  await client.request(commands.groupCommit, { group: 'billing', offsets: [[topicId, 0, 0, 0]] })
+  await client.request(commands.groupCommit, { group: 'billing', offsets: [[topicId, 0, 0, 0, undefined]] })
   const list = async () => (await client.request(commands.groupList, {})).body.groups
   assert.equal(await list(), [{ group: 'billing', members: 0, topics: 1 }])
   await client.request(commands.groupDelete, { group: 'billing' })
@@ -186,7 +186,7 @@ test('groups live and die with offsets, members and topics', async (t) => {
   await client.request(commands.groupCommit, {
     group: 'billing',
     memberId: 'a',
-    offsets: ownedOf(joined).map((owned) => [...owned, 0] as const),
+    offsets: ownedOf(joined).map((owned) => [...owned, 0, undefined] as const),
   })
   assert.is(await codeOf(client.request(commands.groupDelete, { group: 'billing' })), 'GROUP_ACTIVE')
   const growing = heartbeat(client, 'a', ownedOf(joined))
