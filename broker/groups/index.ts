@@ -1,7 +1,7 @@
 export { CommittedOffsets, type OffsetEntry } from './committed_offsets.js'
 export { Groups, type GroupsOptions } from './groups.js'
 export type { GroupHost } from './host.js'
-export { OffsetsView } from './offsets_view.js'
+export { type OffsetsState, OffsetsView } from './offsets_view.js'
 export { encodeGroupDeleted, encodeOffsetsCommitted } from './ops.js'
 export { type GroupSettings, groupSettingsDefault } from './settings.js'
 export type { GroupTopic, MemberSession, TopicSource } from './types.js'

@@ -1,38 +1,54 @@
-import { opKinds } from '../../storage/index.js'
-import { tableEntries, viewTables } from '../state_keys.js'
-import type { View, ViewHost } from '../view.js'
 import { CommittedOffsets, type OffsetsPage } from './committed_offsets.js'
 import { decodeGroupDeleted, decodeOffsetsCommitted } from './ops.js'
 
+/** Where the view keeps its pages; changes become durable with the next checkpoint. */
+export interface OffsetsState {
+  put(key: Uint8Array, value: Uint8Array): void
+  del(key: Uint8Array): void
+}
+
 /**
- * The view that folds the offsets that groups committed. Its keys in the state database, which stand on disk, are the
- * table's byte and then `/GROUP/TOPIC_ID/PAGE` in ASCII (names of groups have no slash); a value is a msgpack list of
+ * The view that folds committed offsets. Its keys in the state database, which stand on disk, are
+ * `PREFIX/group/topicId/page` in ASCII (names of groups have no slash); a value is a msgpack list of
  * [partition, offset, committedAtMs, metadata].
  */
-export class OffsetsView implements View {
-  readonly kinds: readonly number[] = [opKinds.offsetsCommitted, opKinds.groupDeleted]
+export class OffsetsView {
   readonly offsets = new CommittedOffsets()
-  readonly #state: ViewHost['state']
-  readonly #topicExists: (topicId: number) => boolean
+  readonly #state: OffsetsState
+  readonly #prefix: string
 
-  /** @param topicExists as of the operation that is being folded */
-  constructor({ state }: Pick<ViewHost, 'state'>, topicExists: (topicId: number) => boolean) {
+  /** @param prefix what the keys of this view begin with */
+  constructor(state: OffsetsState, prefix: string) {
     this.#state = state
-    this.#topicExists = topicExists
+    this.#prefix = prefix
   }
 
-  /** Restores the fold from the state, once the topics are there. */
-  async load(): Promise<void> {
-    for await (const [key, value] of tableEntries(this.#state, viewTables.offsets)) {
-      const page = pageOf(key)
-      if (this.#topicExists(page.topicId)) this.offsets.loadPage(page, value)
+  /** Takes over one stored page; those of topics that are gone are to be left out by the caller. */
+  load(key: Uint8Array, value: Uint8Array): void {
+    this.offsets.loadPage(this.pageOf(key), value)
+  }
+
+  /** Which page a key names. */
+  pageOf(key: Uint8Array): OffsetsPage {
+    const [group = '', topicId, page] = Buffer.from(key)
+      .toString('latin1', this.#prefix.length + 1)
+      .split('/')
+    return { group, topicId: Number(topicId), page: Number(page) }
+  }
+
+  /** Folds an `offsets.committed` operation; entries of topics that are gone by then are dropped. */
+  applyCommitted(payload: Uint8Array, topicExists: (topicId: number) => boolean): void {
+    const { group, committedAtMs, entries } = decodeOffsetsCommitted(payload)
+    const kept = entries.filter(([topicId]) => topicExists(topicId))
+    if (kept.length === 0) return
+    for (const page of this.offsets.set(group, committedAtMs, kept)) {
+      this.#state.put(this.#key(page), this.offsets.encodePage(page))
     }
   }
 
-  /** Folds an operation; offsets of topics that are gone by then are dropped. */
-  apply(kind: number, payload: Uint8Array): void {
-    if (kind === opKinds.offsetsCommitted) this.#committed(payload)
-    else this.#drop(this.offsets.deleteGroup(decodeGroupDeleted(payload)))
+  /** Folds a `group.deleted` operation. */
+  applyDeleted(payload: Uint8Array): void {
+    this.#drop(this.offsets.deleteGroup(decodeGroupDeleted(payload)))
   }
 
   /** To be called when the operation that deletes a topic is folded. */
@@ -40,27 +56,11 @@ export class OffsetsView implements View {
     this.#drop(this.offsets.deleteTopic(topicId))
   }
 
-  #committed(payload: Uint8Array): void {
-    const { group, committedAtMs, entries } = decodeOffsetsCommitted(payload)
-    const kept = entries.filter(([topicId]) => this.#topicExists(topicId))
-    if (kept.length === 0) return
-    for (const page of this.offsets.set(group, committedAtMs, kept)) {
-      this.#state.put(keyOf(page), this.offsets.encodePage(page))
-    }
-  }
-
   #drop(pages: readonly OffsetsPage[]): void {
-    for (const page of pages) this.#state.del(keyOf(page))
+    for (const page of pages) this.#state.del(this.#key(page))
   }
-}
 
-function keyOf({ group, topicId, page }: OffsetsPage): Uint8Array {
-  const key = Buffer.from(` /${group}/${topicId}/${page}`, 'latin1')
-  key[0] = viewTables.offsets
-  return key
-}
-
-function pageOf(key: Uint8Array): OffsetsPage {
-  const [, group = '', topicId, page] = Buffer.from(key).toString('latin1').split('/')
-  return { group, topicId: Number(topicId), page: Number(page) }
+  #key({ group, topicId, page }: OffsetsPage): Uint8Array {
+    return Buffer.from(`${this.#prefix}/${group}/${topicId}/${page}`, 'latin1')
+  }
 }
