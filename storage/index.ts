@@ -1,4 +1,4 @@
-export type { Engine, EngineFactory } from './engine.js'
+export type { Engine, EngineEntry, EngineFactory, EngineOp, RangeOptions } from './engine.js'
 export { levelEngines } from './level_engine.js'
 export type { LogRead, LogReadResult } from './log_reader.js'
 export { memoryEngines } from './memory_engine.js'
