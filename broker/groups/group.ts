@@ -177,16 +177,16 @@ export class Group {
     return expired
   }
 
-  /** Follows a topic that was created, deleted or given more partitions. */
-  topicChanged(topic: Pick<GroupTopic, 'topicId' | 'name'>): void {
-    let concerned = false
+  /** Follows a topic that was created, deleted or changed. */
+  topicChanged({ topicId, name }: Pick<GroupTopic, 'topicId' | 'name'>): void {
     for (const member of this.members.values()) {
-      if (!member.topics.includes(topic.name)) continue
-      member.topicIds = this.#resolve(member.topics)
-      concerned = true
+      if (member.topics.includes(name)) this.#subscribe(member, member.topics)
     }
-    if (this.#options.topics.byId(topic.topicId) === undefined) this.#dropSlots(topic.topicId)
-    if (concerned) this.#membershipChanged()
+    const slots = this.#slots.get(topicId)
+    const topic = this.#options.topics.byId(topicId)
+    if (slots === undefined) return
+    if (topic === undefined) this.#dropSlots(topicId)
+    else if (topic.partitions > slots.length) this.#membershipChanged()
   }
 
   /** Decides anew who should own what, and grants what nobody owns. */

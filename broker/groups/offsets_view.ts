@@ -23,17 +23,11 @@ export class OffsetsView {
     this.#prefix = prefix
   }
 
-  /** Takes over one stored page; those of topics that are gone are to be left out by the caller. */
+  /** Takes over one stored page. */
   load(key: Uint8Array, value: Uint8Array): void {
-    this.offsets.loadPage(this.pageOf(key), value)
-  }
-
-  /** Which page a key names. */
-  pageOf(key: Uint8Array): OffsetsPage {
-    const [group = '', topicId, page] = Buffer.from(key)
-      .toString('latin1', this.#prefix.length + 1)
-      .split('/')
-    return { group, topicId: Number(topicId), page: Number(page) }
+    const text = Buffer.from(key).toString('latin1', this.#prefix.length + 1)
+    const [group = '', topicId, page] = text.split('/')
+    this.offsets.loadPage({ group, topicId: Number(topicId), page: Number(page) }, value)
   }
 
   /** Folds an `offsets.committed` operation; entries of topics that are gone by then are dropped. */

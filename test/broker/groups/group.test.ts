@@ -231,7 +231,8 @@ test('follows topics: more partitions, deleted, created again', () => {
     [[2, 0]],
   )
   group.topicChanged(topics.create('other', 1))
-  assert.is(group.rebalanceNeeded, false)
+  group.topicChanged({ topicId: 2, name: 'orders' })
+  assert.is(group.rebalanceNeeded, false, 'nothing changed for its members')
 })
 
 test('asks a member to give up a topic that it does not subscribe to any more', () => {
