@@ -1,4 +1,5 @@
 import { MillraceError } from '../../protocol/index.js'
+import { suggestion } from '../suggest.js'
 import type { Group } from './group.js'
 import type { GroupHost } from './host.js'
 import type { Membership } from './membership.js'
@@ -9,6 +10,12 @@ export function groupNames(host: GroupHost, membership: Membership): Set<string>
   const names = new Set(host.offsets.groups)
   for (const name of membership.names) if (membership.hasMembers(name)) names.add(name)
   return names
+}
+
+/** An UNKNOWN_GROUP error that names the nearest group. */
+export function unknownGroup(host: GroupHost, membership: Membership, name: string): MillraceError {
+  const known = suggestion(name, groupNames(host, membership))
+  return new MillraceError('UNKNOWN_GROUP', `there is no group ${JSON.stringify(name)}${known}`)
 }
 
 export function listGroups(host: GroupHost, membership: Membership): GroupListReply {
@@ -25,9 +32,7 @@ export function listGroups(host: GroupHost, membership: Membership): GroupListRe
  */
 export function describeGroup(host: GroupHost, membership: Membership, name: string): GroupDescription {
   const group = membership.group(name)
-  if (!membership.hasMembers(name) && !host.offsets.has(name)) {
-    throw new MillraceError('UNKNOWN_GROUP', `there is no group ${JSON.stringify(name)}`)
-  }
+  if (!membership.hasMembers(name) && !host.offsets.has(name)) throw unknownGroup(host, membership, name)
   const topics = [...topicIds(host, name, group)]
     .map((topicId) => host.topics.byId(topicId))
     .filter((topic) => topic !== undefined)

@@ -1,5 +1,6 @@
 import { errorFields, MillraceError } from '../../protocol/index.js'
 import type { OffsetEntry } from './committed_offsets.js'
+import { unknownGroup } from './describe.js'
 import type { Group } from './group.js'
 import type { GroupHost } from './host.js'
 import type { Member } from './member.js'
@@ -82,7 +83,7 @@ export class OffsetCommands {
     const { host, membership } = this.#options
     this.#refuseActive(name)
     if (!host.offsets.has(name) && !this.#underWay.has(name)) {
-      throw new MillraceError('UNKNOWN_GROUP', `there is no group ${JSON.stringify(name)}`)
+      throw unknownGroup(host, membership, name)
     }
     const deleted = host.deleteGroup(name)
     membership.commitStarted(name, deleted)

@@ -367,6 +367,7 @@ test('deletes groups without members', async ({ defer }) => {
   const a = await new FakeMember(groups, 'a').join()
   await a.commit(1)
   assert.is(await codeOf(groups.delete('billing')), 'GROUP_ACTIVE')
+  assert.throws(() => groups.describe('biling'), /there is no group "biling"; did you mean "billing"\?/)
   groups.leave('billing', 'a')
   assert.is(groups.describe('billing').state, 'empty')
   await groups.delete('billing')
