@@ -41,11 +41,13 @@ export class BatchWriter {
   }
 
   take(): Buffer {
-    const frame = this.#frame.subarray(0, this.#end)
+    const isFull = this.#end > this.frameBytesMax / 2
+    const filled = this.#frame.subarray(0, this.#end)
+    const frame = isFull ? filled : Buffer.from(filled)
+    if (isFull) this.#frame = Buffer.allocUnsafeSlow(this.frameBytesMax)
     frame.writeUInt32LE(frame.length - headerBytes, 0)
     frame.writeUInt32LE(crc32(frame.subarray(headerBytes)), 4)
     frame.writeUInt32LE(this.#messages, 8)
-    this.#frame = Buffer.allocUnsafeSlow(this.frameBytesMax)
     this.#end = headerBytes
     this.#messages = 0
     return frame

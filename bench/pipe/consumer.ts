@@ -1,19 +1,26 @@
 import { once } from 'node:events'
 import { connect } from 'node:net'
+import { LatencyHistogram } from '../lib/latency.js'
 import { serveWorker, type WorkerTask } from '../lib/worker.js'
 import { BatchReader, headerBytes, lengthBytes, type PipeBatch, roles } from './batch.js'
 
 export interface PipeConsumerOptions {
   readonly port: number
+  /** Measures latencies from the intended time at the beginning of every value; `stop` resolves to them. */
+  readonly latency: boolean
+  /** Latencies before this much time has passed are not counted. */
+  readonly warmUpMs: number
 }
 
 /** Receives batches and makes a value of every message in them. */
-async function start({ port }: PipeConsumerOptions): Promise<WorkerTask> {
+async function start({ port, latency, warmUpMs }: PipeConsumerOptions): Promise<WorkerTask> {
   const socket = connect({ port, host: '127.0.0.1', noDelay: true })
   await once(socket, 'connect')
   socket.write(Uint8Array.of(roles.consumer))
   let messages = 0
   let bytes = 0
+  const histogram = new LatencyHistogram()
+  if (latency) setTimeout(() => histogram.reset(), warmUpMs)
   const receive = ({ frame }: PipeBatch): void => {
     for (let at = headerBytes; at < frame.length; ) {
       const valueBytes = frame.readUInt32LE(at)
@@ -21,6 +28,7 @@ async function start({ port }: PipeConsumerOptions): Promise<WorkerTask> {
       at += lengthBytes + valueBytes
       messages++
       bytes += value.length
+      if (latency) histogram.recordSince(value.readDoubleLE())
     }
   }
   const reader = new BatchReader(receive)
@@ -29,6 +37,7 @@ async function start({ port }: PipeConsumerOptions): Promise<WorkerTask> {
     count: () => ({ messages, bytes }),
     stop: async () => {
       socket.destroy()
+      return histogram.figures()
     },
   }
 }

@@ -1,7 +1,11 @@
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { LatencyFigures } from '../lib/latency.js'
 import { type Interval, measureThroughput, type Throughput } from '../lib/throughput.js'
 import { Worker } from '../lib/worker.js'
+import type { PipeConsumerOptions } from './consumer.js'
+import type { PipeProducerOptions } from './producer.js'
 
 export interface PipeOptions extends Interval {
   readonly messageBytes: number
@@ -18,23 +22,51 @@ export interface PipeOptions extends Interval {
  * fsync, acknowledge, push to one consumer. No topics, offsets, recovery or flow control worth the name: what Millrace
  * reaches beside it tells what those cost.
  */
-export async function runPipe(options: PipeOptions): Promise<Throughput> {
-  const folder = join(options.dataRoot, `pipe-${process.pid}`)
+export function runPipe(options: PipeOptions): Promise<Throughput> {
+  const { messageBytes, promises, consume, warmUpMs } = options
+  return withPipe(options.dataRoot, async ({ broker, port, start }) => {
+    const consumer = consume ? await start('consumer', { port, latency: false, warmUpMs }) : undefined
+    const producer = await start('producer', { port, messageBytes, promises })
+    const counting = consumer ?? producer
+    return measureThroughput(counting, counting === producer ? [broker] : [broker, producer], options)
+  })
+}
+
+/** Latency through the pipe at a fixed rate, from the intended time of sending to receipt. */
+export function runPipeLatency(
+  options: Interval & {
+    readonly messageBytes: number
+    readonly messagesPerS: number
+    readonly dataRoot: string
+  },
+): Promise<LatencyFigures> {
+  const { messageBytes, messagesPerS, warmUpMs, measureMs } = options
+  return withPipe(options.dataRoot, async ({ port, start }) => {
+    const consumer = await start('consumer', { port, latency: true, warmUpMs })
+    await start('producer', { port, messageBytes, messagesPerS, promises: false })
+    await sleep(warmUpMs + measureMs)
+    return (await consumer.stop()) as LatencyFigures
+  })
+}
+
+interface RunningPipe {
+  readonly broker: Worker
+  readonly port: number
+  start(name: 'consumer', options: PipeConsumerOptions): Promise<Worker>
+  start(name: 'producer', options: PipeProducerOptions): Promise<Worker>
+}
+
+async function withPipe<T>(dataRoot: string, use: (pipe: RunningPipe) => Promise<T>): Promise<T> {
+  const folder = join(dataRoot, `pipe-${process.pid}`)
   const workers: Worker[] = []
-  const start = async (name: string, workerOptions: object): Promise<Worker> => {
-    const worker = await Worker.start(`pipe ${name}`, new URL(`./${name}.js`, import.meta.url), workerOptions)
+  const start = async (name: string, options: object): Promise<Worker> => {
+    const worker = await Worker.start(`pipe ${name}`, new URL(`./${name}.js`, import.meta.url), options)
     workers.unshift(worker)
     return worker
   }
   try {
     const broker = await start('broker', { folder })
-    const port = broker.ready as number
-    const consumer = options.consume ? await start('consumer', { port }) : undefined
-    const { messageBytes, promises } = options
-    const producer = await start('producer', { port, messageBytes, promises })
-    const counting = consumer ?? producer
-    const others = workers.filter((worker) => worker !== counting)
-    return await measureThroughput(counting, others, options)
+    return await use({ broker, port: broker.ready as number, start })
   } finally {
     for (const worker of workers) await worker.stop().catch(() => worker.kill())
     await rm(folder, { recursive: true, force: true })

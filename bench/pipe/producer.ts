@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { setImmediate as turn } from 'node:timers/promises'
+import { sendAtRate } from '../lib/latency.js'
 import { jsonLines } from '../lib/sample_data.js'
 import { serveWorker, type WorkerTask } from '../lib/worker.js'
 import { ackBytes, BatchWriter, roles } from './batch.js'
@@ -10,6 +11,8 @@ export interface PipeProducerOptions {
   readonly messageBytes: number
   /** One promise per message, awaited in windows; otherwise nothing but a bound on what is unacknowledged. */
   readonly promises: boolean
+  /** Sends at this rate instead; every value then begins with its intended time as a double, little-endian. */
+  readonly messagesPerS?: number
 }
 
 const frameBytesMax = 64 * 1024
@@ -18,12 +21,12 @@ const windowMessages = 10_000
 
 class PipeProducer {
   readonly #writer = new BatchWriter(frameBytesMax)
-  readonly #value: Uint8Array
+  readonly #value: Buffer
+  readonly #stopped = new AbortController()
   #resolvers: (() => void)[] = []
   #sent = 0
   #acknowledged = 0
   #wake: (() => void) | undefined
-  #stopped = false
 
   constructor(
     readonly socket: Socket,
@@ -44,13 +47,13 @@ class PipeProducer {
   }
 
   stop(): void {
-    this.#stopped = true
+    this.#stopped.abort()
   }
 
   /** Sends as fast as acknowledgements allow. */
   async runBounded(): Promise<void> {
     const unacknowledgedMax = unacknowledgedBytesMax / this.options.messageBytes
-    while (!this.#stopped) {
+    while (!this.#stopped.signal.aborted) {
       if (this.#sent - this.#acknowledged > unacknowledgedMax) {
         await new Promise<void>((resolve) => {
           this.#wake = resolve
@@ -63,12 +66,22 @@ class PipeProducer {
 
   /** Sends windows of messages with a promise each and waits for all promises of a window. */
   async runWindows(): Promise<void> {
-    while (!this.#stopped) {
+    while (!this.#stopped.signal.aborted) {
       const window: Promise<void>[] = []
       for (let i = 0; i < windowMessages; i++) window.push(this.#send())
       await this.#flush()
       await Promise.all(window)
     }
+  }
+
+  /** Sends every message by itself when its time has come. */
+  runAtRate(messagesPerS: number): Promise<void> {
+    const send = (intendedMs: number): void => {
+      this.#value.writeDoubleLE(intendedMs)
+      this.#writer.add(this.#value)
+      void this.#flush()
+    }
+    return sendAtRate(messagesPerS, send, this.#stopped.signal)
   }
 
   #send(): Promise<void> {
@@ -102,7 +115,8 @@ async function start(options: PipeProducerOptions): Promise<WorkerTask> {
   await once(socket, 'connect')
   socket.write(Uint8Array.of(roles.producer))
   const producer = new PipeProducer(socket, options)
-  void (options.promises ? producer.runWindows() : producer.runBounded())
+  if (options.messagesPerS !== undefined) void producer.runAtRate(options.messagesPerS)
+  else void (options.promises ? producer.runWindows() : producer.runBounded())
   return {
     count: () => producer.count(),
     stop: async () => {
