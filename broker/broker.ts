@@ -1,0 +1,139 @@
+import type { BrokerSettings } from './config.js'
+import { settingsOf } from './config.js'
+import type { BrokerContext } from './context.js'
+import { dispatch } from './dispatch.js'
+import { groupsOf } from './group_host.js'
+import type { Groups } from './groups/index.js'
+import { defaultLogger, type Logger } from './log.js'
+import { LongPolls } from './long_polls.js'
+import { Metrics } from './metrics.js'
+import { Server } from './net/server.js'
+import { offsetForTime } from './partition/offset_for_time.js'
+import { Retention } from './retention.js'
+import { Shard } from './shard.js'
+import { type BrokerStatus, brokerStatus } from './status.js'
+
+/** Any of the settings (see `configSchema`); the others keep their defaults. */
+export type BrokerOptions = Partial<BrokerSettings> & {
+  /** Where the broker logs to; JSON lines on stderr otherwise. */
+  readonly logger?: Logger | undefined
+}
+
+/** A running broker. */
+export interface Broker {
+  /** Where it listens. */
+  readonly address: { readonly host: string; readonly port: number }
+  readonly settings: BrokerSettings
+  /** The same as the command `status` answers. */
+  status(): Promise<BrokerStatus>
+  /**
+   * Stops gracefully: accepts no more connections and publishes, answers what waits, lets requests finish and their
+   * replies leave, and closes the log. Takes `drainTimeoutMs` plus the time of the last commit at most.
+   */
+  close(): Promise<void>
+  [Symbol.asyncDispose](): Promise<void>
+}
+
+/**
+ * Starts a broker inside this process. It installs no signal handlers and never ends the process.
+ *
+ * ```ts
+ * await using broker = await startBroker({ dir: './data', port: 0 })
+ * const client = await connect(`localhost:${broker.address.port}`)
+ * ```
+ *
+ * @throws MillraceError BAD_CONFIG, FOLDER_IN_USE, UNKNOWN_FORMAT, STORAGE_FAILED, CORRUPT; the system's own error, such
+ * as EADDRINUSE, when it can't listen
+ */
+export async function startBroker({ logger, ...options }: BrokerOptions = {}): Promise<Broker> {
+  const settings = settingsOf(options)
+  const log = logger ?? defaultLogger(settings.logLevel)
+  const shard = await Shard.open(settings)
+  const broker = new RunningBroker(settings, shard, log)
+  try {
+    await broker.listen()
+  } catch (error) {
+    await broker.close()
+    throw error
+  }
+  return broker
+}
+
+class RunningBroker implements Broker, BrokerContext {
+  readonly settings: BrokerSettings
+  readonly shard: Shard
+  readonly groups: Groups
+  readonly server: Server
+  readonly longPolls = new LongPolls()
+  readonly retention: Retention
+  readonly metrics: Metrics
+  readonly logger: Logger
+  readonly startedAtMs = Date.now()
+  #draining = false
+  #closing: Promise<void> | undefined
+
+  constructor(settings: BrokerSettings, shard: Shard, logger: Logger) {
+    this.settings = settings
+    this.shard = shard
+    this.logger = logger
+    this.metrics = new Metrics(() => shard.store.stats.commits)
+    this.groups = groupsOf(shard, settings, logger, (partition, timeMs) =>
+      offsetForTime(shard, partition, timeMs),
+    )
+    this.retention = new Retention(shard, logger, settings.retentionIntervalMs)
+    this.server = new Server({
+      settings,
+      handle: (session, frame) => dispatch(this, session, frame),
+      failed: (session, command, error) =>
+        logger.error({ err: error, command, address: session.address }, 'a request failed unexpectedly'),
+      refused: (count) =>
+        logger.warn({ count, connectionsMax: settings.connectionsMax }, 'connections were refused'),
+    })
+    shard.store.events.on('health', (health) => {
+      if (health.status === 'ok') logger.info('the storage is well')
+      else logger.error({ status: health.status, reasons: health.reasons }, 'the storage is not well')
+    })
+  }
+
+  get draining(): boolean {
+    return this.#draining
+  }
+
+  get address(): { readonly host: string; readonly port: number } {
+    return { host: this.settings.host, port: this.server.port }
+  }
+
+  async listen(): Promise<void> {
+    await this.server.listen()
+    const { catalog, health, bootCount } = this.shard
+    const { host, port } = this.address
+    const opened = { topics: catalog.topicCount, partitions: catalog.partitionCount, starts: bootCount }
+    this.logger.info({ host, port, ...opened }, 'the broker is ready')
+    if (health.status !== 'ok') this.logger.error({ reasons: health.reasons }, 'the storage is not well')
+  }
+
+  status(): Promise<BrokerStatus> {
+    return brokerStatus(this)
+  }
+
+  close(): Promise<void> {
+    this.#draining = true
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  async #close(): Promise<void> {
+    this.logger.info({ connections: this.server.connections }, 'the broker is shutting down')
+    this.groups.drain()
+    this.longPolls.drain()
+    await this.server.drain(this.settings.drainTimeoutMs)
+    await this.retention.close()
+    this.metrics.close()
+    await this.shard.close()
+    this.logger.info('the broker is closed')
+  }
+}

@@ -1,0 +1,200 @@
+import { readFile } from 'node:fs/promises'
+import { parse as parseYaml } from 'yaml'
+import { limits, MillraceError } from '../protocol/index.js'
+import { bytes, duration, integer, oneOf, parseSetting, type Setting, text } from './config_values.js'
+import { groupSettingsDefault as groups } from './groups/index.js'
+import { suggestion } from './suggest.js'
+
+const KiB = 1024
+const MiB = 1024 * KiB
+
+/** Every setting of a broker: one schema for options, flags, environment and file. */
+export const configSchema = {
+  dir: text('millrace-data', 'Data folder'),
+  engine: oneOf(['level', 'memory'], 'level', '"level" keeps data on disk, "memory" loses it on exit'),
+  host: text('127.0.0.1', 'Address to listen on'),
+  port: integer(7420, 'Port to listen on; 0 picks a free one', { max: 65_535 }),
+  advertisedHost: text('auto', 'Host that clients are told to connect to; "auto": the one they came through'),
+  brokerId: integer(0, 'Number of this broker', { max: 0xffff }),
+  logLevel: oneOf(
+    ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
+    'info',
+    'Least level that is logged',
+  ),
+
+  connectionsMax: integer(10_000, 'Connections at a time', { min: 1 }),
+  inFlightRequestsMax: integer(limits.inFlightRequestsMax, 'Unanswered requests of one connection', {
+    min: 1,
+    max: limits.inFlightRequestsMax,
+  }),
+  frameBytesMax: bytes(limits.frameBytesMax, 'Largest frame', { min: 64 * KiB, max: 64 * MiB }),
+  connectionInboundBytesMax: bytes(
+    32 * MiB,
+    'Requests of one connection that are held until they are answered',
+    { min: 64 * KiB },
+  ),
+  inboundBytesMax: bytes(128 * MiB, 'Requests of all connections that are held until they are answered', {
+    min: 64 * KiB,
+  }),
+  connectionOutboundBytesMax: bytes(16 * MiB, 'Replies that one connection has not taken yet', {
+    min: 64 * KiB,
+  }),
+  outboundBytesMax: bytes(128 * MiB, 'Replies that all connections have not taken yet', { min: 64 * KiB }),
+  helloTimeoutMs: duration(limits.helloTimeoutMs, 'Time to say hello in', { min: 100 }),
+  receiveStallTimeoutMs: duration(30_000, 'Silence in the middle of a frame that ends the connection', {
+    min: 1_000,
+  }),
+  sendStallTimeoutMs: duration(60_000, 'Time without taking any of its replies that ends a connection', {
+    min: 1_000,
+  }),
+  drainTimeoutMs: duration(10_000, 'Time that a graceful stop may take', { max: 3_600_000 }),
+
+  partitionsPerBrokerMax: integer(limits.partitionsPerBrokerMax, 'Partitions of all topics', {
+    min: 1,
+    max: limits.partitionsPerBrokerMax,
+  }),
+  partitionsDefault: integer(1, 'Partitions of a topic that is created without a number', {
+    min: 1,
+    max: limits.partitionsPerTopicMax,
+  }),
+  batchBytesMax: bytes(limits.batchBytesMax, 'Largest record batch', { min: 1 * KiB, max: 8 * MiB }),
+  retentionMs: duration(7 * 86_400_000, 'Age at which records of a topic are dropped', { unbounded: true }),
+  retentionBytes: bytes(-1, 'Bytes that are kept of each partition of a topic', { unbounded: true }),
+  retentionIntervalMs: duration(10_000, 'How often retention runs', { min: 10, max: 3_600_000 }),
+  timestampAheadMsMax: duration(3_600_000, 'How far ahead of the broker a record timestamp may be'),
+  producersPerPartitionMax: integer(1_000, 'Idempotent producers remembered for a partition', { min: 1 }),
+  producersMax: integer(500_000, 'Idempotent producers remembered for all partitions', { min: 1 }),
+  producerIdleMs: duration(7 * 86_400_000, 'Time after which a silent producer is forgotten', {
+    min: 60_000,
+  }),
+
+  groupsMax: integer(groups.groupsMax, 'Stream groups', { min: 1 }),
+  groupMembersMax: integer(groups.groupMembersMax, 'Members of one group', { min: 1 }),
+  groupOffsetsBytesMax: bytes(groups.groupOffsetsBytesMax, 'Memory for committed offsets', { min: 64 * KiB }),
+  groupInitialDelayMs: duration(groups.groupInitialDelayMs, 'Time the first member waits for others', {
+    max: 60_000,
+  }),
+  groupRebalanceDelayMs: duration(groups.groupRebalanceDelayMs, 'Time joins and leaves are gathered for', {
+    max: 60_000,
+  }),
+  groupOffsetsRetentionMs: duration(
+    groups.groupOffsetsRetentionMs,
+    'Time after which the offsets of an abandoned group are forgotten',
+    { unbounded: true },
+  ),
+
+  tailCacheBytes: bytes(64 * MiB, 'Newest log data kept in memory', { min: 1 * MiB }),
+} as const satisfies Record<string, Setting<unknown>>
+
+type Schema = typeof configSchema
+type SettingName = keyof Schema
+
+/** The settings of a broker, all present. */
+export type BrokerSettings = {
+  readonly [K in SettingName]: Schema[K] extends Setting<infer T> ? T : never
+}
+
+export interface ConfigSources {
+  /** Values of command-line flags by setting name; undefined ones are absent. */
+  readonly flags?: Readonly<Record<string, unknown>>
+  /** Environment variables: MILLRACE_ and the name in capitals, such as MILLRACE_RETENTION_MS. */
+  readonly env?: Readonly<Record<string, string | undefined>>
+  /** Path of a YAML file with settings by name. */
+  readonly file?: string | undefined
+}
+
+const envPrefix = 'MILLRACE_'
+/** Variables that are not the broker's: the command line's own, and those that Kubernetes sets for a service. */
+const foreignEnv = /^MILLRACE_(SERVER|CONFIG|SERVICE_.*|PORT_.*)$/
+
+const names = Object.keys(configSchema) as SettingName[]
+const byEnvName: ReadonlyMap<string, SettingName> = new Map(names.map((name) => [envName(name), name]))
+
+/** The environment variable of a setting. */
+export function envName(name: string): string {
+  return envPrefix + name.replaceAll(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()
+}
+
+/**
+ * Settings from flags over environment over file over defaults.
+ * @throws MillraceError BAD_CONFIG names the setting, where it came from, and the nearest known name of an unknown one
+ */
+export async function loadConfig({ flags = {}, env = {}, file }: ConfigSources): Promise<BrokerSettings> {
+  const fromFile = file === undefined ? {} : readSettings(await readConfigFile(file), file)
+  const fromEnv = readEnv(env)
+  const fromFlags = readSettings(flags, 'flags')
+  return checkSettings({ ...fromFile, ...fromEnv, ...fromFlags })
+}
+
+/**
+ * Settings from options over defaults.
+ * @throws MillraceError BAD_CONFIG
+ */
+export function settingsOf(options: Readonly<Record<string, unknown>>): BrokerSettings {
+  return checkSettings(readSettings(options, 'options'))
+}
+
+function checkSettings(given: Partial<BrokerSettings>): BrokerSettings {
+  const defaults = Object.fromEntries(names.map((name) => [name, configSchema[name].default]))
+  const settings = { ...defaults, ...given } as BrokerSettings
+  // A reply with one largest batch must fit into a frame beside its body, and so must a publish.
+  const batchBytesMax = settings.frameBytesMax - 32 * KiB
+  if (settings.batchBytesMax > batchBytesMax) {
+    throw new MillraceError(
+      'BAD_CONFIG',
+      `batchBytesMax is ${settings.batchBytesMax}, with a frameBytesMax of ${settings.frameBytesMax} at most ${batchBytesMax} is possible`,
+    )
+  }
+  return settings
+}
+
+function readSettings(source: Readonly<Record<string, unknown>>, where: string): Partial<BrokerSettings> {
+  const read: Record<string, unknown> = {}
+  for (const [name, value] of Object.entries(source)) {
+    if (value === undefined) continue
+    const setting: Setting<unknown> | undefined = Object.hasOwn(configSchema, name)
+      ? configSchema[name as SettingName]
+      : undefined
+    if (setting === undefined) {
+      throw new MillraceError('BAD_CONFIG', `unknown setting "${name}" in ${where}${suggestion(name, names)}`)
+    }
+    read[name] = parseSetting(setting, value, `${name} in ${where}`)
+  }
+  return read as Partial<BrokerSettings>
+}
+
+function readEnv(env: Readonly<Record<string, string | undefined>>): Partial<BrokerSettings> {
+  const read: Record<string, unknown> = {}
+  for (const [variable, value] of Object.entries(env)) {
+    if (value === undefined || !variable.startsWith(envPrefix) || isForeign(variable, value)) continue
+    const name = byEnvName.get(variable)
+    if (name === undefined) {
+      throw new MillraceError(
+        'BAD_CONFIG',
+        `unknown environment variable ${variable}${suggestion(variable, byEnvName.keys())}`,
+      )
+    }
+    read[name] = parseSetting<unknown>(configSchema[name], value, variable)
+  }
+  return read as Partial<BrokerSettings>
+}
+
+/** Kubernetes puts the address of a service called "millrace" into MILLRACE_PORT. */
+function isForeign(variable: string, value: string): boolean {
+  return foreignEnv.test(variable) || (variable === 'MILLRACE_PORT' && value.startsWith('tcp://'))
+}
+
+async function readConfigFile(file: string): Promise<Readonly<Record<string, unknown>>> {
+  let value: unknown
+  try {
+    value = parseYaml(await readFile(file, 'utf8'))
+  } catch (cause) {
+    const reason = cause instanceof Error ? (cause.message.split('\n')[0] ?? '') : String(cause)
+    throw new MillraceError('BAD_CONFIG', `can't read the configuration file ${file}: ${reason}`, { cause })
+  }
+  if (value === null || value === undefined) return {}
+  if (typeof value !== 'object' || Array.isArray(value)) {
+    throw new MillraceError('BAD_CONFIG', `${file}: expected a map of settings`)
+  }
+  return value as Record<string, unknown>
+}

@@ -1,0 +1,23 @@
+import type { BrokerSettings } from './config.js'
+import type { Groups } from './groups/index.js'
+import type { Logger } from './log.js'
+import type { LongPolls } from './long_polls.js'
+import type { Metrics } from './metrics.js'
+import type { Server } from './net/server.js'
+import type { Retention } from './retention.js'
+import type { Shard } from './shard.js'
+
+/** The parts of a running broker, as handlers see them. */
+export interface BrokerContext {
+  readonly settings: BrokerSettings
+  readonly shard: Shard
+  readonly groups: Groups
+  readonly server: Server
+  readonly longPolls: LongPolls
+  readonly retention: Retention
+  readonly metrics: Metrics
+  readonly logger: Logger
+  readonly startedAtMs: number
+  /** Whether it is shutting down. */
+  readonly draining: boolean
+}

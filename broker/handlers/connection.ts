@@ -1,0 +1,45 @@
+import {
+  type commands,
+  limits,
+  MillraceError,
+  protocolVersion,
+  protocolVersionMin,
+} from '../../protocol/index.js'
+import { brokerStatus } from '../status.js'
+import { brokerVersion } from '../version.js'
+import type { Handler } from './handler.js'
+
+const hello: Handler<typeof commands.hello> = ({ broker, session }, request) => {
+  if (session.isReady) throw new MillraceError('BAD_REQUEST', 'hello was said already on this connection')
+  const { versionMin, versionMax } = request
+  const version = Math.min(versionMax, protocolVersion)
+  if (versionMin > versionMax || version < Math.max(versionMin, protocolVersionMin)) {
+    throw new MillraceError(
+      'UNSUPPORTED_VERSION',
+      `the client speaks protocol versions ${versionMin} to ${versionMax}, this broker ${protocolVersionMin} to ${protocolVersion}`,
+    )
+  }
+  session.greeted(request.clientName, request.clientVersion)
+  const { settings } = broker
+  return {
+    body: {
+      version,
+      brokerId: settings.brokerId,
+      brokerVersion,
+      limits: {
+        frameBytesMax: settings.frameBytesMax,
+        batchBytesMax: settings.batchBytesMax,
+        inFlightRequestsMax: settings.inFlightRequestsMax,
+        fetchWaitMsMax: limits.fetchWaitMsMax,
+        sessionTimeoutMsMin: limits.sessionTimeoutMsMin,
+        sessionTimeoutMsMax: limits.sessionTimeoutMsMax,
+      },
+    },
+  }
+}
+
+const ping: Handler<typeof commands.ping> = () => ({ body: {} })
+
+const status: Handler<typeof commands.status> = async ({ broker }) => ({ body: await brokerStatus(broker) })
+
+export const connectionHandlers = { hello, ping, status }

@@ -1,0 +1,193 @@
+import {
+  batchHeaderBytes,
+  type commands,
+  errorFields,
+  limits,
+  MillraceError,
+  type ReplyOf,
+  type RequestOf,
+} from '../../protocol/index.js'
+import type { LogRead, LogReadResult } from '../../storage/index.js'
+import type { BrokerContext } from '../context.js'
+import { DataWait } from '../long_polls.js'
+import type { Partition } from '../partition/partition.js'
+import type { Handler, HandlerReply, RequestContext } from './handler.js'
+
+type FetchRequest = RequestOf<typeof commands.fetch>
+type FetchReply = ReplyOf<typeof commands.fetch>
+type FetchEntry = FetchRequest['partitions'][number]
+type PartitionReply = FetchReply['partitions'][number]
+
+/** What a reply needs beside the batches: its body. */
+const bodyBytesReserve = 1024 * 1024
+
+/**
+ * Answers from memory without a turn of the event loop where it can; otherwise reads the journal, or waits for data.
+ */
+const fetch: Handler<typeof commands.fetch> = (context, request) => {
+  const { broker, session } = context
+  if (session.hasRoom) {
+    const collector = new FetchCollector(broker, request)
+    collector.collectFromMemory()
+    if (!collector.needsJournal && (collector.isEnough || request.waitMs === 0)) return collector.reply()
+  }
+  return fetchSlowly(context, request)
+}
+
+export const fetchHandlers = { fetch }
+
+async function fetchSlowly(
+  { broker, session }: RequestContext,
+  request: FetchRequest,
+): Promise<HandlerReply<FetchReply>> {
+  const untilMs = performance.now() + Math.min(request.waitMs, limits.fetchWaitMsMax)
+  for (;;) {
+    const collector = new FetchCollector(broker, request)
+    await session.acquire(collector.bytesMax)
+    try {
+      collector.collectFromMemory()
+      if (collector.needsJournal) await collector.collectFromJournal()
+    } finally {
+      session.release(collector.bytesMax)
+    }
+    const leftMs = untilMs - performance.now()
+    if (collector.isEnough || leftMs <= 0 || broker.draining || !session.isOpen) return collector.reply()
+    const wait = new DataWait(broker.longPolls, collector.partitions, collector.missingBytes, leftMs)
+    const unsubscribe = session.onClose(wait.end)
+    await wait.over
+    unsubscribe()
+  }
+}
+
+/** An entry of which memory does not have the data. */
+interface ColdEntry {
+  readonly entry: FetchEntry
+  readonly partition: Partition
+}
+
+/** One look at the partitions of a fetch. */
+class FetchCollector {
+  readonly #broker: BrokerContext
+  readonly #request: FetchRequest
+  /** Most bytes of batches in the reply, unless a single batch is larger. */
+  readonly bytesMax: number
+  /** Partitions that exist. */
+  readonly partitions: Partition[] = []
+  readonly #replies: PartitionReply[] = []
+  readonly #payload: Uint8Array[] = []
+  readonly #cold: ColdEntry[] = []
+  #bytes = 0
+  #records = 0
+  #hasError = false
+
+  constructor(broker: BrokerContext, request: FetchRequest) {
+    this.#broker = broker
+    this.#request = request
+    this.bytesMax = Math.min(request.bytesMax, broker.settings.frameBytesMax / 2)
+  }
+
+  get needsJournal(): boolean {
+    return this.#cold.length > 0
+  }
+
+  /** Whether the reply should not wait for more. */
+  get isEnough(): boolean {
+    return this.#hasError || this.#bytes >= Math.min(this.#request.bytesMin, this.bytesMax)
+  }
+
+  get missingBytes(): number {
+    return Math.min(this.#request.bytesMin, this.bytesMax) - this.#bytes
+  }
+
+  /** Takes what memory has. Begins at another partition each time, so that a busy one does not starve the others. */
+  collectFromMemory(): void {
+    const { partitions: entries } = this.#request
+    const start = nextStart(entries.length)
+    for (let i = 0; i < entries.length; i++) {
+      const entry = entries[(start + i) % entries.length] as FetchEntry
+      const partition = this.#find(entry)
+      if (partition === undefined) continue
+      this.partitions.push(partition)
+      if (this.#bytes >= this.bytesMax) continue
+      const bytesMax = Math.min(entry[3], this.bytesMax - this.#bytes)
+      const found = this.#broker.shard.readTail({ log: partition.log, offset: entry[2], bytesMax })
+      if (found === undefined) this.#cold.push({ entry, partition })
+      else this.#take(entry, partition, found)
+    }
+  }
+
+  /** Takes from the journal what memory did not have, as far as the limit allows; one request for all partitions. */
+  async collectFromJournal(): Promise<void> {
+    let leftBytes = this.bytesMax - this.#bytes
+    const chosen: ColdEntry[] = []
+    const reads: LogRead[] = []
+    for (const cold of this.#cold) {
+      if (leftBytes <= 0) break
+      const bytesMax = Math.max(1, Math.min(cold.entry[3], leftBytes))
+      leftBytes -= bytesMax
+      chosen.push(cold)
+      reads.push({ log: cold.partition.log, offset: cold.entry[2], bytesMax })
+    }
+    const results = await this.#broker.shard.read(reads)
+    for (const [index, { entry, partition }] of chosen.entries()) {
+      this.#take(entry, partition, results[index] as LogReadResult)
+    }
+  }
+
+  reply(): HandlerReply<FetchReply> {
+    const { metrics } = this.#broker
+    metrics.fetchedBytes += this.#bytes
+    metrics.fetchedRecords += this.#records
+    return { body: { partitions: this.#replies }, payload: this.#payload }
+  }
+
+  #find(entry: FetchEntry): Partition | undefined {
+    try {
+      return this.#broker.shard.partition(entry[0], entry[1])
+    } catch (error) {
+      this.#fail(entry, 0, 0, error)
+      return undefined
+    }
+  }
+
+  #take(entry: FetchEntry, partition: Partition, { chunks, bytes, error }: LogReadResult): void {
+    const { startOffset, endOffset } = partition
+    if (error !== undefined) {
+      this.#fail(entry, startOffset, endOffset, error)
+      return
+    }
+    if (bytes === 0) return
+    const frameRoomBytes = this.#broker.settings.frameBytesMax - bodyBytesReserve
+    if (this.#bytes > 0 && this.#bytes + bytes > frameRoomBytes) return
+    for (const chunk of chunks) {
+      this.#payload.push(chunk)
+      this.#records += recordsIn(chunk)
+    }
+    this.#bytes += bytes
+    this.#replies.push([entry[0], entry[1], 0, bytes, startOffset, endOffset, undefined])
+  }
+
+  #fail(entry: FetchEntry, startOffset: number, endOffset: number, error: unknown): void {
+    this.#hasError = true
+    if (!(error instanceof MillraceError)) this.#broker.logger.error({ err: error }, 'reading failed')
+    const { error: number, message } = errorFields(error)
+    this.#replies.push([entry[0], entry[1], number, 0, startOffset, endOffset, message])
+  }
+}
+
+let starts = 0
+
+function nextStart(count: number): number {
+  starts = (starts + 1) % 0x4000_0000
+  return count === 0 ? 0 : starts % count
+}
+
+/** Records in a run of whole batches, by their headers. */
+function recordsIn(run: Uint8Array): number {
+  const view = new DataView(run.buffer, run.byteOffset, run.length)
+  let records = 0
+  for (let at = 0; at + batchHeaderBytes <= run.length; at += view.getUint32(at, true)) {
+    records += view.getUint32(at + 20, true)
+  }
+  return records
+}

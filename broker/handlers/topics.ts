@@ -1,0 +1,100 @@
+import { type commands, errorFields, MillraceError, type ReplyOf } from '../../protocol/index.js'
+import type { BrokerContext } from '../context.js'
+import { offsetForTime } from '../partition/offset_for_time.js'
+import type { Partition } from '../partition/partition.js'
+import type { Topic } from '../topics/topic.js'
+import type { Handler } from './handler.js'
+
+type TopicSummary = ReplyOf<typeof commands.topicCreate>
+type MetadataTopic = ReplyOf<typeof commands.metadata>['topics'][number]
+type OffsetResult = ReplyOf<typeof commands.offsetsList>['partitions'][number]
+
+const earliest = -2
+const latest = -1
+
+const metadata: Handler<typeof commands.metadata> = ({ broker, session }, { topics: names }) => {
+  const { brokerId, advertisedHost } = broker.settings
+  const { catalog } = broker.shard
+  const describe = (topic: Topic): MetadataTopic => ({
+    name: topic.name,
+    error: 0,
+    topicId: topic.topicId,
+    owners: topic.partitions.map(() => brokerId),
+  })
+  const topics =
+    names === undefined
+      ? Array.from(catalog.topics, describe)
+      : names.map((name) => {
+          const topic = catalog.byName(name)
+          if (topic !== undefined) return describe(topic)
+          return { name, ...errorFields(catalog.unknownTopic(name)) }
+        })
+  const host = advertisedHost === 'auto' ? session.localAddress : advertisedHost
+  return { body: { brokers: [{ brokerId, host, port: broker.server.port }], topics } }
+}
+
+const topicCreate: Handler<typeof commands.topicCreate> = async ({ broker }, request) => ({
+  body: summaryOf(await broker.shard.topics.create(request)),
+})
+
+const topicAlter: Handler<typeof commands.topicAlter> = async ({ broker }, request) => ({
+  body: summaryOf(await broker.shard.topics.alter(request)),
+})
+
+const topicDelete: Handler<typeof commands.topicDelete> = async ({ broker }, { topic }) => {
+  await broker.shard.topics.delete(topic)
+  return { body: {} }
+}
+
+const topicList: Handler<typeof commands.topicList> = ({ broker }) => ({
+  body: { topics: Array.from(broker.shard.catalog.topics, summaryOf) },
+})
+
+const topicDescribe: Handler<typeof commands.topicDescribe> = ({ broker }, { topic: name }) => {
+  const topic = broker.shard.catalog.topic(name)
+  const partitions = topic.partitions.map(({ log }, partition) => ({
+    partition,
+    owner: broker.settings.brokerId,
+    startOffset: log.startOffset,
+    endOffset: log.endOffset,
+    bytes: log.liveBytes,
+    problem: log.problem,
+  }))
+  return { body: { topic: summaryOf(topic), partitions } }
+}
+
+const offsetsList: Handler<typeof commands.offsetsList> = async ({ broker }, request) => {
+  const partitions: OffsetResult[] = []
+  for (const [topicId, index, at] of request.partitions) {
+    try {
+      partitions.push({
+        error: 0,
+        offset: await offsetAt(broker.shard.partition(topicId, index), at, broker),
+      })
+    } catch (error) {
+      if (!(error instanceof MillraceError)) broker.logger.error({ err: error }, 'finding an offset failed')
+      partitions.push(errorFields(error))
+    }
+  }
+  return { body: { partitions } }
+}
+
+export const topicHandlers = {
+  metadata,
+  topicCreate,
+  topicAlter,
+  topicDelete,
+  topicList,
+  topicDescribe,
+  offsetsList,
+}
+
+function summaryOf({ name, topicId, partitions, createdAtMs, settings }: Topic): TopicSummary {
+  return { name, topicId, partitions: partitions.length, createdAtMs, settings }
+}
+
+function offsetAt(partition: Partition, at: number, broker: BrokerContext): number | Promise<number> {
+  if (at === earliest) return partition.startOffset
+  if (at === latest) return partition.endOffset
+  return offsetForTime(broker.shard, partition, at)
+}

@@ -1,0 +1,7 @@
+export { type Broker, type BrokerOptions, startBroker } from './broker.js'
+export { type BrokerSettings, type ConfigSources, configSchema, envName, loadConfig } from './config.js'
+export type { Setting } from './config_values.js'
+export type { Logger } from './log.js'
+export type { BrokerStatus } from './status.js'
+export { nearestName, suggestion } from './suggest.js'
+export { brokerVersion } from './version.js'

@@ -1,0 +1,158 @@
+import { createServer, type Server as NetServer, type Socket } from 'node:net'
+import { encodeFrame, errorFields, type Frame, frameFlags, MillraceError } from '../../protocol/index.js'
+import { ByteBudget } from './byte_budget.js'
+import { type Reply, Session, type SessionHost, type SessionSettings } from './session.js'
+
+export interface ServerSettings extends SessionSettings {
+  readonly host: string
+  readonly port: number
+  readonly connectionsMax: number
+  readonly inboundBytesMax: number
+  readonly outboundBytesMax: number
+}
+
+export interface ServerOptions {
+  readonly settings: ServerSettings
+  readonly handle: (session: Session, frame: Frame) => Reply | Promise<Reply>
+  /** Told of errors of handlers that were not expected. */
+  readonly failed: (session: Session, command: number, error: unknown) => void
+  /** Told, at most once a second, that connections were refused. */
+  readonly refused: (count: number) => void
+}
+
+const sweepIntervalMs = 500
+/** When the process is out of room, peers that hold some and don't move for as long make room. */
+const pressureMs = 5_000
+const keepAliveDelayMs = 60_000
+const listenBacklog = 1024
+/** How long a refused peer may take to read why. */
+const refusedLingerMs = 1_000
+
+/** Accepts connections and keeps what they hold together within the budgets of the process. */
+export class Server implements SessionHost {
+  readonly settings: ServerSettings
+  readonly inbound: ByteBudget
+  readonly outbound: ByteBudget
+  nowMs = performance.now()
+  readonly #options: ServerOptions
+  readonly #server: NetServer
+  readonly #sessions = new Set<Session>()
+  readonly #sweeper: NodeJS.Timeout
+  #nextId = 1
+  #refusedCount = 0
+  #inboundOverSinceMs: number | undefined
+  #allClosed: (() => void) | undefined
+
+  constructor(options: ServerOptions) {
+    this.#options = options
+    this.settings = options.settings
+    this.inbound = new ByteBudget(options.settings.inboundBytesMax)
+    this.outbound = new ByteBudget(options.settings.outboundBytesMax)
+    this.#server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: keepAliveDelayMs })
+    this.#server.on('connection', (socket) => this.#connected(socket))
+    this.#sweeper = setInterval(() => this.#sweep(), sweepIntervalMs).unref()
+  }
+
+  get connections(): number {
+    return this.#sessions.size
+  }
+
+  /** The port that it listens on. */
+  get port(): number {
+    const address = this.#server.address()
+    return typeof address === 'object' && address !== null ? address.port : this.settings.port
+  }
+
+  /** @throws the system's error, such as EADDRINUSE */
+  listen(): Promise<void> {
+    const { host, port } = this.settings
+    return new Promise((resolve, reject) => {
+      this.#server.once('error', reject)
+      this.#server.listen({ host, port, backlog: listenBacklog }, () => {
+        this.#server.off('error', reject)
+        resolve()
+      })
+    })
+  }
+
+  handle(session: Session, frame: Frame): Reply | Promise<Reply> {
+    return this.#options.handle(session, frame)
+  }
+
+  failed(session: Session, command: number, error: unknown): void {
+    this.#options.failed(session, command, error)
+  }
+
+  closed(session: Session): void {
+    this.#sessions.delete(session)
+    if (this.#sessions.size === 0) this.#allClosed?.()
+  }
+
+  /** Accepts no more; every connection ends once its requests are answered, or by force after `timeoutMs`. */
+  async drain(timeoutMs: number): Promise<void> {
+    this.stopAccepting()
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(() => {
+        for (const session of this.#sessions) session.destroy()
+      }, timeoutMs)
+      this.#allClosed = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+      if (this.#sessions.size === 0) this.#allClosed()
+      for (const session of this.#sessions) session.finish()
+    })
+    clearInterval(this.#sweeper)
+  }
+
+  stopAccepting(): void {
+    this.#server.close()
+  }
+
+  #connected(socket: Socket): void {
+    if (this.#sessions.size >= this.settings.connectionsMax) {
+      this.#refuse(socket)
+      return
+    }
+    this.#sessions.add(new Session(this.#nextId++, socket, this))
+  }
+
+  #refuse(socket: Socket): void {
+    this.#refusedCount++
+    const problem = `the broker has ${this.settings.connectionsMax} connections, no more are allowed`
+    const fields = errorFields(new MillraceError('OVERLOADED', problem))
+    socket.on('error', () => socket.destroy())
+    socket.setTimeout(refusedLingerMs, () => socket.destroy())
+    socket.resume()
+    socket.end(encodeFrame(0, frameFlags.reply | frameFlags.error, 0, fields))
+  }
+
+  #sweep(): void {
+    this.nowMs = performance.now()
+    for (const session of this.#sessions) session.sweep()
+    this.#relieveInbound()
+    if (this.outbound.isOver) {
+      for (const session of this.#sessions) if (session.sendStalledMs >= pressureMs) session.destroy()
+    }
+    if (this.#refusedCount > 0) this.#options.refused(this.#refusedCount)
+    this.#refusedCount = 0
+  }
+
+  /**
+   * Unfinished frames count against the budget, and while it is used up nothing is read, so they alone could keep it
+   * used up for ever. The connection with the largest one goes then.
+   */
+  #relieveInbound(): void {
+    if (!this.inbound.isOver) {
+      this.#inboundOverSinceMs = undefined
+      return
+    }
+    this.#inboundOverSinceMs ??= this.nowMs
+    if (this.nowMs - this.#inboundOverSinceMs < pressureMs) return
+    let largest: Session | undefined
+    for (const session of this.#sessions) {
+      if (session.partialBytes > (largest?.partialBytes ?? 0)) largest = session
+    }
+    largest?.fail(new MillraceError('OVERLOADED', 'the broker has no room for the rest of this frame'))
+  }
+}

@@ -1,0 +1,336 @@
+import type { Socket } from 'node:net'
+import {
+  encodeFrame,
+  errorFields,
+  type Frame,
+  FrameDecoder,
+  frameFlags,
+  limits,
+  MillraceError,
+} from '../../protocol/index.js'
+import type { ByteBudget } from './byte_budget.js'
+import { Outbox } from './outbox.js'
+
+/**
+ * greeting: connected, hello is awaited. ready: serves. closing: its last frame was written, what still comes is thrown
+ * away until the peer closes too, so that the peer gets to read that frame. closed: the socket is gone.
+ */
+type SessionState = 'greeting' | 'ready' | 'closing' | 'closed'
+
+/** What a handler gives back: the body and, for record batches, a payload that is sent without being copied. */
+export interface Reply {
+  readonly body: unknown
+  readonly payload?: readonly Uint8Array[] | undefined
+}
+
+export interface SessionSettings {
+  readonly frameBytesMax: number
+  readonly inFlightRequestsMax: number
+  readonly connectionInboundBytesMax: number
+  readonly connectionOutboundBytesMax: number
+  readonly helloTimeoutMs: number
+  readonly receiveStallTimeoutMs: number
+  readonly sendStallTimeoutMs: number
+}
+
+/** What a session needs of the server that it belongs to. */
+export interface SessionHost {
+  readonly settings: SessionSettings
+  /** Held requests and unfinished frames of all connections. */
+  readonly inbound: ByteBudget
+  /** Replies of all connections that were not taken yet. */
+  readonly outbound: ByteBudget
+  /** Coarse monotonic clock. */
+  readonly nowMs: number
+  /** Answers a request, or throws a MillraceError; BAD_FRAME and HELLO_REQUIRED end the session. */
+  handle(session: Session, frame: Frame): Reply | Promise<Reply>
+  /** Told of errors that were not expected. */
+  failed(session: Session, frame: Frame['command'], error: unknown): void
+  closed(session: Session): void
+}
+
+/** How long a peer may take to close after the last frame. */
+const lingerMs = 1_000
+/** A request body takes about this much more memory once decoded. */
+const decodedPerBodyByte = 8
+
+/** One connection: frames in, replies out, and never more of either in memory than the budgets allow. */
+export class Session {
+  readonly id: number
+  readonly address: string
+  /** The local address that the client came to. */
+  readonly localAddress: string
+  clientName = ''
+  clientVersion = ''
+  readonly #host: SessionHost
+  readonly #socket: Socket
+  readonly #decoder = new FrameDecoder(limits.frameBytesBeforeHelloMax)
+  readonly #outbox: Outbox
+  #state: SessionState = 'greeting'
+  #stateSinceMs: number
+  #receivedAtMs: number
+  /** Frames that were received and must wait for room. */
+  #backlog: Frame[] = []
+  #paused = false
+  #awaitsInbound = false
+  #inFlight = 0
+  #heldBytes = 0
+  #partialBytes = 0
+  /** Whether it ends once everything is answered. */
+  #finishing = false
+  #onClose: Set<() => void> | undefined
+
+  constructor(id: number, socket: Socket, host: SessionHost) {
+    this.id = id
+    this.#host = host
+    this.#socket = socket
+    this.address = `${socket.remoteAddress ?? ''}:${socket.remotePort ?? 0}`
+    this.localAddress = socket.localAddress ?? ''
+    this.#stateSinceMs = host.nowMs
+    this.#receivedAtMs = host.nowMs
+    this.#outbox = new Outbox(socket, host.outbound, host.settings.connectionOutboundBytesMax, this)
+    socket.on('data', (chunk: Buffer) => this.#receive(chunk))
+    socket.on('error', () => this.destroy())
+    socket.on('close', () => this.#closed())
+  }
+
+  get isReady(): boolean {
+    return this.#state === 'ready'
+  }
+
+  get isOpen(): boolean {
+    return this.#state === 'greeting' || this.#state === 'ready'
+  }
+
+  get nowMs(): number {
+    return this.#host.nowMs
+  }
+
+  /** Bytes of an unfinished frame. */
+  get partialBytes(): number {
+    return this.#partialBytes
+  }
+
+  /** Whether replies may be made now; otherwise `acquire` room before reading what they would carry. */
+  get hasRoom(): boolean {
+    return this.#outbox.hasRoom
+  }
+
+  /** See Outbox. */
+  acquire(bytes: number): Promise<void> {
+    return this.#outbox.acquire(bytes)
+  }
+
+  release(bytes: number): void {
+    this.#outbox.release(bytes)
+  }
+
+  /** To be called when hello was accepted. */
+  greeted(clientName: string, clientVersion: string): void {
+    this.clientName = clientName
+    this.clientVersion = clientVersion
+    this.#decoder.frameBytesMax = this.#host.settings.frameBytesMax
+    if (this.#state === 'greeting') this.#enter('ready')
+  }
+
+  /** Calls back once when the connection has ended (at once when it has); returns how to unsubscribe. */
+  onClose(callback: () => void): () => void {
+    if (this.#state === 'closed') {
+      callback()
+      return () => {}
+    }
+    this.#onClose ??= new Set()
+    this.#onClose.add(callback)
+    return () => void this.#onClose?.delete(callback)
+  }
+
+  /** Ends the connection as soon as every request that was received is answered and the answers are written. */
+  finish(): void {
+    this.#finishing = true
+    this.#endIfFinished()
+  }
+
+  /** Sends an error that answers no request, then ends the connection. */
+  fail(error: MillraceError): void {
+    if (!this.isOpen) return
+    const flags = frameFlags.reply | frameFlags.error
+    this.#outbox.send(encodeFrame(0, flags, 0, errorFields(error)))
+    this.#end()
+  }
+
+  /** Ends the connection at once. */
+  destroy(): void {
+    this.#socket.destroy()
+  }
+
+  /** Looks after deadlines; called about twice a second. */
+  sweep(): void {
+    const { settings, nowMs } = this.#host
+    if (this.#state === 'greeting' && nowMs - this.#stateSinceMs >= settings.helloTimeoutMs) {
+      this.fail(new MillraceError('HELLO_REQUIRED', `no hello came within ${settings.helloTimeoutMs} ms`))
+    } else if (this.#state === 'closing' && nowMs - this.#stateSinceMs >= lingerMs) {
+      this.destroy()
+    } else if (this.#partialBytes > 0 && !this.#paused) {
+      if (nowMs - this.#receivedAtMs < settings.receiveStallTimeoutMs) return
+      const problem = `a frame stopped in the middle for ${settings.receiveStallTimeoutMs} ms`
+      this.fail(new MillraceError('BAD_FRAME', problem))
+    } else if (this.#outbox.stalledMs(nowMs) >= settings.sendStallTimeoutMs) {
+      this.destroy()
+    }
+  }
+
+  /** How long the peer has taken nothing of the replies that wait for it; 0 when none wait. */
+  get sendStalledMs(): number {
+    return this.#outbox.stalledMs(this.#host.nowMs)
+  }
+
+  /** Called by the outbox when the peer has taken something. */
+  sent(): void {
+    this.#endIfFinished()
+    this.#pump()
+  }
+
+  #receive(chunk: Buffer): void {
+    if (!this.isOpen) return
+    this.#receivedAtMs = this.#host.nowMs
+    try {
+      for (const frame of this.#decoder.push(chunk)) this.#backlog.push(frame)
+    } catch (error) {
+      this.fail(error instanceof MillraceError ? error : new MillraceError('BAD_FRAME'))
+      return
+    }
+    const partialBytes = this.#decoder.bufferedBytes
+    if (partialBytes !== this.#partialBytes) {
+      this.#host.inbound.add(partialBytes - this.#partialBytes)
+      this.#partialBytes = partialBytes
+    }
+    this.#pump()
+  }
+
+  /** Handles what is received as long as there is room, and reads on only when nothing is left. */
+  #pump(): void {
+    let taken = 0
+    while (taken < this.#backlog.length && this.isOpen && this.#hasRoomForRequest()) {
+      this.#accept(this.#backlog[taken++] as Frame)
+    }
+    if (taken > 0) this.#backlog = taken === this.#backlog.length ? [] : this.#backlog.slice(taken)
+    const mustPause = this.isOpen && (this.#backlog.length > 0 || !this.#hasRoomForRequest())
+    if (mustPause === this.#paused) return
+    this.#paused = mustPause
+    if (mustPause) this.#socket.pause()
+    else this.#socket.resume()
+  }
+
+  #hasRoomForRequest(): boolean {
+    const { settings, inbound } = this.#host
+    if (this.#inFlight >= settings.inFlightRequestsMax) return false
+    if (this.#heldBytes >= settings.connectionInboundBytesMax || this.#outbox.isFull) return false
+    if (!inbound.isOver) return true
+    if (!this.#awaitsInbound) {
+      this.#awaitsInbound = true
+      inbound.whenRoom(this.#inboundHasRoom)
+    }
+    return false
+  }
+
+  readonly #inboundHasRoom = (): void => {
+    this.#awaitsInbound = false
+    this.#pump()
+  }
+
+  #accept(frame: Frame): void {
+    const { command, correlation } = frame
+    const heldBytes = frame.payload.length + frame.body.length * decodedPerBodyByte
+    this.#inFlight++
+    this.#heldBytes += heldBytes
+    this.#host.inbound.add(heldBytes)
+    let reply: Reply | Promise<Reply>
+    try {
+      reply = this.#host.handle(this, frame)
+    } catch (error) {
+      this.#refuse(command, correlation, heldBytes, error)
+      return
+    }
+    if (!(reply instanceof Promise)) {
+      this.#answer(command, correlation, heldBytes, reply)
+      return
+    }
+    reply.then(
+      (settled) => {
+        this.#answer(command, correlation, heldBytes, settled)
+        this.#pump()
+      },
+      (error: unknown) => {
+        this.#refuse(command, correlation, heldBytes, error)
+        this.#pump()
+      },
+    )
+  }
+
+  #answer(command: number, correlation: number, heldBytes: number, { body, payload }: Reply): void {
+    if (this.isOpen) {
+      let payloadBytes = 0
+      if (payload !== undefined) for (const part of payload) payloadBytes += part.length
+      this.#outbox.send(encodeFrame(command, frameFlags.reply, correlation, body, payloadBytes), payload)
+    }
+    this.#settle(heldBytes)
+  }
+
+  #refuse(command: number, correlation: number, heldBytes: number, error: unknown): void {
+    if (!(error instanceof MillraceError)) this.#host.failed(this, command, error)
+    if (this.isOpen) {
+      const flags = frameFlags.reply | frameFlags.error
+      this.#outbox.send(encodeFrame(command, flags, correlation, errorFields(error)))
+      const endsSession = error instanceof MillraceError && endingCodes.has(error.code)
+      if (endsSession) this.#end()
+    }
+    this.#settle(heldBytes)
+  }
+
+  #settle(heldBytes: number): void {
+    this.#inFlight--
+    this.#heldBytes -= heldBytes
+    this.#host.inbound.release(heldBytes)
+    this.#endIfFinished()
+  }
+
+  #endIfFinished(): void {
+    if (!this.#finishing || !this.isOpen) return
+    if (this.#inFlight === 0 && this.#backlog.length === 0 && this.#outbox.isEmpty) this.#end()
+  }
+
+  #end(): void {
+    this.#enter('closing')
+    this.#forgetReceived()
+    this.#outbox.flush()
+    this.#socket.end()
+    // What still comes is thrown away: closing with unread data would reset the connection under the last frame.
+    if (this.#paused) this.#socket.resume()
+    this.#paused = false
+  }
+
+  #enter(state: SessionState): void {
+    this.#state = state
+    this.#stateSinceMs = this.#host.nowMs
+  }
+
+  #forgetReceived(): void {
+    this.#backlog = []
+    this.#host.inbound.release(this.#partialBytes)
+    this.#partialBytes = 0
+    this.#host.inbound.forget(this.#inboundHasRoom)
+  }
+
+  #closed(): void {
+    this.#enter('closed')
+    this.#forgetReceived()
+    this.#outbox.close()
+    const callbacks = this.#onClose
+    this.#onClose = undefined
+    for (const callback of callbacks ?? []) callback()
+    this.#host.closed(this)
+  }
+}
+
+/** After these the stream can't be trusted, or the peer has nothing to do here. */
+const endingCodes: ReadonlySet<string> = new Set(['BAD_FRAME', 'HELLO_REQUIRED', 'UNSUPPORTED_VERSION'])

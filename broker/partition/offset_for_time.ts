@@ -1,0 +1,45 @@
+import { RecordCursor, splitBatches } from '../../protocol/index.js'
+import type { Shard } from '../shard.js'
+import type { Partition } from './partition.js'
+
+/**
+ * Offset of the first record with this timestamp (ms since 1970) or a later one; the end if there is none. Timestamps
+ * come from publishers and need not ascend, so the index is walked from the start; only the block that it names is read.
+ * @throws MillraceError CORRUPT
+ */
+export async function offsetForTime(shard: Shard, partition: Partition, timeMs: number): Promise<number> {
+  const { log } = partition
+  let offset = log.startOffset
+  while (offset < log.endOffset) {
+    const entries = await log.index.from(offset)
+    if (entries.length === 0) break
+    for (const entry of entries) {
+      const from = Math.max(entry.firstOffset, log.startOffset)
+      if (entry.lastTimestamp >= timeMs) {
+        const found = await firstInBlock(shard, partition, from, entry.bytes, timeMs)
+        if (found !== undefined) return found
+      }
+      offset = entry.firstOffset + entry.recordCount
+    }
+  }
+  return log.endOffset
+}
+
+async function firstInBlock(
+  shard: Shard,
+  { log }: Partition,
+  offset: number,
+  bytesMax: number,
+  timeMs: number,
+): Promise<number | undefined> {
+  const [result] = await shard.read([{ log, offset, bytesMax: Math.max(1, bytesMax) }])
+  if (result?.error !== undefined) throw result.error
+  for (const run of result?.chunks ?? []) {
+    for (const batch of splitBatches(run)) {
+      const cursor = new RecordCursor(batch)
+      if (cursor.header.lastTimestamp < timeMs) continue
+      while (cursor.next()) if (cursor.timestamp >= timeMs && cursor.offset >= offset) return cursor.offset
+    }
+  }
+  return undefined
+}

@@ -1,0 +1,94 @@
+import type { BatchHeader } from '../../protocol/index.js'
+import type { State } from '../../storage/index.js'
+import { logIdOfProducerKey, producerKey, tableEntries, viewTables } from '../state_keys.js'
+import type { Partition } from './partition.js'
+import { decodeProducerState, encodeProducerState, type ProducerTable } from './producers.js'
+
+export interface ProducerLimits {
+  readonly producersPerPartitionMax: number
+  readonly producersMax: number
+  readonly producerIdleMs: number
+}
+
+/** Keeps the idempotent producers of all partitions within their limits, and in the state. */
+export class ProducersView {
+  readonly #state: State
+  readonly #limits: ProducerLimits
+  readonly #withPending = new Set<ProducerTable>()
+  #count = 0
+
+  constructor(state: State, limits: ProducerLimits) {
+    this.#state = state
+    this.#limits = limits
+  }
+
+  /** Producers that are remembered, counted once for each partition. */
+  get count(): number {
+    return this.#count
+  }
+
+  async load(partitionOf: (logId: number) => Partition | undefined): Promise<void> {
+    const byPartition = new Map<Partition, ReturnType<typeof decodeProducerState>[]>()
+    for await (const [key, value] of tableEntries(this.#state, viewTables.producer)) {
+      const partition = partitionOf(logIdOfProducerKey(key))
+      if (partition === undefined) continue
+      const states = byPartition.get(partition)
+      if (states === undefined) byPartition.set(partition, [decodeProducerState(value)])
+      else states.push(decodeProducerState(value))
+    }
+    for (const [partition, states] of byPartition) {
+      states.sort((a, b) => a.lastUsedMs - b.lastUsedMs)
+      for (const state of states) partition.producers.load(state)
+      this.#count += states.length
+    }
+  }
+
+  /** To be called when batches were accepted that are not committed yet. */
+  hasPending(table: ProducerTable): void {
+    this.#withPending.add(table)
+  }
+
+  /** Folds the header of a committed batch. */
+  appended(partition: Partition, header: BatchHeader): void {
+    if (header.producerId === 0) return
+    const table = partition.producers
+    const nowMs = Date.now()
+    const known = table.size
+    const state = table.applied(header, nowMs)
+    if (!table.hasPending) this.#withPending.delete(table)
+    this.#state.put(producerKey(partition.log.id, state.producerId), encodeProducerState(state))
+    this.#count += table.size - known
+    const { producersPerPartitionMax, producersMax } = this.#limits
+    const isOver = table.size > producersPerPartitionMax || this.#count > producersMax
+    if (isOver && table.size > 1) this.#forgetOldest(partition)
+  }
+
+  /** Forgets producers that were silent for too long. */
+  expire(partition: Partition, nowMs: number): void {
+    const table = partition.producersIfAny
+    const beforeMs = nowMs - this.#limits.producerIdleMs
+    while ((table?.oldest?.lastUsedMs ?? nowMs) < beforeMs) this.#forgetOldest(partition)
+  }
+
+  /** The partition is gone. */
+  dropped(partition: Partition): void {
+    const table = partition.producersIfAny
+    if (table === undefined) return
+    while (table.size > 0) this.#forgetOldest(partition)
+    this.#withPending.delete(table)
+  }
+
+  /** What was accepted and not committed is void. */
+  rolledBack(): void {
+    for (const table of this.#withPending) table.rolledBack()
+    this.#withPending.clear()
+  }
+
+  #forgetOldest(partition: Partition): void {
+    const { oldest } = partition.producers
+    if (oldest === undefined) return
+    partition.producers.forget(oldest.producerId)
+    this.#state.del(producerKey(partition.log.id, oldest.producerId))
+    this.#count--
+  }
+}

@@ -1,0 +1,104 @@
+import { MillraceError } from '../protocol/index.js'
+import { encodeTrims, opKinds, retentionOffset, type Trim } from '../storage/index.js'
+import type { Logger } from './log.js'
+import type { Partition } from './partition/partition.js'
+import type { Shard } from './shard.js'
+
+/** Partitions that are looked at before other work gets its turn. */
+const partitionsPerTurn = 500
+
+/**
+ * Drops old data as the topics' settings say: by the age of a block's newest record, as its publisher stamped it, and
+ * by bytes. A record with a timestamp of long ago is dropped at the next run; one from the future can't be published
+ * (`timestampAheadMsMax`). All drops of a run are one operation.
+ */
+export class Retention {
+  readonly #shard: Shard
+  readonly #logger: Logger
+  readonly #timer: NodeJS.Timeout
+  /** For each partition, when its oldest block has to go at the earliest: most runs need not look at it. */
+  readonly #oldest = new WeakMap<
+    Partition,
+    { readonly startOffset: number; readonly lastTimestamp: number }
+  >()
+  #running: Promise<void> | undefined
+  #stopped = false
+  #problem: string | undefined
+
+  constructor(shard: Shard, logger: Logger, intervalMs: number) {
+    this.#shard = shard
+    this.#logger = logger
+    this.#timer = setInterval(() => void this.run(), intervalMs).unref()
+  }
+
+  /** Why the last run failed, if it did. */
+  get problem(): string | undefined {
+    return this.#problem
+  }
+
+  /** One run over all partitions; a timer calls it. Never rejects: see `problem`. */
+  run(): Promise<void> {
+    this.#running ??= this.#run().finally(() => {
+      this.#running = undefined
+    })
+    return this.#running
+  }
+
+  async close(): Promise<void> {
+    this.#stopped = true
+    clearInterval(this.#timer)
+    await this.#running
+  }
+
+  async #run(): Promise<void> {
+    try {
+      const nowMs = Date.now()
+      const trims: Trim[] = []
+      let looked = 0
+      for (const partition of [...this.#shard.catalog.partitions]) {
+        if (this.#stopped) return
+        this.#shard.producers.expire(partition, nowMs)
+        const { startOffset } = partition
+        const offset = await this.#target(partition, nowMs)
+        if (offset > startOffset) trims.push([partition.log.id, offset])
+        if (++looked % partitionsPerTurn === 0) await new Promise((resolve) => setImmediate(resolve))
+      }
+      if (trims.length > 0) {
+        await this.#shard.commit([{ kind: opKinds.logsTrimmed, payload: encodeTrims(trims) }])
+        this.#logger.debug({ partitions: trims.length }, 'retention dropped old data')
+      }
+      this.#problem = undefined
+    } catch (error) {
+      const text = error instanceof MillraceError ? error.message : String(error)
+      this.#problem = `retention failed: ${text}`
+      this.#logger.warn({ err: error }, 'retention failed')
+    }
+  }
+
+  async #target(partition: Partition, nowMs: number): Promise<number> {
+    const { log, topic } = partition
+    const { retentionMs, retentionBytes } = topic.settings
+    if (log.startOffset === log.endOffset) return log.startOffset
+    // While reclaim has not counted the last trim yet, liveBytes still holds what is gone already.
+    const isCounted = log.reclaimedOffset >= log.startOffset
+    const byBytes = retentionBytes >= 0 && isCounted && log.liveBytes > retentionBytes
+    const olderThanMs = retentionMs < 0 ? undefined : nowMs - retentionMs
+    const byAge = olderThanMs !== undefined && (await this.#oldestTimestamp(partition)) < olderThanMs
+    if (!byBytes && !byAge) return log.startOffset
+    return retentionOffset(log, {
+      ...(byAge ? { olderThanMs } : {}),
+      ...(byBytes ? { bytesMax: retentionBytes } : {}),
+    })
+  }
+
+  async #oldestTimestamp(partition: Partition): Promise<number> {
+    const { log } = partition
+    const known = this.#oldest.get(partition)
+    if (known?.startOffset === log.startOffset) return known.lastTimestamp
+    const { startOffset } = log
+    const [entry] = await log.index.from(startOffset)
+    if (entry === undefined) return Number.POSITIVE_INFINITY
+    this.#oldest.set(partition, { startOffset, lastTimestamp: entry.lastTimestamp })
+    return entry.lastTimestamp
+  }
+}

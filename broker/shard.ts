@@ -1,0 +1,120 @@
+import { MillraceError } from '../protocol/index.js'
+import {
+  type LogRead,
+  type LogReadResult,
+  type Op,
+  openStore,
+  opKinds,
+  type Store,
+  type StoreHealth,
+} from '../storage/index.js'
+import type { CommittedOffsets } from './groups/index.js'
+import type { Partition } from './partition/partition.js'
+import type { ProducerLimits, ProducersView } from './partition/producers_view.js'
+import { ShardViews } from './shard_views.js'
+import type { Catalog } from './topics/catalog.js'
+import { TopicCommands, type TopicDefaults } from './topics/topic_commands.js'
+
+export interface ShardSettings extends ProducerLimits, TopicDefaults {
+  readonly dir: string
+  readonly engine: 'level' | 'memory'
+  readonly tailCacheBytes: number
+}
+
+const idsPerBoot = 0x1_0000_0000
+const nothing = new Uint8Array(0)
+
+/** One journal, the views of it, and the partitions that live in it. */
+export class Shard {
+  readonly catalog: Catalog
+  readonly topics: TopicCommands
+  readonly producers: ProducersView
+  /** Committed offsets of the groups. */
+  readonly offsets: CommittedOffsets
+  /** How often it was opened, this time included. */
+  readonly bootCount: number
+  readonly store: Store
+  #ids = 0
+
+  private constructor(store: Store, views: ShardViews, settings: ShardSettings) {
+    this.store = store
+    this.catalog = views.catalog
+    this.producers = views.producers
+    this.offsets = views.groupOffsets.inner.offsets
+    this.bootCount = views.boot.count
+    this.topics = new TopicCommands({
+      catalog: views.catalog,
+      defaults: settings,
+      commit: (kind, payload) => this.commit([{ kind, payload }]),
+    })
+  }
+
+  /**
+   * Opens the store, restores the views and counts the start.
+   * @throws MillraceError FOLDER_IN_USE, UNKNOWN_FORMAT, STORAGE_FAILED, CORRUPT
+   */
+  static async open(settings: ShardSettings): Promise<Shard> {
+    let views: ShardViews | undefined
+    const loaded = (): ShardViews => {
+      if (views === undefined) throw new MillraceError('INTERNAL', 'the views were not loaded yet')
+      return views
+    }
+    const store = await openStore(
+      {
+        ...(settings.engine === 'level' ? { dir: settings.dir } : {}),
+        tailCacheBytes: settings.tailCacheBytes,
+      },
+      {
+        load: async (host) => {
+          views = await ShardViews.load(host, settings)
+        },
+        apply: (kind, payload) => loaded().apply(kind, payload),
+        appended: (log, header) => loaded().appended(log, header),
+        rolledBack: () => loaded().rolledBack(),
+      },
+    )
+    await store.commit([{ kind: opKinds.boot, payload: nothing }])
+    return new Shard(store, loaded(), settings)
+  }
+
+  /** A number that is unique for ever, without a write for each: starts are counted, and numbers within a start. */
+  uniqueId(): number {
+    return this.bootCount * idsPerBoot + ++this.#ids
+  }
+
+  /** @throws MillraceError UNKNOWN_TOPIC, UNKNOWN_PARTITION */
+  partition(topicId: number, index: number): Partition {
+    const topic = this.catalog.byId(topicId)
+    if (topic === undefined) throw new MillraceError('UNKNOWN_TOPIC', `there is no topic with id ${topicId}`)
+    const partition = topic.partitions[index]
+    if (partition === undefined) {
+      throw new MillraceError(
+        'UNKNOWN_PARTITION',
+        `topic "${topic.name}" has no partition ${index}, it has ${topic.partitions.length}`,
+      )
+    }
+    return partition
+  }
+
+  /** See Store.commit. */
+  commit(ops: readonly Op[], onAssigned?: (index: number, baseOffset: number) => void): Promise<void> {
+    return this.store.commit(ops, onAssigned)
+  }
+
+  /** Reads from memory; undefined when the journal has to be read. */
+  readTail(read: LogRead): LogReadResult | undefined {
+    return this.store.readTail(read)
+  }
+
+  read(reads: readonly LogRead[]): Promise<LogReadResult[]> {
+    return this.store.read(reads)
+  }
+
+  get health(): StoreHealth {
+    return this.store.health
+  }
+
+  close(): Promise<void> {
+    return this.store.close()
+  }
+}

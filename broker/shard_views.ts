@@ -1,0 +1,108 @@
+import { type BatchHeader, MillraceError } from '../protocol/index.js'
+import { opKinds, type PartitionLog, type State, type Views } from '../storage/index.js'
+import { OffsetsView } from './groups/index.js'
+import { type ProducerLimits, ProducersView } from './partition/producers_view.js'
+import { bootsKey, tableEntries, viewTables } from './state_keys.js'
+import { Catalog } from './topics/catalog.js'
+import type { View, ViewHost } from './view.js'
+
+/** How often the broker was started: the fold over boot. */
+class BootView implements View {
+  readonly kinds = [opKinds.boot]
+  readonly #state: State
+  count = 0
+
+  constructor(state: State) {
+    this.#state = state
+  }
+
+  async load(): Promise<void> {
+    const stored = await this.#state.get(bootsKey)
+    if (stored !== undefined) this.count = new DataView(stored.buffer, stored.byteOffset).getUint32(0)
+  }
+
+  apply(): void {
+    this.count++
+    const value = Buffer.allocUnsafe(4)
+    value.writeUInt32BE(this.count)
+    this.#state.put(bootsKey, value)
+  }
+}
+
+/** Committed offsets as a view of the shard. */
+class GroupOffsetsView implements View {
+  readonly kinds = [opKinds.offsetsCommitted, opKinds.groupDeleted]
+  readonly inner: OffsetsView
+  readonly #state: State
+  readonly #catalog: Catalog
+
+  constructor(state: State, catalog: Catalog) {
+    this.#state = state
+    this.#catalog = catalog
+    this.inner = new OffsetsView(state, String.fromCharCode(viewTables.offsets))
+    catalog.onChange((change, { topicId }) => {
+      if (change === 'deleted') this.inner.topicDeleted(topicId)
+    })
+  }
+
+  async load(): Promise<void> {
+    for await (const [key, value] of tableEntries(this.#state, viewTables.offsets))
+      this.inner.load(key, value)
+  }
+
+  apply(kind: number, payload: Uint8Array): void {
+    if (kind === opKinds.groupDeleted) this.inner.applyDeleted(payload)
+    else this.inner.applyCommitted(payload, (topicId) => this.#catalog.byId(topicId) !== undefined)
+  }
+}
+
+/** Everything that a shard folds out of its journal. */
+export class ShardViews implements Omit<Views, 'load'> {
+  readonly catalog: Catalog
+  readonly producers: ProducersView
+  readonly boot: BootView
+  readonly groupOffsets: GroupOffsetsView
+  readonly #byKind = new Map<number, View>()
+
+  private constructor(host: ViewHost, limits: ProducerLimits) {
+    this.catalog = new Catalog(host)
+    this.producers = new ProducersView(host.state, limits)
+    this.boot = new BootView(host.state)
+    this.groupOffsets = new GroupOffsetsView(host.state, this.catalog)
+    this.catalog.onChange((change, topic) => {
+      if (change === 'deleted') for (const partition of topic.partitions) this.producers.dropped(partition)
+    })
+    for (const view of [this.catalog, this.boot, this.groupOffsets]) {
+      for (const kind of view.kinds) this.#byKind.set(kind, view)
+    }
+  }
+
+  /** Restores the views from the last checkpoint of a store. */
+  static async load(host: ViewHost, limits: ProducerLimits): Promise<ShardViews> {
+    const views = new ShardViews(host, limits)
+    await views.boot.load()
+    await views.catalog.load()
+    await views.producers.load((logId) => views.catalog.byLog(logId))
+    await views.groupOffsets.load()
+    return views
+  }
+
+  apply(kind: number, payload: Uint8Array): void {
+    const view = this.#byKind.get(kind)
+    if (view === undefined) {
+      throw new MillraceError('UNKNOWN_FORMAT', `the journal holds an operation of the unknown kind ${kind}`)
+    }
+    view.apply(kind, payload)
+  }
+
+  appended(log: PartitionLog, header: BatchHeader): void {
+    const partition = this.catalog.byLog(log.id)
+    if (partition === undefined) return
+    this.producers.appended(partition, header)
+    partition.appended(header)
+  }
+
+  rolledBack(): void {
+    this.producers.rolledBack()
+  }
+}

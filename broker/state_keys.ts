@@ -1,0 +1,51 @@
+import type { State } from '../storage/index.js'
+
+/**
+ * Keys of the broker's views in the state database. The first byte tells the table (storage keeps those below 0x10 for
+ * itself), numbers are big-endian. These bytes stand on disk and are never changed.
+ *
+ *     10                             how often the broker was started
+ *     11                             ids that are free for topics and logs
+ *     12  topicId u32                a topic
+ *     13  logId u32, producerId u64  an idempotent producer of a partition
+ *     14  "/group/topicId/page"      committed offsets, see groups/offsets_view.ts
+ */
+export const viewTables = { boots: 0x10, ids: 0x11, topic: 0x12, producer: 0x13, offsets: 0x14 } as const
+
+export const bootsKey = Uint8Array.of(viewTables.boots)
+export const idsKey = Uint8Array.of(viewTables.ids)
+
+export function topicKey(topicId: number): Uint8Array {
+  const key = Buffer.allocUnsafe(5)
+  key[0] = viewTables.topic
+  key.writeUInt32BE(topicId, 1)
+  return key
+}
+
+export function producerKey(logId: number, producerId: number): Uint8Array {
+  const key = Buffer.allocUnsafe(13)
+  key[0] = viewTables.producer
+  key.writeUInt32BE(logId, 1)
+  key.writeUInt32BE(Math.floor(producerId / 0x1_0000_0000), 5)
+  key.writeUInt32BE(producerId % 0x1_0000_0000, 9)
+  return key
+}
+
+export function logIdOfProducerKey(key: Uint8Array): number {
+  return Buffer.from(key.buffer, key.byteOffset, key.length).readUInt32BE(1)
+}
+
+const rangeEntriesMax = 1_000
+
+/** All entries of one table, in the order of their keys. */
+export async function* tableEntries(state: State, table: number): AsyncGenerator<[Uint8Array, Uint8Array]> {
+  const lt = Uint8Array.of(table + 1)
+  let gte: Uint8Array = Uint8Array.of(table)
+  for (;;) {
+    const entries = await state.range({ gte, lt, limit: rangeEntriesMax })
+    for (const [key, value] of entries) yield [key, value]
+    const last = entries.at(-1)
+    if (last === undefined || entries.length < rangeEntriesMax) return
+    gte = Buffer.concat([last[0], Uint8Array.of(0)])
+  }
+}

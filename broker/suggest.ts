@@ -1,0 +1,48 @@
+const namesMax = 20_000
+const lengthMax = 200
+
+/**
+ * The known name that `name` was probably meant to be: the one with the fewest edits, when they are at most a third
+ * of its letters (case doesn't count). Undefined when none is near.
+ */
+export function nearestName(name: string, known: Iterable<string>): string | undefined {
+  if (name.length > lengthMax) return undefined
+  const wanted = name.toLowerCase()
+  let editsMax = Math.max(1, Math.floor(wanted.length / 3))
+  let nearest: string | undefined
+  let seen = 0
+  for (const candidate of known) {
+    if (++seen > namesMax) break
+    if (Math.abs(candidate.length - wanted.length) > editsMax) continue
+    const edits = editDistance(wanted, candidate.toLowerCase(), editsMax)
+    if (edits > editsMax) continue
+    nearest = candidate
+    if (edits === 0) break
+    editsMax = edits - 1
+  }
+  return nearest
+}
+
+/** `; did you mean "x"?` for the end of an error message, or nothing. */
+export function suggestion(name: string, known: Iterable<string>): string {
+  const nearest = nearestName(name, known)
+  return nearest === undefined ? '' : `; did you mean "${nearest}"?`
+}
+
+/** Levenshtein distance, given up (and then larger than `editsMax`) as soon as it must be. */
+function editDistance(a: string, b: string, editsMax: number): number {
+  let previous = Array.from({ length: b.length + 1 }, (_, i) => i)
+  for (let i = 1; i <= a.length; i++) {
+    const row = [i]
+    let least = i
+    for (let j = 1; j <= b.length; j++) {
+      const replaced = (previous[j - 1] as number) + (a[i - 1] === b[j - 1] ? 0 : 1)
+      const edits = Math.min(replaced, (previous[j] as number) + 1, (row[j - 1] as number) + 1)
+      row.push(edits)
+      if (edits < least) least = edits
+    }
+    if (least > editsMax) return least
+    previous = row
+  }
+  return previous[b.length] as number
+}

@@ -1,0 +1,37 @@
+import { MillraceError, type TopicSettings, type TopicSettingsInput } from '../../protocol/index.js'
+
+const retentionMsMin = 1_000
+
+/**
+ * What a topic's settings become when `input` is laid over `current`.
+ * @throws MillraceError BAD_CONFIG
+ */
+export function mergeTopicSettings(
+  current: TopicSettings,
+  input: TopicSettingsInput | undefined,
+  batchBytesMax: number,
+): TopicSettings {
+  const merged: TopicSettings = {
+    retentionMs: input?.retentionMs ?? current.retentionMs,
+    retentionBytes: input?.retentionBytes ?? current.retentionBytes,
+    batchBytesMax: input?.batchBytesMax ?? current.batchBytesMax,
+  }
+  if (merged.retentionMs !== -1 && merged.retentionMs < retentionMsMin) {
+    throw badSetting(
+      'retentionMs',
+      merged.retentionMs,
+      `at least ${retentionMsMin} ms, or -1 to keep for ever`,
+    )
+  }
+  if (merged.retentionBytes !== -1 && merged.retentionBytes < 1) {
+    throw badSetting('retentionBytes', merged.retentionBytes, 'at least 1, or -1 for no bound')
+  }
+  if (merged.batchBytesMax > batchBytesMax) {
+    throw badSetting('batchBytesMax', merged.batchBytesMax, `at most this broker's ${batchBytesMax}`)
+  }
+  return merged
+}
+
+function badSetting(name: string, value: number, expected: string): MillraceError {
+  return new MillraceError('BAD_CONFIG', `${name} is ${value}, expected ${expected}`)
+}

@@ -1,0 +1,17 @@
+import type { TopicSettings } from '../../protocol/index.js'
+import type { Partition } from '../partition/partition.js'
+
+/** A topic as it is in force. Only the catalog changes it. */
+export interface Topic {
+  /** Unique for ever: a topic that is created again under the same name has another. */
+  readonly topicId: number
+  readonly name: string
+  readonly createdAtMs: number
+  settings: TopicSettings
+  /** Where each run of partitions lives: [first log id, count]; one for the creation, one for each addition. */
+  readonly logRuns: (readonly [firstLogId: number, count: number])[]
+  readonly partitions: Partition[]
+}
+
+/** A run of `count` logs with consecutive ids. */
+export type LogRun = Topic['logRuns'][number]
