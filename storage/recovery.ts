@@ -13,46 +13,96 @@ export interface ReplayTarget {
   problem(text: string): void
 }
 
+/** Where the journal ends, and the blocks behind it of a commit that is not all there. */
+export interface ReplayEnd {
+  readonly last: Checkpoint
+  readonly torn: readonly number[]
+}
+
+/** A block of the commit that is being read; `block` is absent when its body is damaged. */
+interface Read {
+  readonly head: BlockHead
+  readonly block: Block | undefined
+}
+
 /**
- * Walks what the engine holds behind the last block that the journal knows, and verifies that every block stands where it should, is whole, and follows
- * the one before it. Goes on behind damage: what can be read is handed out, what can't is reported.
- * @returns the last block, which new ones follow
+ * Walks what the engine holds behind the last block that the journal knows, and verifies that every block stands where
+ * it should, is whole, and follows the one before it. A commit is handed out when its last block is there. Goes on
+ * behind damage: what can be read is handed out, what can't is reported.
  */
-export async function replay(journal: Journal, target: ReplayTarget): Promise<Checkpoint> {
-  let last = journal.last
-  let linkKnown = true
+export async function replay(journal: Journal, target: ReplayTarget): Promise<ReplayEnd> {
+  const walk = new Walk(journal.last, target)
   for (;;) {
-    const blocks = await journal.scan(last.position + 1, scanBlocks)
-    for (const { position, bytes } of blocks) {
-      if (position !== last.position + 1) {
-        target.problem(`blocks ${last.position + 1} to ${position - 1} of the journal are missing`)
-        linkKnown = false
-      }
-      const block = readBlock(bytes, position, target)
-      if (block === undefined) {
-        linkKnown = false
-        last = { position, link: 0 }
-        continue
-      }
-      if (linkKnown && block.previousLink !== last.link) {
-        target.problem(`block ${position} of the journal does not follow the block before it`)
-      }
-      linkKnown = true
-      last = { position, link: block.link }
-    }
-    if (blocks.length < scanBlocks) return last
+    const blocks = await journal.scan(walk.last.position + 1, scanBlocks)
+    for (const { position, bytes } of blocks) walk.step(position, bytes)
+    if (blocks.length < scanBlocks) return walk.end()
   }
 }
 
-function readBlock(bytes: Uint8Array, position: number, target: ReplayTarget): BlockHead | undefined {
-  try {
-    const block = decodeBlock(bytes, position)
-    target.block(block)
-    return block
-  } catch (error) {
-    target.problem(error instanceof Error ? error.message : String(error))
-    const head = decodeDamagedHead(bytes, position)
-    if (head !== undefined) target.damagedBlock(head)
-    return head
+class Walk {
+  /** The newest block that was read, whatever its state. */
+  last: Checkpoint
+  readonly #target: ReplayTarget
+  /** The newest block whose commit is complete. */
+  #complete: Checkpoint
+  #commit: Read[] = []
+  #linkKnown = true
+
+  constructor(from: Checkpoint, target: ReplayTarget) {
+    this.last = from
+    this.#complete = from
+    this.#target = target
+  }
+
+  step(position: number, bytes: Uint8Array): void {
+    const next = this.last.position + 1
+    if (position !== next) {
+      this.#target.problem(`blocks ${next} to ${position - 1} of the journal are missing`)
+      this.#linkKnown = false
+    }
+    const read = this.#read(position, bytes)
+    if (read === undefined) {
+      this.#linkKnown = false
+      this.last = { position, link: 0 }
+      this.#handOut()
+      return
+    }
+    const { head } = read
+    if (this.#linkKnown && head.previousLink !== this.last.link) {
+      this.#target.problem(`block ${position} of the journal does not follow the block before it`)
+    }
+    this.#linkKnown = true
+    if (head.indexInCommit === 0) this.#handOut()
+    this.#commit.push(read)
+    this.last = { position, link: head.link }
+    if (head.indexInCommit === head.blocksInCommit - 1) this.#handOut()
+  }
+
+  end(): ReplayEnd {
+    const torn = this.#commit.map(({ head }) => head.position)
+    if (torn.length > 0) {
+      this.#target.problem(`the last commit of the journal is torn: blocks ${torn.join(', ')} were cut back`)
+    }
+    return { last: this.#complete, torn }
+  }
+
+  #handOut(): void {
+    for (const { head, block } of this.#commit) {
+      if (block === undefined) this.#target.damagedBlock(head)
+      else this.#target.block(block)
+    }
+    this.#commit = []
+    this.#complete = this.last
+  }
+
+  #read(position: number, bytes: Uint8Array): Read | undefined {
+    try {
+      const block = decodeBlock(bytes, position)
+      return { head: block, block }
+    } catch (error) {
+      this.#target.problem(error instanceof Error ? error.message : String(error))
+      const head = decodeDamagedHead(bytes, position)
+      return head && { head, block: undefined }
+    }
   }
 }

@@ -6,6 +6,7 @@ import { DiskWatch, folderBytes } from './disk_watch.js'
 import type { Engine, EngineFactory } from './engine.js'
 import { type DataFolder, openFolder } from './folder.js'
 import { Journal, type WrittenBlock } from './journal.js'
+import { positionKey } from './keys.js'
 import { levelEngines } from './level_engine.js'
 import { type LogRead, type LogReadResult, readLogs, readTail } from './log_reader.js'
 import { LogTable } from './log_table.js'
@@ -332,11 +333,17 @@ export class Store {
   }
 
   async #replay(): Promise<void> {
-    const last = await replay(this.#journal, {
+    const { last, torn } = await replay(this.#journal, {
       block: (block) => this.#apply(block),
       damagedBlock: (head) => this.#logs.lost(head),
       problem: (text) => this.#note(text),
     })
+    for (const log of this.#logs.values()) {
+      if (log.problem !== undefined) this.#note(`partition log ${log.id}: ${log.problem}`)
+    }
+    if (torn.length > 0) {
+      await this.#journalEngine.commit(torn.map((position) => ({ type: 'del', key: positionKey(position) })))
+    }
     this.#journal = new Journal(this.#journalEngine, last)
   }
 

@@ -1,0 +1,96 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
+import { hostname } from 'node:os'
+import { join } from 'node:path'
+import * as assert from 'uvu/assert'
+import { isMillraceError } from '../../protocol/index.js'
+import { suite } from '../helpers/suite.js'
+import { openTestStore } from './fixtures.js'
+
+const test = suite('storage/folder')
+
+const refusal = async (work: Promise<unknown>): Promise<unknown> =>
+  work.then(
+    () => assert.unreachable('it was not refused'),
+    (error) => error,
+  )
+
+test('a second opening in the same process is refused, and allowed after the first has closed', async (context) => {
+  const dir = join(await context.tempDir(), 'new', 'folder')
+  const { store } = await openTestStore(context, { dir })
+  const error = await refusal(openTestStore(context, { dir }))
+  assert.ok(isMillraceError(error, 'FOLDER_IN_USE'))
+  await store.close()
+  await openTestStore(context, { dir })
+})
+
+test('another process that holds the folder is named', async (context) => {
+  const dir = await context.tempDir()
+  const child = spawn(process.execPath, ['-e', 'process.stdin.resume()'], {
+    stdio: ['pipe', 'ignore', 'ignore'],
+  })
+  context.defer(async () => {
+    child.stdin.end()
+    await once(child, 'exit')
+  })
+  await writeFile(
+    join(dir, 'LOCK'),
+    JSON.stringify({ pid: child.pid, host: hostname(), startedAt: '2026-01-02T03:04:05Z' }),
+  )
+  const error = await refusal(openTestStore(context, { dir }))
+  assert.ok(isMillraceError(error, 'FOLDER_IN_USE'))
+  assert.match(
+    (error as Error).message,
+    `process ${child.pid} on ${hostname()}, started at 2026-01-02T03:04:05Z`,
+  )
+})
+
+test('the lock of a dead process is taken over, also when its pid was given to another', async (context) => {
+  for (const holder of [
+    { pid: 2 ** 22 + 1, host: hostname(), startedAt: 'x' },
+    { pid: process.ppid, host: hostname(), startedAt: 'x', startTicks: '1' },
+  ]) {
+    const dir = await context.tempDir()
+    await writeFile(join(dir, 'LOCK'), JSON.stringify(holder))
+    const { store } = await openTestStore(context, { dir })
+    assert.is(JSON.parse(await readFile(join(dir, 'LOCK'), 'utf8')).pid, process.pid)
+    await store.close()
+    assert.not((await readdir(dir)).includes('LOCK'))
+  }
+})
+
+test('a folder of something else is refused and not touched', async (context) => {
+  const dir = await context.tempDir()
+  await mkdir(join(dir, 'photos'))
+  const error = await refusal(openTestStore(context, { dir }))
+  assert.ok(isMillraceError(error, 'UNKNOWN_FORMAT'))
+  assert.match((error as Error).message, 'it holds "photos" and no MILLRACE file')
+  assert.equal(await readdir(dir), ['photos'])
+})
+
+test('a folder of a newer format is refused and not touched', async (context) => {
+  const dir = await context.tempDir()
+  const marker = '{"format":"millrace","version":99}'
+  await writeFile(join(dir, 'MILLRACE'), marker)
+  const error = await refusal(openTestStore(context, { dir }))
+  assert.ok(isMillraceError(error, 'UNKNOWN_FORMAT'))
+  assert.match((error as Error).message, 'has format millrace 99, this version of Millrace knows millrace 1')
+  assert.equal(await readdir(dir), ['MILLRACE'])
+  assert.is(await readFile(join(dir, 'MILLRACE'), 'utf8'), marker)
+})
+
+test('a full disk refuses appends by name, and nothing else', async (context) => {
+  const dir = await context.tempDir()
+  const { store } = await openTestStore(context, { dir, freeBytesMin: Number.MAX_SAFE_INTEGER })
+  await store.commit([{ kind: 101, payload: Buffer.from('1') }])
+  const log = store.log(1)
+  assert.ok(log)
+  const error = await refusal(store.commit([{ log, batch: new Uint8Array(100) }]))
+  assert.ok(isMillraceError(error, 'STORAGE_FULL'))
+  assert.ok((error as { retryable: boolean }).retryable)
+  assert.is(store.health.status, 'degraded')
+  assert.equal(store.readTail({ log, offset: 0, bytesMax: 1 }), { chunks: [], bytes: 0 })
+})
+
+test.run()

@@ -1,0 +1,137 @@
+import * as assert from 'uvu/assert'
+import { isMillraceError } from '../../protocol/index.js'
+import { suite, type TestContext } from '../helpers/suite.js'
+import { batchOf, createLogs, FaultyEngines, logOf, openTestStore, valuesOf } from './fixtures.js'
+
+const test = suite('storage/recovery')
+
+/** A journal of one block that creates two logs and six that fill them, left without a checkpoint. */
+async function writtenEngines(context: TestContext): Promise<FaultyEngines> {
+  const engines = new FaultyEngines()
+  const { store } = await openTestStore(context, { engines })
+  const [a, b] = await createLogs(store, 1, 2)
+  await store.checkpoint()
+  for (let n = 0; n < 3; n++) {
+    await store.commit([{ log: a, batch: batchOf(`a${n}`) }])
+    await store.commit([{ log: b, batch: batchOf(`b${n}`) }])
+  }
+  const copied = new FaultyEngines()
+  for (const name of ['journal', 'state'] as const) {
+    for (const [key, value] of await engines.entries(name)) await copied.put(name, key, value)
+  }
+  return copied
+}
+
+const flip = (bytes: Uint8Array, at: number): Uint8Array => {
+  const flipped = Uint8Array.from(bytes)
+  flipped[at] = (flipped[at] as number) ^ 0x10
+  return flipped
+}
+
+test('replays an undamaged journal without a word', async (context) => {
+  const { store } = await openTestStore(context, { engines: await writtenEngines(context) })
+  assert.equal(store.health, { status: 'ok', reasons: [] })
+  assert.equal(await valuesOf(store, logOf(store, 1)), ['0=a0', '1=a1', '2=a2'])
+})
+
+test('a damaged block behind the checkpoint is reported, and only its records are lost', async (context) => {
+  const engines = await writtenEngines(context)
+  const blocks = await engines.entries('journal')
+  const [key, value] = blocks[3] as [Uint8Array, Uint8Array]
+  await engines.put('journal', key, flip(value, value.length - 1))
+  const { store } = await openTestStore(context, { engines, tailCacheBytes: 0 })
+  assert.is(store.health.status, 'degraded')
+  assert.match(
+    store.health.reasons.join('\n'),
+    /block 4 of the journal is damaged: its checksum does not match/,
+  )
+  const log = logOf(store, 1)
+  assert.is(log.problem, 'offsets 1 to 1 are lost')
+  const [result] = await store.read([{ log, offset: 1, bytesMax: 100 }])
+  assert.ok(isMillraceError(result?.error, 'CORRUPT'))
+  assert.match(result?.error?.message ?? '', 'partition log 1 has lost offsets 1 to 1')
+  assert.equal(await valuesOf(store, log, 2), ['2=a2'])
+  assert.equal(await valuesOf(store, logOf(store, 2)), ['0=b0', '1=b1', '2=b2'])
+})
+
+test('a missing block is noticed by its position, and its records by the gap that they leave', async (context) => {
+  const engines = await writtenEngines(context)
+  const [key] = (await engines.entries('journal'))[3] as [Uint8Array, Uint8Array]
+  await engines.del('journal', key)
+  const { store } = await openTestStore(context, { engines })
+  assert.equal(store.health.reasons, [
+    'blocks 4 to 4 of the journal are missing',
+    'partition log 1: offsets 1 to 1 are lost',
+  ])
+  assert.equal(await valuesOf(store, logOf(store, 1), 2), ['2=a2'])
+})
+
+test('a block that was put in the place of another is not taken in', async (context) => {
+  const engines = await writtenEngines(context)
+  const blocks = await engines.entries('journal')
+  const [key] = blocks[3] as [Uint8Array, Uint8Array]
+  const [, other] = blocks[5] as [Uint8Array, Uint8Array]
+  await engines.put('journal', key, other)
+  const { store } = await openTestStore(context, { engines })
+  assert.match(
+    store.health.reasons.join('\n'),
+    /block 4 of the journal is damaged: it says that it is block 6/,
+  )
+})
+
+test('a journal that ends before its checkpoint is reported', async (context) => {
+  const engines = new FaultyEngines()
+  const first = await openTestStore(context, { engines })
+  const [log] = await createLogs(first.store, 1)
+  for (let n = 0; n < 3; n++) await first.store.commit([{ log, batch: batchOf(`a${n}`) }])
+  await first.store.close()
+  const [key] = (await engines.entries('journal')).at(-1) as [Uint8Array, Uint8Array]
+  await engines.del('journal', key)
+  const { store } = await openTestStore(context, { engines, tailCacheBytes: 0 })
+  assert.equal(store.health.reasons, ['block 4 of the journal is missing: its end is lost'])
+  const again = logOf(store, 1)
+  await store.commit([{ log: again, batch: batchOf('new') }])
+  assert.equal(await valuesOf(store, again, 3), ['3=new'], 'a lost offset is never given again')
+  const [result] = await store.read([{ log: again, offset: 2, bytesMax: 100 }])
+  assert.ok(isMillraceError(result?.error, 'CORRUPT'))
+})
+
+test('a commit that is there in part is cut back when it is the last', async (context) => {
+  const engines = new FaultyEngines()
+  const first = await openTestStore(context, { engines, commitBytesMax: 10_000_000 })
+  const [a, b] = await createLogs(first.store, 1, 2)
+  await first.store.checkpoint()
+  const large = 'x'.repeat(40_000)
+  await first.store.commit([
+    { log: a, batch: batchOf(large) },
+    { log: b, batch: batchOf(large) },
+  ])
+  const copied = new FaultyEngines()
+  for (const name of ['journal', 'state'] as const) {
+    for (const [key, value] of await engines.entries(name)) await copied.put(name, key, value)
+  }
+  const blocks = await copied.entries('journal')
+  assert.is(blocks.length, 3)
+  await copied.del('journal', blocks[2]?.[0] as Uint8Array)
+  const { store } = await openTestStore(context, { engines: copied })
+  assert.is(logOf(store, 1).endOffset, 0)
+  assert.equal(store.health.reasons, ['the last commit of the journal is torn: blocks 2 were cut back'])
+  await store.commit([{ log: logOf(store, 1), batch: batchOf('new') }])
+  assert.equal(await valuesOf(store, logOf(store, 1)), ['0=new'])
+})
+
+test('damage in the state is noticed, not believed', async (context) => {
+  const engines = await writtenEngines(context)
+  const states = await engines.entries('state')
+  const [key, value] = states.find(([found]) => found[0] === 1) as [Uint8Array, Uint8Array]
+  await engines.put('state', key, flip(value, 6))
+  try {
+    await openTestStore(context, { engines })
+    assert.unreachable()
+  } catch (error) {
+    assert.ok(isMillraceError(error, 'CORRUPT'))
+    assert.match((error as Error).message, /state entry .* is damaged/)
+  }
+})
+
+test.run()
