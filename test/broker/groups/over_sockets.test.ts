@@ -218,6 +218,7 @@ test('a broker that drains answers waiting heartbeats', async (t) => {
   await createTopic(client, 'orders', 1)
   const joined = await join(client, 'a')
   const waiting = heartbeat(client, 'a', ownedOf(joined))
+  await client.request(commands.ping, {})
   const startMs = performance.now()
   await broker.close()
   assert.is((await waiting).partitions.length, 1)
