@@ -88,6 +88,7 @@ class RunningBroker implements Broker, BrokerContext {
         logger.error({ err: error, command, address: session.address }, 'a request failed unexpectedly'),
       refused: (count) =>
         logger.warn({ count, connectionsMax: settings.connectionsMax }, 'connections were refused'),
+      acceptFailed: (error) => logger.error({ err: error }, 'accepting connections failed'),
     })
     shard.store.events.on('health', (health) => {
       if (health.status === 'ok') logger.info('the storage is well')

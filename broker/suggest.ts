@@ -1,9 +1,11 @@
-const namesMax = 20_000
-const lengthMax = 200
+/** Bounds of the search, so that a request can't make it long: a few ms at most. */
+const namesMax = 2_000
+const lengthMax = 64
 
 /**
  * The known name that `name` was probably meant to be: the one with the fewest edits, when they are at most a third
- * of its letters (case doesn't count). Undefined when none is near.
+ * of its letters (case doesn't count). Undefined when none is near, and for names longer than 64 characters; looks at no
+ * more than 2,000 names.
  */
 export function nearestName(name: string, known: Iterable<string>): string | undefined {
   if (name.length > lengthMax) return undefined

@@ -1,9 +1,7 @@
 import {
   batchHeaderBytes,
   type commands,
-  errorFields,
   limits,
-  MillraceError,
   type ReplyOf,
   type RequestOf,
 } from '../../protocol/index.js'
@@ -11,6 +9,7 @@ import type { LogRead, LogReadResult } from '../../storage/index.js'
 import type { BrokerContext } from '../context.js'
 import { DataWait } from '../long_polls.js'
 import type { Partition } from '../partition/partition.js'
+import { EntryErrors } from './entry_errors.js'
 import type { Handler, HandlerReply, RequestContext } from './handler.js'
 
 type FetchRequest = RequestOf<typeof commands.fetch>
@@ -26,37 +25,50 @@ const bodyBytesReserve = 1024 * 1024
  */
 const fetch: Handler<typeof commands.fetch> = (context, request) => {
   const { broker, session } = context
-  if (session.hasRoom) {
-    const collector = new FetchCollector(broker, request)
-    collector.collectFromMemory()
-    if (!collector.needsJournal && (collector.isEnough || request.waitMs === 0)) return collector.reply()
-  }
-  return fetchSlowly(context, request)
+  if (!session.hasRoom) return fetchSlowly(context, request, undefined)
+  const collector = new FetchCollector(broker, request)
+  collector.collectFromMemory()
+  if (collector.needsJournal) return fetchSlowly(context, request, undefined)
+  if (collector.isEnough || request.waitMs === 0) return collector.reply()
+  return fetchSlowly(context, request, collector)
 }
 
 export const fetchHandlers = { fetch }
 
+/** @param first what was collected already, when it was not enough */
 async function fetchSlowly(
-  { broker, session }: RequestContext,
+  context: RequestContext,
   request: FetchRequest,
+  first: FetchCollector | undefined,
 ): Promise<HandlerReply<FetchReply>> {
+  const { broker, session } = context
   const untilMs = performance.now() + Math.min(request.waitMs, limits.fetchWaitMsMax)
+  let collector = first ?? (await collect(context, request))
   for (;;) {
-    const collector = new FetchCollector(broker, request)
-    await session.acquire(collector.bytesMax)
-    try {
-      collector.collectFromMemory()
-      if (collector.needsJournal) await collector.collectFromJournal()
-    } finally {
-      session.release(collector.bytesMax)
-    }
     const leftMs = untilMs - performance.now()
     if (collector.isEnough || leftMs <= 0 || broker.draining || !session.isOpen) return collector.reply()
     const wait = new DataWait(broker.longPolls, collector.partitions, collector.missingBytes, leftMs)
     const unsubscribe = session.onClose(wait.end)
     await wait.over
     unsubscribe()
+    collector = await collect(context, request)
   }
+}
+
+async function collect({ broker, session }: RequestContext, request: FetchRequest): Promise<FetchCollector> {
+  const collector = new FetchCollector(broker, request)
+  if (session.hasRoom) {
+    collector.collectFromMemory()
+    if (!collector.needsJournal) return collector
+  } else {
+    await session.acquire(0)
+    collector.collectFromMemory()
+  }
+  if (collector.needsJournal) {
+    await session.acquire(collector.bytesMax)
+    await collector.collectFromJournal().finally(() => session.release(collector.bytesMax))
+  }
+  return collector
 }
 
 /** An entry of which memory does not have the data. */
@@ -76,11 +88,13 @@ class FetchCollector {
   readonly #replies: PartitionReply[] = []
   readonly #payload: Uint8Array[] = []
   readonly #cold: ColdEntry[] = []
+  readonly #errors: EntryErrors
   #bytes = 0
   #records = 0
   #hasError = false
 
   constructor(broker: BrokerContext, request: FetchRequest) {
+    this.#errors = new EntryErrors(broker.logger)
     this.#broker = broker
     this.#request = request
     this.bytesMax = Math.min(request.bytesMax, broker.settings.frameBytesMax / 2)
@@ -169,8 +183,7 @@ class FetchCollector {
 
   #fail(entry: FetchEntry, startOffset: number, endOffset: number, error: unknown): void {
     this.#hasError = true
-    if (!(error instanceof MillraceError)) this.#broker.logger.error({ err: error }, 'reading failed')
-    const { error: number, message } = errorFields(error)
+    const { error: number, message } = this.#errors.fields(error)
     this.#replies.push([entry[0], entry[1], number, 0, startOffset, endOffset, message])
   }
 }

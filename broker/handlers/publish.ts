@@ -2,7 +2,6 @@ import {
   type BatchHeader,
   checkBatchForStorage,
   type commands,
-  errorFields,
   MillraceError,
   type ReplyOf,
   type RequestOf,
@@ -11,6 +10,7 @@ import type { Op } from '../../storage/index.js'
 import type { BrokerContext } from '../context.js'
 import type { Partition } from '../partition/partition.js'
 import type { PendingBatch, PendingCommit } from '../partition/producers.js'
+import { EntryErrors } from './entry_errors.js'
 import type { Handler } from './handler.js'
 
 type PublishRequest = RequestOf<typeof commands.publish>
@@ -69,12 +69,14 @@ class PublishAppend {
   readonly #repeats: { readonly resultIndex: number; readonly of: PendingBatch }[] = []
   readonly #commit: PendingCommit = { committed: Promise.resolve() }
   readonly #nowMs = Date.now()
+  readonly #errors: EntryErrors
   #bytes = 0
   #records = 0
 
   constructor(broker: BrokerContext, count: number) {
     this.#broker = broker
     this.#results = new Array(count)
+    this.#errors = new EntryErrors(broker.logger)
   }
 
   add(resultIndex: number, topicId: number, index: number, batch: Uint8Array): void {
@@ -85,7 +87,7 @@ class PublishAppend {
       if (header.producerId === 0) this.#accept(resultIndex, partition, batch, header, undefined)
       else this.#addIdempotent(resultIndex, partition, batch, header)
     } catch (error) {
-      this.#results[resultIndex] = this.#errorResult(error)
+      this.#results[resultIndex] = this.#errors.fields(error)
     }
   }
 
@@ -96,7 +98,7 @@ class PublishAppend {
         await of.commit.committed
         this.#results[resultIndex] = { error: 0, baseOffset: of.baseOffset }
       } catch (error) {
-        this.#results[resultIndex] = this.#errorResult(error)
+        this.#results[resultIndex] = this.#errors.fields(error)
       }
     }
     return { body: { results: this.#results } }
@@ -123,8 +125,7 @@ class PublishAppend {
       this.#broker.metrics.publishedBytes += this.#bytes
       this.#broker.metrics.publishedRecords += this.#records
     } catch (error) {
-      const result = this.#errorResult(error)
-      for (const { resultIndex } of this.#accepted) this.#results[resultIndex] = result
+      for (const { resultIndex } of this.#accepted) this.#results[resultIndex] = this.#errors.fields(error)
     }
   }
 
@@ -179,10 +180,5 @@ class PublishAppend {
       'BAD_BATCH',
       `a record has timestamp ${lastTimestamp}, more than ${timestampAheadMsMax} ms ahead of the broker's clock`,
     )
-  }
-
-  #errorResult(error: unknown): BatchResult {
-    if (!(error instanceof MillraceError)) this.#broker.logger.error({ err: error }, 'publishing failed')
-    return errorFields(error)
   }
 }

@@ -1,8 +1,15 @@
-import { type commands, errorFields, MillraceError, type ReplyOf } from '../../protocol/index.js'
+import {
+  type commands,
+  type ErrorFields,
+  errorFields,
+  errorTable,
+  type ReplyOf,
+} from '../../protocol/index.js'
 import type { BrokerContext } from '../context.js'
 import { offsetForTime } from '../partition/offset_for_time.js'
 import type { Partition } from '../partition/partition.js'
 import type { Topic } from '../topics/topic.js'
+import { EntryErrors } from './entry_errors.js'
 import type { Handler } from './handler.js'
 
 type TopicSummary = ReplyOf<typeof commands.topicCreate>
@@ -11,6 +18,9 @@ type OffsetResult = ReplyOf<typeof commands.offsetsList>['partitions'][number]
 
 const earliest = -2
 const latest = -1
+/** Unknown topics of one request for which the nearest name is looked up, which takes time. */
+const suggestionsMax = 10
+const unknownTopic = { error: errorTable.UNKNOWN_TOPIC.number }
 
 const metadata: Handler<typeof commands.metadata> = ({ broker, session }, { topics: names }) => {
   const { brokerId, advertisedHost } = broker.settings
@@ -21,13 +31,15 @@ const metadata: Handler<typeof commands.metadata> = ({ broker, session }, { topi
     topicId: topic.topicId,
     owners: topic.partitions.map(() => brokerId),
   })
+  let unknownCount = 0
+  const unknown = (name: string): ErrorFields | { error: number } =>
+    ++unknownCount <= suggestionsMax ? errorFields(catalog.unknownTopic(name)) : unknownTopic
   const topics =
     names === undefined
       ? Array.from(catalog.topics, describe)
       : names.map((name) => {
           const topic = catalog.byName(name)
-          if (topic !== undefined) return describe(topic)
-          return { name, ...errorFields(catalog.unknownTopic(name)) }
+          return topic === undefined ? { name, ...unknown(name) } : describe(topic)
         })
   const host = advertisedHost === 'auto' ? session.localAddress : advertisedHost
   return { body: { brokers: [{ brokerId, host, port: broker.server.port }], topics } }
@@ -64,6 +76,7 @@ const topicDescribe: Handler<typeof commands.topicDescribe> = ({ broker }, { top
 }
 
 const offsetsList: Handler<typeof commands.offsetsList> = async ({ broker }, request) => {
+  const errors = new EntryErrors(broker.logger)
   const partitions: OffsetResult[] = []
   for (const [topicId, index, at] of request.partitions) {
     try {
@@ -72,8 +85,7 @@ const offsetsList: Handler<typeof commands.offsetsList> = async ({ broker }, req
         offset: await offsetAt(broker.shard.partition(topicId, index), at, broker),
       })
     } catch (error) {
-      if (!(error instanceof MillraceError)) broker.logger.error({ err: error }, 'finding an offset failed')
-      partitions.push(errorFields(error))
+      partitions.push(errors.fields(error))
     }
   }
   return { body: { partitions } }

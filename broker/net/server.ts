@@ -16,8 +16,10 @@ export interface ServerOptions {
   readonly handle: (session: Session, frame: Frame) => Reply | Promise<Reply>
   /** Told of errors of handlers that were not expected. */
   readonly failed: (session: Session, command: number, error: unknown) => void
-  /** Told, at most once a second, that connections were refused. */
+  /** Told, at most twice a second, that connections were refused. */
   readonly refused: (count: number) => void
+  /** Told of errors in accepting connections; it goes on. */
+  readonly acceptFailed: (error: Error) => void
 }
 
 const sweepIntervalMs = 500
@@ -50,6 +52,7 @@ export class Server implements SessionHost {
     this.outbound = new ByteBudget(options.settings.outboundBytesMax)
     this.#server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: keepAliveDelayMs })
     this.#server.on('connection', (socket) => this.#connected(socket))
+    this.#server.on('error', (error) => this.#options.acceptFailed(error))
     this.#sweeper = setInterval(() => this.#sweep(), sweepIntervalMs).unref()
   }
 
@@ -68,10 +71,11 @@ export class Server implements SessionHost {
     const { host, port } = this.settings
     return new Promise((resolve, reject) => {
       this.#server.once('error', reject)
-      this.#server.listen({ host, port, backlog: listenBacklog }, () => {
+      this.#server.once('listening', () => {
         this.#server.off('error', reject)
         resolve()
       })
+      this.#server.listen({ host, port, backlog: listenBacklog })
     })
   }
 

@@ -271,7 +271,12 @@ export class Session {
     if (this.isOpen) {
       let payloadBytes = 0
       if (payload !== undefined) for (const part of payload) payloadBytes += part.length
-      this.#outbox.send(encodeFrame(command, frameFlags.reply, correlation, body, payloadBytes), payload)
+      const head = encodeFrame(command, frameFlags.reply, correlation, body, payloadBytes)
+      if (head.length > limits.bodyBytesMax) {
+        this.#refuse(command, correlation, heldBytes, replyTooLarge(head.length))
+        return
+      }
+      this.#outbox.send(head, payload)
     }
     this.#settle(heldBytes)
   }
@@ -334,3 +339,10 @@ export class Session {
 
 /** After these the stream can't be trusted, or the peer has nothing to do here. */
 const endingCodes: ReadonlySet<string> = new Set(['BAD_FRAME', 'HELLO_REQUIRED', 'UNSUPPORTED_VERSION'])
+
+function replyTooLarge(bytes: number): MillraceError {
+  return new MillraceError(
+    'LIMIT_EXCEEDED',
+    `the reply would have ${bytes} bytes, at most ${limits.bodyBytesMax} are allowed; ask for less at a time`,
+  )
+}
