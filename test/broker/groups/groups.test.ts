@@ -154,6 +154,15 @@ test('removes a member that falls silent, and tells so', async ({ defer }) => {
   assert.is(await codeOf(a.commit(1)), 'UNKNOWN_MEMBER')
 })
 
+test('throws nobody out because the process itself stood still', async ({ defer }) => {
+  const { groups } = setUp(defer)
+  const a = await new FakeMember(groups, 'a').join({ sessionTimeoutMs: 1_000 })
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1_500)
+  await new Promise((resolve) => setTimeout(resolve, 50))
+  a.adopt(await a.heartbeat(10))
+  assert.is(a.owned.length, 4)
+})
+
 test('answers the waiting heartbeat of a member that leaves or is replaced', async ({ defer }) => {
   const { groups } = setUp(defer)
   const a = await new FakeMember(groups, 'a').join({ instanceId: 'one' })
