@@ -9,12 +9,16 @@ import {
   type Operation,
 } from './block.js'
 import type { Engine } from './engine.js'
-import { positionKey, positionOf } from './keys.js'
+import { journalEndKey, positionKey, positionOf } from './keys.js'
 import type { Checkpoint } from './state.js'
 
 /** Small operations of a commit share a block up to this; a log with more than half of it gets blocks of its own. */
 export const sharedBlockBytesMax = 64 * 1024
-const ownBlockBytesMin = 32 * 1024
+/**
+ * What one log has in a commit shares no block with anything else from this size on. Reclaim deletes such blocks unread:
+ * the number may fall, and never rise.
+ */
+export const ownBlockBytesMin = 32 * 1024
 
 /** A block that has become durable. */
 export interface WrittenBlock {
@@ -85,14 +89,12 @@ export class Journal {
 
   /** Raw blocks from `from` on, at most `limit`. */
   async scan(from: number, limit: number): Promise<{ position: number; bytes: Uint8Array }[]> {
-    const entries = await this.#engine.range({ gte: positionKey(from), lt: endKey, limit })
+    const entries = await this.#engine.range({ gte: positionKey(from), lt: journalEndKey, limit })
     return entries.map(([key, bytes]) => ({ position: positionOf(key), bytes }))
   }
 }
 
 export { type Block, decodeBlock, findLogBatches }
-
-const endKey = new Uint8Array(9).fill(0xff)
 
 /** Shares the content of a commit out to blocks. */
 function packBlocks(logs: readonly LogBatches[], operations: readonly Operation[]): BlockContent[] {

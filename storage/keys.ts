@@ -5,7 +5,8 @@
  *     00                              the checkpoint: journal position that the state reflects
  *     01  logId u32                   a partition log: offsets, bytes
  *     02  logId u32, firstOffset u64  a page of a log's index
- *     03  position u64                a block that holds garbage
+ *     03  position u64, logId u32     garbage: parts of blocks that nothing needs any more
+ *     04  position u64                where blocks were deleted that the engine has not compacted
  *     10 to 7f                        tables of the broker's views
  */
 export const stateTables = {
@@ -13,6 +14,7 @@ export const stateTables = {
   log: 0x01,
   indexPage: 0x02,
   garbage: 0x03,
+  freed: 0x04,
   viewsFrom: 0x10,
 } as const
 
@@ -22,6 +24,9 @@ export function positionKey(position: number): Uint8Array {
   writeU64BE(key, 0, position)
   return key
 }
+
+/** Behind the key of any block. */
+export const journalEndKey = new Uint8Array(9).fill(0xff)
 
 export function positionOf(key: Uint8Array, at = 0): number {
   return readU64BE(key, at)
@@ -42,9 +47,18 @@ export function indexPageKey(logId: number, firstOffset: number): Uint8Array {
   return key
 }
 
-export function garbageKey(position: number): Uint8Array {
-  const key = Buffer.allocUnsafe(9)
+/** @param position of the first block that the record named when it was written */
+export function garbageKey(position: number, logId: number): Uint8Array {
+  const key = Buffer.allocUnsafe(13)
   key[0] = stateTables.garbage
+  writeU64BE(key, 1, position)
+  key.writeUInt32BE(logId, 9)
+  return key
+}
+
+export function freedKey(position: number): Uint8Array {
+  const key = Buffer.allocUnsafe(9)
+  key[0] = stateTables.freed
   writeU64BE(key, 1, position)
   return key
 }

@@ -39,9 +39,12 @@ export class LogIndex {
     if (endOffset > 0) this.#page = (await this.#readPage(endOffset)) ?? []
   }
 
-  add(entry: IndexEntry): void {
+  /** @param deadBefore a page that ends at or before this offset is not kept when it is full */
+  add(entry: IndexEntry, deadBefore: number): void {
     if (this.#page.length >= pageEntriesMax) {
-      this.save()
+      const first = this.#page[0] as IndexEntry
+      if (endOf(this.#page) > deadBefore) this.save()
+      else this.#state.del(indexPageKey(this.#logId, first.firstOffset))
       this.#page = []
     }
     this.#page.push(entry)
@@ -64,24 +67,23 @@ export class LogIndex {
     return this.#older(offset)
   }
 
-  /** The first page at or after `offset`, for walking the whole index; undefined past the last. */
-  async pageFrom(offset: number): Promise<readonly IndexEntry[] | undefined> {
-    const entries = await this.from(offset)
-    return entries.length > 0 ? entries : undefined
+  /** The page that holds `offset` or, when nothing does, follows it, whole; undefined past the last. */
+  async pageAt(offset: number): Promise<readonly IndexEntry[] | undefined> {
+    const newest = this.#page[0]
+    if (newest === undefined) return undefined
+    if (offset >= newest.firstOffset) return endOf(this.#page) > offset ? this.#page.slice() : undefined
+    const page = await this.#readPage(offset)
+    if (page !== undefined && endOf(page) > offset) return page
+    return this.#pageAfter(offset)
   }
 
-  /** Deletes the stored page that ends at `offset`, unless it is the newest. */
-  async deletePageBefore(offset: number): Promise<void> {
+  /** Deletes the page that begins with `firstOffset`, unless it is the newest. Returns whether it did. */
+  deletePage(firstOffset: number): boolean {
     const newest = this.#page[0]
-    if (newest !== undefined && offset > newest.firstOffset) return
-    const [found] = await this.#state.range({
-      gte: indexPageKey(this.#logId, 0),
-      lt: indexPageKey(this.#logId, offset),
-      limit: 1,
-      reverse: true,
-    })
-    if (found !== undefined) this.#state.del(found[0])
+    if (newest === undefined || firstOffset >= newest.firstOffset) return false
+    this.#state.del(indexPageKey(this.#logId, firstOffset))
     this.#cache.delete(this.#logId)
+    return true
   }
 
   deleteNewestPage(): void {
@@ -101,13 +103,16 @@ export class LogIndex {
     const found = page === undefined ? [] : entriesFrom(page, offset)
     if (found.length > 0) return found
     // `offset` lies behind the last entry of its page, or before the first page: what follows is the next page.
-    const next = await this.#state.range({
+    return this.#pageAfter(offset)
+  }
+
+  async #pageAfter(offset: number): Promise<IndexEntry[]> {
+    const [entry] = await this.#state.range({
       gte: indexPageKey(this.#logId, offset),
       lt: indexPageKey(this.#logId + 1, 0),
       limit: 1,
     })
-    const [entry] = next
-    return entry === undefined ? this.#page : decodePage(entry[1])
+    return entry === undefined ? this.#page.slice() : decodePage(entry[1])
   }
 
   /** The page whose first entry is the last at or before `offset`. */
@@ -125,6 +130,11 @@ export class LogIndex {
     if (page.length === pageEntriesMax) this.#cache.put(this.#logId, page)
     return page
   }
+}
+
+function endOf(page: readonly IndexEntry[]): number {
+  const last = page.at(-1)
+  return last === undefined ? 0 : last.firstOffset + last.recordCount
 }
 
 function entriesFrom(page: readonly IndexEntry[], offset: number): readonly IndexEntry[] {

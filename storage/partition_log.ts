@@ -26,7 +26,7 @@ export class PartitionLog {
   endOffset = 0
   /** Offset that the next record will get; past `endOffset` by what is being written. */
   nextOffset = 0
-  /** Bytes of its batches that retention has not dropped. */
+  /** Bytes of its batches from `reclaimedOffset` on. */
   liveBytes = 0
   /** Index entries before it have been handed to reclaim. */
   reclaimedOffset = 0
@@ -70,7 +70,7 @@ export class PartitionLog {
   appended(entry: DirectoryEntry, position: number): void {
     const { firstOffset, recordCount, bytes, lastTimestamp } = entry
     if (firstOffset > this.endOffset) this.lost(firstOffset)
-    this.index.add({ firstOffset, recordCount, bytes, position, lastTimestamp })
+    this.index.add({ firstOffset, recordCount, bytes, position, lastTimestamp }, this.reclaimedOffset)
     this.endOffset = firstOffset + recordCount
     this.liveBytes += bytes
     if (this.nextOffset < this.endOffset) this.nextOffset = this.endOffset
@@ -80,7 +80,8 @@ export class PartitionLog {
   lost(nextOffset: number): void {
     this.problem = `offsets ${this.endOffset} to ${nextOffset - 1} are lost`
     const recordCount = nextOffset - this.endOffset
-    this.index.add({ firstOffset: this.endOffset, recordCount, bytes: 0, position: 0, lastTimestamp: 0 })
+    const entry = { firstOffset: this.endOffset, recordCount, bytes: 0, position: 0, lastTimestamp: 0 }
+    this.index.add(entry, this.reclaimedOffset)
     this.endOffset = nextOffset
   }
 

@@ -1,167 +1,313 @@
-import { type Block, decodeBlock, encodeBlock, type LogBatches } from './block.js'
-import type { Engine, EngineOp } from './engine.js'
-import { garbageKey, logKey, positionKey, positionOf, stateTables, tableRange } from './keys.js'
+import { isMillraceError } from '../protocol/index.js'
+import type { Engine, EngineEntry } from './engine.js'
+import {
+  freedKey,
+  garbageKey,
+  journalEndKey,
+  logKey,
+  positionKey,
+  positionOf,
+  stateTables,
+  tableRange,
+} from './keys.js'
 import type { LogTable } from './log_table.js'
 import type { PartitionLog } from './partition_log.js'
-import { splitRun } from './partition_log.js'
+import {
+  type DeadPart,
+  decodeFreed,
+  decodeGarbage,
+  encodeFreed,
+  encodeGarbage,
+  type FreedRange,
+  joinFreed,
+  operationsOnly,
+  partsPerRecordMax,
+  piecesOf,
+  worthwhile,
+} from './reclaim_garbage.js'
+import { type GarbageRecord, Sweeper } from './reclaim_sweep.js'
 import type { State } from './state.js'
 
-/** Work of one step, so that commits never wait long behind it. */
-const pagesPerStep = 64
-const blocksPerStep = 128
-/** A block is rewritten without its dead batches when they are at least this share of it. */
-const rewriteShare = 0.25
-/** The journal is compacted where blocks were deleted once they are this share of what lives, or this old. */
-const compactShare = 0.15
-const compactBytesMin = 4 * 1024 * 1024
-const compactAfterMs = 20_000
-const statePagesMin = 256
+const mebibyte = 1024 * 1024
+
+/** When space is given back. Figures behind the defaults stand in FORMAT.md. */
+export interface ReclaimLimits {
+  /** Least garbage that a round is worth. */
+  readonly garbageBytesMin: number
+  /** And least garbage as a share of the bytes that live. */
+  readonly garbageShareMin: number
+  /** A block that still lives in part is rewritten when its dead bytes are at least this share of it. */
+  readonly rewriteShareMin: number
+  /** How long a block that lives in part is given to die as a whole before it is rewritten. */
+  readonly rewriteDelayMs: number
+  /** After a round, reclaim rests this many times as long as the round took, */
+  readonly restFactor: number
+  /** and no longer than this. */
+  readonly restMsMax: number
+}
+
+export const reclaimDefaults: ReclaimLimits = {
+  garbageBytesMin: 8 * mebibyte,
+  garbageShareMin: 0.15,
+  rewriteShareMin: 0.2,
+  rewriteDelayMs: 5_000,
+  restFactor: 4,
+  restMsMax: 10_000,
+}
+
+const recordsPerStep = 16
+const recordsPerCount = 1_024
+/** Freed blocks no further apart than this share a range; a range more costs another compaction. */
+const freedGapMax = 1_024
+const freedRangesMax = 64
+/** Ranges are compacted, those that free most first, until they make up this share of what was freed. */
+const freedShare = 0.95
+/** One call of the engine frees about this much, so that closing never waits long. */
+const compactPieceBytes = 128 * mebibyte
+/** State entries deleted before the state is compacted: at least this, and this share of the bytes that live. */
+const stateBytesMin = 4 * mebibyte
+const stateShareMin = 0.02
+const indexEntryBytes = 32
 
 export interface ReclaimParts {
   readonly logs: LogTable
   readonly state: State
+  readonly limits: ReclaimLimits
   /** The engines as they are now: they change when a failure made the store reopen them. */
   journalEngine(): Engine
   stateEngine(): Engine
+  /** Position of the newest block. */
+  position(): number
+  /** Makes the state durable; resolves also when that failed. */
+  checkpoint(): Promise<void>
+  /** False once the store closes or has failed: reclaim then stops between two steps. */
+  active(): boolean
+  /** Tells people about damage that keeps space from being given back. */
+  problem(text: string): void
 }
 
 /**
- * Gives back the space of what retention dropped, in four steps that each can be cut short by a crash and begin again:
- * *collect* notes the blocks of dropped records as garbage in the state; a checkpoint makes that durable together with
- * the index that no longer names them; *sweep* deletes the blocks in which nothing lives, and rewrites those in which
- * little does; *compact* lets the engine drop what was deleted.
+ * Gives back the space of what retention dropped. A round can be cut short by a crash anywhere and begins again:
+ * *collect* notes in the state which parts of which blocks are garbage, together with the index that no longer names
+ * them; once that is worth a round, a checkpoint makes it durable; *sweep* deletes the blocks in which nothing lives
+ * and rewrites those in which little does; *compact* lets the engine drop what was deleted.
  */
 export class Reclaim {
   readonly #parts: ReclaimParts
-  /** What was deleted and not yet compacted: a range of positions. */
-  #from = Number.POSITIVE_INFINITY
-  #to = 0
-  #bytes = 0
-  #sinceMs = 0
-  #statePages = 0
+  readonly #sweeper: Sweeper
+  /** The record that grows by blocks that hold operations only. */
+  #operations: DeadPart[] = []
+  /** Bytes in garbage records, roughly: it may count what a crash let be noted twice. */
+  #garbageBytes = 0
+  /** Of these, what waits for its blocks to die as a whole, and until when. */
+  #deferredBytes = 0
+  #deferredUntilMs = 0
+  #freed: readonly FreedRange[] = []
+  #loaded = false
+  #restUntilMs = 0
+  #stateBytes = 0
+  /** Files that a reader had open while they became obsolete are still there. */
+  #untidy = false
+  /** The state is damaged where reclaim keeps its notes. */
+  #damaged = false
 
   constructor(parts: ReclaimParts) {
     this.#parts = parts
+    this.#sweeper = new Sweeper(parts)
   }
 
-  /** Notes that a block holds nothing that outlives the next checkpoint. */
-  noteBlock(position: number): void {
-    this.#parts.state.put(garbageKey(position), emptyValue)
+  /** Notes that a block holds operations only: nothing of it outlives the next checkpoint. */
+  noteBlock(position: number, bytes: number): void {
+    if (this.#operations.length === partsPerRecordMax) this.#operations = []
+    this.#operations.push({ position, bytes })
+    this.#garbageBytes += bytes
+    this.#putRecord(operationsOnly, this.#operations)
   }
 
-  /** Hands the blocks of dropped records over, some pages at a time. Returns whether there is more. */
-  async collect(): Promise<boolean> {
-    let pages = pagesPerStep
-    for (const log of this.#parts.logs.trimmed) {
-      while (pages > 0 && (await this.#collectPage(log))) pages--
-      if (pages === 0) return true
+  /**
+   * Looks for garbage, and does a round if there is enough. Calls must not overlap.
+   * @throws what the engines throw: a rejected write, after which nothing may be written
+   */
+  async run(): Promise<void> {
+    for (const log of this.#parts.logs.trimmed) await this.#collect(log)
+    if (this.#damaged) return
+    try {
+      if (!this.#loaded) await this.#load()
+      if (this.#untidy) await this.#flush()
+      this.#untidy = false
+      if (this.#isWorthwhile()) await this.#round()
+    } catch (error) {
+      if (!isMillraceError(error, 'CORRUPT')) throw error
+      this.#damaged = true
+      this.#parts.problem(`space can't be given back: ${error.message}`)
     }
-    return false
   }
 
-  /** One page of one log; false when nothing of it is left to hand over. */
+  async #round(): Promise<void> {
+    const startedMs = performance.now()
+    // If this is cut short, the next call counts anew what there is to do.
+    this.#loaded = false
+    this.#garbageBytes = 0
+    await this.#parts.checkpoint()
+    await this.#sweep()
+    await this.#parts.checkpoint()
+    await this.#compact()
+    await this.#compactState()
+    this.#loaded = this.#parts.active()
+    const { restFactor, restMsMax } = this.#parts.limits
+    const endedMs = performance.now()
+    this.#restUntilMs = endedMs + Math.min(restMsMax, (endedMs - startedMs) * restFactor)
+  }
+
+  /** Takes up what a store that was closed or crashed left to do. */
+  async #load(): Promise<void> {
+    const { state } = this.#parts
+    const freed: FreedRange[] = []
+    for (const [key, value] of await state.range({ ...tableRange(stateTables.freed), limit: freedRangesMax }))
+      freed.push(decodeFreed(positionOf(key, 1), value))
+    let garbageBytes = 0
+    const { gte, lt } = tableRange(stateTables.garbage)
+    for await (const entries of this.#pages((options) => state.range(options), gte, lt, recordsPerCount))
+      for (const [, value] of entries) garbageBytes += bytesOf(decodeGarbage(value))
+    this.#freed = freed
+    this.#garbageBytes = garbageBytes
+    this.#loaded = true
+  }
+
+  /** Hands over the blocks of one log's dropped records, page by page of its index. */
+  async #collect(log: PartitionLog): Promise<void> {
+    try {
+      while (this.#parts.active() && (await this.#collectPage(log)));
+    } catch (error) {
+      if (!isMillraceError(error, 'CORRUPT')) throw error
+      this.#parts.logs.trimmed.delete(log)
+      this.#parts.problem(`space of partition log ${log.id} can't be given back: ${error.message}`)
+    }
+  }
+
+  /** Returns whether there is more. Changes all it has to change in one turn: a checkpoint sees all or nothing. */
   async #collectPage(log: PartitionLog): Promise<boolean> {
-    const { logs, state } = this.#parts
+    const { logs } = this.#parts
+    const page = await log.index.pageAt(log.reclaimedOffset)
     const end = log.dropped ? log.endOffset : log.startOffset
-    const page = log.reclaimedOffset < end ? await log.index.pageFrom(log.reclaimedOffset) : undefined
-    let reclaimed = log.reclaimedOffset
+    const from = log.reclaimedOffset
+    const dead: DeadPart[] = []
     let whole = true
-    for (const entry of page ?? []) {
-      const entryEnd = entry.firstOffset + entry.recordCount
-      if (entryEnd > end) {
+    for (const { firstOffset, recordCount, position, bytes } of page ?? []) {
+      const next = firstOffset + recordCount
+      if (next <= from) continue
+      if (next > end) {
         whole = false
         break
       }
-      if (entry.position !== 0) this.noteBlock(entry.position)
-      log.liveBytes -= entry.bytes
-      reclaimed = entryEnd
+      if (position !== 0) dead.push({ position, bytes })
+      log.liveBytes -= bytes
+      log.reclaimedOffset = next
     }
-    const moved = reclaimed > log.reclaimedOffset
-    log.reclaimedOffset = reclaimed
-    logs.changed(log)
-    if (moved && whole) {
-      await log.index.deletePageBefore(reclaimed)
-      this.#statePages++
-    }
-    if (moved && reclaimed < end) return true
+    if (dead.length > 0) this.#putRecord(log.id, dead)
+    this.#garbageBytes += bytesOf(dead)
+    const first = page?.[0]
+    if (whole && page !== undefined && first !== undefined && log.index.deletePage(first.firstOffset))
+      this.#stateBytes += page.length * indexEntryBytes
+    if (log.reclaimedOffset > from) logs.changed(log)
+    if (log.reclaimedOffset > from && log.reclaimedOffset < end) return true
     logs.trimmed.delete(log)
     if (log.dropped) {
       log.index.deleteNewestPage()
-      state.del(logKey(log.id))
+      this.#parts.state.del(logKey(log.id))
       logs.forget(log)
     }
     return false
   }
 
-  /**
-   * Deletes or rewrites blocks that a checkpoint has noted as garbage. Returns whether there is more.
-   * @throws what the engine throws: a rejected write, after which nothing may be written
-   */
-  async sweep(): Promise<boolean> {
+  #putRecord(logId: number, dead: readonly DeadPart[]): void {
+    const [first] = dead
+    if (first !== undefined) this.#parts.state.put(garbageKey(first.position, logId), encodeGarbage(dead))
+  }
+
+  #isWorthwhile(): boolean {
+    const { logs, limits } = this.#parts
+    const now = performance.now()
+    const waiting = now < this.#deferredUntilMs ? this.#deferredBytes : 0
+    const bytes = this.#garbageBytes - waiting + bytesOf(this.#freed)
+    const bytesMin = Math.max(1, limits.garbageBytesMin, logs.liveBytes * limits.garbageShareMin)
+    return this.#parts.active() && bytes >= bytesMin && now >= this.#restUntilMs
+  }
+
+  async #sweep(): Promise<void> {
+    const { state, limits } = this.#parts
+    this.#operations = []
+    this.#deferredBytes = 0
+    const { gte } = tableRange(stateTables.garbage)
+    // Not what is noted while this runs: its record may be growing.
+    const lt = garbageKey(this.#parts.position() + 1, 0)
+    for await (const entries of this.#pages((o) => state.durableRange(o), gte, lt, recordsPerStep))
+      await this.#sweepRecords(entries.map(([key, value]) => ({ key, parts: decodeGarbage(value) })))
+    this.#deferredUntilMs = performance.now() + limits.rewriteDelayMs
+  }
+
+  async #sweepRecords(records: readonly GarbageRecord[]): Promise<void> {
     const { state } = this.#parts
-    const noted = await state.durableRange({ ...tableRange(stateTables.garbage), limit: blocksPerStep })
-    if (noted.length === 0) return false
-    const positions = noted.map(([key]) => positionOf(key, 1))
-    const engine = this.#parts.journalEngine()
-    const blocks = await engine.getMany(positions.map(positionKey))
-    const ops: EngineOp[] = []
-    for (const [index, position] of positions.entries()) {
-      const bytes = blocks[index]
-      const op = bytes === undefined ? undefined : this.#sweepBlock(position, bytes)
-      if (op !== undefined) ops.push(op)
+    const swept = await this.#sweeper.sweep(records)
+    for (const { key, parts } of swept.remaining) {
+      if (parts.length === 0) state.del(key)
+      else state.put(key, encodeGarbage(parts))
+      this.#deferredBytes += bytesOf(parts)
+      this.#garbageBytes += bytesOf(parts)
     }
-    if (ops.length > 0) await engine.commit(ops)
-    for (const position of positions) state.del(garbageKey(position))
-    return noted.length === blocksPerStep
+    this.#setFreed(joinFreed([...this.#freed, ...swept.freed], freedGapMax, freedRangesMax))
   }
 
-  #sweepBlock(position: number, bytes: Uint8Array): EngineOp | undefined {
-    let block: Block
-    try {
-      block = decodeBlock(bytes, position)
-    } catch {
-      // A damaged block stays: readers of its partitions are told, and nothing hides what was there.
-      return undefined
-    }
-    const live = block.directory.filter((entry) => {
-      const log = this.#parts.logs.get(entry.logId)
-      return log !== undefined && entry.firstOffset + entry.recordCount > log.startOffset
-    })
-    const liveBytes = live.reduce((sum, entry) => sum + entry.bytes, 0)
-    const deadBytes = bytes.length - liveBytes
-    const key = positionKey(position)
-    if (live.length > 0 && deadBytes < bytes.length * rewriteShare) return undefined
-    this.#from = Math.min(this.#from, position)
-    this.#to = Math.max(this.#to, position)
-    if (this.#bytes === 0) this.#sinceMs = performance.now()
-    this.#bytes += deadBytes
-    if (live.length === 0) return { type: 'del', key }
-    const logs: LogBatches[] = live.map((entry) => ({
-      logId: entry.logId,
-      firstOffset: entry.firstOffset,
-      batches: splitRun(block.bytes.subarray(entry.from, entry.from + entry.bytes)),
-      bytes: entry.bytes,
-    }))
-    return { type: 'put', key, value: encodeBlock(block, logs, []).bytes }
+  #setFreed(freed: readonly FreedRange[]): void {
+    const { state } = this.#parts
+    const kept = new Set(freed)
+    for (const range of this.#freed) if (!kept.has(range)) state.del(freedKey(range.from))
+    const known = new Set(this.#freed)
+    for (const range of freed) if (!known.has(range)) state.put(freedKey(range.from), encodeFreed(range))
+    this.#freed = freed
   }
 
-  /** Lets the engines drop what was deleted, when it is worth it. */
-  async compact(liveBytes: number): Promise<void> {
-    const worth = this.#bytes >= Math.max(compactBytesMin, liveBytes * compactShare)
-    const old = this.#bytes > 0 && performance.now() - this.#sinceMs >= compactAfterMs
-    if (worth || old) {
-      const [from, to] = [this.#from, this.#to]
-      this.#from = Number.POSITIVE_INFINITY
-      this.#to = 0
-      this.#bytes = 0
-      await this.#parts.journalEngine().compact(positionKey(from), positionKey(to + 1))
+  async #compact(): Promise<void> {
+    if (this.#freed.length === 0) return
+    for (const range of worthwhile(this.#freed, freedShare)) {
+      for (const [from, to] of piecesOf(range, compactPieceBytes)) {
+        if (!this.#parts.active()) return
+        await this.#parts.journalEngine().compact(positionKey(from), positionKey(to + 1))
+      }
     }
-    if (this.#statePages >= statePagesMin) {
-      this.#statePages = 0
-      const { gte, lt } = tableRange(stateTables.indexPage)
-      await this.#parts.stateEngine().compact(gte, lt)
+    this.#setFreed([])
+    this.#untidy = true
+  }
+
+  async #compactState(): Promise<void> {
+    const bytesMin = Math.max(stateBytesMin, this.#parts.logs.liveBytes * stateShareMin)
+    if (this.#stateBytes < bytesMin || !this.#parts.active()) return
+    this.#stateBytes = 0
+    const { gte, lt } = tableRange(stateTables.indexPage)
+    await this.#parts.stateEngine().compact(gte, lt)
+  }
+
+  #flush(): Promise<void> {
+    return this.#parts.journalEngine().compact(journalEndKey, journalEndKey)
+  }
+
+  /** Entries from `gte` to `lt`, `limit` at a time, as long as reclaim may go on. */
+  async *#pages(
+    read: State['range'],
+    gte: Uint8Array,
+    lt: Uint8Array,
+    limit: number,
+  ): AsyncGenerator<readonly EngineEntry[]> {
+    for (let from = gte; this.#parts.active(); ) {
+      const entries = await read({ gte: from, lt, limit })
+      if (entries.length > 0) yield entries
+      const last = entries.at(-1)
+      if (last === undefined || entries.length < limit) return
+      from = Buffer.concat([last[0], Uint8Array.of(0)])
     }
   }
 }
 
-const emptyValue = new Uint8Array(0)
+function bytesOf(parts: readonly { readonly bytes: number }[]): number {
+  return parts.reduce((sum, { bytes }) => sum + bytes, 0)
+}

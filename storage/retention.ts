@@ -25,22 +25,29 @@ export function decodeTrims(payload: Uint8Array): readonly Trim[] {
  * The offset at which a log should start under these bounds; its present start when nothing has to go. Whole blocks
  * only: what is kept may exceed `bytesMax` by less than one block.
  */
-export async function retentionOffset(
-  log: PartitionLog,
-  { olderThanMs, bytesMax }: RetentionBounds,
-): Promise<number> {
-  let offset = log.startOffset
+export async function retentionOffset(log: PartitionLog, bounds: RetentionBounds): Promise<number> {
+  for (;;) {
+    const { reclaimedOffset } = log
+    const offset = await walk(log, bounds)
+    // While this looked, reclaim took away what it counted.
+    if (log.reclaimedOffset === reclaimedOffset) return offset
+  }
+}
+
+async function walk(log: PartitionLog, { olderThanMs, bytesMax }: RetentionBounds): Promise<number> {
+  let offset = log.reclaimedOffset
   let bytesKept = log.liveBytes
   while (offset < log.endOffset) {
     const entries = await log.index.from(offset)
-    if (entries.length === 0) return offset
+    if (entries.length === 0) break
     for (const entry of entries) {
+      const next = entry.firstOffset + entry.recordCount
       const old = olderThanMs !== undefined && entry.lastTimestamp < olderThanMs
       const many = bytesMax !== undefined && bytesKept - entry.bytes >= bytesMax
-      if (!old && !many) return offset
-      offset = entry.firstOffset + entry.recordCount
+      if (next > log.startOffset && !old && !many) return Math.max(offset, log.startOffset)
+      offset = next
       bytesKept -= entry.bytes
     }
   }
-  return offset
+  return Math.max(offset, log.startOffset)
 }

@@ -13,7 +13,7 @@ import { LogTable } from './log_table.js'
 import { memoryEngines } from './memory_engine.js'
 import { opKinds } from './ops.js'
 import type { PartitionLog } from './partition_log.js'
-import { Reclaim } from './reclaim.js'
+import { Reclaim, type ReclaimLimits, reclaimDefaults } from './reclaim.js'
 import { replay } from './recovery.js'
 import { decodeTrims } from './retention.js'
 import { State } from './state.js'
@@ -52,8 +52,10 @@ export interface StoreOptions {
   /** Free space of the file system below which nothing is appended. */
   readonly freeBytesMin?: number | undefined
   readonly diskWatchIntervalMs?: number | undefined
-  /** Pause between steps of giving space back. */
+  /** How often is looked whether there is space to give back. */
   readonly reclaimIntervalMs?: number | undefined
+  /** When space is given back. */
+  readonly reclaim?: Partial<ReclaimLimits> | undefined
   /** Pause before the first attempt to reopen after a rejected write; doubles up to 5 s. */
   readonly reopenDelayMs?: number | undefined
 }
@@ -96,7 +98,8 @@ export async function openStore(options: StoreOptions, views: Views): Promise<St
   try {
     const engines =
       options.engines ?? (folder === undefined ? memoryEngines() : levelEngines(await folder.shard(0)))
-    return await Store.open({ settings, views, folder, engines })
+    const reclaim = { ...reclaimDefaults, ...options.reclaim }
+    return await Store.open({ settings, reclaim, views, folder, engines })
   } catch (error) {
     await folder?.release()
     throw error
@@ -105,6 +108,7 @@ export async function openStore(options: StoreOptions, views: Views): Promise<St
 
 interface Parts {
   readonly settings: Settings
+  readonly reclaim: ReclaimLimits
   readonly views: Views
   readonly folder: DataFolder | undefined
   readonly engines: EngineFactory
@@ -144,7 +148,12 @@ export class Store {
       logs: this.#logs,
       state,
       journalEngine: () => this.#journalEngine,
+      limits: parts.reclaim,
       stateEngine: () => this.#stateEngine,
+      position: () => this.#journal.last.position,
+      checkpoint: () => this.checkpoint(),
+      active: () => this.#phase === 'serving',
+      problem: (text) => this.#note(text),
     })
   }
 
@@ -329,7 +338,9 @@ export class Store {
         for (const [id, offset] of decodeTrims(payload)) this.#logs.trim(id, offset)
       else this.#parts.views.apply(kind, payload, block.position)
     }
-    if (block.directory.length === 0) this.#reclaim.noteBlock(block.position)
+    // Operations only, or batches of logs that were dropped while they were on their way.
+    if (block.directory.every(({ logId }) => this.#logs.get(logId) === undefined))
+      this.#reclaim.noteBlock(block.position, block.bytes.length)
   }
 
   async #replay(): Promise<void> {
@@ -379,7 +390,7 @@ export class Store {
     await this.#disk.look()
   }
 
-  /** Gives back space of what retention dropped, as far as checkpoints allow; a timer calls it. */
+  /** Gives back space of what retention dropped, when that is worth a round; a timer calls it. */
   reclaim(): Promise<void> {
     this.#reclaiming ??= this.#reclaimOnce()
     return this.#reclaiming
@@ -387,9 +398,7 @@ export class Store {
 
   async #reclaimOnce(): Promise<void> {
     try {
-      while (this.#phase === 'serving' && (await this.#reclaim.collect()));
-      while (this.#phase === 'serving' && (await this.#reclaim.sweep())) await this.checkpoint()
-      if (this.#phase === 'serving') await this.#reclaim.compact(this.#logs.liveBytes)
+      if (this.#phase === 'serving') await this.#reclaim.run()
     } catch (error) {
       this.#fail(error, [])
     } finally {

@@ -55,13 +55,19 @@ export class TestViews implements Views {
   }
 }
 
-/** Opens a store that the test closes; timers are off unless the options turn them on. */
+/** Opens a store that the test closes; timers are off, and any garbage is worth a round, unless the options say otherwise. */
 export async function openTestStore(
   { defer }: TestContext,
   options: StoreOptions = {},
   views = new TestViews(),
 ): Promise<{ store: Store; views: TestViews }> {
-  const quiet = { checkpointIntervalMs: 3_600_000, reclaimIntervalMs: 3_600_000, freeBytesMin: 1 }
+  const eager = { garbageBytesMin: 0, garbageShareMin: 0, rewriteDelayMs: 0, restFactor: 0 }
+  const quiet = {
+    checkpointIntervalMs: 3_600_000,
+    reclaimIntervalMs: 3_600_000,
+    freeBytesMin: 1,
+    reclaim: eager,
+  }
   const store = await openStore({ ...quiet, ...options }, views)
   defer(() => store.close())
   return { store, views }
