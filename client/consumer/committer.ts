@@ -1,0 +1,209 @@
+import { commands, errorOf, isMillraceError, MillraceError } from '../../protocol/index.js'
+import type { BrokerPort } from './broker_port.js'
+import { type Deferred, deferred } from './deferred.js'
+import type { PartitionStream } from './partition_stream.js'
+import { backoffMs, pauseMs } from './retry.js'
+
+export interface CommitterOptions<Value, Key> {
+  readonly port: BrokerPort
+  readonly group: string
+  readonly memberId: string
+  /** How often acknowledged offsets are committed; 0: at once. */
+  readonly intervalMs: number
+  /** The partition is another's by now, or gone. */
+  readonly onFenced: (stream: PartitionStream<Value, Key>) => void
+  /** The broker does not know the member. */
+  readonly onUnknownMember: () => void
+  /** Commits are refused for good. */
+  readonly onFailed: (error: unknown) => void
+}
+
+interface Waiter<Value, Key> {
+  readonly streams: Set<PartitionStream<Value, Key>>
+  /** Commits that were sent before this number don't count for it. */
+  readonly since: number
+  readonly done: Deferred<void>
+}
+
+interface Entry<Value, Key> {
+  readonly stream: PartitionStream<Value, Key>
+  readonly offset: number
+}
+
+/** Calls of `commit` that may wait at the same time. */
+const waitersMax = 10_000
+
+/**
+ * Commits what is acknowledged, in the background: one request at a time for all partitions that moved, sent again
+ * after retryable errors.
+ */
+export class Committer<Value, Key> {
+  readonly #options: CommitterOptions<Value, Key>
+  readonly #dirty = new Set<PartitionStream<Value, Key>>()
+  readonly #abort = new AbortController()
+  readonly #waiters = new Set<Waiter<Value, Key>>()
+  #timer: NodeJS.Timeout | undefined
+  #sending = false
+  #sent = 0
+  #failures = 0
+  /** Commits that the broker has confirmed, counted by request. */
+  commits = 0
+
+  constructor(options: CommitterOptions<Value, Key>) {
+    this.#options = options
+  }
+
+  /** What is acknowledged of a stream has grown. Runs for every acknowledgement. */
+  changed(stream: PartitionStream<Value, Key>): void {
+    if (stream.commitPending) return
+    stream.commitPending = true
+    this.#dirty.add(stream)
+    if (this.#timer !== undefined || this.#sending || this.#abort.signal.aborted) return
+    this.#timer = setTimeout(() => void this.#flush(), this.#options.intervalMs)
+  }
+
+  /**
+   * Resolves once all that is acknowledged of these streams now is committed durably.
+   * @throws MillraceError FENCED when one has moved to another member before, CLOSED, LIMIT_EXCEEDED
+   */
+  async commit(streams: Iterable<PartitionStream<Value, Key>>): Promise<void> {
+    if (this.#waiters.size >= waitersMax) {
+      throw new MillraceError('LIMIT_EXCEEDED', `${waitersMax} calls of commit() wait already`)
+    }
+    const moved = new Set<PartitionStream<Value, Key>>()
+    for (const stream of streams) {
+      if (stream.acks === undefined || stream.acks.committable === stream.committed) continue
+      moved.add(stream)
+      stream.commitPending = true
+      this.#dirty.add(stream)
+    }
+    if (moved.size === 0) return
+    if (this.#abort.signal.aborted) throw closed()
+    const waiter = { streams: moved, since: this.#sent, done: deferred<void>() }
+    this.#waiters.add(waiter)
+    void this.#flush()
+    await waiter.done.promise
+  }
+
+  /** The stream was dropped: nothing of it can be committed any more. */
+  forget(stream: PartitionStream<Value, Key>): void {
+    this.#dirty.delete(stream)
+    for (const waiter of this.#waiters) {
+      if (!waiter.streams.has(stream)) continue
+      const what = `partition ${stream.partition} of topic "${stream.topic}"`
+      this.#settle(waiter, new MillraceError('FENCED', `${what} has moved before its offsets were committed`))
+    }
+  }
+
+  /** Sends nothing any more; waiting calls of `commit` fail with CLOSED. */
+  close(): void {
+    clearTimeout(this.#timer)
+    this.#abort.abort()
+    for (const waiter of this.#waiters) this.#settle(waiter, closed())
+  }
+
+  /** Never rejects. */
+  async #flush(): Promise<void> {
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    if (this.#sending) return
+    this.#sending = true
+    while (this.#dirty.size > 0 && !this.#abort.signal.aborted) {
+      const failed = await this.#send(this.#takeDirty())
+      if (failed) await pauseMs(backoffMs(++this.#failures), this.#abort.signal)
+      else this.#failures = 0
+      if (this.#waiters.size === 0) break
+    }
+    this.#sending = false
+    if (this.#dirty.size === 0 || this.#abort.signal.aborted) return
+    this.#timer = setTimeout(() => void this.#flush(), this.#options.intervalMs)
+  }
+
+  #takeDirty(): Entry<Value, Key>[] {
+    const entries: Entry<Value, Key>[] = []
+    for (const stream of this.#dirty) {
+      stream.commitPending = false
+      if (stream.state === 'dropped' || stream.acks === undefined) continue
+      const offset = stream.acks.committable
+      entries.push({ stream, offset })
+    }
+    this.#dirty.clear()
+    return entries
+  }
+
+  /** Whether some entries must be sent again. Never rejects. */
+  async #send(entries: readonly Entry<Value, Key>[]): Promise<boolean> {
+    this.#sent++
+    const moved: Entry<Value, Key>[] = []
+    for (const entry of entries) {
+      if (entry.stream.committed === entry.offset) this.#confirm(entry)
+      else moved.push(entry)
+    }
+    if (moved.length === 0) return false
+    try {
+      const { port, group, memberId } = this.#options
+      const offsets = moved.map(
+        ({ stream, offset }) => [stream.topicId, stream.partition, stream.epoch, offset, undefined] as const,
+      )
+      const body = { group, memberId, offsets }
+      const { results } = await port.control(commands.groupCommit, body, { signal: this.#abort.signal })
+      this.commits++
+      let failed = false
+      for (const [index, entry] of moved.entries()) {
+        const result = results[index] ?? { error: 1, message: 'the broker left out a result' }
+        if (result.error === 0) this.#confirm(entry)
+        else if (this.#refused(entry, errorOf(result))) failed = true
+      }
+      return failed
+    } catch (error) {
+      return this.#failed(moved, error)
+    }
+  }
+
+  #confirm({ stream, offset }: Entry<Value, Key>): void {
+    stream.committed = offset
+    for (const waiter of this.#waiters) {
+      if (waiter.since >= this.#sent || !waiter.streams.delete(stream)) continue
+      if (waiter.streams.size === 0) this.#settle(waiter, undefined)
+    }
+  }
+
+  /** Whether the entry must be sent again. */
+  #refused({ stream }: Entry<Value, Key>, error: MillraceError): boolean {
+    if (error.retryable) {
+      this.#again(stream)
+      return true
+    }
+    if (isMillraceError(error, 'FENCED', 'UNKNOWN_TOPIC', 'UNKNOWN_PARTITION')) this.#options.onFenced(stream)
+    else this.#options.onFailed(error)
+    return false
+  }
+
+  #failed(entries: readonly Entry<Value, Key>[], error: unknown): boolean {
+    if (this.#abort.signal.aborted) return false
+    const unknownMember = isMillraceError(error, 'UNKNOWN_MEMBER')
+    if (unknownMember) this.#options.onUnknownMember()
+    else if (!isMillraceError(error) || !error.retryable) {
+      this.#options.onFailed(error)
+      return false
+    }
+    for (const { stream } of entries) this.#again(stream)
+    return true
+  }
+
+  #again(stream: PartitionStream<Value, Key>): void {
+    if (stream.state === 'dropped') return
+    stream.commitPending = true
+    this.#dirty.add(stream)
+  }
+
+  #settle(waiter: Waiter<Value, Key>, error: MillraceError | undefined): void {
+    this.#waiters.delete(waiter)
+    if (error === undefined) waiter.done.resolve()
+    else waiter.done.reject(error)
+  }
+}
+
+function closed(): MillraceError {
+  return new MillraceError('CLOSED', 'the consumer was closed')
+}

@@ -1,0 +1,80 @@
+import type { Delivery } from './delivery.js'
+import { DecodeError, type Message } from './message.js'
+import { MessageBatch } from './message_batch.js'
+import type { DecodeErrorPolicy } from './options.js'
+
+/**
+ * What stands between the buffers and the application: decodes ahead where the schema may be asynchronous or where a
+ * policy decides about messages that don't decode. Otherwise messages pass as they are and decode when they are read.
+ */
+export class DecodingDelivery<Value, Key> {
+  readonly #delivery: Delivery<Value, Key>
+  readonly #policy: DecodeErrorPolicy
+  readonly #ahead: boolean
+  /** Messages that were left out. */
+  skipped = 0
+
+  /** @param ahead whether a decoder of the topics asks for it */
+  constructor(delivery: Delivery<Value, Key>, policy: DecodeErrorPolicy, ahead: boolean) {
+    this.#delivery = delivery
+    this.#policy = policy
+    this.#ahead = ahead || policy !== 'throw'
+  }
+
+  /** The next message, undefined when there is none now. @throws DecodeError, MillraceError CORRUPT */
+  next(): Message<Value, Key> | undefined | Promise<Message<Value, Key> | undefined> {
+    if (!this.#ahead) return this.#delivery.next()
+    for (;;) {
+      const message = this.#delivery.next()
+      if (message === undefined) return undefined
+      const good = this.#check(message)
+      if (good === true) return message
+      if (good !== false) return good.then((passed) => (passed ? message : this.next()))
+    }
+  }
+
+  /** The next messages of one partition, at most `countMax`. @throws DecodeError, MillraceError CORRUPT */
+  nextBatch(
+    countMax: number,
+  ): MessageBatch<Value, Key> | undefined | Promise<MessageBatch<Value, Key> | undefined> {
+    const group = this.#delivery.nextGroup(countMax)
+    if (group === undefined) return undefined
+    const { run, messages } = group
+    if (!this.#ahead) return new MessageBatch(run, messages)
+    return this.#checkAll(messages).then((passed) =>
+      passed.length > 0 ? new MessageBatch(run, passed) : this.nextBatch(countMax),
+    )
+  }
+
+  async #checkAll(messages: readonly Message<Value, Key>[]): Promise<Message<Value, Key>[]> {
+    const passed: Message<Value, Key>[] = []
+    for (const message of messages) {
+      const good = this.#check(message)
+      if (good === true || (good !== false && (await good))) passed.push(message)
+    }
+    return passed
+  }
+
+  /** Whether a message is to be delivered. */
+  #check(message: Message<Value, Key>): boolean | Promise<boolean> {
+    try {
+      if (this.#policy !== 'throw') void message.key
+      const value = message.decode()
+      if (!(value instanceof Promise)) return true
+      return value.then(
+        () => true,
+        (error: unknown) => this.#judge(error, message),
+      )
+    } catch (error) {
+      return this.#judge(error, message)
+    }
+  }
+
+  #judge(error: unknown, message: Message<Value, Key>): false {
+    if (!(error instanceof DecodeError) || this.#policy === 'throw') throw error
+    if (this.#policy !== 'skip' && this.#policy(error, error.raw) !== 'skip') throw error
+    message.ack()
+    this.skipped++
+    return false
+  }
+}

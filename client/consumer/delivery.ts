@@ -1,0 +1,152 @@
+import { MillraceError } from '../../protocol/index.js'
+import type { Message } from './message.js'
+import type { PartitionStream } from './partition_stream.js'
+import type { RecordRun } from './record_run.js'
+
+/** Messages of one run that are handed over together. */
+export interface MessageGroup<Value, Key> {
+  readonly run: RecordRun<Value, Key>
+  readonly messages: Message<Value, Key>[]
+}
+
+export interface DeliveryOptions<Value, Key> {
+  /** Delivered messages without acknowledgement at which a partition waits. */
+  readonly unackedMax: number
+  /** Called when a batch of a stream was delivered and its memory is free. */
+  readonly onConsumed: (stream: PartitionStream<Value, Key>) => void
+}
+
+/**
+ * Hands out buffered messages. Streams that have some take turns batch by batch, so that one with much traffic does not
+ * keep the others waiting; one that is paused or waits for acknowledgements is passed over.
+ */
+export class Delivery<Value, Key> {
+  readonly #options: DeliveryOptions<Value, Key>
+  #ready: PartitionStream<Value, Key>[] = []
+  #current: PartitionStream<Value, Key> | undefined
+
+  constructor(options: DeliveryOptions<Value, Key>) {
+    this.#options = options
+  }
+
+  /** Delivers nothing while it is set: the partitions may be another's. */
+  suspended = false
+  /** Messages handed out, in all. */
+  delivered = 0
+
+  /** Whether a stream may deliver at all now. */
+  canDeliver(stream: PartitionStream<Value, Key>): boolean {
+    return stream.state === 'active' && !stream.paused && stream.hasMessages && !this.waitsForAcks(stream)
+  }
+
+  waitsForAcks(stream: PartitionStream<Value, Key>): boolean {
+    return stream.acks !== undefined && stream.acks.unacked >= this.#options.unackedMax
+  }
+
+  /** To be called when a stream may have something to deliver; returns whether it has. */
+  offer(stream: PartitionStream<Value, Key>): boolean {
+    if (!this.canDeliver(stream)) return false
+    if (!stream.queued && this.#current !== stream) {
+      stream.queued = true
+      this.#ready.push(stream)
+    }
+    return true
+  }
+
+  /**
+   * The next message, or undefined when there is none now.
+   * @throws MillraceError CORRUPT when the bytes of a batch are damaged
+   */
+  next(): Message<Value, Key> | undefined {
+    for (;;) {
+      const stream = this.#turn()
+      if (stream?.run === undefined) return undefined
+      const message = read(stream, stream.run)
+      if (message !== undefined) {
+        stream.position = message.offset + 1
+        this.delivered++
+        return message
+      }
+      this.#finish(stream)
+    }
+  }
+
+  /**
+   * The next messages of one run, at most `countMax`, or undefined when there are none now.
+   * @throws MillraceError CORRUPT when the bytes of a batch are damaged
+   */
+  nextGroup(countMax: number): MessageGroup<Value, Key> | undefined {
+    for (;;) {
+      const stream = this.#turn()
+      const run = stream?.run
+      if (stream === undefined || run === undefined) return undefined
+      const room = this.#options.unackedMax - (stream.acks?.unacked ?? 0)
+      const count = Math.min(countMax, run.left, Math.max(room, 1))
+      const messages: Message<Value, Key>[] = []
+      while (messages.length < count) {
+        const message = read(stream, run)
+        if (message === undefined) break
+        messages.push(message)
+      }
+      stream.position = run.position
+      if (run.left === 0) this.#finish(stream)
+      this.delivered += messages.length
+      if (messages.length > 0) return { run, messages }
+    }
+  }
+
+  /** The stream whose turn it is, with its run open. */
+  #turn(): PartitionStream<Value, Key> | undefined {
+    if (this.suspended) return undefined
+    for (;;) {
+      const stream = this.#current ?? this.#takeReady()
+      if (stream === undefined) return undefined
+      this.#current = undefined
+      if (!this.canDeliver(stream)) continue
+      if (stream.run === undefined) open(stream)
+      this.#current = stream
+      return stream
+    }
+  }
+
+  #takeReady(): PartitionStream<Value, Key> | undefined {
+    const stream = this.#ready.shift()
+    if (stream !== undefined) stream.queued = false
+    return stream
+  }
+
+  #finish(stream: PartitionStream<Value, Key>): void {
+    stream.closeRun()
+    this.#current = undefined
+    this.offer(stream)
+    this.#options.onConsumed(stream)
+  }
+}
+
+function open<Value, Key>(stream: PartitionStream<Value, Key>): void {
+  try {
+    stream.openRun()
+  } catch (cause) {
+    throw damaged(stream, cause)
+  }
+}
+
+function read<Value, Key>(
+  stream: PartitionStream<Value, Key>,
+  run: RecordRun<Value, Key>,
+): Message<Value, Key> | undefined {
+  try {
+    return run.next()
+  } catch (cause) {
+    throw damaged(stream, cause)
+  }
+}
+
+function damaged<Value, Key>(stream: PartitionStream<Value, Key>, cause: unknown): MillraceError {
+  const reason = cause instanceof Error ? cause.message : String(cause)
+  return new MillraceError(
+    'CORRUPT',
+    `what was fetched of topic "${stream.topic}", partition ${stream.partition}, offset ${stream.position} is damaged: ${reason}`,
+    { cause },
+  )
+}

@@ -1,0 +1,262 @@
+import {
+  type commands,
+  errorOf,
+  isMillraceError,
+  limits,
+  MillraceError,
+  type ReplyOf,
+  type RequestOf,
+} from '../../protocol/index.js'
+import { isHungry, planFetch, shareBytes } from './fetch_plan.js'
+import type { PartitionStream } from './partition_stream.js'
+import { backoffMs } from './retry.js'
+
+type FetchRequest = RequestOf<typeof commands.fetch>
+type FetchReply = ReplyOf<typeof commands.fetch>
+
+export interface FetcherOptions<Value, Key> {
+  readonly bufferBytesMax: number
+  readonly fetchBytesMax: number
+  readonly fetchWaitMs: number
+  /** The streams of the consumer, all of them. */
+  readonly streams: () => Iterable<PartitionStream<Value, Key>>
+  /** Sends a fetch to the broker `owner`; rejects when `signal` is aborted. */
+  readonly send: (
+    owner: number,
+    request: FetchRequest,
+    signal: AbortSignal,
+  ) => Promise<{ readonly body: FetchReply; readonly payload: Uint8Array }>
+  /** The broker that owns a partition. */
+  readonly ownerOf: (stream: PartitionStream<Value, Key>) => number
+  /** New messages are buffered. */
+  readonly onMessages: (stream: PartitionStream<Value, Key>) => void
+  /** The broker refused a partition; it is fetched again as soon as this has resolved, unless it was dropped. */
+  readonly onRefused: (stream: PartitionStream<Value, Key>, error: MillraceError) => Promise<void>
+  /** Nothing can be fetched any more. */
+  readonly onFailed: (error: unknown) => void
+}
+
+/** Fetches that wait for their replies, at most, for each broker. */
+const openFetchesMax = 4
+
+interface Asked<Value, Key> {
+  readonly stream: PartitionStream<Value, Key>
+  readonly version: number
+}
+
+/**
+ * Keeps the buffers of the streams filled, within a budget of bytes. A partition is in at most one open fetch. All that
+ * are hungry at the same moment share one; those that get hungry while others are in a long poll get a fetch of their
+ * own.
+ */
+export class Fetcher<Value, Key> {
+  readonly #options: FetcherOptions<Value, Key>
+  readonly #hungry = new Set<PartitionStream<Value, Key>>()
+  readonly #abort = new AbortController()
+  readonly #openFetches = new Map<number, number>()
+  #requestedBytes = 0
+  #pumpPlanned = false
+  #retryTimer: NodeJS.Timeout | undefined
+  #partitions = 0
+  /** Bytes of batches that came, in all. */
+  fetchedBytes = 0
+
+  constructor(options: FetcherOptions<Value, Key>) {
+    this.#options = options
+  }
+
+  get openFetches(): number {
+    let open = 0
+    for (const count of this.#openFetches.values()) open += count
+    return open
+  }
+
+  /** To be called when a stream may want messages: it became active or was resumed, moved or delivered from. */
+  consider(stream: PartitionStream<Value, Key>): void {
+    if (!this.#wants(stream)) return
+    this.#hungry.add(stream)
+    this.#planPump()
+  }
+
+  /** To be called when streams came or went. */
+  streamsChanged(): void {
+    this.#partitions = 0
+    for (const stream of this.#options.streams()) {
+      this.#partitions++
+      this.consider(stream)
+    }
+  }
+
+  /** Gives up all open fetches. */
+  close(): void {
+    this.#abort.abort(new MillraceError('CLOSED', 'the consumer was closed'))
+    clearTimeout(this.#retryTimer)
+    this.#hungry.clear()
+  }
+
+  #wants(stream: PartitionStream<Value, Key>): boolean {
+    return (
+      stream.state === 'active' &&
+      stream.openFetchVersion !== stream.version &&
+      !stream.paused &&
+      stream.fetchOffset < stream.stopAt &&
+      isHungry(stream.bufferedBytes, shareBytes(this.#options.bufferBytesMax, this.#partitions)) &&
+      !this.#abort.signal.aborted
+    )
+  }
+
+  /** All that got hungry in this turn of the event loop go into one fetch. */
+  #planPump(): void {
+    if (this.#pumpPlanned) return
+    this.#pumpPlanned = true
+    queueMicrotask(() => {
+      this.#pumpPlanned = false
+      this.#pump()
+    })
+  }
+
+  #pump(): void {
+    const nowMs = performance.now()
+    const byOwner = new Map<number, PartitionStream<Value, Key>[]>()
+    let retryAtMs = Number.POSITIVE_INFINITY
+    for (const stream of this.#hungry) {
+      if (!this.#wants(stream)) this.#hungry.delete(stream)
+      else if (stream.retryAtMs > nowMs) retryAtMs = Math.min(retryAtMs, stream.retryAtMs)
+      else {
+        const owner = this.#options.ownerOf(stream)
+        const streams = byOwner.get(owner)
+        if (streams === undefined) byOwner.set(owner, [stream])
+        else streams.push(stream)
+      }
+    }
+    if (retryAtMs < Number.POSITIVE_INFINITY) this.#retryAt(retryAtMs - nowMs)
+    for (const [owner, streams] of byOwner) this.#fetch(owner, streams.slice(0, limits.fetchPartitionsMax))
+  }
+
+  #retryAt(delayMs: number): void {
+    clearTimeout(this.#retryTimer)
+    this.#retryTimer = setTimeout(() => this.#pump(), Math.ceil(delayMs))
+  }
+
+  #fetch(owner: number, streams: readonly PartitionStream<Value, Key>[]): void {
+    const { bufferBytesMax, fetchBytesMax, fetchWaitMs } = this.#options
+    const share = shareBytes(bufferBytesMax, this.#partitions)
+    const wantedBytes = streams.reduce((sum, stream) => sum + share - stream.bufferedBytes, 0)
+    const openFetches = this.#openFetches.get(owner) ?? 0
+    const budget = {
+      bufferBytesMax,
+      fetchBytesMax,
+      fetchWaitMs,
+      bufferedBytes: this.#bufferedBytes(),
+      requestedBytes: this.#requestedBytes,
+      partitions: this.#partitions,
+      openFetches,
+      openFetchesMax,
+    }
+    const plan = planFetch(budget, wantedBytes)
+    if (plan === undefined) return
+    const asked = streams.map((stream) => {
+      this.#hungry.delete(stream)
+      stream.openFetchVersion = stream.version
+      return { stream, version: stream.version }
+    })
+    this.#openFetches.set(owner, openFetches + 1)
+    this.#requestedBytes += plan.bytesMax
+    const request: FetchRequest = {
+      waitMs: plan.waitMs,
+      bytesMin: 1,
+      bytesMax: plan.bytesMax,
+      partitions: streams.map((stream) => [
+        stream.topicId,
+        stream.partition,
+        stream.fetchOffset,
+        Math.max(share - stream.bufferedBytes, 1),
+      ]),
+    }
+    void this.#run(owner, request, asked)
+  }
+
+  #bufferedBytes(): number {
+    let bytes = 0
+    for (const stream of this.#options.streams()) bytes += stream.bufferedBytes
+    return bytes
+  }
+
+  /** Never rejects. */
+  async #run(owner: number, request: FetchRequest, asked: readonly Asked<Value, Key>[]): Promise<void> {
+    const refused = new Map<PartitionStream<Value, Key>, MillraceError>()
+    try {
+      const { body, payload } = await this.#options.send(owner, request, this.#abort.signal)
+      if (!this.#abort.signal.aborted) this.#accept(body, payload, asked, refused)
+    } catch (error) {
+      if (!this.#abort.signal.aborted) this.#failed(error, asked)
+    }
+    this.#openFetches.set(owner, (this.#openFetches.get(owner) ?? 1) - 1)
+    this.#requestedBytes -= request.bytesMax
+    for (const ask of asked) {
+      const error = refused.get(ask.stream)
+      if (error === undefined) this.#release(ask)
+      else void this.#refused(ask, error)
+    }
+    if (this.#hungry.size > 0) this.#planPump()
+  }
+
+  #release({ stream, version }: Asked<Value, Key>): void {
+    if (stream.openFetchVersion === version) stream.openFetchVersion = undefined
+    this.consider(stream)
+  }
+
+  /** Buffers what came; partitions with an error are put into `refused`. */
+  #accept(
+    body: FetchReply,
+    payload: Uint8Array,
+    asked: readonly Asked<Value, Key>[],
+    refused: Map<PartitionStream<Value, Key>, MillraceError>,
+  ): void {
+    const byPartition = new Map(asked.map((ask) => [`${ask.stream.topicId}/${ask.stream.partition}`, ask]))
+    let at = 0
+    for (const [topicId, partition, error, bytes, , endOffset, message] of body.partitions) {
+      const batches = payload.subarray(at, at + bytes)
+      at += bytes
+      const ask = byPartition.get(`${topicId}/${partition}`)
+      if (at > payload.length || ask === undefined) {
+        throw new MillraceError(
+          'BAD_FRAME',
+          `the reply to a fetch does not fit its ${payload.length} payload bytes`,
+        )
+      }
+      const { stream, version } = ask
+      if (stream.version !== version || stream.state !== 'active') continue
+      if (error !== 0) {
+        refused.set(stream, errorOf({ error, message }))
+        continue
+      }
+      this.fetchedBytes += bytes
+      stream.failures = 0
+      stream.endOffset = endOffset
+      stream.push(batches)
+      this.#options.onMessages(stream)
+    }
+  }
+
+  #failed(error: unknown, asked: readonly Asked<Value, Key>[]): void {
+    if (!isMillraceError(error) || !error.retryable) this.#options.onFailed(error)
+    else for (const { stream } of asked) delay(stream)
+  }
+
+  /** Never rejects. */
+  async #refused(ask: Asked<Value, Key>, error: MillraceError): Promise<void> {
+    if (error.retryable) delay(ask.stream)
+    try {
+      await this.#options.onRefused(ask.stream, error)
+      this.#release(ask)
+    } catch (cause) {
+      this.#options.onFailed(cause)
+    }
+  }
+}
+
+function delay<Value, Key>(stream: PartitionStream<Value, Key>): void {
+  stream.failures++
+  stream.retryAtMs = performance.now() + backoffMs(stream.failures)
+}

@@ -1,0 +1,150 @@
+import { randomUUID } from 'node:crypto'
+import { commands, isMillraceError, type ReplyOf } from '../../protocol/index.js'
+import type { BrokerPort } from './broker_port.js'
+import { deferred } from './deferred.js'
+import { backoffMs, pauseMs } from './retry.js'
+
+export type Assignment = ReplyOf<typeof commands.groupJoin>
+export type Grant = Assignment['partitions'][number]
+
+export interface GroupMemberOptions {
+  readonly port: BrokerPort
+  readonly group: string
+  readonly instanceId: string | undefined
+  readonly topics: readonly string[]
+  readonly sessionTimeoutMs: number
+  /** What the consumer owns now: [topicId, partition, epoch]. */
+  readonly owned: () => [topicId: number, partition: number, epoch: number][]
+  /**
+   * The broker said what the member should own. After a join (`joined`) nothing of before counts any more; otherwise
+   * partitions that are missing are to be given up.
+   */
+  readonly onAssignment: (assignment: Assignment, joined: boolean) => void
+  /** The broker can't be reached, so the partitions may be another's: deliver nothing until the next assignment. */
+  readonly onSuspended: () => void
+  /** The membership has ended for good. */
+  readonly onFailed: (error: unknown) => void
+}
+
+/**
+ * Where the membership stands: `joining` until the broker has taken the member in (again), `joined` while heartbeats
+ * are answered, `suspended` while they fail, `ended` after leaving or a failure.
+ */
+export type MemberState = 'joining' | 'joined' | 'suspended' | 'ended'
+
+/** Heartbeats in a row without news that come back sooner are spaced by this. */
+const heartbeatMsMin = 20
+const leaveTimeoutMs = 5_000
+
+/** Keeps a membership of a stream group alive: joins, heartbeats whatever the application does, joins again. */
+export class GroupMember {
+  readonly memberId: string = randomUUID()
+  state: MemberState = 'joining'
+  /** Of the group, as of the last assignment. */
+  generation = 0
+  readonly #options: GroupMemberOptions
+  readonly #abort = new AbortController()
+  #changed = deferred<void>()
+  #failures = 0
+  #running: Promise<void> | undefined
+
+  constructor(options: GroupMemberOptions) {
+    this.#options = options
+  }
+
+  start(): void {
+    this.#running ??= this.#run()
+  }
+
+  /** To be called when the consumer owns less than before: tells the broker at once. */
+  ownedChanged(): void {
+    this.#changed.resolve()
+  }
+
+  /** The broker does not know the member any more, as another request found out. */
+  rejoin(): void {
+    if (this.state === 'ended') return
+    this.state = 'joining'
+    this.#changed.resolve()
+  }
+
+  /** Ends the membership, so that the partitions go to others at once. Never rejects. */
+  async leave(): Promise<void> {
+    const { port, group } = this.#options
+    const wasStarted = this.#running !== undefined && this.state !== 'ended'
+    this.state = 'ended'
+    this.#abort.abort()
+    await this.#running
+    if (!wasStarted) return
+    const body = { group, memberId: this.memberId }
+    // The broker removes a member that is silent anyway.
+    await port.control(commands.groupLeave, body, { timeoutMs: leaveTimeoutMs }).catch(noop)
+  }
+
+  /** Never rejects. */
+  async #run(): Promise<void> {
+    while (!this.#abort.signal.aborted) {
+      try {
+        if (this.state === 'joining') await this.#join()
+        else await this.#heartbeat()
+      } catch (error) {
+        if (this.#abort.signal.aborted) return
+        await this.#recover(error)
+      }
+    }
+  }
+
+  async #join(): Promise<void> {
+    const { port, group, instanceId, topics, sessionTimeoutMs } = this.#options
+    const body = { group, memberId: this.memberId, instanceId, topics, sessionTimeoutMs }
+    this.#changed = deferred()
+    const options = { signal: this.#abort.signal, timeoutMs: Math.max(sessionTimeoutMs, 10_000) }
+    const assignment = await port.control(commands.groupJoin, body, options)
+    this.#assigned(assignment, true)
+  }
+
+  /** One heartbeat; when what is owned changes meanwhile its reply does not count, and the next one follows at once. */
+  async #heartbeat(): Promise<void> {
+    const { port, group, sessionTimeoutMs, owned } = this.#options
+    const { signal } = this.#abort
+    const sentAtMs = performance.now()
+    const waitMs = Math.floor(sessionTimeoutMs / 3)
+    this.#changed = deferred()
+    const body = { group, memberId: this.memberId, waitMs, owned: owned() }
+    const reply = port.control(commands.groupHeartbeat, body, { signal, timeoutMs: waitMs * 2 })
+    reply.catch(noop)
+    const assignment = await Promise.race([reply, this.#changed.promise])
+    if (assignment === undefined || signal.aborted) return
+    this.#assigned(assignment, false)
+    const spareMs = heartbeatMsMin - (performance.now() - sentAtMs)
+    if (spareMs > 0) await Promise.race([pauseMs(spareMs, signal), this.#changed.promise])
+  }
+
+  #assigned(assignment: Assignment, joined: boolean): void {
+    if (this.#abort.signal.aborted) return
+    this.#failures = 0
+    this.state = 'joined'
+    this.generation = assignment.generation
+    this.#options.onAssignment(assignment, joined)
+  }
+
+  async #recover(error: unknown): Promise<void> {
+    if (isMillraceError(error, 'UNKNOWN_MEMBER')) {
+      this.state = 'joining'
+      this.#options.onSuspended()
+      return
+    }
+    if (!isMillraceError(error) || !error.retryable) {
+      this.state = 'ended'
+      this.#abort.abort()
+      this.#options.onFailed(error)
+      return
+    }
+    if (this.state === 'joined') this.state = 'suspended'
+    this.#options.onSuspended()
+    this.#failures++
+    await pauseMs(backoffMs(this.#failures), this.#abort.signal)
+  }
+}
+
+function noop(): void {}

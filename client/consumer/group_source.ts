@@ -1,0 +1,154 @@
+import { isMillraceError, MillraceError } from '../../protocol/index.js'
+import type { BrokerPort } from './broker_port.js'
+import { Committer } from './committer.js'
+import { deferred } from './deferred.js'
+import { GroupAssignment } from './group_assignment.js'
+import { type Assignment, type Grant, GroupMember, type MemberState } from './group_member.js'
+import type { ConsumeOptions, ConsumerSettings } from './options.js'
+import type { PartitionStream } from './partition_stream.js'
+import type { PartitionSource, StreamHost } from './source.js'
+import type { StreamTable } from './stream_table.js'
+
+export interface GroupSourceOptions<Value, Key> {
+  readonly port: BrokerPort
+  readonly group: string
+  readonly topics: readonly string[]
+  readonly settings: ConsumerSettings
+  readonly hooks: Pick<ConsumeOptions, 'onAssigned' | 'onRevoked'>
+  readonly table: StreamTable<Value, Key>
+  readonly host: StreamHost<Value, Key>
+  readonly newStream: (grant: Grant) => PartitionStream<Value, Key>
+}
+
+/** How long closing waits for the last commit. */
+const closeTimeoutMs = 5_000
+
+/** Partitions that a stream group assigns: membership, assignment and commits put together. */
+export class GroupSource<Value, Key> implements PartitionSource<Value, Key> {
+  readonly #options: GroupSourceOptions<Value, Key>
+  readonly #member: GroupMember
+  readonly #committer: Committer<Value, Key>
+  readonly #assignment: GroupAssignment<Value, Key>
+  readonly #started = deferred<void>()
+
+  constructor(options: GroupSourceOptions<Value, Key>) {
+    const { port, group, topics, settings, hooks, table, host } = options
+    this.#options = options
+    this.#member = new GroupMember({
+      port,
+      group,
+      instanceId: settings.instanceId,
+      topics,
+      sessionTimeoutMs: settings.sessionTimeoutMs,
+      owned: () => Array.from(table.values(), (stream) => [stream.topicId, stream.partition, stream.epoch]),
+      onAssignment: (assignment, joined) => this.#assigned(assignment, joined),
+      onSuspended: () => host.suspend(true),
+      onFailed: (error) => this.#failed(error),
+    })
+    this.#committer = new Committer({
+      port,
+      group,
+      memberId: this.#member.memberId,
+      intervalMs: settings.commitIntervalMs,
+      onFenced: (stream) => this.#assignment.lose(stream),
+      onUnknownMember: () => this.#member.rejoin(),
+      onFailed: (error) => this.#failed(error),
+    })
+    this.#assignment = new GroupAssignment({
+      table,
+      committer: this.#committer,
+      from: settings.from,
+      revokeGraceMs: settings.revokeGraceMs,
+      newStream: options.newStream,
+      locate: (starts) => host.locate(starts),
+      activate: (streams) => this.#activate(streams),
+      onAssigned: (partitions) => hooks.onAssigned?.(partitions),
+      onRevoked: (partitions, reason) => hooks.onRevoked?.(partitions, reason),
+      onChanged: () => this.#changed(),
+      onFailed: (error) => this.#failed(error),
+    })
+  }
+
+  get state(): MemberState {
+    return this.#member.state
+  }
+
+  get memberId(): string {
+    return this.#member.memberId
+  }
+
+  get commits(): number {
+    return this.#committer.commits
+  }
+
+  get settled(): boolean {
+    return this.#member.state === 'joined' && this.#assignment.settled
+  }
+
+  async start(): Promise<void> {
+    this.#member.start()
+    await this.#started.promise
+  }
+
+  acked(stream: PartitionStream<Value, Key>): void {
+    this.#committer.changed(stream)
+    if (stream.state === 'revoking') this.#assignment.acked(stream)
+  }
+
+  moved(stream: PartitionStream<Value, Key>): void {
+    this.#committer.changed(stream)
+  }
+
+  commit(): Promise<void> {
+    return this.#committer.commit(this.#options.table.values())
+  }
+
+  async close(): Promise<void> {
+    try {
+      await this.#commitInTime()
+    } finally {
+      this.#committer.close()
+      await this.#member.leave()
+      this.#started.reject(new MillraceError('CLOSED', 'the consumer was closed'))
+    }
+  }
+
+  #assigned(assignment: Assignment, joined: boolean): void {
+    const applied = this.#assignment.apply(assignment, joined)
+    this.#options.host.suspend(false)
+    void applied.then(this.#started.resolve)
+  }
+
+  #activate(streams: readonly PartitionStream<Value, Key>[]): void {
+    this.#options.host.activate(streams)
+    // A first offset that nothing is committed for yet must not be looked for again: "latest" would be later then.
+    for (const stream of streams) {
+      if (stream.acks !== undefined && stream.acks.committable !== stream.committed) this.#committer.changed(stream)
+    }
+  }
+
+  #changed(): void {
+    this.#options.host.changed()
+    this.#member.ownedChanged()
+  }
+
+  #failed(error: unknown): void {
+    this.#started.reject(error)
+    this.#options.host.fail(error)
+  }
+
+  async #commitInTime(): Promise<void> {
+    if (this.#member.state === 'ended') return
+    const late = deferred<void>()
+    const problem = `what was acknowledged could not be committed within ${closeTimeoutMs} ms`
+    const timer = setTimeout(() => late.reject(new MillraceError('REQUEST_TIMEOUT', problem)), closeTimeoutMs)
+    try {
+      await Promise.race([this.commit(), late.promise])
+    } catch (error) {
+      // Another member has the partition: it will deliver the messages again.
+      if (!isMillraceError(error, 'FENCED')) throw error
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+}

@@ -1,0 +1,28 @@
+import type { Message } from './message.js'
+import type { RecordRun } from './record_run.js'
+
+/** Messages of one partition that stood next to each other in the log. */
+export class MessageBatch<Value = unknown, Key = unknown> {
+  readonly topic: string
+  readonly partition: number
+  /** In order; at least one. Messages that did not decode and were skipped are missing. */
+  readonly messages: readonly Message<Value, Key>[]
+  readonly firstOffset: number
+  readonly lastOffset: number
+  readonly #run: RecordRun<Value, Key>
+
+  /** @internal */
+  constructor(run: RecordRun<Value, Key>, messages: readonly Message<Value, Key>[]) {
+    this.topic = run.source.topic
+    this.partition = run.source.partition
+    this.messages = messages
+    this.firstOffset = messages[0]?.offset ?? run.position
+    this.lastOffset = messages.at(-1)?.offset ?? run.position
+    this.#run = run
+  }
+
+  /** Acknowledges all of its messages; see `Message.ack`. */
+  ack(): void {
+    this.#run.acks?.ackRange(this.firstOffset, this.lastOffset + 1)
+  }
+}

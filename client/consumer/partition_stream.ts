@@ -1,0 +1,149 @@
+import { readBatchHeader, splitBatches } from '../../protocol/index.js'
+import { AckWindow } from './acks.js'
+import { type Decoder, RecordRun, type RecordSource } from './record_run.js'
+
+export interface PartitionStreamFields<Value, Key> {
+  readonly topic: string
+  readonly topicId: number
+  readonly partition: number
+  /** What the group granted it under; 0 without a group. */
+  readonly epoch: number
+  readonly decoder: Decoder<Value, Key>
+  /** Called after every acknowledgement that still counts; absent without a group. */
+  readonly onAck: ((stream: PartitionStream<Value, Key>) => void) | undefined
+}
+
+/**
+ * How far a stream is: `starting` until its first offset is known and the application is ready, `active` while it
+ * fetches and delivers, `revoking` while only acknowledgements count, `dropped` when nothing counts any more.
+ */
+export type StreamState = 'starting' | 'active' | 'revoking' | 'dropped'
+
+/** One partition as this consumer reads it, from its assignment to its end: positions, buffer, acknowledgements. */
+export class PartitionStream<Value, Key> implements RecordSource<Value, Key> {
+  readonly topic: string
+  readonly topicId: number
+  readonly partition: number
+  readonly epoch: number
+  readonly decoder: Decoder<Value, Key>
+  state: StreamState = 'starting'
+  /** Paused by the application. */
+  paused = false
+  /** Next offset to deliver, and next to fetch. */
+  position = 0
+  fetchOffset = 0
+  /** Offset that is not delivered any more. */
+  stopAt = Number.POSITIVE_INFINITY
+  /** End of the partition as far as known. */
+  endOffset: number | undefined
+  /** Raised when the position jumps, so that answers to earlier fetches are told apart. */
+  version = 0
+  /** The version whose messages an open fetch asks for. */
+  openFetchVersion: number | undefined
+  /** Fetches that failed in a row, and until when the next must wait (ms of `performance.now`). */
+  failures = 0
+  retryAtMs = 0
+  /** The acknowledgements, in a group. */
+  acks: AckWindow | undefined
+  /** Offset that the broker is known to have committed; undefined when there is none. */
+  committed: number | undefined
+  /** Whether the committer knows that there is something to commit. */
+  commitPending = false
+  /** Whether it stands in the queue of streams with messages. */
+  queued = false
+  /** What is being delivered. */
+  run: RecordRun<Value, Key> | undefined
+  #runBytes = 0
+  #batches: Uint8Array[] = []
+  #bufferedBytes = 0
+  readonly #onAck: ((stream: PartitionStream<Value, Key>) => void) | undefined
+
+  constructor(fields: PartitionStreamFields<Value, Key>) {
+    this.topic = fields.topic
+    this.topicId = fields.topicId
+    this.partition = fields.partition
+    this.epoch = fields.epoch
+    this.decoder = fields.decoder
+    this.#onAck = fields.onAck
+  }
+
+  /** Bytes of batches that are not delivered wholly. */
+  get bufferedBytes(): number {
+    return this.#bufferedBytes
+  }
+
+  get hasMessages(): boolean {
+    return this.run !== undefined || this.#batches.length > 0
+  }
+
+  /** Whether everything up to `stopAt` is delivered. */
+  get finished(): boolean {
+    return this.fetchOffset >= this.stopAt && !this.hasMessages
+  }
+
+  /** Forgets what is buffered and delivered, and goes on at `offset`; acknowledgements of before don't count. */
+  restart(offset: number): void {
+    this.clear()
+    this.position = offset
+    this.fetchOffset = offset
+    if (this.#onAck === undefined) return
+    const onAck = this.#onAck
+    this.acks = new AckWindow(offset, (window) => {
+      if (window === this.acks && this.state !== 'dropped') onAck(this)
+    })
+  }
+
+  /** Fetches on from `offset` because what is before it is gone; what is buffered is still delivered. */
+  skipTo(offset: number): void {
+    this.fetchOffset = offset
+    if (this.hasMessages) return
+    this.position = offset
+    this.acks?.skipTo(offset)
+  }
+
+  /** Forgets what is buffered; the position stays where delivery was. */
+  clear(): void {
+    this.version++
+    this.#batches = []
+    this.run = undefined
+    this.#runBytes = 0
+    this.#bufferedBytes = 0
+    this.fetchOffset = this.position
+  }
+
+  /**
+   * Buffers fetched batches.
+   * @throws MillraceError BAD_BATCH when they are not whole
+   */
+  push(batches: Uint8Array): void {
+    for (const batch of splitBatches(batches)) {
+      const { baseOffset, recordCount } = readBatchHeader(batch)
+      const endOffset = baseOffset + recordCount
+      if (endOffset <= this.fetchOffset) continue
+      this.fetchOffset = endOffset
+      if (baseOffset >= this.stopAt) continue
+      this.#batches.push(batch)
+      this.#bufferedBytes += batch.length
+    }
+  }
+
+  /**
+   * Opens the next batch as `run`; false when there is none.
+   * @throws MillraceError BAD_BATCH
+   */
+  openRun(): boolean {
+    const batch = this.#batches.shift()
+    if (batch === undefined) return false
+    this.#runBytes = batch.length
+    this.run = new RecordRun(this, batch, this.position, this.stopAt, this.acks)
+    return true
+  }
+
+  /** The run is delivered: gives its memory back. */
+  closeRun(): void {
+    if (this.run !== undefined) this.position = Math.max(this.position, this.run.endOffset)
+    this.run = undefined
+    this.#bufferedBytes -= this.#runBytes
+    this.#runBytes = 0
+  }
+}
