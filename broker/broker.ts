@@ -1,3 +1,4 @@
+import type { EngineFactory } from '../storage/index.js'
 import type { BrokerSettings } from './config.js'
 import { settingsOf } from './config.js'
 import type { BrokerContext } from './context.js'
@@ -17,6 +18,8 @@ import { type BrokerStatus, brokerStatus } from './status.js'
 export type BrokerOptions = Partial<BrokerSettings> & {
   /** Where the broker logs to; JSON lines on stderr otherwise. */
   readonly logger?: Logger | undefined
+  /** Other databases than those that `engine` names. */
+  readonly engines?: EngineFactory | undefined
 }
 
 /** A running broker. */
@@ -45,10 +48,10 @@ export interface Broker {
  * @throws MillraceError BAD_CONFIG, FOLDER_IN_USE, UNKNOWN_FORMAT, STORAGE_FAILED, CORRUPT; the system's own error, such
  * as EADDRINUSE, when it can't listen
  */
-export async function startBroker({ logger, ...options }: BrokerOptions = {}): Promise<Broker> {
+export async function startBroker({ logger, engines, ...options }: BrokerOptions = {}): Promise<Broker> {
   const settings = settingsOf(options)
   const log = logger ?? defaultLogger(settings.logLevel)
-  const shard = await Shard.open(settings)
+  const shard = await Shard.open({ ...settings, engines })
   const broker = new RunningBroker(settings, shard, log)
   try {
     await broker.listen()

@@ -47,6 +47,11 @@ export const configSchema = {
   sendStallTimeoutMs: duration(60_000, 'Time without taking any of its replies that ends a connection', {
     min: 1_000,
   }),
+  overloadTimeoutMs: duration(
+    5_000,
+    'Time over a budget of all connections after which one that holds bytes and does not move ends',
+    { min: 100 },
+  ),
   drainTimeoutMs: duration(10_000, 'Time that a graceful stop may take', { max: 3_600_000 }),
 
   partitionsPerBrokerMax: integer(limits.partitionsPerBrokerMax, 'Partitions of all topics', {
@@ -104,8 +109,8 @@ export interface ConfigSources {
 }
 
 const envPrefix = 'MILLRACE_'
-/** Variables that are not the broker's: the command line's own, and those that Kubernetes sets for a service. */
-const foreignEnv = /^MILLRACE_(SERVER|CONFIG|SERVICE_.*|PORT_.*)$/
+/** Variables that are not the broker's: of the command line, of tests, and those that Kubernetes sets for a service. */
+const foreignEnv = /^MILLRACE_(SERVER|CONFIG|TEST_.*|SERVICE_.*|PORT_.*)$/
 
 const names = Object.keys(configSchema) as SettingName[]
 const byEnvName: ReadonlyMap<string, SettingName> = new Map(names.map((name) => [envName(name), name]))

@@ -1,5 +1,6 @@
 import { MillraceError } from '../protocol/index.js'
 import {
+  type EngineFactory,
   type LogRead,
   type LogReadResult,
   type Op,
@@ -19,6 +20,8 @@ export interface ShardSettings extends ProducerLimits, TopicDefaults {
   readonly dir: string
   readonly engine: 'level' | 'memory'
   readonly tailCacheBytes: number
+  /** Other databases than those that `engine` names. */
+  readonly engines?: EngineFactory | undefined
 }
 
 const idsPerBoot = 0x1_0000_0000
@@ -63,6 +66,7 @@ export class Shard {
       {
         ...(settings.engine === 'level' ? { dir: settings.dir } : {}),
         tailCacheBytes: settings.tailCacheBytes,
+        engines: settings.engines,
       },
       {
         load: async (host) => {

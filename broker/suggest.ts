@@ -31,19 +31,27 @@ export function suggestion(name: string, known: Iterable<string>): string {
   return nearest === undefined ? '' : `; did you mean "${nearest}"?`
 }
 
-/** Levenshtein distance, given up (and then larger than `editsMax`) as soon as it must be. */
+/**
+ * Edits between two names, where swapping two neighbors is one (optimal string alignment); given up, and then larger
+ * than `editsMax`, as soon as it must be.
+ */
 function editDistance(a: string, b: string, editsMax: number): number {
+  let beforePrevious: number[] = []
   let previous = Array.from({ length: b.length + 1 }, (_, i) => i)
   for (let i = 1; i <= a.length; i++) {
     const row = [i]
     let least = i
     for (let j = 1; j <= b.length; j++) {
       const replaced = (previous[j - 1] as number) + (a[i - 1] === b[j - 1] ? 0 : 1)
-      const edits = Math.min(replaced, (previous[j] as number) + 1, (row[j - 1] as number) + 1)
+      let edits = Math.min(replaced, (previous[j] as number) + 1, (row[j - 1] as number) + 1)
+      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) {
+        edits = Math.min(edits, (beforePrevious[j - 2] as number) + 1)
+      }
       row.push(edits)
       if (edits < least) least = edits
     }
-    if (least > editsMax) return least
+    if (least > editsMax + 1) return least
+    beforePrevious = previous
     previous = row
   }
   return previous[b.length] as number

@@ -9,6 +9,8 @@ export interface ServerSettings extends SessionSettings {
   readonly connectionsMax: number
   readonly inboundBytesMax: number
   readonly outboundBytesMax: number
+  /** When the process is out of room for as long, peers that hold some and don't move make room. */
+  readonly overloadTimeoutMs: number
 }
 
 export interface ServerOptions {
@@ -23,8 +25,6 @@ export interface ServerOptions {
 }
 
 const sweepIntervalMs = 500
-/** When the process is out of room, peers that hold some and don't move for as long make room. */
-const pressureMs = 5_000
 const keepAliveDelayMs = 60_000
 const listenBacklog = 1024
 /** How long a refused peer may take to read why. */
@@ -136,7 +136,8 @@ export class Server implements SessionHost {
     for (const session of this.#sessions) session.sweep()
     this.#relieveInbound()
     if (this.outbound.isOver) {
-      for (const session of this.#sessions) if (session.sendStalledMs >= pressureMs) session.destroy()
+      for (const session of this.#sessions)
+        if (session.sendStalledMs >= this.settings.overloadTimeoutMs) session.destroy()
     }
     if (this.#refusedCount > 0) this.#options.refused(this.#refusedCount)
     this.#refusedCount = 0
@@ -152,7 +153,7 @@ export class Server implements SessionHost {
       return
     }
     this.#inboundOverSinceMs ??= this.nowMs
-    if (this.nowMs - this.#inboundOverSinceMs < pressureMs) return
+    if (this.nowMs - this.#inboundOverSinceMs < this.settings.overloadTimeoutMs) return
     let largest: Session | undefined
     for (const session of this.#sessions) {
       if (session.partialBytes > (largest?.partialBytes ?? 0)) largest = session

@@ -1,0 +1,207 @@
+import * as assert from 'uvu/assert'
+import { commands, errorTable } from '../../../protocol/index.js'
+import { suite } from '../../helpers/suite.js'
+import { waitFor } from '../../helpers/wait_for.js'
+import {
+  batchOf,
+  createTopic,
+  fetchPartition,
+  publish,
+  recordsOf,
+  testBroker,
+  testClient,
+} from '../harness.js'
+
+const test = suite('broker/handlers/fetch')
+
+test('reads several partitions in one request, and says nothing of those without data', async (context) => {
+  const client = await testClient(context, await testBroker(context))
+  const topicId = await createTopic(client, 'orders', { partitions: 3 })
+  await publish(client, [topicId, 0, batchOf(['a'])], [topicId, 2, batchOf(['b', 'c'])])
+  const { body, payload } = await client.request(commands.fetch, {
+    waitMs: 0,
+    bytesMin: 1,
+    bytesMax: 10_000,
+    partitions: [0, 1, 2].map((partition) => [topicId, partition, 0, 10_000] as const),
+  })
+  const found = [...body.partitions].sort((a, b) => a[1] - b[1])
+  assert.equal(
+    found.map(([, partition, error, , start, end]) => [partition, error, start, end]),
+    [
+      [0, 0, 0, 1],
+      [2, 0, 0, 2],
+    ],
+  )
+  assert.is(
+    found.reduce((bytes, entry) => bytes + entry[3], 0),
+    payload.length,
+  )
+  assert.equal(
+    recordsOf(payload)
+      .map(({ value }) => value)
+      .sort(),
+    ['a', 'b', 'c'],
+  )
+})
+
+test('whole batches come, from the one that holds the offset', async (context) => {
+  const client = await testClient(context, await testBroker(context))
+  const topicId = await createTopic(client, 'orders')
+  await publish(client, [topicId, 0, batchOf(['a', 'b', 'c'])])
+  const { body, payload } = await client.request(commands.fetch, {
+    waitMs: 0,
+    bytesMin: 1,
+    bytesMax: 1,
+    partitions: [[topicId, 0, 1, 1]],
+  })
+  assert.is(body.partitions.length, 1)
+  assert.equal(
+    recordsOf(payload).map(({ offset }) => offset),
+    [0, 1, 2],
+  )
+})
+
+test('keeps to the byte limits but for the first batch', async (context) => {
+  const client = await testClient(context, await testBroker(context))
+  const topicId = await createTopic(client, 'orders', { partitions: 2 })
+  const value = 'x'.repeat(500)
+  for (let i = 0; i < 10; i++) {
+    await publish(client, [topicId, 0, batchOf([value])], [topicId, 1, batchOf([value])])
+  }
+  const read = async (bytesMax: number, partitionBytesMax: number): Promise<number> => {
+    const { payload } = await client.request(commands.fetch, {
+      waitMs: 0,
+      bytesMin: 1,
+      bytesMax,
+      partitions: [0, 1].map((partition) => [topicId, partition, 0, partitionBytesMax] as const),
+    })
+    return recordsOf(payload).length
+  }
+  assert.is(await read(1, 1), 1)
+  assert.is(await read(100_000, 1), 2)
+  assert.is(await read(100_000, 1_500), 4)
+  assert.is(await read(100_000, 100_000), 20)
+})
+
+test('waits until data comes', async (context) => {
+  const broker = await testBroker(context)
+  const client = await testClient(context, broker)
+  const topicId = await createTopic(client, 'orders', { partitions: 2 })
+  const waiting = client.request(commands.fetch, {
+    waitMs: 60_000,
+    bytesMin: 1,
+    bytesMax: 10_000,
+    partitions: [0, 1].map((partition) => [topicId, partition, 0, 10_000] as const),
+  })
+  const publisher = await testClient(context, broker)
+  await publish(publisher, [topicId, 1, batchOf(['late'])])
+  assert.equal(recordsOf((await waiting).payload), [{ offset: 0, value: 'late' }])
+})
+
+test('waits for the least number of bytes over all partitions', async (context) => {
+  const client = await testClient(context, await testBroker(context))
+  const topicId = await createTopic(client, 'orders', { partitions: 2 })
+  const batch = batchOf(['0123456789'])
+  await publish(client, [topicId, 0, batch])
+  let answered = false
+  const waiting = client
+    .request(commands.fetch, {
+      waitMs: 60_000,
+      bytesMin: batch.length * 3,
+      bytesMax: 10_000,
+      partitions: [0, 1].map((partition) => [topicId, partition, 0, 10_000] as const),
+    })
+    .finally(() => {
+      answered = true
+    })
+  await publish(client, [topicId, 1, batch])
+  await client.request(commands.ping, {})
+  assert.is(answered, false)
+  await publish(client, [topicId, 1, batch])
+  assert.is(recordsOf((await waiting).payload).length, 3)
+})
+
+test('answers with nothing when the time is over', async (context) => {
+  const client = await testClient(context, await testBroker(context))
+  const topicId = await createTopic(client, 'orders')
+  const startMs = performance.now()
+  const { reply } = await fetchPartition(client, topicId, 0, 0, { waitMs: 50 })
+  assert.equal(reply.partitions, [])
+  assert.ok(performance.now() - startMs >= 45)
+})
+
+test('an error of one partition is told at once, with the data of the others', async (context) => {
+  const client = await testClient(context, await testBroker(context))
+  const topicId = await createTopic(client, 'orders', { partitions: 2 })
+  await publish(client, [topicId, 0, batchOf(['a'])])
+  const { body, payload } = await client.request(commands.fetch, {
+    waitMs: 60_000,
+    bytesMin: 1_000,
+    bytesMax: 10_000,
+    partitions: [
+      [topicId, 0, 0, 10_000],
+      [topicId, 1, 5, 10_000],
+      [topicId, 6, 0, 10_000],
+      [999, 0, 0, 10_000],
+    ],
+  })
+  const errors = new Map(
+    body.partitions.map(([id, partition, error]) => [`${id === topicId}/${partition}`, error]),
+  )
+  assert.is(errors.get('true/0'), 0)
+  assert.is(errors.get('true/1'), errorTable.OFFSET_OUT_OF_RANGE.number)
+  assert.is(errors.get('true/6'), errorTable.UNKNOWN_PARTITION.number)
+  assert.is(errors.get('false/0'), errorTable.UNKNOWN_TOPIC.number)
+  assert.is(recordsOf(payload).length, 1)
+})
+
+test('reads from the journal what the tail cache has lost, mixed with what it has', async (context) => {
+  const dir = await context.tempDir()
+  const broker = await testBroker(context, { dir, tailCacheBytes: 1024 * 1024 })
+  const client = await testClient(context, broker)
+  const topicId = await createTopic(client, 'orders', { partitions: 2 })
+  const value = 'x'.repeat(100_000)
+  for (let i = 0; i < 30; i++) await publish(client, [topicId, 0, batchOf([`${i}${value}`])])
+  await publish(client, [topicId, 1, batchOf(['fresh'])])
+  const { body, payload } = await client.request(commands.fetch, {
+    waitMs: 0,
+    bytesMin: 1,
+    bytesMax: 8_000_000,
+    partitions: [0, 1].map((partition) => [topicId, partition, 0, 8_000_000] as const),
+  })
+  assert.is(body.partitions.length, 2)
+  const records = recordsOf(payload)
+  assert.ok(records.some((record) => record.value === 'fresh'))
+  assert.is(records.length, 31)
+})
+
+test('every partition gets its turn although one alone could fill every reply', async (context) => {
+  const client = await testClient(context, await testBroker(context))
+  const topicId = await createTopic(client, 'orders', { partitions: 2 })
+  const value = 'x'.repeat(1_000)
+  for (let i = 0; i < 5; i++) await publish(client, [topicId, 0, batchOf([value])])
+  await publish(client, [topicId, 1, batchOf(['quiet'])])
+  await waitFor('a reply with the quiet partition', async () => {
+    const { body } = await client.request(commands.fetch, {
+      waitMs: 0,
+      bytesMin: 1,
+      bytesMax: 1_000,
+      partitions: [0, 1].map((partition) => [topicId, partition, 0, 1_000] as const),
+    })
+    return body.partitions.some(([, partition]) => partition === 1)
+  })
+})
+
+test('a wait ends with its connection', async (context) => {
+  const broker = await testBroker(context)
+  const client = await testClient(context, broker)
+  const topicId = await createTopic(client, 'orders')
+  const polls = (broker as unknown as { longPolls: { size: number } }).longPolls
+  const waiting = fetchPartition(client, topicId, 0, 0, { waitMs: 60_000 }).catch(() => undefined)
+  await waitFor('the fetch to wait', () => polls.size === 1)
+  client.destroy()
+  await waiting
+  await waitFor('the wait to end', () => polls.size === 0)
+})
+
+test.run()
