@@ -21,7 +21,7 @@ export interface BrokerPort {
     body: Request,
     options?: PortRequestOptions,
   ): Promise<Reply>
-  /** A request about partitions, to the broker `owner`. */
+  /** A request about partitions, to the broker `owner`; on a connection of its own. */
   toOwner<Request, Reply>(
     owner: number,
     command: Command<Request, Reply>,

@@ -1,8 +1,9 @@
 import { commands, errorOf, isMillraceError, MillraceError } from '../../protocol/index.js'
+import { pause } from '../backoff.js'
 import type { BrokerPort } from './broker_port.js'
 import { type Deferred, deferred } from './deferred.js'
 import type { PartitionStream } from './partition_stream.js'
-import { backoffMs, pauseMs } from './retry.js'
+import { retryMs } from './retry.js'
 
 export interface CommitterOptions<Value, Key> {
   readonly port: BrokerPort
@@ -110,7 +111,7 @@ export class Committer<Value, Key> {
     this.#sending = true
     while (this.#dirty.size > 0 && !this.#abort.signal.aborted) {
       const failed = await this.#send(this.#takeDirty())
-      if (failed) await pauseMs(backoffMs(++this.#failures), this.#abort.signal)
+      if (failed) await pause(retryMs(++this.#failures), this.#abort.signal)
       else this.#failures = 0
       if (this.#waiters.size === 0) break
     }

@@ -1,4 +1,4 @@
-import { type commands, MillraceError, type RequestOf } from '../../protocol/index.js'
+import { commands, MillraceError } from '../../protocol/index.js'
 import type { BrokerPort, TopicInfo } from './broker_port.js'
 import { DecodingDelivery } from './decoding.js'
 import { Delivery } from './delivery.js'
@@ -21,7 +21,7 @@ import { PullIterator, type PullSource } from './pull_iterator.js'
 import type { Decoder } from './record_run.js'
 import { Refusals } from './refusals.js'
 import { SoloSource } from './solo_source.js'
-import type { PartitionSource } from './source.js'
+import type { PartitionSource, StreamHost } from './source.js'
 import { type ConsumerStats, type PartitionLag, partitionStats } from './stats.js'
 import { namesOf, StreamTable } from './stream_table.js'
 
@@ -308,10 +308,17 @@ export class Consumer<Value = unknown, Key = unknown>
     return findOffsets(this.#port, queries, this.#abort.signal)
   }
 
-  #newStream(topic: Omit<TopicInfo, 'partitions'>, partition: number, epoch: number): PartitionStream<Value, Key> {
+  #newStream(
+    topic: Omit<TopicInfo, 'partitions'>,
+    partition: number,
+    epoch: number,
+  ): PartitionStream<Value, Key> {
     const decoder = this.#decoders.get(topic.name)
     if (decoder === undefined) {
-      throw new MillraceError('INTERNAL', `the broker assigned topic "${topic.name}", which was not asked for`)
+      throw new MillraceError(
+        'INTERNAL',
+        `the broker assigned topic "${topic.name}", which was not asked for`,
+      )
     }
     const stream = new PartitionStream<Value, Key>({
       topic: topic.name,
@@ -323,6 +330,92 @@ export class Consumer<Value = unknown, Key = unknown>
     })
     stream.paused = this.#pausedAll
     return stream
+  }
+
+  #newFetcher(): Fetcher<Value, Key> {
+    const { bufferBytesMax, fetchBytesMax, fetchWaitMs } = this.#settings
+    const { limits } = this.#port
+    return new Fetcher({
+      bufferBytesMax,
+      fetchBytesMax: Math.min(fetchBytesMax, Math.floor(limits.frameBytesMax / 2)),
+      fetchWaitMs: Math.min(fetchWaitMs, limits.fetchWaitMsMax),
+      streams: () => this.#table.values(),
+      ownerOf: ({ topic, partition }) => this.#port.ownerOf(topic, partition),
+      send: (owner, request, signal) => this.#port.toOwner(owner, commands.fetch, request, { signal }),
+      onMessages: (stream) => {
+        if (this.#delivery.offer(stream)) this.#wake()
+      },
+      onRefused: (stream, error) => this.#refusals.handle(stream, error),
+      onFailed: (error) => this.#fail(error),
+    })
+  }
+
+  #newSource(options: ConsumeOptions): PartitionSource<Value, Key> {
+    const { group, partitions, from, untilEnd, partitionsRefreshMs } = this.#settings
+    const topics = [...this.#decoders.keys()]
+    const table = this.#table
+    const host: StreamHost<Value, Key> = {
+      locate: (starts) => this.#locate(starts),
+      activate: (streams) => this.#activate(streams),
+      changed: () => this.#changed(),
+      suspend: (suspended) => {
+        this.#delivery.suspended = suspended
+        if (!suspended) this.#wake()
+      },
+      fail: (error) => this.#fail(error),
+    }
+    if (group !== undefined) {
+      return new GroupSource({
+        port: this.#port,
+        group,
+        topics,
+        settings: this.#settings,
+        hooks: options,
+        table,
+        host,
+        newStream: (grant) => this.#newStream({ ...grant, name: grant.topic }, grant.partition, grant.epoch),
+      })
+    }
+    return new SoloSource({
+      port: this.#port,
+      table,
+      topics,
+      partitions,
+      from,
+      follow: !untilEnd,
+      partitionsRefreshMs,
+      newStream: (topic, partition) => this.#newStream(topic, partition, 0),
+      host,
+      signal: this.#abort.signal,
+    })
+  }
+
+  async #locate(starts: ReadonlyMap<PartitionStream<Value, Key>, StartPosition>): Promise<void> {
+    const streams = [...starts.keys()]
+    const queries = [...starts].map(([{ topic, topicId, partition }, at]) => ({
+      topic,
+      topicId,
+      partition,
+      at,
+    }))
+    const offsets = await findOffsets(this.#port, queries, this.#abort.signal)
+    const ends = this.#settings.untilEnd ? await this.#find(streams, 'latest') : []
+    for (const [index, stream] of streams.entries()) {
+      if (stream.state !== 'starting') continue
+      stream.restart(offsets[index] ?? 0)
+      stream.stopAt = ends[index] ?? Number.POSITIVE_INFINITY
+      stream.endOffset = ends[index]
+    }
+  }
+
+  #activate(streams: readonly PartitionStream<Value, Key>[]): void {
+    for (const stream of streams) if (stream.state === 'starting') stream.state = 'active'
+    this.#changed()
+  }
+
+  #changed(): void {
+    this.#fetcher.streamsChanged()
+    this.#wake()
   }
 
   #acked(stream: PartitionStream<Value, Key>): void {

@@ -9,7 +9,7 @@ import {
 } from '../../protocol/index.js'
 import { isHungry, planFetch, shareBytes } from './fetch_plan.js'
 import type { PartitionStream } from './partition_stream.js'
-import { backoffMs } from './retry.js'
+import { retryMs } from './retry.js'
 
 type FetchRequest = RequestOf<typeof commands.fetch>
 type FetchReply = ReplyOf<typeof commands.fetch>
@@ -258,5 +258,5 @@ export class Fetcher<Value, Key> {
 
 function delay<Value, Key>(stream: PartitionStream<Value, Key>): void {
   stream.failures++
-  stream.retryAtMs = performance.now() + backoffMs(stream.failures)
+  stream.retryAtMs = performance.now() + retryMs(stream.failures)
 }

@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import { commands, isMillraceError, type ReplyOf } from '../../protocol/index.js'
+import { pause } from '../backoff.js'
 import type { BrokerPort } from './broker_port.js'
 import { deferred } from './deferred.js'
-import { backoffMs, pauseMs } from './retry.js'
+import { retryMs } from './retry.js'
 
 export type Assignment = ReplyOf<typeof commands.groupJoin>
 export type Grant = Assignment['partitions'][number]
@@ -117,7 +118,7 @@ export class GroupMember {
     if (assignment === undefined || signal.aborted) return
     this.#assigned(assignment, false)
     const spareMs = heartbeatMsMin - (performance.now() - sentAtMs)
-    if (spareMs > 0) await Promise.race([pauseMs(spareMs, signal), this.#changed.promise])
+    if (spareMs > 0) await Promise.race([pause(spareMs, signal), this.#changed.promise])
   }
 
   #assigned(assignment: Assignment, joined: boolean): void {
@@ -143,7 +144,7 @@ export class GroupMember {
     if (this.state === 'joined') this.state = 'suspended'
     this.#options.onSuspended()
     this.#failures++
-    await pauseMs(backoffMs(this.#failures), this.#abort.signal)
+    await pause(retryMs(this.#failures), this.#abort.signal)
   }
 }
 

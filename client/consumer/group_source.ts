@@ -123,7 +123,8 @@ export class GroupSource<Value, Key> implements PartitionSource<Value, Key> {
     this.#options.host.activate(streams)
     // A first offset that nothing is committed for yet must not be looked for again: "latest" would be later then.
     for (const stream of streams) {
-      if (stream.acks !== undefined && stream.acks.committable !== stream.committed) this.#committer.changed(stream)
+      if (stream.acks !== undefined && stream.acks.committable !== stream.committed)
+        this.#committer.changed(stream)
     }
   }
 

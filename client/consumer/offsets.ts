@@ -1,7 +1,8 @@
 import { commands, errorOf, isMillraceError, limits, MillraceError } from '../../protocol/index.js'
+import { pause } from '../backoff.js'
 import type { BrokerPort } from './broker_port.js'
 import type { StartPosition } from './options.js'
-import { backoffMs, pauseMs } from './retry.js'
+import { retryMs } from './retry.js'
 
 /** A partition and where in it an offset is looked for. */
 export interface OffsetQuery {
@@ -27,7 +28,7 @@ export async function findOffsets(
     else open.add(index)
   }
   for (let failures = 0; open.size > 0; failures++) {
-    if (failures > 0) await pauseMs(backoffMs(failures), signal)
+    if (failures > 0) await pause(retryMs(failures), signal)
     if (signal.aborted) throw new MillraceError('CLOSED', 'the consumer was closed')
     try {
       await askOwners(port, queries, open, offsets, signal)

@@ -7,7 +7,7 @@ export interface PullSource<Item> {
   /** Called before the first item is taken. */
   begin(): void
   /** Undefined while items may come; then how it ended. */
-  readonly ended: { readonly error?: unknown } | undefined
+  ended(): { readonly error?: unknown } | undefined
   /** An item could not be taken: ends everything. */
   fail(error: unknown): void
   /** The loop was left: closes everything. */
@@ -26,7 +26,7 @@ const waitersMax = 100_000
  * An async iterator by hand: while items are buffered `next` returns a promise that is resolved already, which an async
  * generator can't. Leaving the loop closes the source.
  */
-export class PullIterator<Item> implements AsyncIterableIterator<Item, undefined> {
+export class PullIterator<Item extends object> implements AsyncIterableIterator<Item, undefined> {
   readonly #source: PullSource<Item>
   readonly #onDone: () => void
   #waiters: Waiter<Item>[] = []
@@ -45,10 +45,11 @@ export class PullIterator<Item> implements AsyncIterableIterator<Item, undefined
 
   /** The next item; done when the consumer has ended. Rejects with what has ended it, if that was an error. */
   next(): Promise<IteratorResult<Item, undefined>> {
-    if (this.#waiters.length === 0 && !this.#pulling && this.#source.ended === undefined) {
+    if (this.#waiters.length === 0 && !this.#pulling && this.#source.ended() === undefined) {
       this.#source.begin()
       const item = this.#tryPull()
-      if (item !== undefined && !(item instanceof Promise)) return Promise.resolve({ value: item, done: false })
+      if (item !== undefined && !(item instanceof Promise))
+        return Promise.resolve({ value: item, done: false })
       if (item !== undefined) void this.#wait(item)
     }
     if (this.#waiters.length >= waitersMax) {
@@ -56,7 +57,7 @@ export class PullIterator<Item> implements AsyncIterableIterator<Item, undefined
     }
     return new Promise((resolve, reject) => {
       this.#waiters.push({ resolve, reject })
-      if (this.#source.ended !== undefined) this.wake()
+      if (this.#source.ended() !== undefined) this.wake()
     })
   }
 
@@ -70,14 +71,15 @@ export class PullIterator<Item> implements AsyncIterableIterator<Item, undefined
   /** Serves waiting calls of `next`; to be called when items may be there or the source has ended. */
   wake(): void {
     while (this.#waiters.length > 0 && !this.#pulling) {
-      if (this.#source.ended !== undefined) {
-        this.#endWaiters(this.#source.ended)
+      const end = this.#source.ended()
+      if (end !== undefined) {
+        this.#endWaiters(end)
         return
       }
       const item = this.#tryPull()
       if (item instanceof Promise) void this.#wait(item)
       else if (item !== undefined) this.#waiters.shift()?.resolve({ value: item, done: false })
-      else if (this.#source.ended === undefined) return
+      else if (this.#source.ended() === undefined) return
     }
   }
 

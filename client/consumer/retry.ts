@@ -1,19 +1,8 @@
-import { setTimeout as sleep } from 'node:timers/promises'
+import { backoffMs } from '../backoff.js'
 
-const backoffMsMin = 50
-const backoffMsMax = 2_000
+const backoff = { initialMs: 50, maxMs: 2_000 } as const
 
-/** How long to wait after `failures` in a row: doubling, with full jitter above the minimum. */
-export function backoffMs(failures: number, random: () => number = Math.random): number {
-  const ceiling = Math.min(backoffMsMin * 2 ** Math.min(failures, 10), backoffMsMax)
-  return backoffMsMin + random() * (ceiling - backoffMsMin)
-}
-
-/** Waits; ends early, without an error, when `signal` is aborted. */
-export async function pauseMs(ms: number, signal: AbortSignal): Promise<void> {
-  try {
-    await sleep(ms, undefined, { signal })
-  } catch {
-    // Aborted: whoever waits looks at the signal next.
-  }
+/** How long a consumer waits after `failures` requests in a row that failed with a retryable error. */
+export function retryMs(failures: number): number {
+  return backoffMs(failures, backoff)
 }

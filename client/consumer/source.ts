@@ -23,7 +23,9 @@ export interface PartitionSource<Value, Key> {
 /** What a source does with the consumer's streams. */
 export interface StreamHost<Value, Key> {
   /** Finds and sets the first offsets of new streams. */
-  locate(starts: ReadonlyMap<PartitionStream<Value, Key>, number | 'earliest' | 'latest' | Date>): Promise<void>
+  locate(
+    starts: ReadonlyMap<PartitionStream<Value, Key>, number | 'earliest' | 'latest' | Date>,
+  ): Promise<void>
   /** They may fetch and deliver from now on. */
   activate(streams: readonly PartitionStream<Value, Key>[]): void
   /** The table of streams has changed. */

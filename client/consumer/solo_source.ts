@@ -1,10 +1,11 @@
-import { MillraceError } from '../../protocol/index.js'
+import { isMillraceError, MillraceError } from '../../protocol/index.js'
 import type { BrokerPort, TopicInfo } from './broker_port.js'
 import type { StartPosition } from './options.js'
 import type { PartitionStream } from './partition_stream.js'
+import type { PartitionSource, StreamHost } from './source.js'
 import type { StreamTable } from './stream_table.js'
 
-export interface SoloAssignmentOptions<Value, Key> {
+export interface SoloSourceOptions<Value, Key> {
   readonly port: BrokerPort
   readonly table: StreamTable<Value, Key>
   readonly topics: readonly string[]
@@ -15,18 +16,20 @@ export interface SoloAssignmentOptions<Value, Key> {
   readonly follow: boolean
   readonly partitionsRefreshMs: number
   readonly newStream: (topic: TopicInfo, partition: number) => PartitionStream<Value, Key>
-  readonly locate: (streams: ReadonlyMap<PartitionStream<Value, Key>, StartPosition>) => Promise<void>
-  readonly activate: (streams: readonly PartitionStream<Value, Key>[]) => void
-  readonly onFailed: (error: unknown) => void
+  readonly host: StreamHost<Value, Key>
   readonly signal: AbortSignal
 }
 
 /** The partitions of a consumer without a group: all of its topics, or those that it names. */
-export class SoloAssignment<Value, Key> {
-  readonly #options: SoloAssignmentOptions<Value, Key>
+export class SoloSource<Value, Key> implements PartitionSource<Value, Key> {
+  readonly state = 'solo'
+  readonly memberId = undefined
+  readonly commits = 0
+  readonly #options: SoloSourceOptions<Value, Key>
   #timer: NodeJS.Timeout | undefined
+  #started = false
 
-  constructor(options: SoloAssignmentOptions<Value, Key>) {
+  constructor(options: SoloSourceOptions<Value, Key>) {
     this.#options = options
   }
 
@@ -34,17 +37,30 @@ export class SoloAssignment<Value, Key> {
   async start(): Promise<void> {
     const { from, partitions, follow, partitionsRefreshMs, signal } = this.#options
     await this.#add(from)
+    this.#started = true
+    this.#options.host.changed()
     if (!follow || partitions !== undefined || signal.aborted) return
     this.#timer = setInterval(() => void this.#refresh(), partitionsRefreshMs)
     this.#timer.unref()
   }
 
-  close(): void {
+  get settled(): boolean {
+    return this.#started
+  }
+
+  acked(): void {}
+
+  moved(): void {}
+
+  /** Nothing is kept without a group. */
+  async commit(): Promise<void> {}
+
+  async close(): Promise<void> {
     clearInterval(this.#timer)
   }
 
   async #add(from: StartPosition): Promise<void> {
-    const { port, table, topics, signal } = this.#options
+    const { port, table, topics, host, signal } = this.#options
     const starts = new Map<PartitionStream<Value, Key>, StartPosition>()
     for (const name of topics) {
       const topic = await port.topic(name, { fresh: true, signal })
@@ -56,8 +72,8 @@ export class SoloAssignment<Value, Key> {
       }
     }
     if (starts.size === 0) return
-    await this.#options.locate(starts)
-    this.#options.activate([...starts.keys()])
+    await host.locate(starts)
+    host.activate([...starts.keys()])
   }
 
   #chosen(topic: TopicInfo): readonly number[] {
@@ -78,8 +94,8 @@ export class SoloAssignment<Value, Key> {
     try {
       await this.#add('earliest')
     } catch (error) {
-      const gone = error instanceof MillraceError && error.code === 'UNKNOWN_TOPIC'
-      if (gone) this.#options.onFailed(error)
+      // Anything else is tried again at the next turn.
+      if (isMillraceError(error, 'UNKNOWN_TOPIC')) this.#options.host.fail(error)
     }
   }
 }

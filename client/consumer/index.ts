@@ -1,0 +1,15 @@
+export type { BrokerPort, PortRequestOptions, TopicInfo } from './broker_port.js'
+export { type BatchOptions, type ConsumedTopic, Consumer } from './consumer.js'
+export { clusterPort, createConsumer } from './create.js'
+export { DecodeError, type Message, type RawMessage } from './message.js'
+export type { MessageBatch } from './message_batch.js'
+export type {
+  ConsumeOptions,
+  DecodeErrorPolicy,
+  PartitionRef,
+  SkippedMessages,
+  StartPosition,
+  TopicPartition,
+} from './options.js'
+export type { Decoder } from './record_run.js'
+export type { ConsumerStats, PartitionLag, PartitionStats } from './stats.js'
