@@ -1,0 +1,192 @@
+import {
+  commands,
+  errorOf,
+  type ReplyOf,
+  type TopicSettings,
+  type TopicSettingsInput,
+} from '../protocol/index.js'
+import type { Cluster } from './cluster.js'
+import { type Duration, durationMs, type Size, sizeBytes } from './units.js'
+
+export interface CallOptions {
+  readonly signal?: AbortSignal | undefined
+  /** Default: the client's `requestTimeoutMs`. */
+  readonly timeoutMs?: number | undefined
+}
+
+/** Settings of a topic; what is absent keeps the broker's default, or its value when altering. */
+export interface TopicOptions {
+  readonly partitions?: number | undefined
+  /** How long and how much is kept of each partition. */
+  readonly retention?: { readonly time?: Duration | undefined; readonly bytes?: Size | undefined } | undefined
+  /** Largest record batch. */
+  readonly batchBytesMax?: Size | undefined
+}
+
+export interface TopicSummary {
+  readonly name: string
+  readonly topicId: number
+  readonly partitions: number
+  readonly createdAtMs: number
+  readonly settings: TopicSettings
+}
+export type TopicDescription = ReplyOf<typeof commands.topicDescribe>
+export type PartitionDescription = TopicDescription['partitions'][number]
+
+/** The topics of the broker: `client.topics`. */
+export class TopicsAdmin {
+  readonly #cluster: Cluster
+
+  constructor(cluster: Cluster) {
+    this.#cluster = cluster
+  }
+
+  /** @throws MillraceError TOPIC_EXISTS, BAD_NAME, BAD_CONFIG, LIMIT_EXCEEDED, BAD_OPTION */
+  create(topic: string, options: TopicOptions & CallOptions = {}): Promise<TopicSummary> {
+    return this.#cluster.call(commands.topicCreate, topicRequest(topic, options), options)
+  }
+
+  /**
+   * Changes settings, or raises the number of partitions (keys may then map to other partitions).
+   * @throws MillraceError UNKNOWN_TOPIC, BAD_CONFIG, LIMIT_EXCEEDED, BAD_OPTION
+   */
+  async alter(topic: string, options: TopicOptions & CallOptions): Promise<TopicSummary> {
+    const summary = await this.#cluster.call(commands.topicAlter, topicRequest(topic, options), {
+      ...options,
+      repeatable: true,
+    })
+    this.#cluster.forget(topic)
+    return summary
+  }
+
+  /** Deletes a topic with its messages and the offsets that groups committed. @throws MillraceError UNKNOWN_TOPIC */
+  async delete(topic: string, options: CallOptions = {}): Promise<void> {
+    await this.#cluster.call(commands.topicDelete, { topic }, options)
+    this.#cluster.forget(topic)
+  }
+
+  async list(options: CallOptions = {}): Promise<readonly TopicSummary[]> {
+    return (await this.#cluster.call(commands.topicList, {}, { ...options, repeatable: true })).topics
+  }
+
+  /** @throws MillraceError UNKNOWN_TOPIC */
+  describe(topic: string, options: CallOptions = {}): Promise<TopicDescription> {
+    return this.#cluster.call(commands.topicDescribe, { topic }, { ...options, repeatable: true })
+  }
+
+  /**
+   * Offsets by partition: the earliest, the end ("latest"), or the first message at or after a time.
+   * @throws MillraceError UNKNOWN_TOPIC
+   */
+  async offsets(
+    topic: string,
+    at: 'earliest' | 'latest' | Date,
+    options: CallOptions = {},
+  ): Promise<readonly number[]> {
+    const info = await this.#cluster.topic(topic, { fresh: true, ...signalOf(options) })
+    const wanted = at === 'earliest' ? -2 : at === 'latest' ? -1 : at.getTime()
+    const partitions = Array.from(
+      { length: info.partitions },
+      (_, index) => [info.topicId, index, wanted] as const,
+    )
+    const reply = await this.#cluster.call(
+      commands.offsetsList,
+      { partitions },
+      { ...options, repeatable: true },
+    )
+    return reply.partitions.map((found) => {
+      if (found.error !== 0 || found.offset === undefined) throw errorOf(found)
+      return found.offset
+    })
+  }
+}
+
+function signalOf({ signal }: CallOptions): { signal?: AbortSignal } {
+  return signal === undefined ? {} : { signal }
+}
+
+function topicRequest(topic: string, { partitions, retention, batchBytesMax }: TopicOptions) {
+  const settings: TopicSettingsInput = {
+    retentionMs: retention?.time === undefined ? undefined : durationMs('retention.time', retention.time),
+    retentionBytes:
+      retention?.bytes === undefined ? undefined : sizeBytes('retention.bytes', retention.bytes),
+    batchBytesMax: batchBytesMax === undefined ? undefined : sizeBytes('batchBytesMax', batchBytesMax),
+  }
+  return { topic, partitions, settings }
+}
+
+export type GroupSummary = ReplyOf<typeof commands.groupList>['groups'][number]
+export type GroupDescription = ReplyOf<typeof commands.groupDescribe>
+
+/** An offset to commit: the next one to read. */
+export interface OffsetToCommit {
+  readonly topic: string
+  readonly partition: number
+  readonly offset: number
+  /** Kept with the offset, at most 1,024 bytes. */
+  readonly metadata?: string | undefined
+}
+
+/** The consumer groups of the broker: `client.groups`. */
+export class GroupsAdmin {
+  readonly #cluster: Cluster
+
+  constructor(cluster: Cluster) {
+    this.#cluster = cluster
+  }
+
+  async list(options: CallOptions = {}): Promise<readonly GroupSummary[]> {
+    return (await this.#cluster.call(commands.groupList, {}, { ...options, repeatable: true })).groups
+  }
+
+  /** @throws MillraceError UNKNOWN_GROUP */
+  describe(group: string, options: CallOptions = {}): Promise<GroupDescription> {
+    return this.#cluster.call(commands.groupDescribe, { group }, { ...options, repeatable: true })
+  }
+
+  /**
+   * Moves committed offsets; members that own the partitions start again from there.
+   * @returns the offset of each partition
+   * @throws MillraceError UNKNOWN_TOPIC, UNKNOWN_PARTITION, OFFSET_OUT_OF_RANGE
+   */
+  async seek(
+    group: string,
+    topic: string,
+    to: 'earliest' | 'latest' | Date | number,
+    options: CallOptions & { readonly partitions?: readonly number[] | undefined } = {},
+  ): Promise<readonly { readonly partition: number; readonly offset: number }[]> {
+    const target =
+      typeof to === 'string'
+        ? ({ kind: to } as const)
+        : to instanceof Date
+          ? ({ kind: 'time', value: to.getTime() } as const)
+          : ({ kind: 'offset', value: to } as const)
+    const request = { group, topic, partitions: options.partitions, ...target }
+    return (await this.#cluster.call(commands.groupSeek, request, { ...options, repeatable: true }))
+      .partitions
+  }
+
+  /**
+   * Commits offsets for a group that has no members.
+   * @throws MillraceError GROUP_ACTIVE, UNKNOWN_TOPIC, OFFSET_OUT_OF_RANGE
+   */
+  async commit(group: string, offsets: readonly OffsetToCommit[], options: CallOptions = {}): Promise<void> {
+    const entries = await Promise.all(
+      offsets.map(async ({ topic, partition, offset, metadata }) => {
+        const { topicId } = await this.#cluster.topic(topic, signalOf(options))
+        return [topicId, partition, 0, offset, metadata] as const
+      }),
+    )
+    const reply = await this.#cluster.call(
+      commands.groupCommit,
+      { group, offsets: entries },
+      { ...options, repeatable: true },
+    )
+    for (const result of reply.results) if (result.error !== 0) throw errorOf(result)
+  }
+
+  /** Forgets a group that has no members, with its offsets. @throws MillraceError UNKNOWN_GROUP, GROUP_ACTIVE */
+  async delete(group: string, options: CallOptions = {}): Promise<void> {
+    await this.#cluster.call(commands.groupDelete, { group }, options)
+  }
+}

@@ -1,0 +1,31 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+
+export interface BackoffOptions {
+  /** Ceiling of the first pause, ms. */
+  readonly initialMs: number
+  /** Ceiling of every later one, ms. */
+  readonly maxMs: number
+}
+
+/**
+ * Pause before the next attempt after `failures` in a row: a random share of a ceiling that doubles ("full jitter",
+ * https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), so that clients don't come back all at
+ * once.
+ */
+export function backoffMs(
+  failures: number,
+  { initialMs, maxMs }: BackoffOptions,
+  random = Math.random,
+): number {
+  const ceiling = Math.min(initialMs * 2 ** Math.min(failures - 1, 30), maxMs)
+  return ceiling / 2 + (random() * ceiling) / 2
+}
+
+/** Waits; ends early, without an error, when `signal` is aborted. */
+export async function pause(ms: number, signal?: AbortSignal): Promise<void> {
+  try {
+    await sleep(ms, undefined, { signal })
+  } catch {
+    // Aborted: whoever waits looks at the signal next.
+  }
+}

@@ -1,0 +1,231 @@
+import { commands, MillraceError, type ReplyOf } from '../protocol/index.js'
+import { type Address, parseAddress } from './address.js'
+import { type CallOptions, GroupsAdmin, TopicsAdmin } from './admin.js'
+import { pause } from './backoff.js'
+import { Cluster } from './cluster.js'
+import { type BrokerPort, type ConsumeOptions, Consumer, type ConsumerStats } from './consumer/index.js'
+import type { Receipt } from './producer/batch.js'
+import { Producer } from './producer/producer.js'
+import { type ProducerOptions, producerSettings } from './producer/settings.js'
+import { type BulkReceipt, type MessageInput, Publisher } from './publisher.js'
+import { type Topic, type TopicOrName, topicOf } from './topic.js'
+
+export type BrokerStatus = ReplyOf<typeof commands.status>
+
+export interface ConnectOptions {
+  /** Addresses as `host:port`, tried in turn. Default localhost:7420. */
+  readonly servers?: string | readonly string[] | undefined
+  /** Shown by the broker's status and group descriptions. Default "millrace". */
+  readonly clientName?: string | undefined
+  /** Credentials for brokers that ask for them. */
+  readonly token?: string | undefined
+  /** For one attempt to connect. Default 5,000. */
+  readonly connectTimeoutMs?: number | undefined
+  /** For a request and its reply, reconnecting included. Default 30,000. */
+  readonly requestTimeoutMs?: number | undefined
+  /** Pauses between attempts to reconnect: they double from about `initialMs` up to `maxMs`. Default 50 and 2,000. */
+  readonly reconnect?:
+    | { readonly initialMs?: number | undefined; readonly maxMs?: number | undefined }
+    | undefined
+  readonly producer?: ProducerOptions | undefined
+  /** How long `close` lets published messages finish. Default 30,000. */
+  readonly closeTimeoutMs?: number | undefined
+  /** Ends the attempt to connect; once connected, aborting closes the client. */
+  readonly signal?: AbortSignal | undefined
+}
+
+/**
+ * Connects to a broker.
+ *
+ *     await using client = await connect('localhost:7420')
+ *
+ * @param target one address, several that are tried in turn, or options
+ * @throws MillraceError NOT_CONNECTED naming each address and why it failed, BAD_OPTION, UNSUPPORTED_VERSION
+ */
+export async function connect(target: string | readonly string[] | ConnectOptions = {}): Promise<Client> {
+  const options: ConnectOptions =
+    typeof target === 'string' || Array.isArray(target)
+      ? { servers: target as string | readonly string[] }
+      : (target as ConnectOptions)
+  options.signal?.throwIfAborted()
+  const client = new Client(options)
+  try {
+    await client.connect(options.signal)
+  } catch (error) {
+    await client.close({ timeoutMs: 0 })
+    throw error
+  }
+  return client
+}
+
+/** A connection to a broker and everything that can be done through it. Use `connect`. */
+export class Client implements AsyncDisposable {
+  readonly topics: TopicsAdmin
+  readonly groups: GroupsAdmin
+  readonly #cluster: Cluster
+  readonly #producer: Producer
+  readonly #publisher: Publisher
+  readonly #consumers = new Set<{ close(): Promise<void>; stats(): ConsumerStats }>()
+  readonly #closeTimeoutMs: number
+  readonly #signal: AbortSignal | undefined
+  readonly #onAbort = (): void => {
+    this.close({ timeoutMs: 0 }).catch(() => {})
+  }
+  #closing: Promise<void> | undefined
+
+  /** Use `connect`. */
+  constructor(options: ConnectOptions) {
+    const { initialMs = 50, maxMs = 2_000 } = options.reconnect ?? {}
+    const reconnect = {
+      initialMs: positive('reconnect.initialMs', initialMs),
+      maxMs: positive('reconnect.maxMs', maxMs),
+    }
+    this.#cluster = new Cluster(addressesOf(options.servers), {
+      clientName: options.clientName ?? 'millrace',
+      token: options.token,
+      connectTimeoutMs: positive('connectTimeoutMs', options.connectTimeoutMs ?? 5_000),
+      requestTimeoutMs: positive('requestTimeoutMs', options.requestTimeoutMs ?? 30_000),
+      reconnect,
+    })
+    this.#producer = new Producer(this.#cluster, producerSettings(options.producer), reconnect)
+    this.#publisher = new Publisher(this.#cluster, this.#producer)
+    this.topics = new TopicsAdmin(this.#cluster)
+    this.groups = new GroupsAdmin(this.#cluster)
+    this.#closeTimeoutMs = options.closeTimeoutMs ?? 30_000
+    this.#signal = options.signal
+  }
+
+  /** Called by `connect`. @internal */
+  async connect(signal?: AbortSignal): Promise<void> {
+    await this.#cluster.connect(signal)
+    this.#signal?.addEventListener('abort', this.#onAbort, { once: true })
+  }
+
+  /**
+   * Publishes a message; resolves when it would survive a crash of the broker. Messages of one key, and messages without
+   * a key that are published one after the other's receipt, are read in this order.
+   * @throws MillraceError UNKNOWN_TOPIC, UNKNOWN_PARTITION, ENCODE_FAILED, VALUE_TOO_LARGE, BUFFER_FULL (if so configured),
+   * DELIVERY_TIMEOUT (the outcome is unknown), CLOSED
+   */
+  publish<Input = Uint8Array, Output = Input, Key = string>(
+    topic: TopicOrName<Input, Output, Key>,
+    message: MessageInput<Input, Key>,
+    { signal }: { readonly signal?: AbortSignal | undefined } = {},
+  ): Promise<Receipt> {
+    try {
+      return this.#publisher.publish(this.#topic(topic), message, signal)
+    } catch (error) {
+      return Promise.reject(error)
+    }
+  }
+
+  /**
+   * Publishes many messages, without a promise for each; resolves when all are durable. Takes from `messages` only as
+   * fast as the broker acknowledges.
+   * @throws MillraceError as `publish`, for the first message that fails; the others may have been published
+   */
+  async publishMany<Input = Uint8Array, Output = Input, Key = string>(
+    topic: TopicOrName<Input, Output, Key>,
+    messages: Iterable<MessageInput<Input, Key>> | AsyncIterable<MessageInput<Input, Key>>,
+    { signal }: { readonly signal?: AbortSignal | undefined } = {},
+  ): Promise<BulkReceipt> {
+    return this.#publisher.publishMany(this.#topic(topic), messages, signal)
+  }
+
+  /** Resolves when everything that was published before is durable or has failed. */
+  flush(): Promise<void> {
+    return this.#producer.flush()
+  }
+
+  /**
+   * Reads one topic or several, alone or in a group.
+   * @throws MillraceError BAD_OPTION, CLOSED
+   */
+  consume<Input = Uint8Array, Output = Input, Key = string>(
+    topics: TopicOrName<Input, Output, Key> | readonly TopicOrName<Input, Output, Key>[],
+    options: ConsumeOptions = {},
+  ): Consumer<Output, Key> {
+    if (this.#closing !== undefined) throw new MillraceError('CLOSED', 'the client is closed')
+    const list = (Array.isArray(topics) ? topics : [topics]) as readonly TopicOrName<Input, Output, Key>[]
+    const consumed = list.map((topic) => {
+      const { name, key, value } = topicOf(topic)
+      return {
+        name,
+        decoder: {
+          key: (bytes: Uint8Array) => key.decode(bytes),
+          value: (bytes: Uint8Array | undefined) =>
+            bytes === undefined ? (null as Output) : value.decode(bytes),
+          ahead: value.mayBeAsync,
+        },
+      }
+    })
+    for (const one of this.#consumers) if (one.stats().state === 'closed') this.#consumers.delete(one)
+    const consumer = new Consumer<Output, Key>(this.#port(), consumed, options)
+    this.#consumers.add(consumer)
+    return consumer
+  }
+
+  /** How the broker is. */
+  status(options: CallOptions = {}): Promise<BrokerStatus> {
+    return this.#cluster.call(commands.status, {}, { ...options, repeatable: true })
+  }
+
+  /**
+   * Closes consumers (committing what is acknowledged), lets published messages finish, and disconnects. Messages that
+   * are not acknowledged after `timeoutMs` fail with CLOSED.
+   */
+  close({
+    timeoutMs = this.#closeTimeoutMs,
+  }: {
+    readonly timeoutMs?: number | undefined
+  } = {}): Promise<void> {
+    this.#closing ??= this.#close(timeoutMs)
+    return this.#closing
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  async #close(timeoutMs: number): Promise<void> {
+    this.#signal?.removeEventListener('abort', this.#onAbort)
+    const timedOut = new AbortController()
+    const finished = Promise.allSettled([
+      this.#producer.flush(),
+      ...[...this.#consumers].map((one) => one.close()),
+    ])
+    await Promise.race([finished, pause(timeoutMs, timedOut.signal)])
+    timedOut.abort()
+    this.#producer.close()
+    this.#cluster.close()
+    await finished
+  }
+
+  #topic<Input, Output, Key>(topic: TopicOrName<Input, Output, Key>): Topic<Input, Output, Key> {
+    if (this.#closing !== undefined) throw new MillraceError('CLOSED', 'the client is closed')
+    return topicOf(topic)
+  }
+
+  #port(): BrokerPort {
+    const cluster = this.#cluster
+    return {
+      limits: cluster.limits,
+      control: (command, body, options) => cluster.control(command, body, options),
+      toOwner: (owner, command, body, options) => cluster.toOwner(owner, 'fetch', command, body, options),
+      ownerOf: (topic, partition) => cluster.ownerOf(topic, partition),
+      topic: (name, options) => cluster.topic(name, options),
+    }
+  }
+}
+
+function addressesOf(servers: string | readonly string[] = 'localhost'): Address[] {
+  const list = typeof servers === 'string' ? [servers] : servers
+  if (list.length === 0)
+    throw new MillraceError('BAD_OPTION', 'the option "servers" is empty, expected at least one address')
+  return list.map(parseAddress)
+}
+
+function positive(name: string, value: number): number {
+  if (Number.isFinite(value) && value > 0) return value
+  throw new MillraceError('BAD_OPTION', `the option "${name}" is ${value}, expected a number of ms above 0`)
+}

@@ -1,0 +1,202 @@
+import {
+  type Command,
+  commands,
+  errorOf,
+  isMillraceError,
+  MillraceError,
+  type ReplyOf,
+} from '../protocol/index.js'
+import type { Address } from './address.js'
+import { backoffMs, pause } from './backoff.js'
+import type { BrokerLimits, Reply, RequestOptions } from './connection.js'
+import { Link, type LinkOptions } from './link.js'
+
+/** What the metadata cache knows of a topic. */
+export interface TopicInfo {
+  readonly name: string
+  readonly topicId: number
+  readonly partitions: number
+  /** The broker that owns each partition. */
+  readonly owners: readonly number[]
+}
+
+/**
+ * Requests of different kinds have sockets of their own: the broker holds a publisher back by not reading its socket,
+ * and that must not stop the heartbeats of the same client.
+ */
+export type Lane = 'control' | 'publish' | 'fetch'
+
+export interface CallOptions {
+  readonly timeoutMs?: number | undefined
+  readonly signal?: AbortSignal | undefined
+  /** Whether the request may be sent again when its outcome is unknown. */
+  readonly repeatable?: boolean
+}
+
+const topicsCachedMax = 10_000
+
+/** The brokers as a client sees them: connections by broker and lane, and who owns what. */
+export class Cluster {
+  readonly #seeds: readonly Address[]
+  readonly #options: LinkOptions
+  readonly #links = new Map<string, Link>()
+  readonly #topics = new Map<string, TopicInfo>()
+  readonly #asking = new Map<string, Promise<TopicInfo>>()
+  #brokers = new Map<number, Address>()
+  #limits: BrokerLimits | undefined
+  #closed = false
+
+  constructor(seeds: readonly Address[], options: LinkOptions) {
+    this.#seeds = seeds
+    this.#options = options
+  }
+
+  /** What the broker allows; known once `connect` has resolved. */
+  get limits(): BrokerLimits {
+    if (this.#limits === undefined) throw new MillraceError('NOT_CONNECTED')
+    return this.#limits
+  }
+
+  get requestTimeoutMs(): number {
+    return this.#options.requestTimeoutMs
+  }
+
+  /** @throws MillraceError NOT_CONNECTED naming every address and why it failed */
+  async connect(signal?: AbortSignal): Promise<void> {
+    const connection = await this.#link('control').connectOnce(signal)
+    this.#limits = connection.hello.limits
+  }
+
+  /**
+   * A request that any broker can answer, on the control lane. A retryable refusal is tried again until the time is
+   * over, and so is an unknown outcome when the request is `repeatable`.
+   */
+  async call<Request, Body>(
+    command: Command<Request, Body>,
+    body: Request,
+    { timeoutMs = this.requestTimeoutMs, signal, repeatable = false }: CallOptions = {},
+  ): Promise<Body> {
+    const deadlineMs = performance.now() + timeoutMs
+    for (let failures = 1; ; failures++) {
+      const leftMs = deadlineMs - performance.now()
+      try {
+        const reply = await this.#link('control').request(command, body, {
+          timeoutMs: Math.max(1, leftMs),
+          signal,
+        })
+        return reply.body
+      } catch (error) {
+        const unknown = isMillraceError(error, 'CONNECTION_LOST', 'REQUEST_TIMEOUT')
+        const again = isMillraceError(error) && error.retryable && (repeatable || !unknown)
+        const pauseMs = backoffMs(failures, this.#options.reconnect)
+        if (!again || this.#closed || signal?.aborted || performance.now() + pauseMs > deadlineMs) throw error
+        await pause(pauseMs, signal)
+      }
+    }
+  }
+
+  /** One request on the control lane, not repeated. */
+  async control<Request, Body>(
+    command: Command<Request, Body>,
+    body: Request,
+    options?: RequestOptions,
+  ): Promise<Body> {
+    return (await this.#link('control').request(command, body, options)).body
+  }
+
+  /** One request to the broker `owner`, not repeated. */
+  toOwner<Request, Body>(
+    owner: number,
+    lane: Lane,
+    command: Command<Request, Body>,
+    body: Request,
+    options?: RequestOptions,
+  ): Promise<Reply<Body>> {
+    return this.#link(lane, owner).request(command, body, options)
+  }
+
+  /** The topic, if it is in the cache. */
+  known(name: string): TopicInfo | undefined {
+    return this.#topics.get(name)
+  }
+
+  /**
+   * The topic, asked for when it is not known, or when `fresh`.
+   * @throws MillraceError UNKNOWN_TOPIC
+   */
+  topic(
+    name: string,
+    { fresh = false, signal }: { fresh?: boolean; signal?: AbortSignal } = {},
+  ): Promise<TopicInfo> {
+    const known = fresh ? undefined : this.#topics.get(name)
+    if (known !== undefined) return Promise.resolve(known)
+    let asking = this.#asking.get(name)
+    if (asking === undefined) {
+      asking = this.#ask(name).finally(() => this.#asking.delete(name))
+      asking.catch(() => {})
+      this.#asking.set(name, asking)
+    }
+    return signal === undefined ? asking : unlessAborted(asking, signal)
+  }
+
+  /** The broker that owns a partition, as far as known. */
+  ownerOf(topic: string, partition: number): number {
+    return this.#topics.get(topic)?.owners[partition] ?? 0
+  }
+
+  /** Forgets what is known of a topic. */
+  forget(name: string): void {
+    this.#topics.delete(name)
+  }
+
+  close(): void {
+    this.#closed = true
+    for (const link of this.#links.values()) link.close()
+  }
+
+  async #ask(name: string): Promise<TopicInfo> {
+    const reply = await this.call(commands.metadata, { topics: [name] }, { repeatable: true })
+    this.#brokers = new Map(reply.brokers.map(({ brokerId, host, port }) => [brokerId, { host, port }]))
+    const [found] = reply.topics
+    this.#topics.delete(name)
+    if (found === undefined || found.error !== 0)
+      throw errorOf(found ?? { error: 0, message: `no answer about topic "${name}"` })
+    const info = topicInfo(found)
+    if (this.#topics.size >= topicsCachedMax) {
+      const [oldest] = this.#topics.keys()
+      if (oldest !== undefined) this.#topics.delete(oldest)
+    }
+    this.#topics.set(name, info)
+    return info
+  }
+
+  #link(lane: Lane, owner?: number): Link {
+    // While there is one broker, the addresses that the program named reach it best: they may be those of a proxy.
+    const address = owner === undefined || this.#brokers.size <= 1 ? undefined : this.#brokers.get(owner)
+    const key = address === undefined ? lane : `${lane}/${owner}`
+    let link = this.#links.get(key)
+    if (link === undefined) {
+      link = new Link(address === undefined ? this.#seeds : [address], this.#options)
+      if (this.#closed) link.close()
+      this.#links.set(key, link)
+    }
+    return link
+  }
+}
+
+function topicInfo(found: ReplyOf<typeof commands.metadata>['topics'][number]): TopicInfo {
+  const { name, topicId, owners } = found
+  if (topicId === undefined || owners === undefined || owners.length === 0) {
+    throw new MillraceError('BAD_FRAME', `the broker's answer about topic "${name}" has no partitions`)
+  }
+  return { name, topicId, partitions: owners.length, owners }
+}
+
+function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  if (signal.aborted) return Promise.reject(signal.reason)
+  return new Promise((resolve, reject) => {
+    const abort = () => reject(signal.reason)
+    signal.addEventListener('abort', abort, { once: true })
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort))
+  })
+}

@@ -1,0 +1,120 @@
+import type { StandardSchemaV1 } from '@standard-schema/spec'
+import { decodeBody, encodeBody, MillraceError } from '../protocol/index.js'
+
+/** Turns values into bytes and back. Text is written as UTF-8. */
+export interface Codec<Value> {
+  readonly name: string
+  encode(value: Value): Uint8Array | string
+  /** @throws anything: it becomes the cause of a DECODE_FAILED */
+  decode(bytes: Uint8Array): Value
+}
+
+const strictUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+}
+
+/** Bytes as they are. Decoded bytes are a view of what was fetched: copy what is kept for long. */
+export const bytes: Codec<Uint8Array> = {
+  name: 'bytes',
+  encode(value) {
+    if (value instanceof Uint8Array) return value
+    throw new TypeError(`expected a Uint8Array, got ${typeof value}`)
+  },
+  decode: (value) => value,
+}
+
+/** Text as UTF-8. */
+export const string: Codec<string> = {
+  name: 'string',
+  encode(value) {
+    if (typeof value === 'string') return value
+    throw new TypeError(`expected a string, got ${typeof value}`)
+  },
+  decode: (value) => strictUtf8.decode(value),
+}
+
+/** JSON as UTF-8. */
+export function json<Value = unknown>(): Codec<Value> {
+  return {
+    name: 'json',
+    encode(value) {
+      const text = JSON.stringify(value)
+      if (text === undefined) throw new TypeError(`a ${typeof value} has no JSON`)
+      return text
+    },
+    decode: (value) => JSON.parse(asBuffer(value).toString('utf8')) as Value,
+  }
+}
+
+/** MessagePack without extension types; nested at most 8 deep. */
+export function msgpack<Value = unknown>(): Codec<Value> {
+  return { name: 'msgpack', encode: encodeBody, decode: (value) => decodeBody(value) as Value }
+}
+
+/** A codec, or a schema of any library that follows https://standardschema.dev (the values then travel as JSON). */
+export type ValueFormat<Input, Output = Input> = Codec<Input> | StandardSchemaV1<Input, Output>
+
+/** How a topic writes and reads its values, whatever it was defined with. */
+export interface ValueCoder<Input, Output> {
+  /** @throws MillraceError ENCODE_FAILED */
+  encode(value: Input): Uint8Array | string | Promise<Uint8Array | string>
+  /** @throws anything */
+  decode(bytes: Uint8Array): Output | Promise<Output>
+  /** Whether it may answer with promises: a schema may be asynchronous. */
+  readonly mayBeAsync: boolean
+}
+
+/** The coder of a codec or schema. */
+export function coderOf<Input, Output>(format: ValueFormat<Input, Output>): ValueCoder<Input, Output> {
+  if (!('~standard' in format)) {
+    return {
+      encode: (value) => encodeWith(format, value),
+      decode: (value) => format.decode(value) as unknown as Output,
+      mayBeAsync: false,
+    }
+  }
+  const text = json<unknown>()
+  return {
+    encode(value) {
+      const checked = check(format, value, 'ENCODE_FAILED')
+      if (checked instanceof Promise) return checked.then(() => encodeWith(text, value))
+      return encodeWith(text, value)
+    },
+    decode: (value) => check(format, text.decode(value), 'DECODE_FAILED'),
+    mayBeAsync: true,
+  }
+}
+
+function encodeWith<Value>(codec: Codec<Value>, value: Value): Uint8Array | string {
+  try {
+    return codec.encode(value)
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    throw new MillraceError('ENCODE_FAILED', `the value does not fit the codec "${codec.name}": ${reason}`, {
+      cause,
+    })
+  }
+}
+
+function check<Input, Output>(
+  schema: StandardSchemaV1<Input, Output>,
+  value: unknown,
+  code: 'ENCODE_FAILED' | 'DECODE_FAILED',
+): Output | Promise<Output> {
+  const result = schema['~standard'].validate(value)
+  return result instanceof Promise ? result.then((late) => valid(late, code)) : valid(result, code)
+}
+
+function valid<Output>(
+  result: StandardSchemaV1.Result<Output>,
+  code: 'ENCODE_FAILED' | 'DECODE_FAILED',
+): Output {
+  if (result.issues === undefined) return result.value
+  const issues = result.issues.map(({ message, path }) => {
+    const where = path?.map((part) => String(typeof part === 'object' ? part.key : part)).join('.')
+    return where ? `${where}: ${message}` : message
+  })
+  throw new MillraceError(code, `the value does not fit the topic's schema: ${issues.join('; ')}`)
+}

@@ -1,0 +1,315 @@
+import { connect as connectSocket, type Socket } from 'node:net'
+import {
+  type Command,
+  commands,
+  decodeBody,
+  encodeFrame,
+  type Frame,
+  FrameDecoder,
+  frameFlags,
+  limits,
+  MillraceError,
+  protocolVersion,
+  protocolVersionMin,
+  type ReplyOf,
+  readErrorBody,
+} from '../protocol/index.js'
+import { type Address, formatAddress } from './address.js'
+import { clientVersion } from './version.js'
+
+export type BrokerLimits = ReplyOf<typeof commands.hello>['limits']
+export type HelloReply = ReplyOf<typeof commands.hello>
+
+export interface RequestOptions {
+  /** Record batches that follow the body. */
+  readonly payload?: readonly Uint8Array[] | undefined
+  /** ms until REQUEST_TIMEOUT. */
+  readonly timeoutMs?: number | undefined
+  readonly signal?: AbortSignal | undefined
+}
+
+export interface Reply<Body> {
+  readonly body: Body
+  /** A view into what was received. */
+  readonly payload: Uint8Array
+}
+
+export interface ConnectionOptions {
+  readonly clientName: string
+  readonly token?: string | undefined
+  /** ms for the socket and `hello` together. */
+  readonly connectTimeoutMs: number
+  /** ms for a request that says nothing else. */
+  readonly requestTimeoutMs: number
+  readonly signal?: AbortSignal | undefined
+}
+
+interface Pending {
+  readonly command: Command<unknown, unknown>
+  readonly deadlineMs: number
+  resolve(reply: Reply<unknown>): void
+  reject(error: unknown): void
+}
+
+/** How often pending requests are looked at: one timer for all, instead of one each. */
+const sweepIntervalMs = 50
+
+/** One socket to one broker: matches replies to requests, and fails what is pending when it ends. */
+export class Connection {
+  readonly address: Address
+  /** What the broker said to `hello`. */
+  hello!: HelloReply
+  readonly #socket: Socket
+  readonly #options: ConnectionOptions
+  readonly #decoder = new FrameDecoder()
+  readonly #pending = new Map<number, Pending>()
+  readonly #onClose = new Set<(error: MillraceError) => void>()
+  #correlation = 0
+  #corked = false
+  #sweep: NodeJS.Timeout | undefined
+  #closed: MillraceError | undefined
+
+  private constructor(address: Address, socket: Socket, options: ConnectionOptions) {
+    this.address = address
+    this.#socket = socket
+    this.#options = options
+    socket.setNoDelay(true)
+    socket.setKeepAlive(true, 30_000)
+    socket.on('data', (chunk) => this.#receive(chunk))
+    socket.on('error', (cause) => this.#end(lost(address, cause)))
+    socket.on('close', () => this.#end(lost(address)))
+  }
+
+  /**
+   * Connects and says `hello`.
+   * @throws MillraceError NOT_CONNECTED when nobody answers, UNSUPPORTED_VERSION, REQUEST_TIMEOUT
+   */
+  static async open(address: Address, options: ConnectionOptions): Promise<Connection> {
+    const socket = connectSocket({ host: address.host, port: address.port })
+    const connection = new Connection(address, socket, options)
+    try {
+      await connection.#connected()
+      const { body } = await connection.request(
+        commands.hello,
+        {
+          versionMin: protocolVersionMin,
+          versionMax: protocolVersion,
+          clientName: options.clientName,
+          clientVersion,
+          ...(options.token === undefined ? {} : { token: options.token }),
+        },
+        { timeoutMs: options.connectTimeoutMs, signal: options.signal },
+      )
+      connection.hello = body
+      connection.#decoder.frameBytesMax = Math.max(body.limits.frameBytesMax, limits.frameBytesMax)
+      return connection
+    } catch (error) {
+      connection.close()
+      throw error
+    }
+  }
+
+  /** Why it ended; undefined while it lives. */
+  get closed(): MillraceError | undefined {
+    return this.#closed
+  }
+
+  /** Requests that wait for a reply. */
+  get pending(): number {
+    return this.#pending.size
+  }
+
+  /** Calls back once, when the connection has ended. */
+  onClose(callback: (error: MillraceError) => void): void {
+    if (this.#closed !== undefined) callback(this.#closed)
+    else this.#onClose.add(callback)
+  }
+
+  /**
+   * Sends a request and waits for its reply.
+   * @throws MillraceError what the broker answered; CONNECTION_LOST, REQUEST_TIMEOUT (the outcome is unknown),
+   * LIMIT_EXCEEDED when it is too large to send; the signal's reason when it is aborted
+   */
+  request<Request, Body>(
+    command: Command<Request, Body>,
+    body: Request,
+    { payload, timeoutMs = this.#options.requestTimeoutMs, signal }: RequestOptions = {},
+  ): Promise<Reply<Body>> {
+    return new Promise<Reply<Body>>((resolve, reject) => {
+      if (this.#closed !== undefined) return reject(this.#closed)
+      if (signal?.aborted) return reject(signal.reason)
+      const correlation = this.#nextCorrelation()
+      const pending: Pending = {
+        command: command as Command<unknown, unknown>,
+        deadlineMs: performance.now() + timeoutMs,
+        resolve: resolve as (reply: Reply<unknown>) => void,
+        reject,
+      }
+      try {
+        this.#send(command.number, correlation, body, payload)
+      } catch (error) {
+        return reject(error)
+      }
+      this.#pending.set(correlation, pending)
+      this.#watchDeadlines()
+      if (signal !== undefined) this.#watchSignal(signal, correlation, pending)
+    })
+  }
+
+  /** Ends the connection; what is pending fails with CONNECTION_LOST. */
+  close(): void {
+    this.#end(
+      new MillraceError('CONNECTION_LOST', `the connection to ${formatAddress(this.address)} was closed`),
+    )
+  }
+
+  #connected(): Promise<void> {
+    const { connectTimeoutMs, signal } = this.#options
+    const socket = this.#socket
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        reject(notConnected(this.address, new Error(`no answer within ${connectTimeoutMs} ms`)))
+      }, connectTimeoutMs)
+      const abort = () => reject(signal?.reason)
+      signal?.addEventListener('abort', abort, { once: true })
+      socket.once('connect', resolve)
+      socket.once('error', (cause) => reject(notConnected(this.address, cause)))
+      socket.once('close', () => reject(notConnected(this.address)))
+      const done = () => {
+        clearTimeout(timer)
+        signal?.removeEventListener('abort', abort)
+      }
+      socket.once('connect', done)
+      socket.once('close', done)
+      if (signal?.aborted) abort()
+    })
+  }
+
+  #nextCorrelation(): number {
+    do this.#correlation = (this.#correlation + 1) >>> 0
+    while (this.#pending.has(this.#correlation))
+    return this.#correlation
+  }
+
+  #send(command: number, correlation: number, body: unknown, payload: readonly Uint8Array[] = []): void {
+    let payloadBytes = 0
+    for (const part of payload) payloadBytes += part.length
+    const head = encodeFrame(command, 0, correlation, body, payloadBytes)
+    const frameBytes = head.length + payloadBytes
+    const frameBytesMax = this.hello?.limits.frameBytesMax ?? limits.frameBytesMax
+    if (frameBytes > frameBytesMax) {
+      throw new MillraceError(
+        'LIMIT_EXCEEDED',
+        `a request has ${frameBytes} bytes, the broker takes at most ${frameBytesMax}`,
+      )
+    }
+    this.#cork()
+    this.#socket.write(head)
+    for (const part of payload) this.#socket.write(part)
+  }
+
+  /** What is written in one turn of the event loop leaves in one system call. */
+  #cork(): void {
+    if (this.#corked) return
+    this.#corked = true
+    this.#socket.cork()
+    process.nextTick(() => {
+      this.#corked = false
+      this.#socket.uncork()
+    })
+  }
+
+  #receive(chunk: Uint8Array): void {
+    try {
+      for (const frame of this.#decoder.push(chunk)) this.#take(frame)
+    } catch (cause) {
+      this.#end(lost(this.address, cause))
+    }
+  }
+
+  #take(frame: Frame): void {
+    const pending = this.#pending.get(frame.correlation)
+    if (pending === undefined) {
+      // A reply after its timeout; or the broker's last word on a stream that it can't read on.
+      if (frame.correlation === 0 && (frame.flags & frameFlags.error) !== 0)
+        throw readErrorBody(decodeBody(frame.body))
+      return
+    }
+    this.#pending.delete(frame.correlation)
+    try {
+      const body = decodeBody(frame.body)
+      if ((frame.flags & frameFlags.error) !== 0) pending.reject(readErrorBody(body))
+      else pending.resolve({ body: pending.command.reply.read(body, ''), payload: frame.payload })
+    } catch (error) {
+      pending.reject(error)
+    }
+  }
+
+  #watchDeadlines(): void {
+    if (this.#sweep !== undefined) return
+    this.#sweep = setInterval(() => this.#expire(), sweepIntervalMs)
+  }
+
+  #expire(): void {
+    if (this.#pending.size === 0) {
+      clearInterval(this.#sweep)
+      this.#sweep = undefined
+      return
+    }
+    const nowMs = performance.now()
+    for (const [correlation, pending] of this.#pending) {
+      if (pending.deadlineMs > nowMs) continue
+      this.#pending.delete(correlation)
+      pending.reject(
+        new MillraceError(
+          'REQUEST_TIMEOUT',
+          `${formatAddress(this.address)} did not answer "${pending.command.name}" in time; the outcome is unknown`,
+        ),
+      )
+    }
+  }
+
+  #watchSignal(signal: AbortSignal, correlation: number, pending: Pending): void {
+    const abort = () => {
+      if (this.#pending.get(correlation) !== pending) return
+      this.#pending.delete(correlation)
+      pending.reject(signal.reason)
+    }
+    signal.addEventListener('abort', abort, { once: true })
+    const { resolve, reject } = pending
+    const done = () => signal.removeEventListener('abort', abort)
+    pending.resolve = (reply) => {
+      done()
+      resolve(reply)
+    }
+    pending.reject = (error) => {
+      done()
+      reject(error)
+    }
+  }
+
+  #end(error: MillraceError): void {
+    if (this.#closed !== undefined) return
+    this.#closed = error
+    clearInterval(this.#sweep)
+    this.#socket.destroy()
+    const pending = [...this.#pending.values()]
+    this.#pending.clear()
+    for (const { reject } of pending) reject(error)
+    for (const callback of this.#onClose) callback(error)
+  }
+}
+
+function lost(address: Address, cause?: unknown): MillraceError {
+  const reason = cause instanceof Error ? `: ${cause.message}` : ''
+  return new MillraceError(
+    'CONNECTION_LOST',
+    `the connection to ${formatAddress(address)} was lost${reason}`,
+    { cause },
+  )
+}
+
+function notConnected(address: Address, cause?: Error): MillraceError {
+  const reason = cause === undefined ? 'it hung up' : cause.message || (cause as NodeJS.ErrnoException).code
+  return new MillraceError('NOT_CONNECTED', `${formatAddress(address)}: ${reason}`, { cause })
+}

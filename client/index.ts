@@ -1,0 +1,38 @@
+export type { Compression, ErrorCode, TopicSettings } from '../protocol/index.js'
+export { errorTable, isMillraceError, MillraceError, partitionOf } from '../protocol/index.js'
+export {
+  type CallOptions,
+  type GroupDescription,
+  type GroupSummary,
+  GroupsAdmin,
+  type OffsetToCommit,
+  type PartitionDescription,
+  type TopicDescription,
+  type TopicOptions,
+  type TopicSummary,
+  TopicsAdmin,
+} from './admin.js'
+export { type BrokerStatus, Client, type ConnectOptions, connect } from './client.js'
+export { bytes, type Codec, json, msgpack, string, type ValueFormat } from './codecs.js'
+export {
+  type ConsumeOptions,
+  Consumer,
+  type ConsumerStats,
+  DecodeError,
+  type DecodeErrorPolicy,
+  type Message,
+  type MessageBatch,
+  type PartitionLag,
+  type PartitionRef,
+  type PartitionStats,
+  type RawMessage,
+  type SkippedMessages,
+  type StartPosition,
+  type TopicPartition,
+} from './consumer/index.js'
+export type { Receipt } from './producer/batch.js'
+export type { ProducerOptions } from './producer/settings.js'
+export type { BulkReceipt, MessageInput } from './publisher.js'
+export { defineTopic, type Partitioner, type Topic, type TopicDefinition, type TopicOrName } from './topic.js'
+export { type Duration, durationMs, type Size, sizeBytes } from './units.js'
+export { clientVersion } from './version.js'

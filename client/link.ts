@@ -1,0 +1,153 @@
+import { type Command, MillraceError } from '../protocol/index.js'
+import { type Address, formatAddress } from './address.js'
+import { type BackoffOptions, backoffMs, pause } from './backoff.js'
+import { Connection, type ConnectionOptions, type Reply, type RequestOptions } from './connection.js'
+
+export interface LinkOptions extends ConnectionOptions {
+  readonly reconnect: BackoffOptions
+}
+
+type State =
+  | { readonly name: 'idle' }
+  | { readonly name: 'connecting'; readonly connection: Promise<Connection> }
+  | { readonly name: 'connected'; readonly connection: Connection }
+  | { readonly name: 'closed' }
+
+/**
+ * A connection that heals: it is opened when first needed, tries its addresses in turn, and after a loss tries again
+ * with growing pauses for as long as somebody wants it.
+ */
+export class Link {
+  readonly #addresses: readonly Address[]
+  readonly #options: LinkOptions
+  readonly #closing = new AbortController()
+  #next = 0
+  #state: State = { name: 'idle' }
+
+  constructor(addresses: readonly Address[], options: LinkOptions) {
+    this.#addresses = addresses
+    this.#options = options
+  }
+
+  /** The connection, if there is one now. */
+  get connection(): Connection | undefined {
+    return this.#state.name === 'connected' ? this.#state.connection : undefined
+  }
+
+  /**
+   * Tries every address once.
+   * @throws MillraceError NOT_CONNECTED naming each address and why it failed
+   */
+  async connectOnce(signal?: AbortSignal): Promise<Connection> {
+    const failures: string[] = []
+    let last: unknown
+    for (let tried = 0; tried < this.#addresses.length; tried++) {
+      const address = this.#addresses[this.#next % this.#addresses.length] as Address
+      try {
+        return await this.#open(address, signal)
+      } catch (error) {
+        if (this.#closing.signal.aborted || signal?.aborted) throw error
+        this.#next++
+        last = error
+        failures.push(
+          error instanceof MillraceError ? error.message : `${formatAddress(address)}: ${String(error)}`,
+        )
+      }
+    }
+    if (last instanceof MillraceError && !last.retryable) throw last
+    throw new MillraceError('NOT_CONNECTED', `no broker answers: ${failures.join('; ')}`, { cause: last })
+  }
+
+  /**
+   * Sends a request, once a connection is there; does not repeat it.
+   * @throws as `Connection.request`; NOT_CONNECTED when no broker answered in time, CLOSED
+   */
+  async request<Request, Body>(
+    command: Command<Request, Body>,
+    body: Request,
+    options: RequestOptions = {},
+  ): Promise<Reply<Body>> {
+    const live = this.connection
+    if (live !== undefined) return live.request(command, body, options)
+    const timeoutMs = options.timeoutMs ?? this.#options.requestTimeoutMs
+    const startedMs = performance.now()
+    const connection = await this.#connected(timeoutMs, options.signal)
+    const leftMs = Math.max(1, timeoutMs - (performance.now() - startedMs))
+    return connection.request(command, body, { ...options, timeoutMs: leftMs })
+  }
+
+  /** Ends the connection and every attempt to get one. */
+  close(): void {
+    const state = this.#state
+    this.#state = { name: 'closed' }
+    this.#closing.abort(closedError())
+    if (state.name === 'connected') state.connection.close()
+  }
+
+  /** Waits for a connection, at most `timeoutMs`; attempts go on for others that wait. */
+  #connected(timeoutMs: number, signal?: AbortSignal): Promise<Connection> {
+    if (this.#state.name === 'connected') return Promise.resolve(this.#state.connection)
+    if (this.#state.name === 'closed') return Promise.reject(closedError())
+    if (this.#state.name === 'idle') {
+      const connection = this.#connectUntilDone(timeoutMs)
+      connection.catch(() => {})
+      this.#state = { name: 'connecting', connection }
+    }
+    return within(this.#state.connection, timeoutMs, signal)
+  }
+
+  async #connectUntilDone(timeoutMs: number): Promise<Connection> {
+    const deadlineMs = performance.now() + timeoutMs
+    for (let failures = 1; ; failures++) {
+      try {
+        return await this.connectOnce()
+      } catch (error) {
+        const pauseMs = backoffMs(failures, this.#options.reconnect)
+        const hopeless = error instanceof MillraceError && !error.retryable
+        if (this.#closing.signal.aborted || hopeless || performance.now() + pauseMs > deadlineMs) {
+          if (this.#state.name === 'connecting') this.#state = { name: 'idle' }
+          throw this.#closing.signal.aborted ? closedError() : error
+        }
+        await pause(pauseMs, this.#closing.signal)
+      }
+    }
+  }
+
+  async #open(address: Address, given?: AbortSignal): Promise<Connection> {
+    const signal = given === undefined ? this.#closing.signal : AbortSignal.any([given, this.#closing.signal])
+    const connection = await Connection.open(address, { ...this.#options, signal })
+    if (this.#state.name === 'closed') {
+      connection.close()
+      throw closedError()
+    }
+    this.#state = { name: 'connected', connection }
+    connection.onClose(() => {
+      if (this.connection !== connection) return
+      this.#state = { name: 'idle' }
+      this.#next++
+    })
+    return connection
+  }
+}
+
+function closedError(): MillraceError {
+  return new MillraceError('CLOSED', 'the client is closed')
+}
+
+/** The same promise, but it rejects when it takes too long or the signal is aborted. */
+function within<T>(promise: Promise<T>, timeoutMs: number, signal?: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
+      reject(
+        new MillraceError('NOT_CONNECTED', `no broker could be reached within ${Math.round(timeoutMs)} ms`),
+      )
+    }, timeoutMs)
+    const abort = () => reject(signal?.reason)
+    if (signal?.aborted) abort()
+    signal?.addEventListener('abort', abort, { once: true })
+    promise.then(resolve, reject).finally(() => {
+      clearTimeout(timer)
+      signal?.removeEventListener('abort', abort)
+    })
+  })
+}

@@ -1,0 +1,60 @@
+import { type Compression, compressions, MillraceError } from '../../protocol/index.js'
+
+/** How a client publishes; all optional. */
+export interface ProducerOptions {
+  /** A batch is full at this many bytes. Default 256 KiB. */
+  readonly batchBytes?: number | undefined
+  /**
+   * How long a batch that is not full waits for more messages, although it could be sent. Default 0: while requests are
+   * on the wire messages gather by themselves.
+   */
+  readonly lingerMs?: number | undefined
+  /** Publish requests on the wire at the same time. Default 5. */
+  readonly requestsInFlightMax?: number | undefined
+  /** Messages that are not acknowledged yet may take this much memory. Default 64 MiB. */
+  readonly bufferBytesMax?: number | undefined
+  /** What `publish` does when the buffer is full: wait (default), or fail with BUFFER_FULL. */
+  readonly onFull?: 'wait' | 'error' | undefined
+  /** A message that is not acknowledged by then fails with DELIVERY_TIMEOUT. Default 120,000. */
+  readonly deliveryTimeoutMs?: number | undefined
+  /** Codec of the batches. Default "none". */
+  readonly compression?: Compression | undefined
+}
+
+export type ProducerSettings = { readonly [K in keyof ProducerOptions]-?: NonNullable<ProducerOptions[K]> }
+
+const kib = 1024
+const mib = 1024 * kib
+
+/** Checks the options and fills in the defaults. @throws MillraceError BAD_OPTION */
+export function producerSettings(options: ProducerOptions = {}): ProducerSettings {
+  const { onFull = 'wait', compression = 'none' } = options
+  if (onFull !== 'wait' && onFull !== 'error') throw bad('onFull', onFull, '"wait" or "error"')
+  if (!compressions.includes(compression))
+    throw bad('compression', compression, `one of ${compressions.join(', ')}`)
+  return {
+    batchBytes: whole('batchBytes', options.batchBytes ?? 256 * kib, 1, 4 * mib),
+    lingerMs: whole('lingerMs', options.lingerMs ?? 0, 0, 60_000),
+    requestsInFlightMax: whole('requestsInFlightMax', options.requestsInFlightMax ?? 5, 1, 5),
+    bufferBytesMax: whole('bufferBytesMax', options.bufferBytesMax ?? 64 * mib, 64 * kib),
+    onFull,
+    deliveryTimeoutMs: whole('deliveryTimeoutMs', options.deliveryTimeoutMs ?? 120_000, 1),
+    compression,
+  }
+}
+
+function whole(name: string, value: number, min: number, max: number = Number.MAX_SAFE_INTEGER): number {
+  if (Number.isSafeInteger(value) && value >= min && value <= max) return value
+  throw bad(
+    name,
+    value,
+    max === Number.MAX_SAFE_INTEGER ? `a whole number from ${min}` : `a whole number from ${min} to ${max}`,
+  )
+}
+
+function bad(name: string, value: unknown, expected: string): MillraceError {
+  return new MillraceError(
+    'BAD_OPTION',
+    `the option "${name}" is ${JSON.stringify(value)}, expected ${expected}`,
+  )
+}
