@@ -32,10 +32,14 @@ const mebibyte = 1024 * 1024
 
 /** When space is given back. Figures behind the defaults stand in FORMAT.md. */
 export interface ReclaimLimits {
-  /** Least garbage that a round is worth. */
-  readonly garbageBytesMin: number
-  /** And least garbage as a share of the bytes that live. */
+  /** Least garbage that a round is worth, as a share of the bytes that live. */
   readonly garbageShareMin: number
+  /** And in bytes, since a round has a cost that does not depend on what it frees, */
+  readonly garbageBytesMin: number
+  /** unless this long has passed since the last round: */
+  readonly patienceMs: number
+  /** then so much is enough. */
+  readonly patientBytesMin: number
   /** A block that still lives in part is rewritten when its dead bytes are at least this share of it. */
   readonly rewriteShareMin: number
   /** How long a block that lives in part is given to die as a whole before it is rewritten. */
@@ -47,8 +51,10 @@ export interface ReclaimLimits {
 }
 
 export const reclaimDefaults: ReclaimLimits = {
-  garbageBytesMin: 8 * mebibyte,
   garbageShareMin: 0.15,
+  garbageBytesMin: 8 * mebibyte,
+  patienceMs: 15_000,
+  patientBytesMin: mebibyte,
   rewriteShareMin: 0.2,
   rewriteDelayMs: 5_000,
   restFactor: 4,
@@ -104,6 +110,7 @@ export class Reclaim {
   #deferredUntilMs = 0
   #freed: readonly FreedRange[] = []
   #loaded = false
+  #roundEndedMs = performance.now()
   #restUntilMs = 0
   #stateBytes = 0
   /** Files that a reader had open while they became obsolete are still there. */
@@ -155,8 +162,9 @@ export class Reclaim {
     await this.#compactState()
     this.#loaded = this.#parts.active()
     const { restFactor, restMsMax } = this.#parts.limits
-    const endedMs = performance.now()
-    this.#restUntilMs = endedMs + Math.min(restMsMax, (endedMs - startedMs) * restFactor)
+    this.#roundEndedMs = performance.now()
+    const restMs = Math.min(restMsMax, (this.#roundEndedMs - startedMs) * restFactor)
+    this.#restUntilMs = this.#roundEndedMs + restMs
   }
 
   /** Takes up what a store that was closed or crashed left to do. */
@@ -230,7 +238,9 @@ export class Reclaim {
     const now = performance.now()
     const waiting = now < this.#deferredUntilMs ? this.#deferredBytes : 0
     const bytes = this.#garbageBytes - waiting + bytesOf(this.#freed)
-    const bytesMin = Math.max(1, limits.garbageBytesMin, logs.liveBytes * limits.garbageShareMin)
+    const patient = now >= this.#roundEndedMs + limits.patienceMs
+    const least = patient ? limits.patientBytesMin : limits.garbageBytesMin
+    const bytesMin = Math.max(1, least, logs.liveBytes * limits.garbageShareMin)
     return this.#parts.active() && bytes >= bytesMin && now >= this.#restUntilMs
   }
 
