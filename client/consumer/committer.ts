@@ -176,7 +176,7 @@ export class Committer<Value, Key> {
       return true
     }
     if (isMillraceError(error, 'FENCED', 'UNKNOWN_TOPIC', 'UNKNOWN_PARTITION')) this.#options.onFenced(stream)
-    else this.#options.onFailed(error)
+    else this.#fail(error)
     return false
   }
 
@@ -185,11 +185,16 @@ export class Committer<Value, Key> {
     const unknownMember = isMillraceError(error, 'UNKNOWN_MEMBER')
     if (unknownMember) this.#options.onUnknownMember()
     else if (!isMillraceError(error) || !error.retryable) {
-      this.#options.onFailed(error)
+      this.#fail(error)
       return false
     }
     for (const { stream } of entries) this.#again(stream)
     return true
+  }
+
+  #fail(error: unknown): void {
+    for (const waiter of this.#waiters) this.#settle(waiter, error)
+    this.#options.onFailed(error)
   }
 
   #again(stream: PartitionStream<Value, Key>): void {
@@ -198,7 +203,7 @@ export class Committer<Value, Key> {
     this.#dirty.add(stream)
   }
 
-  #settle(waiter: Waiter<Value, Key>, error: MillraceError | undefined): void {
+  #settle(waiter: Waiter<Value, Key>, error: unknown): void {
     this.#waiters.delete(waiter)
     if (error === undefined) waiter.done.resolve()
     else waiter.done.reject(error)

@@ -1,29 +1,22 @@
-import { commands, MillraceError } from '../../protocol/index.js'
-import type { BrokerPort, TopicInfo } from './broker_port.js'
+import { MillraceError } from '../../protocol/index.js'
+import type { BrokerPort } from './broker_port.js'
+import { ConsumerEngine } from './consumer_engine.js'
 import { DecodingDelivery } from './decoding.js'
-import { Delivery } from './delivery.js'
-import { Fetcher } from './fetcher.js'
-import { GroupSource } from './group_source.js'
 import type { Message } from './message.js'
 import type { MessageBatch } from './message_batch.js'
-import { findOffsets } from './offsets.js'
 import {
   type ConsumeOptions,
-  type ConsumerSettings,
   checkStart,
   consumerSettings,
   type PartitionRef,
   type StartPosition,
   type TopicPartition,
 } from './options.js'
-import { PartitionStream } from './partition_stream.js'
+import type { PartitionStream } from './partition_stream.js'
 import { PullIterator, type PullSource } from './pull_iterator.js'
 import type { Decoder } from './record_run.js'
-import { Refusals } from './refusals.js'
-import { SoloSource } from './solo_source.js'
-import type { PartitionSource, StreamHost } from './source.js'
 import { type ConsumerStats, type PartitionLag, partitionStats } from './stats.js'
-import { namesOf, StreamTable } from './stream_table.js'
+import { namesOf } from './stream_table.js'
 
 /** A topic to consume, and how to read it. */
 export interface ConsumedTopic<Value, Key> {
@@ -55,22 +48,13 @@ const batchMessagesMaxDefault = 10_000
 export class Consumer<Value = unknown, Key = unknown>
   implements AsyncIterable<Message<Value, Key>, undefined>, AsyncDisposable
 {
-  readonly #port: BrokerPort
-  readonly #settings: ConsumerSettings
-  readonly #decoders: ReadonlyMap<string, Decoder<Value, Key>>
-  readonly #table: StreamTable<Value, Key>
-  readonly #fetcher: Fetcher<Value, Key>
-  readonly #delivery: Delivery<Value, Key>
+  readonly #engine: ConsumerEngine<Value, Key>
   readonly #decoding: DecodingDelivery<Value, Key>
-  readonly #source: PartitionSource<Value, Key>
-  readonly #refusals: Refusals<Value, Key>
   readonly #iterators = new Set<{ wake(): void }>()
-  readonly #abort = new AbortController()
   readonly #signal: AbortSignal | undefined
   readonly #onAbort = (): void => {
     this.close().catch(noop)
   }
-  #pausedAll = false
   #started: Promise<void> | undefined
   #closing: Promise<void> | undefined
   #ended: { readonly error?: unknown } | undefined
@@ -78,24 +62,17 @@ export class Consumer<Value = unknown, Key = unknown>
 
   /** For `client.consume`. @throws MillraceError BAD_OPTION */
   constructor(port: BrokerPort, topics: readonly ConsumedTopic<Value, Key>[], options: ConsumeOptions = {}) {
-    this.#port = port
-    this.#settings = consumerSettings(options, topics.length)
-    this.#decoders = new Map(topics.map(({ name, decoder }) => [name, decoder]))
-    this.#table = new StreamTable([...this.#decoders.keys()])
-    this.#delivery = new Delivery({
-      unackedMax: this.#settings.unackedMax,
-      onConsumed: (stream) => this.#fetcher.consider(stream),
+    const settings = consumerSettings(options, topics.length)
+    this.#engine = new ConsumerEngine({
+      port,
+      settings,
+      hooks: options,
+      decoders: new Map(topics.map(({ name, decoder }) => [name, decoder])),
+      onReady: () => this.#wake(),
+      onFailed: (error) => this.#fail(error),
     })
     const ahead = topics.some(({ decoder }) => decoder.ahead)
-    this.#decoding = new DecodingDelivery(this.#delivery, this.#settings.onDecodeError, ahead)
-    this.#refusals = new Refusals({
-      port,
-      policy: this.#settings.onOutOfRange,
-      onSkipped: options.onSkipped ?? noop,
-      signal: this.#abort.signal,
-    })
-    this.#fetcher = this.#newFetcher()
-    this.#source = this.#newSource(options)
+    this.#decoding = new DecodingDelivery(this.#engine.delivery, settings.onDecodeError, ahead)
     this.#signal = options.signal
     if (this.#signal?.aborted === true) this.#onAbort()
     this.#signal?.addEventListener('abort', this.#onAbort, { once: true })
@@ -103,7 +80,7 @@ export class Consumer<Value = unknown, Key = unknown>
 
   /** The partitions that it has now. */
   get assignment(): readonly TopicPartition[] {
-    return namesOf(this.#table.values())
+    return namesOf(this.#engine.table.values())
   }
 
   /**
@@ -138,22 +115,21 @@ export class Consumer<Value = unknown, Key = unknown>
    * @throws MillraceError FENCED when a partition has moved to another member before
    */
   commit(): Promise<void> {
-    return this.#source.commit()
+    return this.#engine.source.commit()
   }
 
   /** Delivers nothing of these partitions (or of all) until `resume`. @throws MillraceError UNKNOWN_PARTITION */
   pause(partitions?: readonly PartitionRef[]): void {
-    if (partitions === undefined) this.#pausedAll = true
+    if (partitions === undefined) this.#engine.pauseNew = true
     for (const stream of this.#select(partitions)) stream.paused = true
   }
 
   /** Ends `pause`. @throws MillraceError UNKNOWN_PARTITION */
   resume(partitions?: readonly PartitionRef[]): void {
-    if (partitions === undefined) this.#pausedAll = false
+    if (partitions === undefined) this.#engine.pauseNew = false
     for (const stream of this.#select(partitions)) {
       stream.paused = false
-      this.#delivery.offer(stream)
-      this.#fetcher.consider(stream)
+      this.#engine.resume(stream)
     }
     this.#wake()
   }
@@ -171,24 +147,22 @@ export class Consumer<Value = unknown, Key = unknown>
     const { topic, partition, offset: at } = target
     checkStart('offset', at)
     const ref = topic === undefined ? partition : { topic, partition }
-    const stream = this.#table.find(ref)
-    const [offset] = typeof at === 'number' ? [at] : await this.#find([stream], at)
+    const stream = this.#engine.table.find(ref)
+    const [offset] = typeof at === 'number' ? [at] : await this.#engine.find([stream], at)
     // While the offset was looked for the partition may have moved away.
-    if (this.#table.find(ref) !== stream || offset === undefined) return this.seek(target)
-    stream.restart(offset)
-    this.#source.moved(stream)
-    this.#fetcher.consider(stream)
+    if (this.#engine.table.find(ref) !== stream || offset === undefined) return this.seek(target)
+    this.#engine.move(stream, offset)
   }
 
   /** Offset of the next message of a partition. @throws MillraceError UNKNOWN_PARTITION, BAD_OPTION */
   position(partition: PartitionRef): number {
-    return this.#table.find(partition).position
+    return this.#engine.table.find(partition).position
   }
 
   /** How far behind each partition is; asks the broker for the ends. */
   async lag(): Promise<PartitionLag[]> {
-    const streams = [...this.#table.values()].filter((stream) => stream.state === 'active')
-    const ends = await this.#find(streams, 'latest')
+    const streams = [...this.#engine.table.values()].filter((stream) => stream.state === 'active')
+    const ends = await this.#engine.find(streams, 'latest')
     return streams.map((stream, index) => {
       const endOffset = ends[index] ?? stream.position
       stream.endOffset = endOffset
@@ -200,17 +174,17 @@ export class Consumer<Value = unknown, Key = unknown>
 
   /** What it is doing, from memory alone. */
   stats(): ConsumerStats {
-    const streams = [...this.#table.values()]
+    const streams = [...this.#engine.table.values()]
     return {
       state: this.#state,
-      memberId: this.#source.memberId,
-      delivered: this.#delivery.delivered,
+      memberId: this.#engine.source.memberId,
+      delivered: this.#engine.delivery.delivered,
       skipped: this.#decoding.skipped,
-      fetchedBytes: this.#fetcher.fetchedBytes,
+      fetchedBytes: this.#engine.fetcher.fetchedBytes,
       bufferedBytes: streams.reduce((sum, stream) => sum + stream.bufferedBytes, 0),
-      openFetches: this.#fetcher.openFetches,
-      commits: this.#source.commits,
-      partitions: streams.map((stream) => partitionStats(stream, this.#delivery)),
+      openFetches: this.#engine.fetcher.openFetches,
+      commits: this.#engine.source.commits,
+      partitions: streams.map((stream) => partitionStats(stream, this.#engine.delivery)),
     }
   }
 
@@ -231,12 +205,12 @@ export class Consumer<Value = unknown, Key = unknown>
   get #state(): ConsumerStats['state'] {
     if (this.#ended !== undefined) return 'closed'
     if (this.#closing !== undefined) return 'closing'
-    return this.#started === undefined ? 'idle' : this.#source.state
+    return this.#started === undefined ? 'idle' : this.#engine.source.state
   }
 
   async #start(): Promise<void> {
     try {
-      await this.#source.start()
+      await this.#engine.source.start()
     } catch (error) {
       this.#fail(error)
       throw error
@@ -246,15 +220,12 @@ export class Consumer<Value = unknown, Key = unknown>
   async #close(): Promise<void> {
     this.#signal?.removeEventListener('abort', this.#onAbort)
     try {
-      if (this.#started !== undefined) await this.#source.close()
+      if (this.#started !== undefined) await this.#engine.source.close()
+    } catch (error) {
+      this.#failure ??= { error }
+      throw error
     } finally {
-      this.#abort.abort(closed())
-      this.#fetcher.close()
-      for (const stream of [...this.#table.values()]) {
-        stream.state = 'dropped'
-        stream.clear()
-        this.#table.delete(stream)
-      }
+      this.#engine.close()
       this.#ended = this.#failure ?? {}
       this.#wake()
     }
@@ -274,7 +245,7 @@ export class Consumer<Value = unknown, Key = unknown>
       pull: () => {
         if (this.#closing !== undefined) return undefined
         const item = take()
-        if (item === undefined && this.#settings.untilEnd) this.#endIfRead()
+        if (item === undefined && this.#engine.finished) this.close().catch(noop)
         return item
       },
       begin: () => void this.start().catch(noop),
@@ -291,136 +262,10 @@ export class Consumer<Value = unknown, Key = unknown>
     for (const iterator of this.#iterators) iterator.wake()
   }
 
-  #endIfRead(): void {
-    if (!this.#source.settled) return
-    for (const stream of this.#table.values()) if (stream.state !== 'active' || !stream.finished) return
-    this.close().catch((error: unknown) => {
-      this.#failure ??= { error }
-    })
-  }
-
   #select(partitions: readonly PartitionRef[] | undefined): Iterable<PartitionStream<Value, Key>> {
-    return partitions === undefined ? this.#table.values() : partitions.map((ref) => this.#table.find(ref))
-  }
-
-  #find(streams: readonly PartitionStream<Value, Key>[], at: StartPosition): Promise<number[]> {
-    const queries = streams.map(({ topic, topicId, partition }) => ({ topic, topicId, partition, at }))
-    return findOffsets(this.#port, queries, this.#abort.signal)
-  }
-
-  #newStream(
-    topic: Omit<TopicInfo, 'partitions'>,
-    partition: number,
-    epoch: number,
-  ): PartitionStream<Value, Key> {
-    const decoder = this.#decoders.get(topic.name)
-    if (decoder === undefined) {
-      throw new MillraceError(
-        'INTERNAL',
-        `the broker assigned topic "${topic.name}", which was not asked for`,
-      )
-    }
-    const stream = new PartitionStream<Value, Key>({
-      topic: topic.name,
-      topicId: topic.topicId,
-      partition,
-      epoch,
-      decoder,
-      onAck: this.#settings.group === undefined ? undefined : (acked) => this.#acked(acked),
-    })
-    stream.paused = this.#pausedAll
-    return stream
-  }
-
-  #newFetcher(): Fetcher<Value, Key> {
-    const { bufferBytesMax, fetchBytesMax, fetchWaitMs } = this.#settings
-    const { limits } = this.#port
-    return new Fetcher({
-      bufferBytesMax,
-      fetchBytesMax: Math.min(fetchBytesMax, Math.floor(limits.frameBytesMax / 2)),
-      fetchWaitMs: Math.min(fetchWaitMs, limits.fetchWaitMsMax),
-      streams: () => this.#table.values(),
-      ownerOf: ({ topic, partition }) => this.#port.ownerOf(topic, partition),
-      send: (owner, request, signal) => this.#port.toOwner(owner, commands.fetch, request, { signal }),
-      onMessages: (stream) => {
-        if (this.#delivery.offer(stream)) this.#wake()
-      },
-      onRefused: (stream, error) => this.#refusals.handle(stream, error),
-      onFailed: (error) => this.#fail(error),
-    })
-  }
-
-  #newSource(options: ConsumeOptions): PartitionSource<Value, Key> {
-    const { group, partitions, from, untilEnd, partitionsRefreshMs } = this.#settings
-    const topics = [...this.#decoders.keys()]
-    const table = this.#table
-    const host: StreamHost<Value, Key> = {
-      locate: (starts) => this.#locate(starts),
-      activate: (streams) => this.#activate(streams),
-      changed: () => this.#changed(),
-      suspend: (suspended) => {
-        this.#delivery.suspended = suspended
-        if (!suspended) this.#wake()
-      },
-      fail: (error) => this.#fail(error),
-    }
-    if (group !== undefined) {
-      return new GroupSource({
-        port: this.#port,
-        group,
-        topics,
-        settings: this.#settings,
-        hooks: options,
-        table,
-        host,
-        newStream: (grant) => this.#newStream({ ...grant, name: grant.topic }, grant.partition, grant.epoch),
-      })
-    }
-    return new SoloSource({
-      port: this.#port,
-      table,
-      topics,
-      partitions,
-      from,
-      follow: !untilEnd,
-      partitionsRefreshMs,
-      newStream: (topic, partition) => this.#newStream(topic, partition, 0),
-      host,
-      signal: this.#abort.signal,
-    })
-  }
-
-  async #locate(starts: ReadonlyMap<PartitionStream<Value, Key>, StartPosition>): Promise<void> {
-    const streams = [...starts.keys()]
-    const queries = [...starts].map(([{ topic, topicId, partition }, at]) => ({
-      topic,
-      topicId,
-      partition,
-      at,
-    }))
-    const offsets = await findOffsets(this.#port, queries, this.#abort.signal)
-    const ends = this.#settings.untilEnd ? await this.#find(streams, 'latest') : []
-    for (const [index, stream] of streams.entries()) {
-      if (stream.state !== 'starting') continue
-      stream.restart(offsets[index] ?? 0)
-      stream.stopAt = ends[index] ?? Number.POSITIVE_INFINITY
-      stream.endOffset = ends[index]
-    }
-  }
-
-  #activate(streams: readonly PartitionStream<Value, Key>[]): void {
-    for (const stream of streams) if (stream.state === 'starting') stream.state = 'active'
-    this.#changed()
-  }
-
-  #changed(): void {
-    this.#fetcher.streamsChanged()
-    this.#wake()
-  }
-
-  #acked(stream: PartitionStream<Value, Key>): void {
-    this.#source.acked(stream)
-    if (!stream.queued && this.#delivery.offer(stream)) this.#wake()
+    return partitions === undefined
+      ? this.#engine.table.values()
+      : partitions.map((ref) => this.#engine.table.find(ref))
   }
 }
 

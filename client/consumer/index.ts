@@ -1,6 +1,5 @@
 export type { BrokerPort, PortRequestOptions, TopicInfo } from './broker_port.js'
 export { type BatchOptions, type ConsumedTopic, Consumer } from './consumer.js'
-export { clusterPort, createConsumer } from './create.js'
 export { DecodeError, type Message, type RawMessage } from './message.js'
 export type { MessageBatch } from './message_batch.js'
 export type {

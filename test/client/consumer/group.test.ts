@@ -121,15 +121,15 @@ test('a member that is gone without goodbye is replaced, and only unacknowledged
   const harness = await Harness.start(context)
   const topicId = await harness.createTopic('t')
   await harness.publish(topicId, 0, numbered('v', 0, 10))
-  const doomedCluster = await harness.newCluster()
-  const doomed = harness.consume('t', { group: 'g' }, doomedCluster)
+  const doomedClient = await harness.newClient()
+  const doomed = harness.consume('t', { group: 'g' }, doomedClient)
   const held = await take(doomed[Symbol.asyncIterator](), 10)
   for (const message of held.slice(0, 6)) message.ack()
   await doomed.commit()
   const heir = harness.consume('t', { group: 'g' })
   const next = heir[Symbol.asyncIterator]()
   await heir.start()
-  doomedCluster.close()
+  const closing = doomedClient.close({ timeoutMs: 0 })
   assert.equal(valuesOf(await take(next, 4)), numbered('v', 6, 10))
 })
 
@@ -146,7 +146,7 @@ test('after a lost connection the member joins again, and what was acknowledged 
       commitIntervalMs: 600_000,
       onRevoked: (_partitions, reason) => void lost.push(reason.lost),
     },
-    await harness.newCluster(proxy.port),
+    await harness.newClient(proxy.port),
   )
   const iterator = consumer[Symbol.asyncIterator]()
   const held = await take(iterator, 6)

@@ -1,14 +1,15 @@
 import { type Broker, type BrokerOptions, startBroker } from '../../../broker/index.js'
 import { parseAddress } from '../../../client/address.js'
 import { Cluster } from '../../../client/cluster.js'
-import { string } from '../../../client/codecs.js'
 import {
+  type Client,
   type ConsumeOptions,
   type Consumer,
-  createConsumer,
+  connect,
+  defineTopic,
   type Message,
-} from '../../../client/consumer/index.js'
-import { defineTopic } from '../../../client/topic.js'
+  string,
+} from '../../../client/index.js'
 import { commands, RecordBatchBuilder } from '../../../protocol/index.js'
 import type { TestContext } from '../../helpers/suite.js'
 
@@ -16,7 +17,9 @@ import type { TestContext } from '../../helpers/suite.js'
 export class Harness {
   broker: Broker
   readonly #context: TestContext
+  /** For commands without a method of their own. */
   readonly cluster: Cluster
+  client!: Client
 
   private constructor(context: TestContext, broker: Broker, cluster: Cluster) {
     this.#context = context
@@ -27,12 +30,21 @@ export class Harness {
   static async start(context: TestContext, options: BrokerOptions = {}): Promise<Harness> {
     const broker = await startBroker({ engine: 'memory', port: 0, logLevel: 'silent', ...options })
     context.defer(() => broker.close())
-    return new Harness(context, broker, await connectCluster(context, broker.address.port))
+    const harness = new Harness(context, broker, await connectCluster(context, broker.address.port))
+    harness.client = await harness.newClient()
+    return harness
   }
 
-  /** Another client with sockets of its own. */
-  newCluster(port = this.broker.address.port): Promise<Cluster> {
-    return connectCluster(this.#context, port)
+  /** Another client with sockets of its own, as a process of its own would have. */
+  async newClient(port = this.broker.address.port): Promise<Client> {
+    const servers = `127.0.0.1:${port}`
+    const client = await connect({
+      servers,
+      requestTimeoutMs: 5_000,
+      reconnect: { initialMs: 20, maxMs: 200 },
+    })
+    this.#context.defer(() => client.close({ timeoutMs: 0 }))
+    return client
   }
 
   /** Ends the broker and starts another on the same port and data. */
@@ -74,11 +86,11 @@ export class Harness {
   consume(
     topics: string | readonly string[],
     options: ConsumeOptions = {},
-    cluster: Cluster = this.cluster,
+    client: Client = this.client,
   ): Consumer<string, string> {
     const names = typeof topics === 'string' ? [topics] : topics
     const defined = names.map((name) => defineTopic(name, { value: string }))
-    const consumer = createConsumer(cluster, defined, {
+    const consumer = client.consume(defined, {
       from: 'earliest',
       signal: this.#context.signal,
       ...options,

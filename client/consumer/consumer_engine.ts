@@ -1,0 +1,209 @@
+import { commands, MillraceError } from '../../protocol/index.js'
+import type { BrokerPort, TopicInfo } from './broker_port.js'
+import { Delivery } from './delivery.js'
+import { Fetcher } from './fetcher.js'
+import type { Grant } from './group_member.js'
+import { GroupSource } from './group_source.js'
+import { findOffsets } from './offsets.js'
+import type { ConsumeOptions, ConsumerSettings, StartPosition } from './options.js'
+import { PartitionStream } from './partition_stream.js'
+import type { Decoder } from './record_run.js'
+import { Refusals } from './refusals.js'
+import { SoloSource } from './solo_source.js'
+import type { PartitionSource, StreamHost } from './source.js'
+import { StreamTable } from './stream_table.js'
+
+export interface EngineOptions<Value, Key> {
+  readonly port: BrokerPort
+  readonly settings: ConsumerSettings
+  readonly hooks: Pick<ConsumeOptions, 'onAssigned' | 'onRevoked' | 'onSkipped'>
+  /** By name of the topic. */
+  readonly decoders: ReadonlyMap<string, Decoder<Value, Key>>
+  /** There may be messages to deliver, or the end may be reached. */
+  readonly onReady: () => void
+  readonly onFailed: (error: unknown) => void
+}
+
+/**
+ * What works behind a consumer: puts together where partitions come from, the fetches that fill their streams, and the
+ * delivery that empties them.
+ */
+export class ConsumerEngine<Value, Key> {
+  readonly table: StreamTable<Value, Key>
+  readonly delivery: Delivery<Value, Key>
+  readonly fetcher: Fetcher<Value, Key>
+  readonly source: PartitionSource<Value, Key>
+  /** Set for partitions that come from now on. */
+  pauseNew = false
+  readonly #options: EngineOptions<Value, Key>
+  readonly #refusals: Refusals<Value, Key>
+  readonly #abort = new AbortController()
+
+  constructor(options: EngineOptions<Value, Key>) {
+    const { port, settings, hooks, decoders } = options
+    this.#options = options
+    this.table = new StreamTable([...decoders.keys()])
+    this.delivery = new Delivery({
+      unackedMax: settings.unackedMax,
+      onConsumed: (stream) => this.fetcher.consider(stream),
+    })
+    this.#refusals = new Refusals({
+      port,
+      policy: settings.onOutOfRange,
+      onSkipped: (skipped) => hooks.onSkipped?.(skipped),
+      signal: this.#abort.signal,
+    })
+    this.fetcher = this.#newFetcher()
+    this.source = this.#newSource()
+  }
+
+  /** Whether all that `until: 'end'` asks for is delivered. */
+  get finished(): boolean {
+    if (!this.#options.settings.untilEnd || !this.source.settled) return false
+    for (const stream of this.table.values()) if (stream.state !== 'active' || !stream.finished) return false
+    return true
+  }
+
+  /** The offset of each stream that `at` means. @throws MillraceError CLOSED and others */
+  find(streams: readonly PartitionStream<Value, Key>[], at: StartPosition): Promise<number[]> {
+    const queries = streams.map(({ topic, topicId, partition }) => ({ topic, topicId, partition, at }))
+    return findOffsets(this.#options.port, queries, this.#abort.signal)
+  }
+
+  /** The application wants a stream to go on at `offset`. */
+  move(stream: PartitionStream<Value, Key>, offset: number): void {
+    stream.restart(offset)
+    this.source.moved(stream)
+    this.fetcher.consider(stream)
+  }
+
+  /** A stream may deliver or fetch again. */
+  resume(stream: PartitionStream<Value, Key>): void {
+    this.delivery.offer(stream)
+    this.fetcher.consider(stream)
+  }
+
+  /** Gives up fetches, buffers and all that is under way; the source must be closed before. */
+  close(): void {
+    this.#abort.abort(new MillraceError('CLOSED', 'the consumer was closed'))
+    this.fetcher.close()
+    for (const stream of [...this.table.values()]) {
+      stream.state = 'dropped'
+      stream.clear()
+      this.table.delete(stream)
+    }
+  }
+
+  #newFetcher(): Fetcher<Value, Key> {
+    const { port, settings } = this.#options
+    const { bufferBytesMax, fetchBytesMax, fetchWaitMs } = settings
+    const { limits } = port
+    return new Fetcher({
+      bufferBytesMax,
+      fetchBytesMax: Math.min(fetchBytesMax, Math.floor(limits.frameBytesMax / 2)),
+      fetchWaitMs: Math.min(fetchWaitMs, limits.fetchWaitMsMax),
+      streams: () => this.table.values(),
+      ownerOf: ({ topic, partition }) => port.ownerOf(topic, partition),
+      send: (owner, request, signal) => port.toOwner(owner, commands.fetch, request, { signal }),
+      onMessages: (stream) => {
+        if (this.delivery.offer(stream)) this.#options.onReady()
+      },
+      onRefused: (stream, error) => this.#refusals.handle(stream, error),
+      onFailed: (error) => this.#options.onFailed(error),
+    })
+  }
+
+  #newSource(): PartitionSource<Value, Key> {
+    const { port, settings, hooks, decoders, onReady, onFailed } = this.#options
+    const { group, partitions, from, untilEnd, partitionsRefreshMs } = settings
+    const { table } = this
+    const topics = [...decoders.keys()]
+    const host: StreamHost<Value, Key> = {
+      locate: (starts) => this.#locate(starts),
+      activate: (streams) => this.#activate(streams),
+      changed: () => this.#changed(),
+      suspend: (suspended) => {
+        this.delivery.suspended = suspended
+        if (!suspended) onReady()
+      },
+      fail: onFailed,
+    }
+    if (group === undefined) {
+      const newStream = (topic: TopicInfo, partition: number) => this.#newStream(topic, partition, 0)
+      const follow = !untilEnd
+      const { signal } = this.#abort
+      return new SoloSource({
+        port,
+        table,
+        topics,
+        partitions,
+        from,
+        follow,
+        partitionsRefreshMs,
+        newStream,
+        host,
+        signal,
+      })
+    }
+    const newStream = (grant: Grant) =>
+      this.#newStream({ name: grant.topic, topicId: grant.topicId }, grant.partition, grant.epoch)
+    return new GroupSource({ port, group, topics, settings, hooks, table, host, newStream })
+  }
+
+  async #locate(starts: ReadonlyMap<PartitionStream<Value, Key>, StartPosition>): Promise<void> {
+    const streams = [...starts.keys()]
+    const queries = [...starts].map(([{ topic, topicId, partition }, at]) => ({
+      topic,
+      topicId,
+      partition,
+      at,
+    }))
+    const offsets = await findOffsets(this.#options.port, queries, this.#abort.signal)
+    const ends = this.#options.settings.untilEnd ? await this.find(streams, 'latest') : []
+    for (const [index, stream] of streams.entries()) {
+      if (stream.state !== 'starting') continue
+      stream.restart(offsets[index] ?? 0)
+      stream.stopAt = ends[index] ?? Number.POSITIVE_INFINITY
+      stream.endOffset = ends[index]
+    }
+  }
+
+  #activate(streams: readonly PartitionStream<Value, Key>[]): void {
+    for (const stream of streams) if (stream.state === 'starting') stream.state = 'active'
+    this.#changed()
+  }
+
+  #changed(): void {
+    this.fetcher.streamsChanged()
+    this.#options.onReady()
+  }
+
+  #newStream(
+    topic: Omit<TopicInfo, 'partitions'>,
+    partition: number,
+    epoch: number,
+  ): PartitionStream<Value, Key> {
+    const decoder = this.#options.decoders.get(topic.name)
+    if (decoder === undefined) {
+      throw new MillraceError(
+        'INTERNAL',
+        `the broker assigned topic "${topic.name}", which was not asked for`,
+      )
+    }
+    const stream = new PartitionStream<Value, Key>({
+      topic: topic.name,
+      topicId: topic.topicId,
+      partition,
+      epoch,
+      decoder,
+      onAck: this.#options.settings.group === undefined ? undefined : (acked) => this.#acked(acked),
+    })
+    stream.paused = this.pauseNew
+    return stream
+  }
+
+  #acked(stream: PartitionStream<Value, Key>): void {
+    this.source.acked(stream)
+    if (!stream.queued && this.delivery.offer(stream)) this.#options.onReady()
+  }
+}
