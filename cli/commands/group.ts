@@ -1,0 +1,62 @@
+import type { Command } from 'commander'
+import type { GroupDescription, StartPosition } from '../../client/index.js'
+import { type CommonOptions, collect, wholeNumber, withClient, withCommon } from '../options.js'
+import { printJson, printTable } from '../output.js'
+import { startPosition } from '../start_position.js'
+
+interface SeekOptions extends CommonOptions {
+  readonly to: StartPosition
+  readonly partition?: readonly number[]
+}
+
+export function addGroup(program: Command): void {
+  const group = program.command('group').description('list, describe, seek and delete consumer groups')
+  withCommon(group.command('list').description('list the groups')).action(async (options: CommonOptions) => {
+    const groups = await withClient(options, (client) => client.groups.list())
+    if (options.json) return printJson(groups)
+    printTable([['group', 'members', 'topics'], ...groups.map((one) => [one.group, one.members, one.topics])])
+  })
+  withCommon(group.command('describe <group>').description('members, offsets and lag of a group')).action(
+    async (name: string, options: CommonOptions) => {
+      const description = await withClient(options, (client) => client.groups.describe(name))
+      if (options.json) printJson(description)
+      else printDescription(description)
+    },
+  )
+  withCommon(group.command('seek <group> <topic>').description('move the committed offsets of a group'))
+    .requiredOption('--to <where>', 'earliest, latest, an offset, or a time', startPosition)
+    .option('--partition <n>', 'only this partition; repeatable', collect(wholeNumber()))
+    .action(async (name: string, topic: string, options: SeekOptions) => {
+      const { partition: partitions } = options
+      const moved = await withClient(options, (client) =>
+        client.groups.seek(name, topic, options.to, { partitions }),
+      )
+      if (options.json) return printJson(moved)
+      printTable([['partition', 'offset'], ...moved.map((one) => [one.partition, one.offset])])
+    })
+  withCommon(group.command('delete <group>').description('forget a group and its offsets')).action(
+    async (name: string, options: CommonOptions) => {
+      await withClient(options, (client) => client.groups.delete(name))
+      if (options.json) printJson({ group: name, deleted: true })
+      else process.stdout.write(`deleted group "${name}"\n`)
+    },
+  )
+}
+
+function printDescription({ group, state, members, partitions }: GroupDescription): void {
+  const lag = partitions.reduce((sum, one) => sum + one.lag, 0)
+  process.stdout.write(`${group}: ${state}, ${members.length} members, lag ${lag}\n`)
+  if (members.length > 0) {
+    const rows = members.map((one) => [one.memberId, one.clientName, one.address, one.partitions])
+    printTable([['member', 'client', 'address', 'partitions'], ...rows])
+  }
+  const rows = partitions.map((one) => [
+    one.topic,
+    one.partition,
+    one.committedOffset ?? '-',
+    one.endOffset,
+    one.lag,
+    one.memberId ?? '-',
+  ])
+  if (rows.length > 0) printTable([['topic', 'partition', 'committed', 'end', 'lag', 'member'], ...rows])
+}

@@ -1,0 +1,154 @@
+import { type Command, InvalidArgumentError, Option } from 'commander'
+import {
+  type Client,
+  type Compression,
+  connect,
+  defineTopic,
+  type MessageInput,
+  MillraceError,
+} from '../../client/index.js'
+import { compressions } from '../../protocol/index.js'
+import { lines, openInput } from '../lines.js'
+import { type CommonOptions, interruptSignal, wholeNumber, withCommon } from '../options.js'
+import { Progress, printJson } from '../output.js'
+
+interface PublishOptions extends CommonOptions {
+  readonly file?: string
+  readonly key?: string
+  readonly keyField?: string
+  readonly header?: Readonly<Record<string, string>>
+  readonly partition?: number
+  readonly compression: Compression
+}
+
+type Input = MessageInput<Uint8Array, string>
+
+export function addPublish(program: Command): void {
+  withCommon(
+    program
+      .command('publish <topic> [value]')
+      .description('publish a value, or each line of a file or of stdin'),
+  )
+    .option('-f, --file <file>', 'read lines from a file, - for stdin; .gz is unpacked')
+    .option('-k, --key <key>', 'key of every message')
+    .option('--key-field <name>', 'take the key from this field of each JSON value')
+    .option('--header <name=value>', 'header of every message; repeatable', addHeader)
+    .option('--partition <n>', 'publish to this partition', wholeNumber())
+    .addOption(
+      new Option('--compression <codec>', 'codec of the batches').choices(compressions).default('none'),
+    )
+    .action(publish)
+}
+
+function addHeader(text: string, previous: Readonly<Record<string, string>> = {}): Record<string, string> {
+  const at = text.indexOf('=')
+  if (at < 1) throw new InvalidArgumentError('expected name=value')
+  return { ...previous, [text.slice(0, at)]: text.slice(at + 1) }
+}
+
+async function publish(topicName: string, value: string | undefined, options: PublishOptions): Promise<void> {
+  if (value !== undefined && options.file !== undefined) {
+    throw new MillraceError('BAD_OPTION', 'give a value or --file, not both')
+  }
+  if (options.key !== undefined && options.keyField !== undefined) {
+    throw new MillraceError('BAD_OPTION', 'give --key or --key-field, not both')
+  }
+  const interrupt = interruptSignal()
+  const client = await connect({
+    servers: options.server.split(','),
+    clientName: 'millrace-cli',
+    producer: { compression: options.compression },
+  })
+  try {
+    if (value !== undefined) await publishOne(client, topicName, value, options)
+    else await publishLines(client, topicName, options, interrupt.signal)
+  } finally {
+    interrupt.release()
+    await client.close()
+  }
+}
+
+async function publishOne(
+  client: Client,
+  topicName: string,
+  value: string,
+  options: PublishOptions,
+): Promise<void> {
+  const receipt = await client.publish(defineTopic(topicName), messageOf(Buffer.from(value), 1, options))
+  if (options.json) printJson(receipt)
+  else process.stdout.write(`published to partition ${receipt.partition} at offset ${receipt.offset}\n`)
+}
+
+async function publishLines(
+  client: Client,
+  topicName: string,
+  options: PublishOptions,
+  signal: AbortSignal,
+): Promise<void> {
+  const topic = defineTopic(topicName)
+  const progress = new Progress('published')
+  let count = 0
+  async function* messages(): AsyncGenerator<Input> {
+    for await (const line of lines(openInput(options.file ?? '-'))) {
+      if (signal.aborted) return
+      yield messageOf(line, count + 1, options)
+      progress.update(++count)
+    }
+  }
+  try {
+    // Ctrl-C ends the input; what was read is published and counted all the same.
+    const receipt = await client.publishMany(topic, untilAborted(messages(), signal))
+    progress.done()
+    if (options.json) printJson(receipt)
+    else
+      process.stdout.write(
+        `published ${receipt.count} message${receipt.count === 1 ? '' : 's'} to "${topicName}"\n`,
+      )
+    if (signal.aborted) process.exitCode = 130
+  } finally {
+    progress.done()
+  }
+}
+
+/** Ends when the signal is aborted, also while the input says nothing. */
+async function* untilAborted(messages: AsyncGenerator<Input>, signal: AbortSignal): AsyncGenerator<Input> {
+  const aborted = new Promise<IteratorResult<Input>>((resolve) => {
+    signal.addEventListener('abort', () => resolve({ done: true, value: undefined }), { once: true })
+  })
+  for (;;) {
+    const next = await Promise.race([messages.next(), aborted])
+    if (next.done) break
+    yield next.value
+  }
+  if (signal.aborted) process.stdin.destroy()
+}
+
+function messageOf(value: Buffer, line: number, { key, keyField, header, partition }: PublishOptions): Input {
+  return {
+    key: keyField === undefined ? key : fieldOf(value, keyField, line),
+    value,
+    headers: header,
+    partition,
+  }
+}
+
+function fieldOf(value: Buffer, name: string, line: number): string {
+  let parsed: unknown
+  try {
+    parsed = JSON.parse(value.toString('utf8'))
+  } catch (cause) {
+    throw new MillraceError(
+      'ENCODE_FAILED',
+      `line ${line} is not JSON, --key-field needs a field "${name}" of it`,
+      { cause },
+    )
+  }
+  const field =
+    typeof parsed === 'object' && parsed !== null ? (parsed as Record<string, unknown>)[name] : undefined
+  if (typeof field === 'string') return field
+  if (typeof field === 'number' || typeof field === 'boolean') return String(field)
+  throw new MillraceError(
+    'ENCODE_FAILED',
+    `line ${line} has no text, number or boolean in the field "${name}"`,
+  )
+}

@@ -1,0 +1,79 @@
+import { type Command, InvalidArgumentError } from 'commander'
+import type { Logger } from '../../broker/index.js'
+
+interface ServeOptions {
+  readonly data?: string
+  readonly host?: string
+  readonly port?: string
+  readonly config?: string
+  readonly set?: Readonly<Record<string, string>>
+  readonly settings?: true
+}
+
+export function addServe(program: Command): void {
+  program
+    .command('serve')
+    .description('start a broker')
+    .option('-d, --data <dir>', 'data folder (default: millrace-data)')
+    .option('-H, --host <host>', 'address to listen on (default: 127.0.0.1)')
+    .option('-p, --port <port>', 'port to listen on, 0 picks a free one (default: 7420)')
+    .option('-c, --config <file>', 'YAML file with settings')
+    .option('--set <name=value>', 'any other setting, like --set retentionMs=1d; repeatable', addSetting)
+    .option('--settings', 'list all settings with their environment variables and defaults, and exit')
+    .action(serve)
+}
+
+function addSetting(text: string, previous: Readonly<Record<string, string>> = {}): Record<string, string> {
+  const at = text.indexOf('=')
+  if (at < 1) throw new InvalidArgumentError('expected name=value')
+  return { ...previous, [text.slice(0, at)]: text.slice(at + 1) }
+}
+
+async function serve(options: ServeOptions): Promise<void> {
+  const { loadConfig, startBroker } = await import('../../broker/index.js')
+  if (options.settings) return listSettings()
+  const settings = await loadConfig({
+    flags: { ...options.set, dir: options.data, host: options.host, port: options.port },
+    env: process.env,
+    file: options.config ?? process.env.MILLRACE_CONFIG,
+  })
+  const logger = await serveLogger(settings.logLevel)
+  const broker = await startBroker({ ...settings, logger })
+  const { host, port } = broker.address
+  process.stderr.write(
+    `millrace is ready on ${host.includes(':') ? `[${host}]` : host}:${port}, data in ${settings.engine === 'memory' ? 'memory' : settings.dir}\n`,
+  )
+  await stopSignal()
+  await broker.close()
+}
+
+async function listSettings(): Promise<void> {
+  const { configSchema, envName } = await import('../../broker/index.js')
+  for (const [name, setting] of Object.entries(configSchema)) {
+    process.stdout.write(`${name}  (${envName(name)}, default ${String(setting.default)})\n`)
+    process.stdout.write(`    ${setting.description}. Expected: ${setting.expected}\n`)
+  }
+}
+
+/** Resolves at the first SIGTERM or SIGINT; the next one ends the process at once. */
+function stopSignal(): Promise<void> {
+  return new Promise((resolve) => {
+    let stopping = false
+    const stop = (): void => {
+      if (stopping) process.exit(1)
+      stopping = true
+      resolve()
+    }
+    process.on('SIGTERM', stop)
+    process.on('SIGINT', stop)
+  })
+}
+
+/** JSON lines for machines; on a terminal, lines for people. */
+async function serveLogger(level: string): Promise<Logger> {
+  const { pino } = await import('pino')
+  if (process.stderr.isTTY !== true)
+    return pino({ name: 'millrace', level }, pino.destination({ dest: 2, sync: true }))
+  const { readableLines } = await import('../readable_log.js')
+  return pino({ name: 'millrace', level }, readableLines(process.stderr))
+}

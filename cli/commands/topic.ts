@@ -1,0 +1,95 @@
+import type { Command } from 'commander'
+import type { TopicDescription, TopicOptions, TopicSummary } from '../../client/index.js'
+import { type CommonOptions, wholeNumber, withClient, withCommon } from '../options.js'
+import { formatBytes, formatDuration, printJson, printTable } from '../output.js'
+
+interface SettingsOptions extends CommonOptions {
+  readonly partitions?: number
+  readonly retentionTime?: string
+  readonly retentionBytes?: string
+  readonly batchBytesMax?: string
+}
+
+export function addTopic(program: Command): void {
+  const topic = program.command('topic').description('create, list, describe, alter and delete topics')
+  withSettings(topic.command('create <topic>').description('create a topic')).action(
+    async (name: string, options: SettingsOptions) => {
+      const summary = await withClient(options, (client) => client.topics.create(name, settings(options)))
+      report(options, summary, `created topic "${name}" with ${count(summary.partitions, 'partition')}`)
+    },
+  )
+  withSettings(
+    topic.command('alter <topic>').description('change settings, or raise the number of partitions'),
+  ).action(async (name: string, options: SettingsOptions) => {
+    const summary = await withClient(options, (client) => client.topics.alter(name, settings(options)))
+    report(
+      options,
+      summary,
+      `topic "${name}" has ${count(summary.partitions, 'partition')}, ${retentionText(summary)}`,
+    )
+  })
+  withCommon(topic.command('delete <topic>').description('delete a topic and its messages')).action(
+    async (name: string, options: CommonOptions) => {
+      await withClient(options, (client) => client.topics.delete(name))
+      report(options, { topic: name, deleted: true }, `deleted topic "${name}"`)
+    },
+  )
+  withCommon(topic.command('list').description('list the topics')).action(async (options: CommonOptions) => {
+    const topics = await withClient(options, (client) => client.topics.list())
+    if (options.json) return printJson(topics)
+    const rows = topics.map((one) => [one.name, one.partitions, retentionText(one)])
+    printTable([['topic', 'partitions', 'retention'], ...rows])
+  })
+  withCommon(topic.command('describe <topic>').description('settings and partitions of a topic')).action(
+    async (name: string, options: CommonOptions) => {
+      const description = await withClient(options, (client) => client.topics.describe(name))
+      if (options.json) printJson(description)
+      else printDescription(description)
+    },
+  )
+}
+
+function withSettings(command: Command): Command {
+  return withCommon(command)
+    .option('-p, --partitions <n>', 'number of partitions', wholeNumber(1))
+    .option('--retention-time <time>', 'drop messages after, like 7d, 12h, forever')
+    .option('--retention-bytes <size>', 'keep at most of each partition, like 10GB, unlimited')
+    .option('--batch-bytes-max <size>', 'largest batch, and so the largest message')
+}
+
+function settings({
+  partitions,
+  retentionTime,
+  retentionBytes,
+  batchBytesMax,
+}: SettingsOptions): TopicOptions {
+  return { partitions, retention: { time: retentionTime, bytes: retentionBytes }, batchBytesMax }
+}
+
+function report({ json }: CommonOptions, value: unknown, text: string): void {
+  if (json) printJson(value)
+  else process.stdout.write(`${text}\n`)
+}
+
+function retentionText({ settings: { retentionMs, retentionBytes } }: TopicSummary): string {
+  return `kept ${formatDuration(retentionMs)}, ${formatBytes(retentionBytes)} a partition`
+}
+
+function printDescription({ topic, partitions }: TopicDescription): void {
+  process.stdout.write(`${topic.name}: ${count(topic.partitions, 'partition')}, ${retentionText(topic)}, `)
+  process.stdout.write(
+    `batches up to ${formatBytes(topic.settings.batchBytesMax)}, created ${new Date(topic.createdAtMs).toISOString()}\n`,
+  )
+  const rows = partitions.map((one) => [
+    one.partition,
+    one.startOffset,
+    one.endOffset,
+    formatBytes(one.bytes),
+    one.problem ?? '',
+  ])
+  printTable([['partition', 'start', 'end', 'bytes', ''], ...rows])
+}
+
+function count(n: number, noun: string): string {
+  return `${n} ${noun}${n === 1 ? '' : 's'}`
+}

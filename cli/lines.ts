@@ -1,0 +1,39 @@
+import { createReadStream } from 'node:fs'
+import { createGunzip } from 'node:zlib'
+
+const newline = 0x0a
+const carriageReturn = 0x0d
+
+/** The bytes of a file, of stdin for `-`; files that end in `.gz` are unpacked. */
+export function openInput(file: string): AsyncIterable<Uint8Array> {
+  if (file === '-') return process.stdin
+  const stream = createReadStream(file)
+  if (!file.endsWith('.gz')) return stream
+  const unpacked = createGunzip()
+  stream.on('error', (error) => unpacked.destroy(error))
+  return stream.pipe(unpacked)
+}
+
+/** Cuts bytes into lines, without their line ends (LF or CR LF); a last line without one is a line too. */
+export async function* lines(input: AsyncIterable<Uint8Array>): AsyncGenerator<Buffer> {
+  let rest: Buffer[] = []
+  for await (const chunk of input) {
+    let from = 0
+    const buffer = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength)
+    for (let end = buffer.indexOf(newline); end >= 0; end = buffer.indexOf(newline, from)) {
+      yield withoutReturn(joined(rest, buffer.subarray(from, end)))
+      rest = []
+      from = end + 1
+    }
+    if (from < buffer.length) rest.push(buffer.subarray(from))
+  }
+  if (rest.length > 0) yield withoutReturn(Buffer.concat(rest))
+}
+
+function joined(rest: readonly Buffer[], last: Buffer): Buffer {
+  return rest.length === 0 ? last : Buffer.concat([...rest, last])
+}
+
+function withoutReturn(line: Buffer): Buffer {
+  return line.at(-1) === carriageReturn ? line.subarray(0, -1) : line
+}

@@ -1,0 +1,66 @@
+import { type Command, InvalidArgumentError, Option } from 'commander'
+import { type Client, connect } from '../client/index.js'
+import { defaultServer } from './errors.js'
+
+/** Options of every command that talks to a broker. */
+export interface CommonOptions {
+  readonly server: string
+  readonly json?: true
+}
+
+/** Adds `--server` and `--json`. */
+export function withCommon(command: Command): Command {
+  return command
+    .addOption(
+      new Option('-s, --server <host:port>', 'the broker').env('MILLRACE_SERVER').default(defaultServer),
+    )
+    .option('--json', 'print JSON for machines')
+}
+
+/** Connects, runs the work with the client, and closes it. */
+export async function withClient<T>(
+  { server }: CommonOptions,
+  work: (client: Client) => Promise<T>,
+  signal?: AbortSignal,
+): Promise<T> {
+  const client = await connect({ servers: server.split(','), clientName: 'millrace-cli' })
+  try {
+    return await work(client)
+  } finally {
+    await client.close(signal?.aborted === true ? { timeoutMs: 5_000 } : {})
+  }
+}
+
+/** Parses a whole number from `min` on; for commander. */
+export function wholeNumber(min = 0): (text: string) => number {
+  return (text) => {
+    const value = Number(text)
+    if (/^\d+$/.test(text) && Number.isSafeInteger(value) && value >= min) return value
+    throw new InvalidArgumentError(`expected a whole number from ${min}`)
+  }
+}
+
+/** Collects a repeatable option; for commander. */
+export function collect<T>(
+  parse: (text: string) => T,
+): (text: string, previous: readonly T[] | undefined) => T[] {
+  return (text, previous = []) => [...previous, parse(text)]
+}
+
+/** A signal that the first Ctrl-C or SIGTERM aborts; the second ends the process at once. */
+export function interruptSignal(): { readonly signal: AbortSignal; release(): void } {
+  const controller = new AbortController()
+  const interrupt = (): void => {
+    if (controller.signal.aborted) process.exit(130)
+    controller.abort()
+  }
+  process.on('SIGINT', interrupt)
+  process.on('SIGTERM', interrupt)
+  return {
+    signal: controller.signal,
+    release() {
+      process.off('SIGINT', interrupt)
+      process.off('SIGTERM', interrupt)
+    },
+  }
+}

@@ -1,0 +1,109 @@
+/** Prints a value for machines, as one line. */
+export function printJson(value: unknown): void {
+  process.stdout.write(`${JSON.stringify(value)}\n`)
+}
+
+/** Prints rows in columns; the first row is the heading. Numbers stand to the right. */
+export function printTable(rows: readonly (readonly (string | number)[])[]): void {
+  const widths: number[] = []
+  for (const row of rows) {
+    for (const [column, cell] of row.entries())
+      widths[column] = Math.max(widths[column] ?? 0, String(cell).length)
+  }
+  for (const row of rows) {
+    const cells = row.map((cell, column) => {
+      const width = widths[column] ?? 0
+      return typeof cell === 'number' ? String(cell).padStart(width) : cell.padEnd(width)
+    })
+    process.stdout.write(`${cells.join('  ').trimEnd()}\n`)
+  }
+}
+
+/** Writes to stdout and waits while its reader is slower. */
+export class Output {
+  #gone = false
+  #resume: (() => void) | undefined
+
+  constructor() {
+    process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+      // The reader has ended (`| head`): nothing is wrong, and nothing more is wanted.
+      if (error.code !== 'EPIPE') throw error
+      this.#gone = true
+      this.#resume?.()
+    })
+    process.stdout.on('drain', () => this.#resume?.())
+  }
+
+  /** Returns false once nobody reads any more. */
+  async write(bytes: Uint8Array): Promise<boolean> {
+    if (!this.#gone && !process.stdout.write(bytes))
+      await new Promise<void>((resolve) => (this.#resume = resolve))
+    return !this.#gone
+  }
+
+  /** Waits until everything has left the process. */
+  async flush(): Promise<void> {
+    if (!this.#gone) await new Promise<void>((resolve) => process.stdout.write('', () => resolve()))
+  }
+}
+
+const refreshMs = 200
+
+/** A line on stderr that counts while work goes on; shown on a terminal only. */
+export class Progress {
+  readonly #label: string
+  readonly #startedMs = performance.now()
+  readonly #shown: boolean
+  #shownMs = 0
+
+  constructor(label: string, shown = process.stderr.isTTY === true) {
+    this.#label = label
+    this.#shown = shown
+  }
+
+  update(count: number): void {
+    const nowMs = performance.now()
+    if (!this.#shown || nowMs - this.#shownMs < refreshMs) return
+    this.#shownMs = nowMs
+    const perSecond = Math.round(count / Math.max((nowMs - this.#startedMs) / 1000, 0.001))
+    process.stderr.write(
+      `\r\u001b[K${this.#label} ${count.toLocaleString('en')} messages, ${perSecond.toLocaleString('en')}/s`,
+    )
+  }
+
+  done(): void {
+    if (this.#shown && this.#shownMs > 0) process.stderr.write('\r\u001b[K')
+  }
+}
+
+/** Bytes for people: 1.5 MB. */
+export function formatBytes(bytes: number): string {
+  if (bytes < 0) return 'unlimited'
+  const units = ['B', 'kB', 'MB', 'GB', 'TB']
+  let unit = 0
+  let value = bytes
+  while (value >= 999.5 && unit < units.length - 1) {
+    value /= 1000
+    unit++
+  }
+  return `${unit === 0 ? value : value.toPrecision(3)} ${units[unit]}`
+}
+
+/** A duration for people: 3 d 4 h; -1 is forever. */
+export function formatDuration(ms: number): string {
+  if (ms < 0) return 'forever'
+  const parts: string[] = []
+  let rest = ms
+  for (const [unit, size] of [
+    ['d', 86_400_000],
+    ['h', 3_600_000],
+    ['m', 60_000],
+    ['s', 1_000],
+    ['ms', 1],
+  ] as const) {
+    const count = Math.floor(rest / size)
+    rest -= count * size
+    if (count > 0) parts.push(`${count} ${unit}`)
+  }
+  return parts.slice(0, 2).join(' ') || '0 s'
+}

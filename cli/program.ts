@@ -1,0 +1,54 @@
+import { Command, CommanderError } from 'commander'
+import { clientVersion } from '../client/index.js'
+import { addConsume } from './commands/consume.js'
+import { addGroup } from './commands/group.js'
+import { addPublish } from './commands/publish.js'
+import { addServe } from './commands/serve.js'
+import { addStatus } from './commands/status.js'
+import { addTopic } from './commands/topic.js'
+import { errorText } from './errors.js'
+
+/** Success, failure, wrong usage. */
+export const exitCodes = { ok: 0, failed: 1, usage: 2 } as const
+
+/** Runs the command line and returns its exit code; results go to stdout, everything else to stderr. */
+export async function run(argv: readonly string[]): Promise<number> {
+  const program = new Command('millrace')
+    .description('A message broker: a durable partitioned log in one process')
+    .version(clientVersion, '-V, --version', 'print the version')
+    .exitOverride()
+    .showHelpAfterError('(run with --help for usage)')
+    .showSuggestionAfterError()
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'millrace: ')) })
+  for (const add of [addServe, addStatus, addPublish, addConsume, addTopic, addGroup]) add(program)
+  inherit(program)
+  try {
+    await program.parseAsync(argv as string[])
+    return Number(process.exitCode ?? exitCodes.ok)
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.ok : exitCodes.usage
+    process.stderr.write(`millrace: ${errorText(error, serverOf(program))}\n`)
+    return exitCodes.failed
+  }
+}
+
+/** Subcommands don't take over these settings of their parent by themselves when they are made with `command()` later. */
+function inherit(parent: Command): void {
+  for (const command of parent.commands) {
+    command.copyInheritedSettings(parent)
+    inherit(command)
+  }
+}
+
+function serverOf(program: Command): string | undefined {
+  const find = (command: Command): string | undefined => {
+    const server: unknown = command.opts().server
+    if (typeof server === 'string' && command.getOptionValueSource('server') !== 'default') return server
+    for (const child of command.commands) {
+      const found = find(child)
+      if (found !== undefined) return found
+    }
+    return undefined
+  }
+  return find(program)
+}
