@@ -57,8 +57,8 @@ export const reclaimDefaults: ReclaimLimits = {
   patientBytesMin: mebibyte,
   rewriteShareMin: 0.2,
   rewriteDelayMs: 5_000,
-  restFactor: 4,
-  restMsMax: 10_000,
+  restFactor: 8,
+  restMsMax: 12_000,
 }
 
 const recordsPerStep = 16

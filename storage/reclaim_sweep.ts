@@ -14,10 +14,9 @@ import type { LogTable } from './log_table.js'
 import { splitRun } from './partition_log.js'
 import type { DeadPart, FreedRange } from './reclaim_garbage.js'
 
-const blocksPerRead = 32
-/** A commit of deletions is short, and a commit of rewritten blocks is small, so that publishers hardly wait for it. */
-const opsPerCommit = 512
-const bytesPerCommit = 2 * 1024 * 1024
+/** A step reads this many blocks and commits what it rewrote of them: about 2 MiB, which publishers hardly wait for. */
+const blocksPerStep = 32
+const deletionsPerCommit = 512
 const pauseMsMax = 50
 /** Records that wait for their blocks to die; further ones don't wait. */
 const waitingMax = 4_096
@@ -41,12 +40,13 @@ export interface SweeperParts {
   position(): number
 }
 
-/** What is to be done about a block. `wait`: it lives in part, and may soon be dead as a whole. */
-type Verdict = { readonly kind: 'gone' | 'keep' | 'wait' } | { readonly kind: 'write'; readonly op: EngineOp }
+/** What became of a block. `waits`: it lives in part, and may soon be dead as a whole. */
+type Fate = 'gone' | 'rewritten' | 'kept' | 'waits'
 
-const gone: Verdict = { kind: 'gone' }
-const keep: Verdict = { kind: 'keep' }
-const wait: Verdict = { kind: 'wait' }
+interface Verdict {
+  readonly fate: Fate
+  readonly op?: EngineOp
+}
 
 /** Deletes and rewrites blocks of which a durable record says that parts are dead. */
 export class Sweeper {
@@ -71,14 +71,15 @@ export class Sweeper {
         bytesAt.set(position, Math.max(bytes, bytesAt.get(position) ?? 0))
       }
     }
-    const verdicts = await this.#judge(bytesAt, rewritable)
-    const ops: EngineOp[] = []
-    for (const verdict of verdicts.values()) if (verdict.kind === 'write') ops.push(verdict.op)
-    if (ops.length > 0) {
-      await this.#flushUpTo(Math.max(...bytesAt.keys()))
-      await this.#write(ops)
-    }
-    return this.#settle(records, verdicts)
+    const positions = [...bytesAt.keys()].sort((a, b) => a - b)
+    await this.#flushUpTo(positions.at(-1) ?? 0)
+    // So many bytes of one log are never in a block with anything else: no need to read it.
+    const alone = (position: number): boolean => (bytesAt.get(position) ?? 0) >= ownBlockBytesMin
+    const fates = await this.#deleteUnread(positions.filter(alone))
+    const shared = positions.filter((position) => !alone(position))
+    for (let at = 0; at < shared.length; at += blocksPerStep)
+      await this.#sweepBlocks(shared.slice(at, at + blocksPerStep), rewritable, fates)
+    return this.#settle(records, fates)
   }
 
   /** Whether blocks of this record that still live in part are rewritten now. */
@@ -91,42 +92,47 @@ export class Sweeper {
     return false
   }
 
-  async #judge(bytesAt: ReadonlyMap<number, number>, rewritable: ReadonlySet<number>) {
-    const verdicts = new Map<number, Verdict>()
-    const unsure: number[] = []
-    for (const [position, bytes] of [...bytesAt].sort(([a], [b]) => a - b)) {
-      // So many bytes of one log are never in a block with anything else: no need to read it.
-      if (bytes >= ownBlockBytesMin) verdicts.set(position, deletion(position))
-      else unsure.push(position)
-    }
-    for (let at = 0; at < unsure.length; at += blocksPerRead) {
-      const positions = unsure.slice(at, at + blocksPerRead)
-      const blocks = await this.#parts.journalEngine().getMany(positions.map(positionKey))
-      for (const [index, position] of positions.entries()) {
-        const bytes = blocks[index]
-        const verdict =
-          bytes === undefined ? gone : this.#judgeBlock(position, bytes, rewritable.has(position))
-        verdicts.set(position, verdict)
-      }
-    }
-    return verdicts
+  async #deleteUnread(positions: readonly number[]): Promise<Map<number, Fate>> {
+    for (let at = 0; at < positions.length; at += deletionsPerCommit)
+      await this.#commit(positions.slice(at, at + deletionsPerCommit).map(deletion))
+    return new Map(positions.map((position) => [position, 'gone']))
   }
 
-  #judgeBlock(position: number, bytes: Uint8Array, rewritable: boolean): Verdict {
+  async #sweepBlocks(
+    positions: readonly number[],
+    rewritable: ReadonlySet<number>,
+    fates: Map<number, Fate>,
+  ): Promise<void> {
+    const blocks = await this.#parts.journalEngine().getMany(positions.map(positionKey))
+    const ops: EngineOp[] = []
+    for (const [index, position] of positions.entries()) {
+      const bytes = blocks[index]
+      const { fate, op } =
+        bytes === undefined
+          ? { fate: 'gone' as const }
+          : this.#judge(position, bytes, rewritable.has(position))
+      fates.set(position, fate)
+      if (op !== undefined) ops.push(op)
+    }
+    if (ops.length > 0) await this.#commit(ops)
+  }
+
+  #judge(position: number, bytes: Uint8Array, rewritable: boolean): Verdict {
     const head = headOf(bytes, position)
     // What can't be told apart stays: readers of its partitions are told, and nothing hides what was there.
-    if (head === undefined) return keep
+    if (head === undefined) return { fate: 'kept' }
     const live = head.directory.filter((entry) => this.#isLive(entry))
-    if (live.length === 0) return deletion(position)
+    if (live.length === 0) return { fate: 'gone', op: deletion(position) }
     const liveBytes = live.reduce((sum, entry) => sum + entry.bytes, 0)
-    if (!head.whole || bytes.length - liveBytes < bytes.length * this.#parts.limits.rewriteShareMin)
-      return keep
-    if (!rewritable) return wait
-    const logs = live.map((entry) => batchesOf(bytes, entry))
-    return {
-      kind: 'write',
-      op: { type: 'put', key: positionKey(position), value: encodeBlock(head, logs, []).bytes },
-    }
+    const deadShare = 1 - liveBytes / bytes.length
+    if (!head.whole || deadShare < this.#parts.limits.rewriteShareMin) return { fate: 'kept' }
+    if (!rewritable) return { fate: 'waits' }
+    const { bytes: value } = encodeBlock(
+      head,
+      live.map((entry) => batchesOf(bytes, entry)),
+      [],
+    )
+    return { fate: 'rewritten', op: { type: 'put', key: positionKey(position), value } }
   }
 
   #isLive({ logId, firstOffset, recordCount }: DirectoryEntry): boolean {
@@ -145,32 +151,21 @@ export class Sweeper {
     this.#flushedPosition = newest
   }
 
-  async #write(ops: readonly EngineOp[]): Promise<void> {
-    let batch: EngineOp[] = []
-    let bytes = 0
-    const flush = async () => {
-      const startedMs = performance.now()
-      await this.#parts.journalEngine().commit(batch)
-      batch = []
-      bytes = 0
-      await pause(Math.min(pauseMsMax, performance.now() - startedMs))
-    }
-    for (const op of ops) {
-      batch.push(op)
-      if (op.type === 'put') bytes += op.value.length
-      if (batch.length >= opsPerCommit || bytes >= bytesPerCommit) await flush()
-    }
-    if (batch.length > 0) await flush()
+  /** Leaves publishers half of the disk's time. */
+  async #commit(ops: readonly EngineOp[]): Promise<void> {
+    const startedMs = performance.now()
+    await this.#parts.journalEngine().commit(ops)
+    await pause(Math.min(pauseMsMax, performance.now() - startedMs))
   }
 
-  #settle(records: readonly GarbageRecord[], verdicts: ReadonlyMap<number, Verdict>): Swept {
+  #settle(records: readonly GarbageRecord[], fates: ReadonlyMap<number, Fate>): Swept {
     const freed: FreedRange[] = []
     const remaining = records.map(({ key, parts }) => {
       const left: DeadPart[] = []
       for (const part of parts) {
-        const kind = verdicts.get(part.position)?.kind
-        if (kind === 'wait') left.push(part)
-        else if (kind !== 'keep') freed.push({ from: part.position, to: part.position, bytes: part.bytes })
+        const fate = fates.get(part.position)
+        if (fate === 'waits') left.push(part)
+        else if (fate !== 'kept') freed.push({ from: part.position, to: part.position, bytes: part.bytes })
       }
       if (left.length === 0) this.#rewriteAtMs.delete(idOf(key))
       return { key, parts: left }
@@ -179,8 +174,8 @@ export class Sweeper {
   }
 }
 
-function deletion(position: number): Verdict {
-  return { kind: 'write', op: { type: 'del', key: positionKey(position) } }
+function deletion(position: number): EngineOp {
+  return { type: 'del', key: positionKey(position) }
 }
 
 /** The head of a block and whether its body is whole too; undefined when nothing can be told. */
