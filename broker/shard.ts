@@ -64,7 +64,7 @@ export class Shard {
     }
     const store = await openStore(
       {
-        ...(settings.engine === 'level' ? { dir: settings.dir } : {}),
+        ...(settings.engine === 'level' && settings.engines === undefined ? { dir: settings.dir } : {}),
         tailCacheBytes: settings.tailCacheBytes,
         engines: settings.engines,
       },

@@ -41,6 +41,7 @@ export class Server implements SessionHost {
   readonly #sessions = new Set<Session>()
   readonly #sweeper: NodeJS.Timeout
   #nextId = 1
+  #port: number
   #refusedCount = 0
   #inboundOverSinceMs: number | undefined
   #allClosed: (() => void) | undefined
@@ -48,6 +49,7 @@ export class Server implements SessionHost {
   constructor(options: ServerOptions) {
     this.#options = options
     this.settings = options.settings
+    this.#port = options.settings.port
     this.inbound = new ByteBudget(options.settings.inboundBytesMax)
     this.outbound = new ByteBudget(options.settings.outboundBytesMax)
     this.#server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: keepAliveDelayMs })
@@ -60,10 +62,9 @@ export class Server implements SessionHost {
     return this.#sessions.size
   }
 
-  /** The port that it listens on. */
+  /** The port that it listens on, or listened on last. */
   get port(): number {
-    const address = this.#server.address()
-    return typeof address === 'object' && address !== null ? address.port : this.settings.port
+    return this.#port
   }
 
   /** @throws the system's error, such as EADDRINUSE */
@@ -73,6 +74,8 @@ export class Server implements SessionHost {
       this.#server.once('error', reject)
       this.#server.once('listening', () => {
         this.#server.off('error', reject)
+        const address = this.#server.address()
+        if (typeof address === 'object' && address !== null) this.#port = address.port
         resolve()
       })
       this.#server.listen({ host, port, backlog: listenBacklog })

@@ -1,0 +1,209 @@
+import { once } from 'node:events'
+import * as assert from 'uvu/assert'
+import {
+  commands,
+  decodeBody,
+  encodeFrame,
+  FrameDecoder,
+  frameFlags,
+  limits,
+  type MillraceError,
+  readErrorBody,
+} from '../../../protocol/index.js'
+import { connectHello, connectRaw, type RawClient } from '../../helpers/raw_client.js'
+import { suite } from '../../helpers/suite.js'
+import { waitFor } from '../../helpers/wait_for.js'
+import { batchOf, ControlledEngines, createTopic, publish, testBroker, testClient } from '../harness.js'
+
+const test = suite('broker/net/session')
+
+/** Sends bytes and resolves with the error frame that comes before the connection is closed. */
+async function lastWords(client: RawClient, bytes: Uint8Array): Promise<MillraceError> {
+  const decoder = new FrameDecoder()
+  const errors: MillraceError[] = []
+  client.socket.on('data', (chunk: Buffer) => {
+    for (const frame of decoder.push(chunk)) {
+      assert.is(frame.flags, frameFlags.reply | frameFlags.error)
+      errors.push(readErrorBody(decodeBody(frame.body)))
+    }
+  })
+  client.socket.write(bytes)
+  await client.closed
+  assert.is(errors.length, 1)
+  return errors[0] as MillraceError
+}
+
+function header(length: number): Buffer {
+  const bytes = Buffer.alloc(16)
+  bytes.writeUInt32LE(length, 0)
+  return bytes
+}
+
+test('an unknown command is answered, and the connection stays', async (context) => {
+  const client = await testClient(context, await testBroker(context))
+  const unknown = { ...commands.ping, number: 9_999 }
+  const problem = await client.request(unknown, {}).catch((error: unknown) => error)
+  assert.is((problem as MillraceError).code, 'UNKNOWN_COMMAND')
+  await client.request(commands.ping, {})
+})
+
+test('a request with a wrong field is answered with its path, and the connection stays', async (context) => {
+  const client = await testClient(context, await testBroker(context))
+  const wrong = { topic: 5 } as unknown as { topic: string }
+  const problem = await client.request(commands.topicDelete, wrong).catch((error: unknown) => error)
+  assert.is((problem as MillraceError).code, 'BAD_REQUEST')
+  assert.match((problem as MillraceError).message, /topic: expected a string/)
+  await client.request(commands.ping, {})
+})
+
+test('malformed frames get an error and end the connection', async (context) => {
+  const broker = await testBroker(context)
+  const deep = Buffer.concat([Buffer.alloc(100, 0x91), Buffer.of(0xc0)])
+  const frameWithBody = (body: Uint8Array): Buffer => {
+    const head = encodeFrame(commands.ping.number, 0, 5, {})
+    const bytes = Buffer.concat([head.subarray(0, 16), body])
+    bytes.writeUInt32LE(bytes.length - 4, 0)
+    bytes.writeUInt32LE(body.length, 12)
+    return bytes
+  }
+  const falseBody = header(12)
+  falseBody.writeUInt32LE(500, 12)
+  const malformed = [
+    header(limits.frameBytesMax + 1),
+    header(0xffff_ffff),
+    header(3),
+    falseBody,
+    encodeFrame(commands.ping.number, frameFlags.reply, 1, {}),
+    frameWithBody(Buffer.of(0xc1)),
+    frameWithBody(deep),
+    frameWithBody(Buffer.of(0xdd, 0xff, 0xff, 0xff, 0xff)),
+    frameWithBody(Buffer.of(0x80, 0x80)),
+    frameWithBody(Buffer.alloc(0)),
+  ]
+  for (const bytes of malformed) {
+    const client = await connectHello(broker.address)
+    assert.is((await lastWords(client, bytes)).code, 'BAD_FRAME', bytes.subarray(0, 32).toString('hex'))
+  }
+  await (await testClient(context, broker)).request(commands.ping, {})
+})
+
+test('before hello a frame may have 4 KiB', async (context) => {
+  const broker = await testBroker(context)
+  const client = await connectRaw(broker.address)
+  const error = await lastWords(client, header(limits.frameBytesBeforeHelloMax + 1))
+  assert.match(error.message, /4097 bytes, at most 4096/)
+})
+
+test('a frame that comes byte by byte is taken, and one that stops half way ends the connection', async (context) => {
+  const broker = await testBroker(context, { receiveStallTimeoutMs: 1_000 })
+  const client = await testClient(context, broker)
+  const reply = once(client.socket, 'data')
+  for (const byte of encodeFrame(commands.ping.number, 0, 77, {})) client.socket.write(Buffer.of(byte))
+  await reply
+  const error = await lastWords(client, header(1_000))
+  assert.match(error.message, /stopped in the middle/)
+})
+
+test('replies overtake a request that waits', async (context) => {
+  const client = await testClient(context, await testBroker(context))
+  const topicId = await createTopic(client, 'orders')
+  const order: string[] = []
+  const fetching = client
+    .request(commands.fetch, {
+      waitMs: 60_000,
+      bytesMin: 1,
+      bytesMax: 1_000,
+      partitions: [[topicId, 0, 0, 1_000]],
+    })
+    .then(() => order.push('fetch'))
+  await client.request(commands.ping, {}).then(() => order.push('ping'))
+  await publish(client, [topicId, 0, batchOf(['a'])])
+  await fetching
+  assert.equal(order, ['ping', 'fetch'])
+})
+
+test('over the number of requests in flight nothing more is read', async (context) => {
+  const broker = await testBroker(context, { inFlightRequestsMax: 4 })
+  const client = await testClient(context, broker)
+  const topicId = await createTopic(client, 'orders')
+  const polls = (broker as unknown as { longPolls: { size: number } }).longPolls
+  const fetchOnce = () =>
+    client.request(commands.fetch, {
+      waitMs: 60_000,
+      bytesMin: 1,
+      bytesMax: 1_000,
+      partitions: [[topicId, 0, 0, 1_000]],
+    })
+  const fetches = Array.from({ length: 10 }, fetchOnce)
+  await waitFor('four fetches to wait', () => polls.size === 4)
+  await publish(await testClient(context, broker), [topicId, 0, batchOf(['a'])])
+  await Promise.all(fetches)
+})
+
+test('publishers over the byte budget are held back until commits have made room', async (context) => {
+  const engines = new ControlledEngines()
+  const broker = await testBroker(context, { engines, inboundBytesMax: '1MiB' as unknown as number })
+  const client = await testClient(context, broker)
+  const topicId = await createTopic(client, 'orders')
+  const server = (broker as unknown as { server: { inbound: { usedBytes: number } } }).server
+  engines.hold()
+  const batch = batchOf(['x'.repeat(200_000)])
+  const requests = 40
+  const publishing = Array.from({ length: requests }, () => publish(client, [topicId, 0, batch]))
+  await waitFor('the budget to be used up', () => server.inbound.usedBytes >= 1024 * 1024)
+  // Whatever the client still has in its socket stays there: the budget is overshot by one request and one chunk.
+  await waitFor('the client to be held back', () => client.socket.writableLength > 0)
+  assert.ok(server.inbound.usedBytes < 1024 * 1024 + batch.length * 2 + 65_536)
+  engines.release()
+  const results = await Promise.all(publishing)
+  assert.equal(
+    results.map(([result]) => result?.baseOffset),
+    Array.from({ length: requests }, (_, i) => i),
+  )
+  await waitFor('the budget to be free', () => server.inbound.usedBytes === 0)
+})
+
+test('unfinished frames that use up the budget make room, the largest first', async (context) => {
+  const broker = await testBroker(context, { inboundBytesMax: 1024 * 1024, overloadTimeoutMs: 200 })
+  const large = await connectHello(broker.address)
+  const small = await testClient(context, broker)
+  const piece = Buffer.concat([header(8 * 1024 * 1024), Buffer.alloc(900 * 1024)])
+  const smaller = Buffer.concat([header(8 * 1024 * 1024), Buffer.alloc(300 * 1024)])
+  large.socket.write(piece)
+  small.socket.write(smaller)
+  await large.closed
+  assert.is(small.socket.destroyed, false)
+  await (await testClient(context, broker)).request(commands.ping, {})
+})
+
+test('a peer that does not read costs a bounded amount of memory, and others are served', async (context) => {
+  const broker = await testBroker(context, {
+    connectionOutboundBytesMax: 1024 * 1024,
+    outboundBytesMax: 64 * 1024 * 1024,
+    sendStallTimeoutMs: 1_000,
+  })
+  const reader = await testClient(context, broker)
+  const topicId = await createTopic(reader, 'orders')
+  for (let i = 0; i < 20; i++) await publish(reader, [topicId, 0, batchOf(['x'.repeat(500_000)])])
+  const lazy = await connectHello(broker.address)
+  lazy.socket.pause()
+  const body = {
+    waitMs: 0,
+    bytesMin: 1,
+    bytesMax: 500_000,
+    partitions: [[topicId, 0, 0, 500_000] as const],
+  }
+  const requests = Array.from({ length: 200 }, () =>
+    lazy.request(commands.fetch, body).catch(() => undefined),
+  )
+  const server = (broker as unknown as { server: { outbound: { usedBytes: number } } }).server
+  await waitFor('replies to pile up', () => server.outbound.usedBytes >= 1024 * 1024)
+  assert.ok(server.outbound.usedBytes < 3 * 1024 * 1024)
+  await reader.request(commands.fetch, body)
+  // It takes nothing for longer than it may.
+  await waitFor('the lazy peer to be dropped', () => server.outbound.usedBytes === 0, { deadlineMs: 8_000 })
+  lazy.destroy()
+  await Promise.all(requests)
+})
+
+test.run()

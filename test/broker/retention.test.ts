@@ -1,0 +1,82 @@
+import * as assert from 'uvu/assert'
+import { commands, errorTable } from '../../protocol/index.js'
+import type { RawClient } from '../helpers/raw_client.js'
+import { suite } from '../helpers/suite.js'
+import { waitFor } from '../helpers/wait_for.js'
+import {
+  batchOf,
+  ControlledEngines,
+  createTopic,
+  fetchPartition,
+  publish,
+  testBroker,
+  testClient,
+} from './harness.js'
+
+const test = suite('broker/retention')
+
+async function startOf(client: RawClient, topicId: number): Promise<number> {
+  const { body } = await client.request(commands.offsetsList, { partitions: [[topicId, 0, -2]] })
+  return body.partitions[0]?.offset ?? -1
+}
+
+test('drops what is older than the topic keeps, and only in that topic', async (context) => {
+  const client = await testClient(context, await testBroker(context, { retentionIntervalMs: 20 }))
+  const minute = await createTopic(client, 'minute', { settings: { retentionMs: 60_000 } })
+  const forever = await createTopic(client, 'forever', { settings: { retentionMs: -1 } })
+  const old = Date.now() - 3_600_000
+  for (const topicId of [minute, forever]) {
+    await publish(client, [topicId, 0, batchOf(['a', 'b'], undefined, old)])
+    await publish(client, [topicId, 0, batchOf(['c'])])
+  }
+  await waitFor('old records to go', async () => (await startOf(client, minute)) === 2)
+  assert.is(await startOf(client, forever), 0)
+  assert.equal(
+    (await fetchPartition(client, minute, 0, 2)).records.map(({ value }) => value),
+    ['c'],
+  )
+  const { reply } = await fetchPartition(client, minute, 0, 0)
+  assert.is(reply.partitions[0]?.[2], errorTable.OFFSET_OUT_OF_RANGE.number)
+  assert.equal(reply.partitions[0]?.slice(4, 6), [2, 3])
+})
+
+test('keeps about as many bytes as the topic says', async (context) => {
+  const client = await testClient(context, await testBroker(context, { retentionIntervalMs: 20 }))
+  const topicId = await createTopic(client, 'orders', { settings: { retentionBytes: 5_000 } })
+  for (let i = 0; i < 20; i++) await publish(client, [topicId, 0, batchOf(['x'.repeat(1_000)])])
+  await waitFor('the oldest records to go', async () => (await startOf(client, topicId)) === 15)
+  await client.request(commands.topicAlter, { topic: 'orders', settings: { retentionBytes: 2_000 } })
+  await waitFor('more records to go', async () => (await startOf(client, topicId)) === 18)
+})
+
+test('everything may go, and offsets go on', async (context) => {
+  const client = await testClient(context, await testBroker(context, { retentionIntervalMs: 20 }))
+  const topicId = await createTopic(client, 'orders', { settings: { retentionMs: 1_000 } })
+  await publish(client, [topicId, 0, batchOf(['a', 'b'], undefined, 1)])
+  await waitFor('all records to go', async () => (await startOf(client, topicId)) === 2)
+  const [result] = await publish(client, [topicId, 0, batchOf(['c'])])
+  assert.is(result?.baseOffset, 2)
+})
+
+test('a run that fails shows in the health, and the next one makes it good', async (context) => {
+  const engines = new ControlledEngines()
+  const broker = await testBroker(context, { engines, retentionIntervalMs: 3_600_000 })
+  const { retention } = broker as unknown as { retention: { run(): Promise<void> } }
+  const client = await testClient(context, broker)
+  const topicId = await createTopic(client, 'orders', { settings: { retentionMs: 1_000 } })
+  await publish(client, [topicId, 0, batchOf(['a'], undefined, 1)])
+  engines.beforeCommit = () => {
+    throw new Error('no space left on device')
+  }
+  await retention.run()
+  const { health } = await broker.status()
+  assert.match(health.reasons.join(), /retention failed: .*no space left on device/)
+  engines.beforeCommit = () => {}
+  await waitFor('the health to be ok', async () => {
+    await retention.run()
+    return (await broker.status()).health.status === 'ok'
+  })
+  assert.is(await startOf(client, topicId), 1)
+})
+
+test.run()
