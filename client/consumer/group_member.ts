@@ -35,7 +35,7 @@ export type MemberState = 'joining' | 'joined' | 'suspended' | 'ended'
 
 /** Heartbeats in a row without news that come back sooner are spaced by this. */
 const heartbeatMsMin = 20
-const leaveTimeoutMs = 5_000
+const leaveTimeoutMs = 1_000
 
 /** Keeps a membership of a stream group alive: joins, heartbeats whatever the application does, joins again. */
 export class GroupMember {

@@ -121,7 +121,8 @@ test('a member that is gone without goodbye is replaced, and only unacknowledged
   const harness = await Harness.start(context)
   const topicId = await harness.createTopic('t')
   await harness.publish(topicId, 0, numbered('v', 0, 10))
-  const doomedClient = await harness.newClient()
+  const proxy = await TcpProxy.start(context, () => harness.broker.address.port)
+  const doomedClient = await harness.newClient(proxy.port)
   const doomed = harness.consume('t', { group: 'g' }, doomedClient)
   const held = await take(doomed[Symbol.asyncIterator](), 10)
   for (const message of held.slice(0, 6)) message.ack()
@@ -129,7 +130,7 @@ test('a member that is gone without goodbye is replaced, and only unacknowledged
   const heir = harness.consume('t', { group: 'g' })
   const next = heir[Symbol.asyncIterator]()
   await heir.start()
-  const closing = doomedClient.close({ timeoutMs: 0 })
+  proxy.refuse()
   assert.equal(valuesOf(await take(next, 4)), numbered('v', 6, 10))
 })
 
@@ -223,6 +224,90 @@ test('a second member with the same instance id ends the first with FENCED', asy
   assert.is(await next, 'FENCED')
   assert.is(second.assignment.length, 1)
 })
+
+test('a member that hangs is replaced after its session timeout, and what it acknowledges late does not count', async (context) => {
+  const harness = await Harness.start(context)
+  const topicId = await harness.createTopic('t')
+  await harness.publish(topicId, 0, numbered('v', 0, 4))
+  const proxy = await TcpProxy.start(context, () => harness.broker.address.port)
+  const options = { group: 'g', sessionTimeoutMs: 1_000, commitIntervalMs: 5 }
+  const hung = harness.consume('t', options, await harness.newClient(proxy.port))
+  const held = await take(hung[Symbol.asyncIterator](), 4)
+  proxy.freeze()
+  const heir = harness.consume('t', options)
+  const iterator = heir[Symbol.asyncIterator]()
+  assert.equal(valuesOf(await take(iterator, 4)), numbered('v', 0, 4))
+  for (const message of held) message.ack()
+  proxy.thaw()
+  await waitFor('the loss to be noticed', () => hung.assignment.length === 0)
+  assert.is((await harness.committed('g', 't')) ?? 0, 0)
+})
+
+test('while the broker is unreachable a member delivers nothing', async (context) => {
+  const harness = await Harness.start(context)
+  const topicId = await harness.createTopic('t')
+  await harness.publish(topicId, 0, numbered('v', 0, 4))
+  const proxy = await TcpProxy.start(context, () => harness.broker.address.port)
+  const consumer = harness.consume('t', { group: 'g' }, await harness.newClient(proxy.port))
+  const iterator = consumer[Symbol.asyncIterator]()
+  const [first] = await take(iterator, 1)
+  first?.ack()
+  proxy.refuse()
+  await waitFor('the suspension', () => consumer.stats().state === 'suspended')
+  let delivered = false
+  const next = iterator.next().then((result) => {
+    delivered = true
+    return result
+  })
+  await new Promise(setImmediate)
+  assert.is(delivered, false)
+  proxy.accept()
+  assert.is((await next).value?.value, 'v-1')
+})
+
+test(
+  'members that come and go all the time lose no message and keep the order',
+  async (context) => {
+    const harness = await Harness.start(context)
+    const partitions = 6
+    const perPartition = 400
+    const topicId = await harness.createTopic('t', partitions)
+    const seen = new Map<string, number>()
+    const lastAcked = new Array<number>(partitions).fill(-1)
+    const random = context.random()
+    let stop = false
+    const member = async (): Promise<void> => {
+      while (!stop) {
+        const consumer = harness.consume('t', { group: 'g', commitIntervalMs: 1 })
+        let left = random.int(20, 300)
+        for await (const message of consumer) {
+          seen.set(message.value, (seen.get(message.value) ?? 0) + 1)
+          const number = Number(message.value.split('-')[1])
+          assert.is(number, message.offset)
+          assert.ok(number <= (lastAcked[message.partition] ?? -1) + 1, `gap before ${message.value}`)
+          lastAcked[message.partition] = Math.max(lastAcked[message.partition] ?? -1, number)
+          message.ack()
+          if (--left === 0 || stop) break
+        }
+      }
+    }
+    const members = [member(), member(), member()]
+    for (let at = 0; at < perPartition; at += 20) {
+      for (let partition = 0; partition < partitions; partition++) {
+        await harness.publish(topicId, partition, numbered(`p${partition}`, at, at + 20))
+      }
+    }
+    await waitFor('all messages', () => seen.size === partitions * perPartition, { deadlineMs: 20_000 })
+    stop = true
+    for (let partition = 0; partition < partitions; partition++) {
+      await harness.publish(topicId, partition, [`p${partition}-${perPartition}`])
+    }
+    context.defer(() => Promise.all(members))
+    const again = [...seen.values()].filter((count) => count > 1).length
+    assert.is(again, 0)
+  },
+  { deadlineMs: 30_000 },
+)
 
 test('hooks run before the first message and after the last', async (context) => {
   const harness = await Harness.start(context)
