@@ -204,6 +204,9 @@ export class ConsumerEngine<Value, Key> {
 
   #acked(stream: PartitionStream<Value, Key>): void {
     this.source.acked(stream)
-    if (!stream.queued && this.delivery.offer(stream)) this.#options.onReady()
+    if (!stream.stalled || !this.delivery.canDeliver(stream)) return
+    stream.stalled = false
+    this.delivery.offer(stream)
+    this.#options.onReady()
   }
 }

@@ -45,7 +45,10 @@ export class Delivery<Value, Key> {
 
   /** To be called when a stream may have something to deliver; returns whether it has. */
   offer(stream: PartitionStream<Value, Key>): boolean {
-    if (!this.canDeliver(stream)) return false
+    if (!this.canDeliver(stream)) {
+      stream.stalled = true
+      return false
+    }
     if (!stream.queued && this.#current !== stream) {
       stream.queued = true
       this.#ready.push(stream)
@@ -102,7 +105,10 @@ export class Delivery<Value, Key> {
       const stream = this.#current ?? this.#takeReady()
       if (stream === undefined) return undefined
       this.#current = undefined
-      if (!this.canDeliver(stream)) continue
+      if (!this.canDeliver(stream)) {
+        stream.stalled = true
+        continue
+      }
       if (stream.run === undefined) open(stream)
       this.#current = stream
       return stream

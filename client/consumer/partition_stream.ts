@@ -51,6 +51,8 @@ export class PartitionStream<Value, Key> implements RecordSource<Value, Key> {
   commitPending = false
   /** Whether it stands in the queue of streams with messages. */
   queued = false
+  /** Whether it lost its turn, so that it must be offered again once it can deliver. */
+  stalled = false
   /** What is being delivered. */
   run: RecordRun<Value, Key> | undefined
   #runBytes = 0

@@ -30,7 +30,10 @@ export class PullIterator<Item extends object> implements AsyncIterableIterator<
   readonly #source: PullSource<Item>
   readonly #onDone: () => void
   #waiters: Waiter<Item>[] = []
-  /** Whether a pull takes time; items are handed out in order, so nothing is pulled meanwhile. */
+  /**
+   * Whether a pull is under way: one that takes time, or one that calls the application back, which may end up here
+   * again. Items are handed out in order, so nothing is pulled meanwhile.
+   */
   #pulling = false
 
   /** @param onDone called when the loop was left */
@@ -48,9 +51,11 @@ export class PullIterator<Item extends object> implements AsyncIterableIterator<
     if (this.#waiters.length === 0 && !this.#pulling && this.#source.ended() === undefined) {
       this.#source.begin()
       const item = this.#tryPull()
-      if (item !== undefined && !(item instanceof Promise))
+      if (item instanceof Promise) void this.#wait(item)
+      else if (item !== undefined) {
+        if (this.#waiters.length > 0) this.wake()
         return Promise.resolve({ value: item, done: false })
-      if (item !== undefined) void this.#wait(item)
+      }
     }
     if (this.#waiters.length >= waitersMax) {
       return Promise.reject(new MillraceError('LIMIT_EXCEEDED', `${waitersMax} calls of next() wait already`))
@@ -84,11 +89,14 @@ export class PullIterator<Item extends object> implements AsyncIterableIterator<
   }
 
   #tryPull(): Item | undefined | Promise<Item | undefined> {
+    this.#pulling = true
     try {
       return this.#source.pull()
     } catch (error) {
       this.#source.fail(error)
       return undefined
+    } finally {
+      this.#pulling = false
     }
   }
 

@@ -1,0 +1,299 @@
+import * as assert from 'uvu/assert'
+import {
+  type ConsumeOptions,
+  Consumer,
+  DecodeError,
+  type Decoder,
+  type Message,
+  type SkippedMessages,
+} from '../../../client/consumer/index.js'
+import { MillraceError } from '../../../protocol/index.js'
+import { suite, type TestContext } from '../../helpers/suite.js'
+import { waitFor } from '../../helpers/wait_for.js'
+import { FakePort, refusal } from './fake_port.js'
+import { numbered, take, valuesOf } from './harness.js'
+
+const test = suite('client/consumer/failures')
+
+const text: Decoder<string, string> = {
+  ahead: false,
+  key: (bytes) => Buffer.from(bytes).toString(),
+  value: (bytes) => Buffer.from(bytes ?? []).toString(),
+}
+
+/** Refuses values that start with "bad". */
+const picky: Decoder<string, string> = {
+  ...text,
+  value: (bytes) => {
+    const value = Buffer.from(bytes ?? []).toString()
+    if (value.startsWith('bad')) throw new Error(`${value} is bad`)
+    return value
+  },
+}
+
+function consume(
+  context: TestContext,
+  port: FakePort,
+  options: ConsumeOptions = {},
+  decoder: Decoder<string, string> = text,
+): Consumer<string, string> {
+  const consumer = new Consumer(port, [{ name: 't', decoder }], { from: 'earliest', ...options })
+  context.defer(() => consumer.close().catch(() => {}))
+  return consumer
+}
+
+/** The error that comes out of a loop, after the messages that came before. */
+async function endOf(
+  consumer: Consumer<string, string>,
+  seen: string[] = [],
+): Promise<{ code?: string; message: string; error: unknown }> {
+  try {
+    for await (const message of consumer) {
+      seen.push(message.value)
+      message.ack()
+    }
+  } catch (error) {
+    return { ...(error instanceof MillraceError ? { code: error.code } : {}), message: String(error), error }
+  }
+  return { message: 'no error', error: undefined }
+}
+
+test('a fetch that is lost is sent again', async (context) => {
+  const port = new FakePort()
+  port.append(0, numbered('v', 0, 3))
+  for (const code of ['CONNECTION_LOST', 'REQUEST_TIMEOUT', 'OVERLOADED'] as const) {
+    port.fetches.push(() => Promise.reject(new MillraceError(code)))
+  }
+  const iterator = consume(context, port)[Symbol.asyncIterator]()
+  assert.equal(valuesOf(await take(iterator, 3)), numbered('v', 0, 3))
+  assert.ok(port.sent('fetch').length >= 4)
+})
+
+test('a partition that has moved to another broker is looked up and fetched again', async (context) => {
+  const port = new FakePort()
+  port.append(0, ['v'])
+  port.fetches.push((request) => refusal(request, 'NOT_OWNER'))
+  const consumer = consume(context, port)
+  await consumer.start()
+  const before = port.metadataAsked
+  assert.equal(valuesOf(await take(consumer[Symbol.asyncIterator](), 1)), ['v'])
+  assert.is(port.metadataAsked, before + 1)
+})
+
+test('stored damage ends the loop with CORRUPT, naming partition and offset', async (context) => {
+  const port = new FakePort()
+  port.append(0, numbered('v', 0, 3))
+  const consumer = consume(context, port)
+  const iterator = consumer[Symbol.asyncIterator]()
+  await take(iterator, 3)
+  port.fetches.push((request) => refusal(request, 'CORRUPT'))
+  const { code, message } = await endOf(consumer)
+  assert.is(code, 'CORRUPT')
+  assert.match(message, /topic "t", partition 0, offset 3/)
+})
+
+test('a batch that is damaged on its way ends the loop with CORRUPT before any of it is delivered', async (context) => {
+  const port = new FakePort()
+  port.append(0, ['good'])
+  const bytes = port.append(0, ['damaged'])
+  bytes[bytes.length - 3] = (bytes.at(-3) ?? 0) ^ 1
+  const seen: string[] = []
+  const { code, message } = await endOf(consume(context, port), seen)
+  assert.is(code, 'CORRUPT')
+  assert.match(message, /partition 0, offset 1 is damaged/)
+  assert.equal(seen, ['good'])
+})
+
+test('a deleted topic ends the loop with UNKNOWN_TOPIC', async (context) => {
+  const port = new FakePort()
+  port.fetches.push((request) => refusal(request, 'UNKNOWN_TOPIC'))
+  const { code, message } = await endOf(consume(context, port))
+  assert.is(code, 'UNKNOWN_TOPIC')
+  assert.match(message, /topic "t" was deleted/)
+})
+
+test('messages that retention dropped are passed over, and reported', async (context) => {
+  const port = new FakePort()
+  port.start = 10
+  port.append(0, numbered('v', 10, 12), 10)
+  const skipped: SkippedMessages[] = []
+  const consumer = consume(context, port, { from: 4, group: 'g', onSkipped: (one) => skipped.push(one) })
+  const messages = await take(consumer[Symbol.asyncIterator](), 2)
+  assert.equal(valuesOf(messages), numbered('v', 10, 12))
+  assert.equal(skipped, [{ topic: 't', partition: 0, fromOffset: 4, toOffset: 10 }])
+  messages[0]?.ack()
+  await consumer.commit()
+  assert.equal((port.sent('group.commit').at(-1) as { offsets: number[][] }).offsets[0]?.[3], 11)
+})
+
+test('onOutOfRange "error" ends the loop, "latest" goes on at the end', async (context) => {
+  const port = new FakePort()
+  port.start = 10
+  port.append(0, ['old'], 10)
+  assert.is(
+    (await endOf(consume(context, port, { from: 4, onOutOfRange: 'error' }))).code,
+    'OFFSET_OUT_OF_RANGE',
+  )
+  const consumer = consume(context, port, { from: 4, onOutOfRange: 'latest' })
+  const next = consumer[Symbol.asyncIterator]().next()
+  await waitFor('the position', () => consumer.stats().partitions[0]?.position === 11)
+  port.append(0, ['new'])
+  assert.is((await next).value?.value, 'new')
+})
+
+test('an offset past the end is an error, unless onOutOfRange is "latest"', async (context) => {
+  const port = new FakePort()
+  port.append(0, ['v'])
+  const { code, message } = await endOf(consume(context, port, { from: 50 }))
+  assert.is(code, 'OFFSET_OUT_OF_RANGE')
+  assert.match(message, /has offsets 0 to 1, there is no 50/)
+  const consumer = consume(context, port, { from: 50, onOutOfRange: 'latest' })
+  const next = consumer[Symbol.asyncIterator]().next()
+  await waitFor('the position', () => consumer.stats().partitions[0]?.position === 1)
+  port.append(0, ['new'])
+  assert.is((await next).value?.value, 'new')
+})
+
+test('a value that does not decode throws where it is read, and stays unacknowledged', async (context) => {
+  const port = new FakePort()
+  port.append(0, ['good', 'bad-1', 'good-2'])
+  const seen: string[] = []
+  const { code, error } = await endOf(consume(context, port, { group: 'g' }, picky), seen)
+  assert.is(code, 'DECODE_FAILED')
+  assert.ok(error instanceof DecodeError)
+  assert.is(error.raw.offset, 1)
+  assert.is(Buffer.from(error.raw.valueBytes ?? []).toString(), 'bad-1')
+  assert.equal(seen, ['good'])
+  assert.equal((port.sent('group.commit').at(-1) as { offsets: number[][] }).offsets[0]?.[3], 1)
+})
+
+test('"skip" leaves out what does not decode, by message and by batch, and acknowledges it', async (context) => {
+  const port = new FakePort()
+  port.append(0, ['bad-0', 'good-1', 'bad-2', 'bad-3', 'good-4', 'bad-5'])
+  const options = { group: 'g', onDecodeError: 'skip', until: 'end' } as const
+  const consumer = consume(context, port, options, picky)
+  const seen: string[] = []
+  assert.is((await endOf(consumer, seen)).error, undefined)
+  assert.equal(seen, ['good-1', 'good-4'])
+  assert.is(consumer.stats().skipped, 4)
+  assert.equal((port.sent('group.commit').at(-1) as { offsets: number[][] }).offsets[0]?.[3], 6)
+  const batches: string[][] = []
+  for await (const batch of consume(context, port, options, picky).batches()) {
+    batches.push(valuesOf(batch.messages))
+    batch.ack()
+  }
+  assert.equal(batches, [['good-1', 'good-4']])
+})
+
+test('a function decides about each message that does not decode', async (context) => {
+  const port = new FakePort()
+  port.append(0, ['bad-0', 'good', 'bad-fatal'])
+  const asked: number[] = []
+  const seen: string[] = []
+  const consumer = consume(
+    context,
+    port,
+    {
+      onDecodeError: (error, raw) => {
+        asked.push(raw.offset)
+        return error.message.includes('fatal') ? 'throw' : 'skip'
+      },
+    },
+    picky,
+  )
+  assert.is((await endOf(consumer, seen)).code, 'DECODE_FAILED')
+  assert.equal(seen, ['good'])
+  assert.equal(asked, [0, 2])
+})
+
+test('values of an asynchronous schema are decoded before delivery, in order, also for overlapping calls', async (context) => {
+  const port = new FakePort()
+  port.append(0, numbered('v', 0, 6))
+  let turn = 0
+  const slow: Decoder<string, string> = {
+    ...text,
+    ahead: true,
+    value: (bytes) =>
+      new Promise((resolve) => {
+        const value = Buffer.from(bytes ?? []).toString()
+        if (turn++ % 2 === 0) setImmediate(() => resolve(value))
+        else resolve(value)
+      }),
+  }
+  const iterator = consume(context, port, {}, slow)[Symbol.asyncIterator]()
+  const results = await Promise.all(Array.from({ length: 6 }, () => iterator.next()))
+  assert.equal(
+    results.map(({ value }) => value?.value),
+    numbered('v', 0, 6),
+  )
+})
+
+test('a commit that fails for now is sent again until it is through', async (context) => {
+  const port = new FakePort()
+  port.append(0, numbered('v', 0, 2))
+  const consumer = consume(context, port, { group: 'g', commitIntervalMs: 600_000 })
+  for (const message of await take(consumer[Symbol.asyncIterator](), 2)) message.ack()
+  port.commits.push(
+    () => 'STORAGE_FULL',
+    () => 'CONNECTION_LOST',
+  )
+  await consumer.commit()
+  assert.is(port.sent('group.commit').length, 3)
+  assert.is(consumer.stats().partitions[0]?.committedOffset, 2)
+})
+
+test('a commit that is fenced rejects, drops the partition and tells the application', async (context) => {
+  const port = new FakePort()
+  port.append(0, numbered('v', 0, 2))
+  const lost: boolean[] = []
+  const consumer = consume(context, port, {
+    group: 'g',
+    commitIntervalMs: 600_000,
+    onRevoked: (_partitions, reason) => void lost.push(reason.lost),
+  })
+  const iterator = consumer[Symbol.asyncIterator]()
+  for (const message of await take(iterator, 2)) message.ack()
+  port.commits.push(() => 'FENCED')
+  const outcome = await consumer.commit().catch((error: { code: string }) => error.code)
+  assert.is(outcome, 'FENCED')
+  assert.equal(lost, [true])
+  // The next heartbeat grants it again, and it starts from what is committed.
+  assert.equal(valuesOf(await take(iterator, 2)), numbered('v', 0, 2))
+})
+
+test('a commit that is refused for good comes out of the loop and of commit()', async (context) => {
+  const port = new FakePort()
+  port.append(0, ['v'])
+  const consumer = consume(context, port, { group: 'g', commitIntervalMs: 600_000 })
+  const iterator = consumer[Symbol.asyncIterator]()
+  for (const message of await take(iterator, 1)) message.ack()
+  port.commits.push(() => 'OFFSET_OUT_OF_RANGE')
+  const [committed, next] = await Promise.all([
+    consumer.commit().catch((error: { code: string }) => error.code),
+    iterator.next().catch((error: { code: string }) => error.code),
+  ])
+  assert.equal([committed, next], ['OFFSET_OUT_OF_RANGE', 'OFFSET_OUT_OF_RANGE'])
+})
+
+test('a fetch is under way while the application works on what is buffered', async (context) => {
+  const port = new FakePort()
+  port.append(0, numbered('v', 0, 10))
+  const iterator = consume(context, port)[Symbol.asyncIterator]()
+  await take(iterator, 1)
+  await waitFor('the next fetch', () => port.sent('fetch').length === 2)
+  const [, next] = port.sent('fetch') as { partitions: number[][] }[]
+  assert.is(next?.partitions[0]?.[2], 10)
+})
+
+test('messages are views that are read again and again', async (context) => {
+  const port = new FakePort()
+  port.append(0, ['v'])
+  const [message] = (await take(consume(context, port)[Symbol.asyncIterator](), 1)) as [
+    Message<string, string>,
+  ]
+  assert.is(message.value, message.value)
+  assert.is(message.key, undefined)
+  assert.equal(Object.keys(message.headers), [])
+})
+
+test.run()
