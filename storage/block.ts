@@ -150,14 +150,24 @@ function writeBatches(block: Buffer, from: number, log: LogBatches): DirectoryEn
  * @throws MillraceError CORRUPT
  */
 export function decodeBlock(bytes: Uint8Array, position: number): Block {
+  const block = verifyBlock(bytes, position)
+  const head = readHead(block)
+  return { ...head, operations: readOperations(block, head), bytes: block }
+}
+
+/**
+ * Checks that these bytes are the whole, undamaged block that stood at `position`, and returns them.
+ * @throws MillraceError CORRUPT
+ */
+export function verifyBlock(bytes: Uint8Array, position: number): Buffer {
   const block = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   if (block.length < headBytes || block.readUInt32LE(0) !== magic)
     throw corrupt(position, 'it does not begin as a block')
   if (crc32(block.subarray(8)) !== block.readUInt32LE(4))
     throw corrupt(position, 'its checksum does not match')
-  const head = readHead(block)
-  if (head.position !== position) throw corrupt(position, `it says that it is block ${head.position}`)
-  return { ...head, operations: readOperations(block, head), bytes: block }
+  const found = readU64(block, 8)
+  if (found !== position) throw corrupt(position, `it says that it is block ${found}`)
+  return block
 }
 
 /** What can still be told of a block whose body is damaged; undefined when its head is damaged too. */
@@ -198,17 +208,10 @@ function readOperations(block: Buffer, head: BlockHead): Operation[] {
 }
 
 /**
- * Finds the batches of one log in a block that came from the engine, after its checksum was verified; the rest of
- * the block is not parsed.
- * @throws MillraceError CORRUPT
+ * Finds the batches of one log in a verified block; the rest of the block is not parsed.
+ * @throws MillraceError CORRUPT when the block has none
  */
-export function findLogBatches(bytes: Uint8Array, position: number, logId: number): Uint8Array {
-  const block = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  if (block.length < headBytes || block.readUInt32LE(0) !== magic)
-    throw corrupt(position, 'it does not begin as a block')
-  if (crc32(block.subarray(8)) !== block.readUInt32LE(4))
-    throw corrupt(position, 'its checksum does not match')
-  if (readU64(block, 8) !== position) throw corrupt(position, `it says that it is block ${readU64(block, 8)}`)
+export function findLogBatches(block: Buffer, position: number, logId: number): Buffer {
   let low = 0
   let high = block.readUInt32LE(28)
   while (low < high) {

@@ -8,6 +8,9 @@ import { MillraceError } from '../protocol/index.js'
 const format = { name: 'millrace', version: 1 } as const
 const markerName = 'MILLRACE'
 const lockName = 'LOCK'
+const temporarySuffix = '.new'
+/** What a process that was killed while it took hold of a new folder may leave. */
+const ownNames = new Set([lockName, `${lockName}${temporarySuffix}`, `${markerName}${temporarySuffix}`])
 
 /** Folders that this very process holds. */
 const held = new Set<string>()
@@ -59,7 +62,7 @@ export async function openFolder(dir: string): Promise<DataFolder> {
 async function checkFormat(path: string): Promise<void> {
   const names = await readdir(path)
   if (!names.includes(markerName)) {
-    const other = names.find((name) => name !== lockName && name !== 'lost+found')
+    const other = names.find((name) => !ownNames.has(name) && name !== 'lost+found')
     if (other === undefined) return
     throw new MillraceError(
       'UNKNOWN_FORMAT',
@@ -104,7 +107,9 @@ async function lock(path: string): Promise<void> {
 }
 
 async function unlock(path: string): Promise<void> {
-  await rm(join(path, lockName), { force: true })
+  // Two that took over the same stale lock at once: the lock of the one that won stays.
+  const holder = await readHolder(path)
+  if (holder?.pid === process.pid) await rm(join(path, lockName), { force: true })
   held.delete(path)
 }
 
@@ -146,7 +151,7 @@ function inUse(path: string, holder: string): MillraceError {
 
 /** Writes a small file so that after a crash it is there whole or not at all. */
 async function writeSynced(path: string, name: string, text: string): Promise<void> {
-  const temporary = join(path, `${name}.new`)
+  const temporary = join(path, name + temporarySuffix)
   const file = await open(temporary, 'w')
   try {
     await file.writeFile(text)

@@ -7,12 +7,5 @@ export type { PartitionLog } from './partition_log.js'
 export type { ReclaimLimits } from './reclaim.js'
 export { encodeTrims, type RetentionBounds, retentionOffset, type Trim } from './retention.js'
 export type { State } from './state.js'
-export {
-  type Op,
-  openStore,
-  type Store,
-  type StoreHealth,
-  type StoreOptions,
-  type StoreStats,
-  type Views,
-} from './store.js'
+export { openStore, type Store } from './store.js'
+export type { Op, StoreHealth, StoreOptions, StoreStats, ViewHost, Views } from './store_options.js'

@@ -1,13 +1,4 @@
-import {
-  type Block,
-  blockBytes,
-  type DirectoryEntry,
-  decodeBlock,
-  encodeBlock,
-  findLogBatches,
-  type LogBatches,
-  type Operation,
-} from './block.js'
+import { blockBytes, type DirectoryEntry, encodeBlock, type LogBatches, type Operation } from './block.js'
 import type { Engine } from './engine.js'
 import { journalEndKey, positionKey, positionOf } from './keys.js'
 import type { Checkpoint } from './state.js'
@@ -93,8 +84,6 @@ export class Journal {
     return entries.map(([key, bytes]) => ({ position: positionOf(key), bytes }))
   }
 }
-
-export { type Block, decodeBlock, findLogBatches }
 
 /** Shares the content of a commit out to blocks. */
 function packBlocks(logs: readonly LogBatches[], operations: readonly Operation[]): BlockContent[] {

@@ -1,5 +1,6 @@
 import { MillraceError } from '../protocol/index.js'
-import { findLogBatches, type Journal } from './journal.js'
+import { findLogBatches, verifyBlock } from './block.js'
+import type { Journal } from './journal.js'
 import type { IndexEntry } from './log_index.js'
 import { cutBatches, type PartitionLog, skipBatchesBefore } from './partition_log.js'
 
@@ -16,6 +17,15 @@ export interface LogReadResult {
   readonly error?: MillraceError
 }
 
+/** Most entries of the index that one read of one log follows. */
+const entriesMax = 1_024
+/** A read of one log takes so many blocks at a time, */
+const blocksPerRound = 64
+/** and no more once these were so large: small batches share their blocks with other logs. */
+const blockBytesMax = 4 * 1024 * 1024
+/** Blocks that are in memory at a time. */
+const blocksPerRequest = 64
+
 const nothing: LogReadResult = { chunks: [], bytes: 0 }
 
 /** Answers from memory: the end of a log, or what the tail cache has of it; undefined when the journal must be read. */
@@ -29,68 +39,140 @@ export function readTail({ log, offset, bytesMax }: LogRead): LogReadResult | un
   return trimChunks(chunks, offset, bytesMax)
 }
 
-/** Reads several logs with one request to the engine; what is wrong with one does not touch the others. */
+/** Reads several logs, each block once; what is wrong with one log does not touch the others. */
 export async function readLogs(journal: Journal, reads: readonly LogRead[]): Promise<LogReadResult[]> {
-  const plans = await Promise.all(reads.map((read) => planRead(read)))
-  const positions = new Set<number>()
-  for (const plan of plans) for (const entry of plan.entries) positions.add(entry.position)
-  const sorted = [...positions].sort((a, b) => a - b)
-  const blocks = await journal.readRaw(sorted)
-  const blockAt = new Map(sorted.map((position, index) => [position, blocks[index]]))
-  return reads.map((read, index) => takeBatches(read, plans[index] as Plan, blockAt))
+  const runs = await Promise.all(reads.map((read) => planRead(read)))
+  for (let open = runs.filter(hasMore); open.length > 0; open = open.filter(hasMore)) {
+    await readRound(journal, open)
+  }
+  return runs.map((run) => (run instanceof JournalRead ? run.result() : run))
 }
 
-interface Plan {
-  readonly entries: readonly IndexEntry[]
-  readonly answer?: LogReadResult
+function hasMore(run: JournalRead | LogReadResult): run is JournalRead {
+  return run instanceof JournalRead && run.hasMore
 }
 
-async function planRead(read: LogRead): Promise<Plan> {
+/** One round of all reads, by ascending position. */
+async function readRound(journal: Journal, runs: readonly JournalRead[]): Promise<void> {
+  const readersAt = new Map<number, JournalRead[]>()
+  for (const run of runs) {
+    for (const { position } of run.nextRound()) {
+      const readers = readersAt.get(position)
+      if (readers === undefined) readersAt.set(position, [run])
+      else readers.push(run)
+    }
+  }
+  const positions = [...readersAt.keys()].sort((a, b) => a - b)
+  for (let at = 0; at < positions.length; at += blocksPerRequest) {
+    const some = positions.slice(at, at + blocksPerRequest)
+    const blocks = await readBlocks(journal, some)
+    for (const [index, position] of some.entries()) {
+      const block = blocks[index] as Buffer | MillraceError
+      for (const run of readersAt.get(position) as JournalRead[]) run.take(position, block)
+    }
+  }
+}
+
+/** Blocks, or why they can't be read. */
+async function readBlocks(
+  journal: Journal,
+  positions: readonly number[],
+): Promise<readonly (Buffer | MillraceError)[]> {
+  try {
+    const blocks = await journal.readRaw(positions)
+    return positions.map((position, index) => verified(blocks[index], position))
+  } catch (error) {
+    const failure = asMillraceError(error)
+    return positions.map(() => failure)
+  }
+}
+
+function verified(bytes: Uint8Array | undefined, position: number): Buffer | MillraceError {
+  if (bytes === undefined) return new MillraceError('CORRUPT', `block ${position} of the journal is missing`)
+  try {
+    return verifyBlock(bytes, position)
+  } catch (error) {
+    return asMillraceError(error)
+  }
+}
+
+/** Looks into the index for what to read; what memory can answer is answered here. */
+async function planRead(read: LogRead): Promise<JournalRead | LogReadResult> {
   const { log, bytesMax } = read
   try {
     const fromTail = readTail(read)
-    if (fromTail !== undefined) return { entries: [], answer: fromTail }
+    if (fromTail !== undefined) return fromTail
     const entries: IndexEntry[] = []
     let bytes = 0
     let offset = read.offset
-    while (bytes < bytesMax && offset < log.endOffset) {
+    while (bytes < bytesMax && offset < log.endOffset && entries.length < entriesMax) {
       const page = await log.index.from(offset)
       if (page.length === 0) break
       for (const entry of page) {
         if (entry.firstOffset > offset || entry.position === 0) {
-          if (entries.length > 0) return { entries }
+          if (entries.length > 0) return new JournalRead(read, entries)
           throw new MillraceError('CORRUPT', lostText(log, offset, entry))
         }
-        if (bytes > 0 && bytes + entry.bytes > bytesMax) return { entries }
+        if (bytes > 0 && bytes + entry.bytes > bytesMax) return new JournalRead(read, entries)
         entries.push(entry)
         bytes += entry.bytes
         offset = entry.firstOffset + entry.recordCount
       }
     }
-    return { entries }
+    return new JournalRead(read, entries)
   } catch (error) {
-    return { entries: [], answer: { ...nothing, error: asMillraceError(error) } }
+    return { ...nothing, error: offsetProblem(log, read.offset) ?? asMillraceError(error) }
   }
 }
 
-function takeBatches(read: LogRead, plan: Plan, blockAt: Map<number, Uint8Array | undefined>): LogReadResult {
-  if (plan.answer !== undefined) return plan.answer
-  const chunks: Uint8Array[] = []
-  try {
-    for (const { position } of plan.entries) {
-      const block = blockAt.get(position)
-      if (block === undefined)
-        throw new MillraceError('CORRUPT', `block ${position} of the journal is missing`)
-      chunks.push(findLogBatches(block, position, read.log.id))
-    }
-  } catch (error) {
-    if (chunks.length === 0) {
-      // Retention may have dropped the block between the look into the index and the read.
-      const problem = offsetProblem(read.log, read.offset)
-      return { ...nothing, error: problem ?? damage(read, asMillraceError(error)) }
+/** A read of one log on its way through the journal. */
+class JournalRead {
+  readonly #read: LogRead
+  readonly #entries: readonly IndexEntry[]
+  readonly #chunks: Uint8Array[] = []
+  #next = 0
+  #blockBytes = 0
+  #error: MillraceError | undefined
+
+  constructor(read: LogRead, entries: readonly IndexEntry[]) {
+    this.#read = read
+    this.#entries = entries
+  }
+
+  get hasMore(): boolean {
+    return this.#error === undefined && this.#next < this.#entries.length && this.#blockBytes < blockBytesMax
+  }
+
+  nextRound(): readonly IndexEntry[] {
+    const from = this.#next
+    this.#next += blocksPerRound
+    return this.#entries.slice(from, this.#next)
+  }
+
+  take(position: number, block: Buffer | MillraceError): void {
+    if (this.#error !== undefined) return
+    try {
+      if (block instanceof MillraceError) throw block
+      const found = findLogBatches(block, position, this.#read.log.id)
+      this.#blockBytes += block.length
+      // A little of a large block must not keep the whole block in memory until it is sent.
+      this.#chunks.push(found.length * 2 < block.length ? Buffer.from(found) : found)
+    } catch (error) {
+      this.#error = asMillraceError(error)
     }
   }
-  return trimChunks(chunks, read.offset, read.bytesMax)
+
+  /** What comes before damage is served; the next read, which begins at it, gets the error. */
+  result(): LogReadResult {
+    const { log, offset, bytesMax } = this.#read
+    if (this.#error === undefined || this.#chunks.length > 0)
+      return trimChunks(this.#chunks, offset, bytesMax)
+    // Retention may have dropped the block between the look into the index and the read.
+    const problem = offsetProblem(log, offset)
+    if (problem !== undefined || this.#error.code !== 'CORRUPT')
+      return { ...nothing, error: problem ?? this.#error }
+    return { ...nothing, error: damage(this.#read, this.#error) }
+  }
 }
 
 function trimChunks(chunks: Uint8Array[], offset: number, bytesMax: number): LogReadResult {

@@ -124,6 +124,14 @@ export class LogTable {
     for (const log of this.#logs.values()) log.rollBack()
   }
 
+  /** Position of the newest block that holds records of any log; 0 when there is none. */
+  get newestPosition(): number {
+    let newest = 0
+    for (const log of this.#logs.values())
+      if (log.endOffset > log.startOffset) newest = Math.max(newest, log.index.newestPosition)
+    return newest
+  }
+
   get liveBytes(): number {
     let bytes = 0
     for (const log of this.#logs.values()) bytes += log.liveBytes

@@ -2,13 +2,16 @@ import { type Block, type BlockHead, decodeBlock, decodeDamagedHead } from './bl
 import type { Journal } from './journal.js'
 import type { Checkpoint } from './state.js'
 
-const scanBlocks = 64
+/** A block may have 4 MiB. */
+const scanBlocks = 16
 
 /** What replay hands out, in the order of the journal. */
 export interface ReplayTarget {
   block(block: Block): void
   /** A block of which only the head can be read: its batches are lost. */
   damagedBlock(head: BlockHead): void
+  /** Everything up to here has been handed out. */
+  reached(last: Checkpoint): void
   /** Something that was written can't be found, for people. */
   problem(text: string): void
 }
@@ -93,6 +96,7 @@ class Walk {
     }
     this.#commit = []
     this.#complete = this.last
+    this.#target.reached(this.last)
   }
 
   #read(position: number, bytes: Uint8Array): Read | undefined {

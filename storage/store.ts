@@ -1,9 +1,10 @@
 import { EventEmitter } from 'node:events'
-import { type BatchHeader, MillraceError, readBatchHeader } from '../protocol/index.js'
+import { MillraceError, readBatchHeader } from '../protocol/index.js'
 import type { Operation } from './block.js'
 import { CommitQueue, type CommitRequest, groupByLog, type PendingAppend } from './commit_queue.js'
 import { DiskWatch, folderBytes } from './disk_watch.js'
-import type { Engine, EngineFactory } from './engine.js'
+import type { EngineFactory } from './engine.js'
+import { EnginePair } from './engine_pair.js'
 import { type DataFolder, openFolder } from './folder.js'
 import { Journal, type WrittenBlock } from './journal.js'
 import { positionKey } from './keys.js'
@@ -13,93 +14,40 @@ import { LogTable } from './log_table.js'
 import { memoryEngines } from './memory_engine.js'
 import { opKinds } from './ops.js'
 import type { PartitionLog } from './partition_log.js'
+import { Problems } from './problems.js'
 import { Reclaim, type ReclaimLimits, reclaimDefaults } from './reclaim.js'
 import { replay } from './recovery.js'
 import { decodeTrims } from './retention.js'
-import { State } from './state.js'
+import { type Checkpoint, State } from './state.js'
+import {
+  type Op,
+  type StoreHealth,
+  type StoreOptions,
+  type StoreSettings,
+  type StoreStats,
+  storeSettings,
+  type Views,
+} from './store_options.js'
 
-/** One operation of a commit: a record batch for a log, or one of ops.ts. */
-export type Op = { readonly log: PartitionLog; readonly batch: Uint8Array } | Operation
-
-/** What the broker folds out of the journal. The same calls come live and in replay, in the order of the journal. */
-export interface Views {
-  /** Once, before replay: take up what the checkpoint holds. */
-  load(store: Store): Promise<void>
-  apply(kind: number, payload: Uint8Array, position: number): void
-  /** A batch is durable and can be read. */
-  appended(log: PartitionLog, header: BatchHeader): void
-  /** Writes failed: offsets that were assigned and are not durable are void. */
-  rolledBack(): void
-}
-
-export interface StoreHealth {
-  readonly status: 'ok' | 'degraded' | 'failed'
-  readonly reasons: readonly string[]
-}
-
-export interface StoreOptions {
-  /** The data folder; without it everything is in memory. */
-  readonly dir?: string | undefined
-  /** Other engines than LevelDB in `dir`, or than new ones in memory. */
-  readonly engines?: EngineFactory | undefined
-  /** Bytes of the newest blocks that stay in memory for readers. */
-  readonly tailCacheBytes?: number | undefined
-  /** Most bytes of one commit, if it is more than one request. */
-  readonly commitBytesMax?: number | undefined
-  readonly checkpointIntervalMs?: number | undefined
-  /** Bytes of changed state that make a checkpoint come early. */
-  readonly checkpointBytesMax?: number | undefined
-  /** Free space of the file system below which nothing is appended. */
-  readonly freeBytesMin?: number | undefined
-  readonly diskWatchIntervalMs?: number | undefined
-  /** How often is looked whether there is space to give back. */
-  readonly reclaimIntervalMs?: number | undefined
-  /** When space is given back. */
-  readonly reclaim?: Partial<ReclaimLimits> | undefined
-  /** Pause before the first attempt to reopen after a rejected write; doubles up to 5 s. */
-  readonly reopenDelayMs?: number | undefined
-}
-
-export interface StoreStats {
-  /** Bytes of record batches that retention has not dropped. */
-  readonly liveBytes: number
-  readonly commits: number
-  readonly journalPosition: number
-  readonly checkpointPosition: number
-  readonly pendingBytes: number
-  readonly tailCacheBytes: number
-  /** Free space of the file system; infinite in memory. */
-  readonly freeBytes: number
-}
-
-const defaults = {
-  tailCacheBytes: 64 * 1024 * 1024,
-  commitBytesMax: 8 * 1024 * 1024,
-  checkpointIntervalMs: 1_000,
-  checkpointBytesMax: 8 * 1024 * 1024,
-  freeBytesMin: 256 * 1024 * 1024,
-  diskWatchIntervalMs: 500,
-  reclaimIntervalMs: 1_000,
-  reopenDelayMs: 100,
-}
-type Settings = typeof defaults
 const reopenDelayMsMax = 5_000
-const problemsMax = 100
+
+/**
+ * serving -> draining -> closing -> closed; from serving and draining to reopening when a write is rejected, and from
+ * there back to serving, or on to closing.
+ */
+type Phase = 'serving' | 'draining' | 'reopening' | 'closing' | 'closed'
 
 /**
  * Opens a data folder, or a store in memory: loads the last checkpoint and replays the journal behind it.
  * @throws MillraceError FOLDER_IN_USE, UNKNOWN_FORMAT, STORAGE_FAILED, CORRUPT
  */
 export async function openStore(options: StoreOptions, views: Views): Promise<Store> {
-  const settings: Settings = { ...defaults }
-  for (const name of Object.keys(defaults) as (keyof Settings)[])
-    settings[name] = options[name] ?? defaults[name]
   const folder = options.dir === undefined ? undefined : await openFolder(options.dir)
   try {
     const engines =
       options.engines ?? (folder === undefined ? memoryEngines() : levelEngines(await folder.shard(0)))
     const reclaim = { ...reclaimDefaults, ...options.reclaim }
-    return await Store.open({ settings, reclaim, views, folder, engines })
+    return await Store.open({ settings: storeSettings(options), reclaim, views, folder, engines })
   } catch (error) {
     await folder?.release()
     throw error
@@ -107,7 +55,7 @@ export async function openStore(options: StoreOptions, views: Views): Promise<St
 }
 
 interface Parts {
-  readonly settings: Settings
+  readonly settings: StoreSettings
   readonly reclaim: ReclaimLimits
   readonly views: Views
   readonly folder: DataFolder | undefined
@@ -123,33 +71,35 @@ export class Store {
   readonly #logs: LogTable
   readonly #queue = new CommitQueue()
   readonly #reclaim: Reclaim
-  readonly #problems: string[] = []
-  #journalEngine: Engine
-  #stateEngine: Engine
+  readonly #problems = new Problems()
+  readonly #engines: EnginePair
   #journal: Journal
-  #phase: 'serving' | 'reopening' | 'closing' | 'closed' = 'serving'
+  #phase: Phase = 'serving'
+  /** Up to where the logs and views reflect the journal. */
+  #applied: Checkpoint
   #failure: string | undefined
   #pumping: Promise<void> | undefined
   #checkpointing: Promise<void> | undefined
   #reclaiming: Promise<void> | undefined
   #reopening: Promise<void> | undefined
+  #closing: Promise<void> | undefined
   #timers: NodeJS.Timeout[] = []
   #disk: DiskWatch | undefined
   #commits = 0
 
-  private constructor(parts: Parts, journalEngine: Engine, stateEngine: Engine, state: State) {
+  private constructor(parts: Parts, engines: EnginePair, state: State) {
     this.#parts = parts
-    this.#journalEngine = journalEngine
-    this.#stateEngine = stateEngine
+    this.#engines = engines
     this.state = state
-    this.#journal = new Journal(journalEngine, state.checkpoint)
+    this.#applied = state.checkpoint
+    this.#journal = new Journal(engines.journal, state.checkpoint)
     this.#logs = new LogTable(state, parts.settings.tailCacheBytes)
     this.#reclaim = new Reclaim({
       logs: this.#logs,
       state,
-      journalEngine: () => this.#journalEngine,
+      journalEngine: () => engines.journal,
       limits: parts.reclaim,
-      stateEngine: () => this.#stateEngine,
+      stateEngine: () => engines.state,
       position: () => this.#journal.last.position,
       checkpoint: () => this.checkpoint(),
       active: () => this.#phase === 'serving',
@@ -159,15 +109,19 @@ export class Store {
 
   /** Use `openStore`. */
   static async open(parts: Parts): Promise<Store> {
-    const journalEngine = await parts.engines.open('journal')
-    const stateEngine = await parts.engines.open('state')
-    const store = new Store(parts, journalEngine, stateEngine, await State.open(stateEngine))
-    await store.#logs.load()
-    await parts.views.load(store)
-    await store.#checkNewestBlock()
-    await store.#replay()
-    await store.#startTimers()
-    return store
+    const engines = await EnginePair.open(parts.engines)
+    try {
+      const store = new Store(parts, engines, await State.open(engines.state))
+      await store.#logs.load()
+      await parts.views.load(store)
+      await store.#checkNewestBlock()
+      await store.#replay()
+      await store.#startTimers()
+      return store
+    } catch (error) {
+      await engines.close()
+      throw error
+    }
   }
 
   /** Bytes of commits that are not durable yet. */
@@ -176,8 +130,9 @@ export class Store {
   }
 
   get health(): StoreHealth {
-    if (this.#failure !== undefined) return { status: 'failed', reasons: [this.#failure, ...this.#problems] }
-    const reasons = [...this.#problems]
+    if (this.#failure !== undefined)
+      return { status: 'failed', reasons: [this.#failure, ...this.#problems.texts] }
+    const reasons = this.#problems.texts
     if (this.#disk?.low === true) reasons.push(this.#fullText(this.#disk))
     return { status: reasons.length > 0 ? 'degraded' : 'ok', reasons }
   }
@@ -249,15 +204,25 @@ export class Store {
   }
 
   /** Reads whole batches of several logs at once; an error of one stands in its result. */
-  read(reads: readonly LogRead[]): Promise<LogReadResult[]> {
-    return readLogs(this.#journal, reads)
+  async read(reads: readonly LogRead[]): Promise<LogReadResult[]> {
+    const results = await readLogs(this.#journal, reads)
+    for (const { error } of results) if (error?.code === 'CORRUPT') this.#note(error.message)
+    return results
   }
 
-  /** Waits for what is pending, writes a checkpoint and closes the databases. */
-  async close(): Promise<void> {
-    if (this.#phase === 'closing' || this.#phase === 'closed') return
+  /**
+   * Refuses further commits, waits for those that are pending, writes a checkpoint and closes the databases.
+   * @throws what the engines throw; what was acknowledged is durable all the same
+   */
+  close(): Promise<void> {
+    this.#closing ??= this.#closeOnce()
+    return this.#closing
+  }
+
+  async #closeOnce(): Promise<void> {
+    if (this.#phase === 'serving') this.#phase = 'draining'
     while (this.#pumping !== undefined) await this.#pumping
-    const failed = this.#phase === 'reopening'
+    const failed = this.#failure !== undefined
     this.#phase = 'closing'
     for (const timer of this.#timers) clearInterval(timer)
     this.#disk?.stop()
@@ -268,30 +233,31 @@ export class Store {
       if (!failed) await this.#writeCheckpoint()
     } finally {
       this.#phase = 'closed'
-      await this.#closeEngines()
+      await this.#engines.close()
       await this.#parts.folder?.release()
     }
   }
 
-  /** Brings the state of the views to disk, so that replay begins here. */
+  /** Brings the state of the views to disk, so that replay begins here. Resolves also when that failed. */
   checkpoint(): Promise<void> {
-    this.#checkpointing ??= this.#checkpointOnce()
+    this.#checkpointing ??= this.#checkpointOnce().finally(() => {
+      this.#checkpointing = undefined
+    })
     return this.#checkpointing
   }
 
   async #checkpointOnce(): Promise<void> {
+    if (this.#phase !== 'serving') return
     try {
-      if (this.#phase === 'serving') await this.#writeCheckpoint()
+      await this.#writeCheckpoint()
     } catch (error) {
       this.#fail(error, [])
-    } finally {
-      this.#checkpointing = undefined
     }
   }
 
   async #writeCheckpoint(): Promise<void> {
     this.#logs.save()
-    if (this.state.dirtyBytes > 0) await this.state.write(this.#journal.last)
+    if (this.state.dirtyBytes > 0) await this.state.write(this.#applied)
   }
 
   #refusal(ops: readonly Op[]): MillraceError | undefined {
@@ -307,11 +273,16 @@ export class Store {
     return `the disk has ${disk.freeBytes} bytes free, ${this.#parts.settings.freeBytesMin} are needed to publish`
   }
 
+  /** Whether commits are on their way as they should. */
+  get #isWriting(): boolean {
+    return this.#phase === 'serving' || this.#phase === 'draining'
+  }
+
   /** Group commit: while one commit is written the next one gathers. */
   async #pump(): Promise<void> {
     // Requests that arrive in the same turn of the event loop, from any connection, share the commit.
     await new Promise<void>((resolve) => setImmediate(resolve))
-    while (this.#queue.length > 0 && this.#phase === 'serving') {
+    while (this.#queue.length > 0 && this.#isWriting) {
       const requests = this.#queue.take(this.#parts.settings.commitBytesMax)
       const { logs, operations } = groupByLog(requests)
       let blocks: WrittenBlock[]
@@ -323,6 +294,7 @@ export class Store {
       }
       this.#commits++
       for (const block of blocks) this.#apply(block)
+      this.#applied = this.#journal.last
       this.#queue.release(requests)
       for (const request of requests) request.resolve()
       this.events.emit('writable')
@@ -344,34 +316,37 @@ export class Store {
   }
 
   async #replay(): Promise<void> {
+    this.#journal = new Journal(this.#engines.journal, this.#applied)
     const { last, torn } = await replay(this.#journal, {
       block: (block) => this.#apply(block),
       damagedBlock: (head) => this.#logs.lost(head),
+      reached: (last) => {
+        this.#applied = last
+      },
       problem: (text) => this.#note(text),
     })
     for (const log of this.#logs.values()) {
       if (log.problem !== undefined) this.#note(`partition log ${log.id}: ${log.problem}`)
     }
     if (torn.length > 0) {
-      await this.#journalEngine.commit(torn.map((position) => ({ type: 'del', key: positionKey(position) })))
+      await this.#engines.journal.commit(
+        torn.map((position) => ({ type: 'del', key: positionKey(position) })),
+      )
     }
-    this.#journal = new Journal(this.#journalEngine, last)
+    this.#applied = last
+    this.#journal = new Journal(this.#engines.journal, last)
   }
 
   /** A journal that ends before its checkpoint has lost its tail; the readers of these partitions are told as well. */
   async #checkNewestBlock(): Promise<void> {
-    let newest = 0
-    for (const log of this.#logs.values()) {
-      if (log.endOffset > log.startOffset) newest = Math.max(newest, log.index.newestPosition)
-    }
+    const newest = this.#logs.newestPosition
     if (newest === 0) return
     const [block] = await this.#journal.readRaw([newest])
     if (block === undefined) this.#note(`block ${newest} of the journal is missing: its end is lost`)
   }
 
   #note(problem: string): void {
-    if (this.#problems.length < problemsMax) this.#problems.push(problem)
-    this.events.emit('health', this.health)
+    if (this.#problems.note(problem)) this.events.emit('health', this.health)
   }
 
   async #startTimers(): Promise<void> {
@@ -392,65 +367,65 @@ export class Store {
 
   /** Gives back space of what retention dropped, when that is worth a round; a timer calls it. */
   reclaim(): Promise<void> {
-    this.#reclaiming ??= this.#reclaimOnce()
+    this.#reclaiming ??= this.#reclaimOnce().finally(() => {
+      this.#reclaiming = undefined
+    })
     return this.#reclaiming
   }
 
   async #reclaimOnce(): Promise<void> {
+    if (this.#phase !== 'serving') return
     try {
-      if (this.#phase === 'serving') await this.#reclaim.run()
+      await this.#reclaim.run()
     } catch (error) {
       this.#fail(error, [])
-    } finally {
-      this.#reclaiming = undefined
     }
   }
 
   /** A write was rejected: nothing that waits is acknowledged, and nothing is written until the log is verified. */
   #fail(error: unknown, requests: readonly CommitRequest[]): void {
-    if (this.#phase !== 'serving') return
-    this.#phase = 'reopening'
-    this.#failure = `a write was rejected: ${textOf(error)}`
+    const failure = `a write was rejected: ${textOf(error)}`
     const refused = [...requests, ...this.#queue.take(Number.POSITIVE_INFINITY)]
     this.#queue.release(refused)
-    this.#logs.rollBack()
-    this.#parts.views.rolledBack()
+    if (this.#isWriting) {
+      this.#phase = 'reopening'
+      this.#failure = failure
+      this.#logs.rollBack()
+      this.#parts.views.rolledBack()
+      this.#reopening = this.#reopen()
+      this.events.emit('health', this.health)
+    }
     for (const request of refused)
-      request.reject(new MillraceError('STORAGE_FAILED', this.#failure, { cause: error }))
-    this.events.emit('health', this.health)
+      request.reject(new MillraceError('STORAGE_FAILED', failure, { cause: error }))
     this.events.emit('writable')
-    this.#reopening = this.#reopen()
   }
 
   async #reopen(): Promise<void> {
-    const { settings, engines } = this.#parts
     for (
-      let delayMs = settings.reopenDelayMs;
+      let delayMs = this.#parts.settings.reopenDelayMs;
       this.#phase === 'reopening';
       delayMs = Math.min(delayMs * 2, reopenDelayMsMax)
     ) {
       await new Promise((resolve) => setTimeout(resolve, delayMs))
       try {
-        await this.#closeEngines()
-        this.#journalEngine = await engines.open('journal')
-        this.#stateEngine = await engines.open('state')
-        this.state.replaceEngine(this.#stateEngine)
-        this.#journal = new Journal(this.#journalEngine, this.#journal.last)
-        // The rejected commit may be there in spite of the error: then it is taken in, and its publishers learn so.
-        await this.#replay()
-        await this.#writeCheckpoint()
-        this.#failure = undefined
-        if (this.#phase === 'reopening') this.#phase = 'serving'
-        this.events.emit('health', this.health)
+        await this.#reopenOnce()
       } catch (error) {
         this.#failure = `the log can't be reopened: ${textOf(error)}`
       }
     }
   }
 
-  async #closeEngines(): Promise<void> {
-    await this.#journalEngine.close()
-    await this.#stateEngine.close()
+  async #reopenOnce(): Promise<void> {
+    // What is still on its way to the old databases settles first: it may succeed.
+    await Promise.all([this.#pumping, this.#checkpointing, this.#reclaiming])
+    await this.#engines.reopen()
+    this.state.replaceEngine(this.#engines.state)
+    // The rejected commit may be there in spite of the error: then it is taken in, and its publishers learn so.
+    await this.#replay()
+    await this.#writeCheckpoint()
+    this.#failure = undefined
+    if (this.#phase === 'reopening') this.#phase = 'serving'
+    this.events.emit('health', this.health)
   }
 }
 

@@ -7,24 +7,32 @@ export interface TailChunk {
   readonly bytes: Uint8Array
 }
 
-/** The newest chunks of one log, oldest first, without gaps up to its end. */
+/** Memory that a block, and each log's chunk of it, takes beside its bytes. */
+const blockOverheadBytes = 512
+const chunkOverheadBytes = 320
+
+/** The newest chunks of one log, oldest first. Where records were lost there is a gap. */
 export class LogTail {
-  #chunks: TailChunk[] = []
+  #chunks: (TailChunk | undefined)[] = []
   #head = 0
 
   push(chunk: TailChunk): void {
     this.#chunks.push(chunk)
   }
 
+  /** Lets go of the oldest chunk. */
   shift(): void {
-    this.#head++
+    this.#chunks[this.#head++] = undefined
     if (this.#head > 32 && this.#head * 2 > this.#chunks.length) {
       this.#chunks = this.#chunks.slice(this.#head)
       this.#head = 0
     }
   }
 
-  /** Chunks from the one that holds `offset` on, up to `bytesMax`, but at least one; undefined when it is older. */
+  /**
+   * Chunks from the one that holds `offset` on, up to `bytesMax`, but at least one; undefined when the offset is older or
+   * lost.
+   */
   from(offset: number, bytesMax: number): TailChunk[] | undefined {
     const chunks = this.#chunks
     const first = chunks[this.#head]
@@ -38,13 +46,15 @@ export class LogTail {
     }
     const found: TailChunk[] = []
     let bytes = 0
+    let next = offset
     for (let at = low; at < chunks.length; at++) {
       const chunk = chunks[at] as TailChunk
-      if (found.length > 0 && bytes + chunk.bytes.length > bytesMax) break
+      if (chunk.firstOffset > next || (found.length > 0 && bytes + chunk.bytes.length > bytesMax)) break
       found.push(chunk)
       bytes += chunk.bytes.length
+      next = chunk.nextOffset
     }
-    return found
+    return found.length > 0 ? found : undefined
   }
 }
 
@@ -55,7 +65,7 @@ export class LogTail {
 export class TailCache {
   readonly #bytesMax: number
   readonly #tailOf: (logId: number) => LogTail | undefined
-  #blocks: WrittenBlock[] = []
+  #blocks: (WrittenBlock | undefined)[] = []
   #head = 0
   #bytes = 0
 
@@ -78,17 +88,22 @@ export class TailCache {
       })
     }
     this.#blocks.push(block)
-    this.#bytes += block.bytes.length
+    this.#bytes += memoryBytes(block)
     while (this.#bytes > this.#bytesMax && this.#head < this.#blocks.length) this.#evict()
   }
 
   #evict(): void {
-    const oldest = this.#blocks[this.#head++] as WrittenBlock
-    this.#bytes -= oldest.bytes.length
+    const oldest = this.#blocks[this.#head] as WrittenBlock
+    this.#blocks[this.#head++] = undefined
+    this.#bytes -= memoryBytes(oldest)
     for (const entry of oldest.directory) this.#tailOf(entry.logId)?.shift()
     if (this.#head > 256 && this.#head * 2 > this.#blocks.length) {
       this.#blocks = this.#blocks.slice(this.#head)
       this.#head = 0
     }
   }
+}
+
+function memoryBytes(block: WrittenBlock): number {
+  return block.bytes.length + blockOverheadBytes + block.directory.length * chunkOverheadBytes
 }
