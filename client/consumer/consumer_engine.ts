@@ -13,6 +13,9 @@ import { SoloSource } from './solo_source.js'
 import type { PartitionSource, StreamHost } from './source.js'
 import { StreamTable } from './stream_table.js'
 
+/** How long a fetch may take beyond the time that it may wait for messages. */
+const fetchTimeoutMs = 30_000
+
 export interface EngineOptions<Value, Key> {
   readonly port: BrokerPort
   readonly settings: ConsumerSettings
@@ -104,7 +107,8 @@ export class ConsumerEngine<Value, Key> {
       fetchWaitMs: Math.min(fetchWaitMs, limits.fetchWaitMsMax),
       streams: () => this.table.values(),
       ownerOf: ({ topic, partition }) => port.ownerOf(topic, partition),
-      send: (owner, request, signal) => port.toOwner(owner, commands.fetch, request, { signal }),
+      send: (owner, request, signal) =>
+        port.toOwner(owner, commands.fetch, request, { signal, timeoutMs: request.waitMs + fetchTimeoutMs }),
       onMessages: (stream) => {
         if (this.delivery.offer(stream)) this.#options.onReady()
       },
@@ -162,7 +166,8 @@ export class ConsumerEngine<Value, Key> {
     const ends = this.#options.settings.untilEnd ? await this.find(streams, 'latest') : []
     for (const [index, stream] of streams.entries()) {
       if (stream.state !== 'starting') continue
-      stream.restart(offsets[index] ?? 0)
+      // Unless the application has moved it already.
+      if (stream.version === 0) stream.restart(offsets[index] ?? 0)
       stream.stopAt = ends[index] ?? Number.POSITIVE_INFINITY
       stream.endOffset = ends[index]
     }

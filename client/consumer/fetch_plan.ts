@@ -4,8 +4,6 @@ export interface FetchBudget {
   readonly bufferBytesMax: number
   readonly bufferedBytes: number
   readonly requestedBytes: number
-  /** Partitions that share it. */
-  readonly partitions: number
   readonly fetchBytesMax: number
   readonly fetchWaitMs: number
   readonly openFetches: number
@@ -37,17 +35,19 @@ export function isHungry(bufferedBytes: number, share: number): boolean {
 
 /**
  * Plans a fetch for partitions that want `wantedBytes` together; undefined when there is no room for one now. A fetch
- * takes at most half of what is free, so that a long poll of idle partitions never keeps busy ones from fetching.
+ * takes at most half of what is free, so that a long poll of idle partitions never keeps busy ones from fetching. While
+ * none is open a small one is always allowed: what fills the memory may be of partitions that are paused.
  */
 export function planFetch(budget: FetchBudget, wantedBytes: number): FetchPlan | undefined {
   const { openFetches, openFetchesMax } = budget
   if (openFetches >= openFetchesMax) return undefined
   const freeBytes = budget.bufferBytesMax - budget.bufferedBytes - budget.requestedBytes
+  const least = Math.min(fetchBytesMin, wantedBytes, budget.fetchBytesMax)
   const bytesMax = Math.min(wantedBytes, budget.fetchBytesMax, Math.floor(freeBytes / 2))
-  // With nothing open and nothing buffered the smallest fetch is allowed whatever the budget: or nothing ever comes.
-  const idle = openFetches === 0 && budget.bufferedBytes === 0
-  if (bytesMax < fetchBytesMin && bytesMax < wantedBytes && !idle) return undefined
-  const waitMs =
-    openFetches === openFetchesMax - 1 ? Math.min(budget.fetchWaitMs, lastSlotWaitMs) : budget.fetchWaitMs
-  return { bytesMax: Math.max(bytesMax, 1), waitMs }
+  if (bytesMax < least && openFetches > 0) return undefined
+  const isLastSlot = openFetches === openFetchesMax - 1
+  return {
+    bytesMax: Math.max(bytesMax, least, 1),
+    waitMs: isLastSlot ? Math.min(budget.fetchWaitMs, lastSlotWaitMs) : budget.fetchWaitMs,
+  }
 }

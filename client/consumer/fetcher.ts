@@ -149,7 +149,6 @@ export class Fetcher<Value, Key> {
       fetchWaitMs,
       bufferedBytes: this.#bufferedBytes(),
       requestedBytes: this.#requestedBytes,
-      partitions: this.#partitions,
       openFetches,
       openFetchesMax,
     }

@@ -69,14 +69,17 @@ export class GroupMember {
     this.#changed.resolve()
   }
 
-  /** Ends the membership, so that the partitions go to others at once. Never rejects. */
+  /**
+   * Ends the membership, so that the partitions go to others at once; those of a static member wait for its return.
+   * Never rejects.
+   */
   async leave(): Promise<void> {
-    const { port, group } = this.#options
-    const wasStarted = this.#running !== undefined && this.state !== 'ended'
+    const { port, group, instanceId } = this.#options
+    const isMember = this.#running !== undefined && this.state !== 'ended'
     this.state = 'ended'
     this.#abort.abort()
     await this.#running
-    if (!wasStarted) return
+    if (!isMember || instanceId !== undefined) return
     const body = { group, memberId: this.memberId }
     // The broker removes a member that is silent anyway.
     await port.control(commands.groupLeave, body, { timeoutMs: leaveTimeoutMs }).catch(noop)

@@ -114,9 +114,22 @@ export class GroupSource<Value, Key> implements PartitionSource<Value, Key> {
   }
 
   #assigned(assignment: Assignment, joined: boolean): void {
+    const topicsBefore = new Set(Array.from(this.#options.table.values(), ({ topic }) => topic))
+    for (const { topic } of assignment.partitions) topicsBefore.delete(topic)
+    for (const topic of topicsBefore) void this.#checkTopic(topic)
     const applied = this.#assignment.apply(assignment, joined)
     this.#options.host.suspend(false)
     void applied.then(this.#started.resolve)
+  }
+
+  /** A topic whose partitions were all taken away may have been deleted, which must not look like silence. */
+  async #checkTopic(topic: string): Promise<void> {
+    try {
+      await this.#options.port.topic(topic, { fresh: true })
+    } catch (cause) {
+      if (!isMillraceError(cause, 'UNKNOWN_TOPIC')) return
+      this.#failed(new MillraceError('UNKNOWN_TOPIC', `topic "${topic}" was deleted`, { cause }))
+    }
   }
 
   #activate(streams: readonly PartitionStream<Value, Key>[]): void {

@@ -1,0 +1,66 @@
+import * as assert from 'uvu/assert'
+import { diffAssignment } from '../../../client/consumer/group_assignment.js'
+import { PartitionStream, type StreamState } from '../../../client/consumer/partition_stream.js'
+import { suite } from '../../helpers/suite.js'
+
+const test = suite('client/consumer/group_assignment')
+
+function stream(
+  partition: number,
+  epoch: number,
+  state: StreamState = 'active',
+): PartitionStream<string, string> {
+  const decoder = { ahead: false, key: String, value: String }
+  const made = new PartitionStream<string, string>({
+    topic: 't',
+    topicId: 1,
+    partition,
+    epoch,
+    decoder,
+    onAck: undefined,
+  })
+  made.state = state
+  return made
+}
+
+const grant = (partition: number, epoch: number) => ({ topicId: 1, topic: 't', partition, epoch })
+
+function diff(
+  streams: readonly PartitionStream<string, string>[],
+  grants: readonly ReturnType<typeof grant>[],
+  joined = false,
+): { granted: number[]; revoked: number[]; lost: number[] } {
+  const { granted, revoked, lost } = diffAssignment(streams, grants, joined)
+  return {
+    granted: granted.map(({ partition }) => partition),
+    revoked: revoked.map(({ partition }) => partition),
+    lost: lost.map(({ partition }) => partition),
+  }
+}
+
+test('what stays is left alone, what comes is granted, what goes is revoked', () => {
+  assert.equal(diff([stream(0, 10), stream(1, 11)], [grant(1, 11), grant(2, 12)]), {
+    granted: [2],
+    revoked: [0],
+    lost: [],
+  })
+})
+
+test('a new epoch means that the partition was lost and is granted anew', () => {
+  assert.equal(diff([stream(0, 10)], [grant(0, 20)]), { granted: [0], revoked: [], lost: [0] })
+})
+
+test('a partition that is being given up is not revoked twice, and a grant of it waits', () => {
+  assert.equal(diff([stream(0, 10, 'revoking')], []), { granted: [], revoked: [], lost: [] })
+  assert.equal(diff([stream(0, 10, 'revoking')], [grant(0, 10)]), { granted: [], revoked: [], lost: [] })
+})
+
+test('after joining again nothing of before is given up in order: it is lost', () => {
+  assert.equal(diff([stream(0, 10), stream(1, 11, 'revoking')], [grant(2, 30)], true), {
+    granted: [2],
+    revoked: [],
+    lost: [0, 1],
+  })
+})
+
+test.run()
