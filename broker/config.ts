@@ -44,9 +44,13 @@ export const configSchema = {
   receiveStallTimeoutMs: duration(30_000, 'Silence in the middle of a frame that ends the connection', {
     min: 1_000,
   }),
-  sendStallTimeoutMs: duration(60_000, 'Time without taking any of its replies that ends a connection', {
-    min: 1_000,
-  }),
+  sendStallTimeoutMs: duration(
+    60_000,
+    'Time without taking its replies that ends a connection, besides that of a line with 64 KB/s',
+    {
+      min: 1_000,
+    },
+  ),
   overloadTimeoutMs: duration(
     5_000,
     'Time over a budget of all connections after which one that holds bytes and does not move ends',

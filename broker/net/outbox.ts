@@ -7,6 +7,9 @@ interface OutboxOwner {
   sent(): void
 }
 
+/** A slower line than this counts as one that takes nothing. */
+const bytesPerMsMin = 64
+
 /**
  * Replies on their way to one peer. What is produced in one tick goes out in one call to the system, and everything
  * counts against the connection's and the process's budget until the kernel has taken it.
@@ -102,6 +105,11 @@ export class Outbox {
 
   stalledMs(nowMs: number): number {
     return this.#bytes === 0 ? 0 : nowMs - this.#stalledSinceMs
+  }
+
+  /** How long what waits may take on a slow line, which tells nothing before all of it is taken. */
+  get slowestMs(): number {
+    return this.#bytes / bytesPerMsMin
   }
 
   /** Gives back everything that is counted; what is sent or released later counts no more. */

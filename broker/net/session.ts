@@ -166,15 +166,16 @@ export class Session {
   /** Looks after deadlines; called about twice a second. */
   sweep(): void {
     const { settings, nowMs } = this.#host
-    if (this.#state === 'greeting' && nowMs - this.#stateSinceMs >= settings.helloTimeoutMs) {
+    const stateMs = nowMs - this.#stateSinceMs
+    const isReceiving = this.#partialBytes > 0 && !this.#paused
+    if (this.#state === 'greeting' && stateMs >= settings.helloTimeoutMs) {
       this.fail(new MillraceError('HELLO_REQUIRED', `no hello came within ${settings.helloTimeoutMs} ms`))
-    } else if (this.#state === 'closing' && nowMs - this.#stateSinceMs >= lingerMs) {
+    } else if (this.#state === 'closing' && stateMs >= lingerMs) {
       this.destroy()
-    } else if (this.#partialBytes > 0 && !this.#paused) {
-      if (nowMs - this.#receivedAtMs < settings.receiveStallTimeoutMs) return
+    } else if (isReceiving && nowMs - this.#receivedAtMs >= settings.receiveStallTimeoutMs) {
       const problem = `a frame stopped in the middle for ${settings.receiveStallTimeoutMs} ms`
       this.fail(new MillraceError('BAD_FRAME', problem))
-    } else if (this.#outbox.stalledMs(nowMs) >= settings.sendStallTimeoutMs) {
+    } else if (this.#outbox.stalledMs(nowMs) >= settings.sendStallTimeoutMs + this.#outbox.slowestMs) {
       this.destroy()
     }
   }
