@@ -20,6 +20,8 @@ export interface SpawnedProcess {
   /** Resolves when it has ended and its output is complete. */
   readonly exited: Promise<Exit>
   kill(signal?: NodeJS.Signals): void
+  /** Stops reading its standard output, as `head` does. */
+  closeOutput(): void
   /** Waits for output that matches; also fails when the process ends without it. */
   waitForOutput(
     stream: 'stdout' | 'stderr',
@@ -60,6 +62,9 @@ export function spawnProcess(
   const kill = (signal: NodeJS.Signals = 'SIGTERM'): void => {
     if (!hasExited()) child.kill(signal)
   }
+  const closeOutput = (): void => {
+    child.stdout.destroy()
+  }
   const killAtExit = (): void => kill('SIGKILL')
   process.on('exit', killAtExit)
   context.defer(async () => {
@@ -80,7 +85,7 @@ export function spawnProcess(
       },
       options,
     )
-  return { pid: child.pid ?? -1, stdin: child.stdin, output, exited, kill, waitForOutput }
+  return { pid: child.pid ?? -1, stdin: child.stdin, output, exited, kill, closeOutput, waitForOutput }
 }
 
 /** Starts a script with this Node.js. */

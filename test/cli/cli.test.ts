@@ -1,0 +1,227 @@
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { gzipSync } from 'node:zlib'
+import * as assert from 'uvu/assert'
+import { startBroker } from '../../broker/index.js'
+import { type Exit, spawnMillrace } from '../helpers/spawn.js'
+import { suite, type TestContext } from '../helpers/suite.js'
+
+const test = suite('cli')
+
+interface Ran extends Exit {
+  readonly stdout: string
+  readonly stderr: string
+}
+
+/** Runs the command to its end, as a user without a terminal. */
+async function run(context: TestContext, args: readonly string[], input?: string | Buffer): Promise<Ran> {
+  const child = spawnMillrace(context, args)
+  child.stdin.end(input ?? '')
+  const exit = await child.exited
+  return { ...exit, ...child.output }
+}
+
+/** A broker inside the test, and its address as arguments. */
+async function brokerFor({ defer }: TestContext): Promise<readonly string[]> {
+  const broker = await startBroker({ engine: 'memory', port: 0, logLevel: 'silent' })
+  defer(() => broker.close())
+  return ['--server', `127.0.0.1:${broker.address.port}`]
+}
+
+const ok = (ran: Ran): string => {
+  assert.is(ran.code, 0, ran.stderr)
+  return ran.stdout
+}
+
+test('publishes a value and prints it again', async (context) => {
+  const server = await brokerFor(context)
+  ok(await run(context, ['topic', 'create', 'orders', '--partitions', '2', ...server]))
+  const published = await run(context, [
+    'publish',
+    'orders',
+    'hello',
+    '--key',
+    'k',
+    '--header',
+    'a=b',
+    ...server,
+  ])
+  assert.match(ok(published), /published to partition \d at offset 0/)
+  assert.is(ok(await run(context, ['consume', 'orders', ...server])), 'hello\n')
+  const [line = ''] = ok(await run(context, ['consume', 'orders', '--format', 'json', ...server])).split('\n')
+  const { timestamp, partition, ...message } = JSON.parse(line)
+  assert.equal(message, { topic: 'orders', offset: 0, key: 'k', headers: { a: 'b' }, value: 'hello' })
+  assert.type(timestamp, 'number')
+  assert.type(partition, 'number')
+})
+
+test('a last line without a newline is a message, CR LF is a line end, and a gz file is unpacked', async (context) => {
+  const server = await brokerFor(context)
+  ok(await run(context, ['topic', 'create', 'lines', ...server]))
+  assert.is(
+    ok(await run(context, ['publish', 'lines', ...server], 'one\ntwo\r\n\nlast')),
+    'published 4 messages to "lines"\n',
+  )
+  const file = join(await context.tempDir(), 'more.gz')
+  await writeFile(file, gzipSync('packed\n'))
+  ok(await run(context, ['publish', 'lines', '--file', file, '--compression', 'lz4', ...server]))
+  assert.is(ok(await run(context, ['consume', 'lines', ...server])), 'one\ntwo\n\nlast\npacked\n')
+})
+
+test('takes keys from a field, and names the line that has none', async (context) => {
+  const server = await brokerFor(context)
+  ok(await run(context, ['topic', 'create', 'keyed', '--partitions', '8', ...server]))
+  ok(
+    await run(
+      context,
+      ['publish', 'keyed', '--key-field', 'user', ...server],
+      '{"user":"ann","n":1}\n{"user":"ann","n":2}\n',
+    ),
+  )
+  const partitions = ok(await run(context, ['consume', 'keyed', '--json', ...server]))
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line))
+  assert.is(partitions[0].partition, partitions[1].partition)
+  assert.is(partitions[0].key, 'ann')
+  const bad = await run(
+    context,
+    ['publish', 'keyed', '--key-field', 'user', ...server],
+    '{"user":"ann"}\n{"n":2}\n',
+  )
+  assert.is(bad.code, 1)
+  assert.match(bad.stderr, 'line 2 has no text, number or boolean in the field "user"')
+})
+
+test('a group goes on where it stopped, and can be moved back', async (context) => {
+  const server = await brokerFor(context)
+  ok(await run(context, ['topic', 'create', 't', ...server]))
+  ok(await run(context, ['publish', 't', ...server], '1\n2\n3\n4\n5\n'))
+  assert.is(ok(await run(context, ['consume', 't', '--group', 'g', '--count', '2', ...server])), '1\n2\n')
+  assert.is(ok(await run(context, ['consume', 't', '--group', 'g', ...server])), '3\n4\n5\n')
+  assert.is(ok(await run(context, ['consume', 't', '--group', 'g', ...server])), '')
+  ok(await run(context, ['group', 'seek', 'g', 't', '--to', '3', ...server]))
+  assert.match(ok(await run(context, ['group', 'describe', 'g', ...server])), 'g: empty, 0 members, lag 2')
+  assert.is(ok(await run(context, ['consume', 't', '--group', 'g', ...server])), '4\n5\n')
+  assert.equal(JSON.parse(ok(await run(context, ['group', 'list', '--json', ...server]))), [
+    { group: 'g', members: 0, topics: 1 },
+  ])
+  ok(await run(context, ['group', 'delete', 'g', ...server]))
+})
+
+test('follows, and Ctrl-C ends it cleanly with what was printed acknowledged', async (context) => {
+  const server = await brokerFor(context)
+  ok(await run(context, ['topic', 'create', 't', ...server]))
+  const follower = spawnMillrace(context, ['consume', 't', '--group', 'g', '--follow', ...server])
+  ok(await run(context, ['publish', 't', 'first', ...server]))
+  await follower.waitForOutput('stdout', /first/)
+  follower.kill('SIGINT')
+  assert.equal(await follower.exited, { code: 0, signal: null })
+  assert.match(ok(await run(context, ['group', 'describe', 'g', ...server])), 'lag 0')
+})
+
+test('topics are altered, described, listed and deleted', async (context) => {
+  const server = await brokerFor(context)
+  ok(await run(context, ['topic', 'create', 't', '--retention-time', '12h', ...server]))
+  ok(await run(context, ['topic', 'alter', 't', '--partitions', '3', '--retention-bytes', '10GB', ...server]))
+  const { topic, partitions } = JSON.parse(
+    ok(await run(context, ['topic', 'describe', 't', '--json', ...server])),
+  )
+  assert.is(partitions.length, 3)
+  assert.is(topic.settings.retentionMs, 43_200_000)
+  assert.is(topic.settings.retentionBytes, 10_000_000_000)
+  assert.match(ok(await run(context, ['topic', 'list', ...server])), /t +3 +kept 12 h, 10\.0 GB a partition/)
+  ok(await run(context, ['topic', 'delete', 't', ...server]))
+  assert.equal(JSON.parse(ok(await run(context, ['topic', 'list', '--json', ...server]))), [])
+})
+
+test(
+  'says what a newcomer has to do',
+  async (context) => {
+    const server = await brokerFor(context)
+    ok(await run(context, ['topic', 'create', 'orders', ...server]))
+    const cases: [string[], number, RegExp, string?][] = [
+      [
+        ['status', '--server', '127.0.0.1:1'],
+        1,
+        /no broker answers at 127\.0\.0\.1:1; start one with "millrace serve"/,
+      ],
+      [['consume', 'order', ...server], 1, /no topic "order"; did you mean "orders"/],
+      [['publish', 'oders', 'x', ...server], 1, /no topic "oders"; did you mean "orders"/],
+      [['topic', 'create', 'a b', ...server], 1, /only letters, digits/],
+      [['topic', 'create', 'orders', ...server], 1, /there is a topic "orders" already/],
+      [
+        ['publish', 'orders', ...server],
+        1,
+        /takes \d+ bytes, the broker allows at most 4194304/,
+        'x'.repeat(5_000_000),
+      ],
+      [['consume', 'orders', '--frm', 'earliest', ...server], 2, /Did you mean --from/],
+      [
+        ['consume', 'orders', '--from', 'yesterday', ...server],
+        2,
+        /expected earliest, latest, an offset, or a time/,
+      ],
+      [['pubish', 'orders'], 2, /Did you mean publish/],
+      [['topic', 'create', 't', '--partitions', '0', ...server], 2, /expected a whole number from 1/],
+      [
+        ['serve', '--set', 'retentionMss=1'],
+        1,
+        /unknown setting "retentionMss" in flags; did you mean "retentionMs"/,
+      ],
+      [
+        ['serve', '--port', '99999'],
+        1,
+        /port in flags: expected a whole number, from 0 to 65535, got "99999"/,
+      ],
+      [['status', '--server', 'not an address'], 1, /"not an address" is not an address, expected host:port/],
+    ]
+    for (const [args, code, message, input] of cases) {
+      const ran = await run(context, args, input)
+      assert.is(ran.code, code, `${args.join(' ')}: ${ran.stderr}`)
+      assert.match(ran.stderr, message)
+      assert.is(ran.stdout, '', 'errors do not go to stdout')
+    }
+  },
+  { deadlineMs: 60_000 },
+)
+
+test(
+  'serve says where it listens, tells a second one who holds the folder, and drains on SIGTERM',
+  async (context) => {
+    const data = await context.tempDir()
+    const first = spawnMillrace(context, ['serve', '--data', data, '--port', '0'])
+    const [, port = ''] = await first.waitForOutput('stderr', /millrace is ready on 127\.0\.0\.1:(\d+)/)
+    const second = await run(context, ['serve', '--data', data, '--port', '0'])
+    assert.is(second.code, 1)
+    assert.match(second.stderr, `in use by process ${first.pid}`)
+    const taken = await run(context, ['serve', '--data', await context.tempDir(), '--port', port])
+    assert.is(taken.code, 1)
+    assert.match(taken.stderr, `port ${port} is taken by another process`)
+    assert.match(ok(await run(context, ['status', '--server', `127.0.0.1:${port}`])), /health +ok/)
+    first.kill('SIGTERM')
+    assert.equal(await first.exited, { code: 0, signal: null })
+  },
+  { deadlineMs: 30_000 },
+)
+
+test('a folder of something else is refused and not touched', async (context) => {
+  const data = await context.tempDir()
+  await writeFile(join(data, 'notes.txt'), 'mine')
+  const ran = await run(context, ['serve', '--data', data, '--port', '0'])
+  assert.is(ran.code, 1)
+  assert.match(ran.stderr, 'it holds "notes.txt" and no MILLRACE file')
+})
+
+test('ends quietly when its reader does', async (context) => {
+  const server = await brokerFor(context)
+  ok(await run(context, ['topic', 'create', 't', ...server]))
+  ok(await run(context, ['publish', 't', ...server], 'x'.repeat(1000).concat('\n').repeat(5_000)))
+  const consumer = spawnMillrace(context, ['consume', 't', ...server])
+  await consumer.waitForOutput('stdout', /x\n/)
+  consumer.closeOutput()
+  assert.equal(await consumer.exited, { code: 0, signal: null })
+  assert.is(consumer.output.stderr, '')
+})
+
+test.run()
