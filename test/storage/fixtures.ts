@@ -66,9 +66,8 @@ export async function openTestStore(
     checkpointIntervalMs: 3_600_000,
     reclaimIntervalMs: 3_600_000,
     freeBytesMin: 1,
-    reclaim: eager,
   }
-  const store = await openStore({ ...quiet, ...options }, views)
+  const store = await openStore({ ...quiet, ...options, reclaim: { ...eager, ...options.reclaim } }, views)
   defer(() => store.close())
   return { store, views }
 }
@@ -116,6 +115,10 @@ export class FaultyEngines implements EngineFactory {
   beforeCommit: (name: 'journal' | 'state') => void | Promise<void> = () => {}
   /** Called after a commit has been applied; what it throws rejects a commit that is there all the same. */
   afterCommit: (name: 'journal' | 'state') => void = () => {}
+  /** Called when blocks are read. */
+  beforeRead: (name: 'journal' | 'state', keys: readonly Uint8Array[]) => void = () => {}
+  /** Called when an engine is asked to compact a range. */
+  onCompact: (name: 'journal' | 'state', gte: Uint8Array, lt: Uint8Array) => void = () => {}
   opens = 0
 
   async open(name: 'journal' | 'state'): Promise<Engine> {
@@ -123,9 +126,15 @@ export class FaultyEngines implements EngineFactory {
     this.opens++
     return {
       get: (key) => engine.get(key),
-      getMany: (keys) => engine.getMany(keys),
+      getMany: (keys) => {
+        this.beforeRead(name, keys)
+        return engine.getMany(keys)
+      },
       range: (options) => engine.range(options),
-      compact: (gte, lt) => engine.compact(gte, lt),
+      compact: async (gte, lt) => {
+        this.onCompact(name, gte, lt)
+        await engine.compact(gte, lt)
+      },
       close: () => engine.close(),
       commit: async (ops) => {
         await this.beforeCommit(name)

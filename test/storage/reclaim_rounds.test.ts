@@ -1,0 +1,262 @@
+import * as assert from 'uvu/assert'
+import { encodeTrims, opKinds, type PartitionLog, retentionOffset, type Store } from '../../storage/index.js'
+import { positionOf, stateTables } from '../../storage/keys.js'
+import { suite } from '../helpers/suite.js'
+import {
+  batchOf,
+  batchOfBytes,
+  createLogs,
+  FaultyEngines,
+  logOf,
+  openTestStore,
+  valuesOf,
+} from './fixtures.js'
+
+const test = suite('storage/reclaim rounds')
+
+const trim = (store: Store, ...trims: [PartitionLog, number][]): Promise<void> => {
+  const payload = encodeTrims(trims.map(([log, offset]) => [log.id, offset] as const))
+  return store.commit([{ kind: opKinds.logsTrimmed, payload }])
+}
+
+const countOf = async (engines: FaultyEngines, table: number): Promise<number> =>
+  (await engines.entries('state')).filter(([key]) => key[0] === table).length
+
+/** Commits where both logs share each block, half of it each. */
+async function commitShared(store: Store, logs: readonly PartitionLog[], count: number): Promise<void> {
+  for (let n = 0; n < count; n++)
+    await store.commit(logs.map((log) => ({ log, batch: batchOfBytes(new Uint8Array(1_000).fill(n)) })))
+}
+
+/** Sizes of the journal's blocks that hold batches. */
+async function blockSizes(engines: FaultyEngines): Promise<number[]> {
+  const sizes = (await engines.entries('journal')).map(([, value]) => value.length)
+  return sizes.filter((size) => size > 500)
+}
+
+test('large blocks are deleted without being read', async (context) => {
+  const engines = new FaultyEngines()
+  const { store } = await openTestStore(context, { engines, tailCacheBytes: 0 })
+  const [log] = await createLogs(store, 1)
+  for (let n = 0; n < 5; n++) await store.commit([{ log, batch: batchOfBytes(new Uint8Array(40_000)) }])
+  await trim(store, [log, 4])
+  const read: number[] = []
+  engines.beforeRead = (name, keys) => {
+    if (name === 'journal') read.push(...keys.map((key) => positionOf(key)))
+  }
+  await store.reclaim()
+  assert.is((await blockSizes(engines)).length, 1)
+  assert.equal(read, [1, 7], 'only the operations of creation and trim were looked at')
+  assert.is((await valuesOf(store, log)).length, 1)
+})
+
+test('a block that lives in part is given time to die before it is rewritten', async (context) => {
+  const engines = new FaultyEngines()
+  const { store } = await openTestStore(context, { engines, reclaim: { rewriteDelayMs: 3_600_000 } })
+  const [a, b] = await createLogs(store, 1, 2)
+  await commitShared(store, [a, b], 10)
+  await trim(store, [a, 10])
+  await store.reclaim()
+  const waiting = await blockSizes(engines)
+  assert.is(waiting.length, 10)
+  assert.ok(waiting.every((size) => size > 2_000))
+  assert.is(await countOf(engines, stateTables.garbage), 1)
+  await trim(store, [b, 4])
+  await store.reclaim()
+  assert.equal(await blockSizes(engines), waiting.slice(4))
+})
+
+test('a block that waited long enough is rewritten, also by the next process', async (context) => {
+  const engines = new FaultyEngines()
+  const first = await openTestStore(context, { engines, reclaim: { rewriteDelayMs: 3_600_000 } })
+  const [a, b] = await createLogs(first.store, 1, 2)
+  await commitShared(first.store, [a, b], 10)
+  await trim(first.store, [a, 10])
+  await first.store.reclaim()
+  await first.store.close()
+  const { store } = await openTestStore(context, { engines, tailCacheBytes: 0 })
+  await store.reclaim()
+  const sizes = await blockSizes(engines)
+  assert.is(sizes.length, 10)
+  assert.ok(sizes.every((size) => size < 1_500))
+  assert.is((await valuesOf(store, logOf(store, 2))).length, 10)
+  await store.checkpoint()
+  assert.is(await countOf(engines, stateTables.garbage), 0)
+})
+
+test('a block with little that is dead stays as it is', async (context) => {
+  const engines = new FaultyEngines()
+  const { store } = await openTestStore(context, { engines, reclaim: { rewriteShareMin: 0.6 } })
+  const [a, b] = await createLogs(store, 1, 2)
+  await commitShared(store, [a, b], 3)
+  const before = await blockSizes(engines)
+  await trim(store, [a, 3])
+  await store.reclaim()
+  assert.equal(await blockSizes(engines), before)
+  await trim(store, [b, 3])
+  await store.reclaim()
+  assert.equal(await blockSizes(engines), [])
+})
+
+test('garbage that is not worth a round costs no write', async (context) => {
+  const engines = new FaultyEngines()
+  const { store } = await openTestStore(context, {
+    engines,
+    reclaim: { garbageBytesMin: 15_000, patienceMs: 3_600_000 },
+  })
+  const [log] = await createLogs(store, 1)
+  await commitShared(store, [log], 100)
+  await trim(store, [log, 10])
+  await store.checkpoint()
+  let writes = 0
+  engines.beforeCommit = () => void writes++
+  await store.reclaim()
+  assert.is(writes, 0)
+  await trim(store, [log, 20])
+  await store.reclaim()
+  assert.is((await blockSizes(engines)).length, 80)
+})
+
+test('what lives raises what a round has to be worth', async (context) => {
+  const engines = new FaultyEngines()
+  const { store } = await openTestStore(context, { engines, reclaim: { garbageShareMin: 0.5 } })
+  const [log] = await createLogs(store, 1)
+  await commitShared(store, [log], 90)
+  await trim(store, [log, 25])
+  await store.reclaim()
+  assert.is((await blockSizes(engines)).length, 90)
+  await trim(store, [log, 35])
+  await store.reclaim()
+  assert.is((await blockSizes(engines)).length, 55)
+})
+
+test('what a crash left uncompacted is compacted by the next process', async (context) => {
+  const engines = new FaultyEngines()
+  const image = new FaultyEngines()
+  const { store } = await openTestStore(context, { engines })
+  const [log] = await createLogs(store, 1)
+  await commitShared(store, [log], 20)
+  await trim(store, [log, 10])
+  engines.onCompact = (name, gte) => {
+    // Blocks are deleted and a checkpoint says so; now the process dies.
+    if (name === 'journal' && gte.length === 8) throw new Error('power cut')
+  }
+  await store.reclaim()
+  for (const name of ['journal', 'state'] as const)
+    for (const [key, value] of await engines.entries(name)) await image.put(name, key, value)
+  const compacted: [number, number][] = []
+  image.onCompact = (name, gte, lt) => {
+    if (name === 'journal' && gte.length === 8) compacted.push([positionOf(gte), positionOf(lt)])
+  }
+  const again = await openTestStore(context, { engines: image })
+  await again.store.reclaim()
+  assert.equal(compacted, [[1, 23]])
+  await again.store.checkpoint()
+  assert.is(await countOf(image, stateTables.freed), 0)
+})
+
+test('a rejected write leaves the garbage to the next round', async (context) => {
+  const engines = new FaultyEngines()
+  const { store } = await openTestStore(context, { engines, reopenDelayMs: 1 })
+  const [log] = await createLogs(store, 1)
+  await commitShared(store, [log], 20)
+  await trim(store, [log, 10])
+  engines.beforeCommit = (name) => {
+    if (name === 'journal') throw new Error('the disk is full')
+  }
+  await store.reclaim()
+  assert.is(store.health.status, 'failed')
+  engines.beforeCommit = () => {}
+  while (store.health.status === 'failed')
+    await new Promise((resolve) => store.events.once('health', resolve))
+  assert.is((await blockSizes(engines)).length, 20)
+  await store.reclaim()
+  assert.is((await blockSizes(engines)).length, 10)
+})
+
+test('index pages go with what they name, also when a page was dead before it was full', async (context) => {
+  const engines = new FaultyEngines()
+  const { store } = await openTestStore(context, { engines })
+  const [log] = await createLogs(store, 1)
+  for (let round = 1; round <= 6; round++) {
+    await commitShared(store, [log], 64)
+    await trim(store, [log, round * 64])
+    await store.reclaim()
+  }
+  await commitShared(store, [log], 1)
+  await store.checkpoint()
+  assert.is(await countOf(engines, stateTables.indexPage), 1)
+})
+
+test('retention by bytes does not count twice what it dropped', async (context) => {
+  const { store } = await openTestStore(context)
+  const [log] = await createLogs(store, 1)
+  await commitShared(store, [log], 100)
+  const bytesMax = (log.liveBytes / 100) * 40
+  assert.is(await retentionOffset(log, { bytesMax }), 60)
+  await trim(store, [log, 60])
+  assert.is(await retentionOffset(log, { bytesMax }), 60)
+  await store.reclaim()
+  assert.is(await retentionOffset(log, { bytesMax }), 60)
+})
+
+test('batches that were on their way to a dropped log leave nothing behind', async (context) => {
+  const engines = new FaultyEngines()
+  const { store } = await openTestStore(context, { engines })
+  const [log] = await createLogs(store, 1)
+  await commitShared(store, [log], 3)
+  store.dropLog(1)
+  await commitShared(store, [log], 3)
+  await store.reclaim()
+  await commitShared(store, [log], 3)
+  await store.reclaim()
+  assert.is((await engines.entries('journal')).length, 0)
+})
+
+test('a damaged index page is reported and keeps no other log from being reclaimed', async (context) => {
+  const engines = new FaultyEngines()
+  const { store } = await openTestStore(context, { engines })
+  const [a, b] = await createLogs(store, 1, 2)
+  for (const log of [a, b]) await commitShared(store, [log], 100)
+  await store.checkpoint()
+  const [page] = (await engines.entries('state')).filter(([key]) => key[0] === stateTables.indexPage)
+  if (page === undefined) throw new Error('there is no index page')
+  await engines.put(
+    'state',
+    page[0],
+    page[1].map((byte, at) => (at === 9 ? byte ^ 1 : byte)),
+  )
+  await trim(store, [a, 100], [b, 100])
+  await store.reclaim()
+  assert.is((await blockSizes(engines)).length, 100)
+  assert.is(store.health.status, 'degraded')
+  assert.match(store.health.reasons[0] ?? '', /partition log 1 can't be given back/)
+  await store.commit([{ log: b, batch: batchOf('on') }])
+})
+
+test('a damaged garbage record stops reclaim, is reported, and hurts nothing else', async (context) => {
+  const engines = new FaultyEngines()
+  const { store } = await openTestStore(context, { engines, reclaim: { rewriteDelayMs: 3_600_000 } })
+  const [a, b] = await createLogs(store, 1, 2)
+  await commitShared(store, [a, b], 5)
+  await trim(store, [a, 5])
+  await store.reclaim()
+  await store.checkpoint()
+  const [record] = (await engines.entries('state')).filter(([key]) => key[0] === stateTables.garbage)
+  if (record === undefined) throw new Error('there is no garbage record')
+  await engines.put(
+    'state',
+    record[0],
+    record[1].map((byte) => byte ^ 1),
+  )
+  await trim(store, [b, 5])
+  await store.reclaim()
+  await store.reclaim()
+  assert.is(store.health.status, 'degraded')
+  assert.is(store.health.reasons.length, 1)
+  assert.is((await blockSizes(engines)).length, 5)
+  await store.commit([{ log: b, batch: batchOf('on') }])
+  assert.equal(await valuesOf(store, b), ['5=on'])
+})
+
+test.run()
