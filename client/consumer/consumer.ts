@@ -190,7 +190,7 @@ export class Consumer<Value = unknown, Key = unknown>
 
   /**
    * Ends the loop, commits what is acknowledged and leaves the group. Hooks are not called for what is given up by it.
-   * @throws MillraceError when what is acknowledged can't be committed within 5 seconds; it is closed all the same
+   * @throws MillraceError when what is acknowledged can't be committed within `closeTimeoutMs`; it is closed all the same
    */
   close(): Promise<void> {
     this.#closing ??= this.#close()

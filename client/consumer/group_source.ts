@@ -20,9 +20,6 @@ export interface GroupSourceOptions<Value, Key> {
   readonly newStream: (grant: Grant) => PartitionStream<Value, Key>
 }
 
-/** How long closing waits for the last commit. */
-const closeTimeoutMs = 5_000
-
 /** Partitions that a stream group assigns: membership, assignment and commits put together. */
 export class GroupSource<Value, Key> implements PartitionSource<Value, Key> {
   readonly #options: GroupSourceOptions<Value, Key>
@@ -153,6 +150,7 @@ export class GroupSource<Value, Key> implements PartitionSource<Value, Key> {
 
   async #commitInTime(): Promise<void> {
     if (this.#member.state === 'ended') return
+    const { closeTimeoutMs } = this.#options.settings
     const late = deferred<void>()
     const problem = `what was acknowledged could not be committed within ${closeTimeoutMs} ms`
     const timer = setTimeout(() => late.reject(new MillraceError('REQUEST_TIMEOUT', problem)), closeTimeoutMs)

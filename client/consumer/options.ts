@@ -48,6 +48,8 @@ export interface ConsumeOptions {
   readonly revokeGraceMs?: number | undefined
   /** How often acknowledged offsets are committed; 0: at once. Default 100. */
   readonly commitIntervalMs?: number | undefined
+  /** How long closing waits for the last commit. Default 5,000. */
+  readonly closeTimeoutMs?: number | undefined
   /** Delivered messages without acknowledgement at which a partition waits. Default 100,000. */
   readonly unackedMax?: number | undefined
 
@@ -95,6 +97,7 @@ export interface ConsumerSettings {
   readonly sessionTimeoutMs: number
   readonly revokeGraceMs: number
   readonly commitIntervalMs: number
+  readonly closeTimeoutMs: number
   readonly unackedMax: number
   readonly bufferBytesMax: number
   readonly fetchBytesMax: number
@@ -123,6 +126,7 @@ export function consumerSettings(options: ConsumeOptions, topicCount: number): C
     sessionTimeoutMs: whole('sessionTimeoutMs', options.sessionTimeoutMs ?? 30_000, 1),
     revokeGraceMs: whole('revokeGraceMs', options.revokeGraceMs ?? 1_000, 0),
     commitIntervalMs: whole('commitIntervalMs', options.commitIntervalMs ?? 100, 0),
+    closeTimeoutMs: whole('closeTimeoutMs', options.closeTimeoutMs ?? 5_000, 0),
     unackedMax: whole('unackedMax', options.unackedMax ?? 100_000, 1),
     bufferBytesMax: whole('bufferBytesMax', options.bufferBytesMax ?? 16 * mib, 1024),
     fetchBytesMax: whole('fetchBytesMax', options.fetchBytesMax ?? 4 * mib, 1024),

@@ -275,6 +275,29 @@ test('a commit that is refused for good comes out of the loop and of commit()', 
   assert.equal([committed, next], ['OFFSET_OUT_OF_RANGE', 'OFFSET_OUT_OF_RANGE'])
 })
 
+test('closing tells when what was acknowledged could not be committed, and closes all the same', async (context) => {
+  const port = new FakePort()
+  port.append(0, ['v'])
+  const consumer = consume(context, port, { group: 'g', commitIntervalMs: 600_000, closeTimeoutMs: 60 })
+  for (const message of await take(consumer[Symbol.asyncIterator](), 1)) message.ack()
+  for (let i = 0; i < 100; i++) port.commits.push(() => 'CONNECTION_LOST')
+  const outcome = await consumer.close().catch((error: { code: string }) => error.code)
+  assert.is(outcome, 'REQUEST_TIMEOUT')
+  assert.is(consumer.stats().state, 'closed')
+  assert.is(port.sent('group.leave').length, 1)
+})
+
+test('breaking out of the loop commits what was acknowledged and leaves the group', async (context) => {
+  const port = new FakePort()
+  port.append(0, numbered('v', 0, 3))
+  for await (const message of consume(context, port, { group: 'g', commitIntervalMs: 600_000 })) {
+    message.ack()
+    if (message.offset === 1) break
+  }
+  assert.equal((port.sent('group.commit').at(-1) as { offsets: number[][] }).offsets[0]?.[3], 2)
+  assert.is(port.sent('group.leave').length, 1)
+})
+
 test('a fetch is under way while the application works on what is buffered', async (context) => {
   const port = new FakePort()
   port.append(0, numbered('v', 0, 10))

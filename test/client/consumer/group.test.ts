@@ -309,6 +309,37 @@ test(
   { deadlineMs: 30_000 },
 )
 
+test('a static member that closes finds its partitions again, and nobody else gets them meanwhile', async (context) => {
+  const harness = await Harness.start(context)
+  const topicId = await harness.createTopic('t', 2)
+  for (const partition of [0, 1]) await harness.publish(topicId, partition, numbered(`p${partition}`, 0, 2))
+  const other = harness.consume('t', { group: 'g', instanceId: 'b' })
+  const before = harness.consume('t', { group: 'g', instanceId: 'a' })
+  await Promise.all([other.start(), before.start()])
+  await waitFor('a partition each', () => [other, before].every(({ assignment }) => assignment.length === 1))
+  const own = before.assignment
+  await before.close()
+  const after = harness.consume('t', { group: 'g', instanceId: 'a' })
+  await after.start()
+  assert.equal(after.assignment, own)
+  assert.is(other.assignment.length, 1)
+})
+
+test('a member of a deleted topic ends with UNKNOWN_TOPIC', async (context) => {
+  const harness = await Harness.start(context)
+  await harness.createTopic('t', 2)
+  for (const options of [{ group: 'g' }, {}]) {
+    const consumer = harness.consume('t', options)
+    await consumer.start()
+    const next = consumer[Symbol.asyncIterator]()
+      .next()
+      .catch((error: { code?: string }) => error.code)
+    await harness.client.topics.delete('t')
+    assert.is(await next, 'UNKNOWN_TOPIC')
+    await harness.createTopic('t', 2)
+  }
+})
+
 test('hooks run before the first message and after the last', async (context) => {
   const harness = await Harness.start(context)
   const topicId = await harness.createTopic('t')
