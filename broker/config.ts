@@ -92,6 +92,7 @@ export const configSchema = {
     { unbounded: true },
   ),
 
+  diskFreeBytesMin: bytes(256 * MiB, 'Free disk space below which nothing is published'),
   tailCacheBytes: bytes(64 * MiB, 'Newest log data kept in memory', { min: 1 * MiB }),
 } as const satisfies Record<string, Setting<unknown>>
 

@@ -79,9 +79,7 @@ export class Retention {
     const { log, topic } = partition
     const { retentionMs, retentionBytes } = topic.settings
     if (log.startOffset === log.endOffset) return log.startOffset
-    // While reclaim has not counted the last trim yet, liveBytes still holds what is gone already.
-    const isCounted = log.reclaimedOffset >= log.startOffset
-    const byBytes = retentionBytes >= 0 && isCounted && log.liveBytes > retentionBytes
+    const byBytes = retentionBytes >= 0 && log.liveBytes > retentionBytes
     const olderThanMs = retentionMs < 0 ? undefined : nowMs - retentionMs
     const byAge = olderThanMs !== undefined && (await this.#oldestTimestamp(partition)) < olderThanMs
     if (!byBytes && !byAge) return log.startOffset

@@ -20,6 +20,7 @@ export interface ShardSettings extends ProducerLimits, TopicDefaults {
   readonly dir: string
   readonly engine: 'level' | 'memory'
   readonly tailCacheBytes: number
+  readonly diskFreeBytesMin: number
   /** Other databases than those that `engine` names. */
   readonly engines?: EngineFactory | undefined
 }
@@ -66,6 +67,7 @@ export class Shard {
       {
         ...(settings.engine === 'level' && settings.engines === undefined ? { dir: settings.dir } : {}),
         tailCacheBytes: settings.tailCacheBytes,
+        freeBytesMin: settings.diskFreeBytesMin,
         engines: settings.engines,
       },
       {

@@ -1,10 +1,10 @@
 import { type BatchHeader, MillraceError } from '../protocol/index.js'
-import { opKinds, type PartitionLog, type State, type Views } from '../storage/index.js'
+import { opKinds, type PartitionLog, type State, type ViewHost, type Views } from '../storage/index.js'
 import { OffsetsView } from './groups/index.js'
 import { type ProducerLimits, ProducersView } from './partition/producers_view.js'
 import { bootsKey, tableEntries, viewTables } from './state_keys.js'
 import { Catalog } from './topics/catalog.js'
-import type { View, ViewHost } from './view.js'
+import type { View } from './view.js'
 
 /** How often the broker was started: the fold over boot. */
 class BootView implements View {

@@ -1,14 +1,3 @@
-import type { PartitionLog, State } from '../storage/index.js'
-
-/** What a view may use of the store that it folds. */
-export interface ViewHost {
-  /** Where a view keeps its fold; writes reach the disk with the next checkpoint, together with its position. */
-  readonly state: State
-  log(id: number): PartitionLog | undefined
-  createLog(id: number): PartitionLog
-  dropLog(id: number): void
-}
-
 /** A fold over operations of the journal. */
 export interface View {
   /** The kinds of operations that it folds. */

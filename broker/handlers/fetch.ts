@@ -17,8 +17,8 @@ type FetchReply = ReplyOf<typeof commands.fetch>
 type FetchEntry = FetchRequest['partitions'][number]
 type PartitionReply = FetchReply['partitions'][number]
 
-/** What a reply needs beside the batches: its body. */
-const bodyBytesReserve = 1024 * 1024
+/** The share of a frame that is kept for the body of a reply. */
+const bodyShare = 1 / 16
 
 /**
  * Answers from memory without a turn of the event loop where it can; otherwise reads the journal, or waits for data.
@@ -171,7 +171,7 @@ class FetchCollector {
       return
     }
     if (bytes === 0) return
-    const frameRoomBytes = this.#broker.settings.frameBytesMax - bodyBytesReserve
+    const frameRoomBytes = this.#broker.settings.frameBytesMax * (1 - bodyShare)
     if (this.#bytes > 0 && this.#bytes + bytes > frameRoomBytes) return
     for (const chunk of chunks) {
       this.#payload.push(chunk)

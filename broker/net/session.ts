@@ -51,6 +51,11 @@ export interface SessionHost {
 
 /** How long a peer may take to close after the last frame. */
 const lingerMs = 1_000
+/**
+ * What a connection may hold although the process is out of room: publishers that are held back must not silence the
+ * heartbeats, commits and fetches of others.
+ */
+const fairShareBytes = 16 * 1024
 /** A request body takes about this much more memory once decoded. */
 const decodedPerBodyByte = 8
 
@@ -226,7 +231,7 @@ export class Session {
     const { settings, inbound } = this.#host
     if (this.#inFlight >= settings.inFlightRequestsMax) return false
     if (this.#heldBytes >= settings.connectionInboundBytesMax || this.#outbox.isFull) return false
-    if (!inbound.isOver) return true
+    if (!inbound.isOver || this.#heldBytes + this.#partialBytes < fairShareBytes) return true
     if (!this.#awaitsInbound) {
       this.#awaitsInbound = true
       inbound.whenRoom(this.#inboundHasRoom)

@@ -1,9 +1,9 @@
 import { decodeBody, encodeBody, MillraceError, type TopicSettings } from '../../protocol/index.js'
-import { opKinds, type PartitionLog } from '../../storage/index.js'
+import { opKinds, type PartitionLog, type ViewHost } from '../../storage/index.js'
 import { Partition } from '../partition/partition.js'
 import { idsKey, tableEntries, topicKey, viewTables } from '../state_keys.js'
 import { suggestion } from '../suggest.js'
-import type { View, ViewHost } from '../view.js'
+import type { View } from '../view.js'
 import type { LogRun, Topic } from './topic.js'
 
 /** Payload of topic.created; stands on disk, like those below. */

@@ -123,7 +123,11 @@ export class ControlledEngines implements EngineFactory {
   /** Commits to the journal that were begun. */
   commits = 0
 
+  /** Called before an engine is opened; what it throws rejects the opening. */
+  beforeOpen: () => void = () => {}
+
   async open(name: 'journal' | 'state'): Promise<Engine> {
+    this.beforeOpen()
     const engine = await this.#inner.open(name)
     if (name === 'state') return engine
     return {

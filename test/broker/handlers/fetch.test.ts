@@ -192,6 +192,23 @@ test('every partition gets its turn although one alone could fill every reply', 
   })
 })
 
+test('a reply fits into a frame whatever the order of partitions', async (context) => {
+  const broker = await testBroker(context, { frameBytesMax: 256 * 1024, batchBytesMax: 200 * 1024 })
+  const client = await testClient(context, broker)
+  const topicId = await createTopic(client, 'orders', { partitions: 2 })
+  await publish(client, [topicId, 0, batchOf(['x'.repeat(100 * 1024)])])
+  await publish(client, [topicId, 1, batchOf(['x'.repeat(190 * 1024)])])
+  for (let i = 0; i < 4; i++) {
+    const { payload } = await client.request(commands.fetch, {
+      waitMs: 0,
+      bytesMin: 1,
+      bytesMax: 10_000_000,
+      partitions: [0, 1].map((partition) => [topicId, partition, 0, 10_000_000] as const),
+    })
+    assert.ok(payload.length > 0 && payload.length < 250 * 1024, String(payload.length))
+  }
+})
+
 test('a wait ends with its connection', async (context) => {
   const broker = await testBroker(context)
   const client = await testClient(context, broker)

@@ -181,4 +181,35 @@ test('a rejected write fails what is pending, and its retry is appended once', a
   assert.equal(await valuesOf(client, topicId), ['a', 'b', 'c'])
 })
 
+test('what is refused while the log is being reopened can be sent again', async (context) => {
+  const engines = new ControlledEngines()
+  const client = await testClient(context, await testBroker(context, { engines }))
+  const topicId = await createTopic(client, 'orders')
+  const { producerId } = (await client.request(commands.producerInit, {})).body
+  const batch = (value: string, baseSequence: number) =>
+    [topicId, 0, batchOf([value], { producerId, producerEpoch: 0, baseSequence })] as const
+  const fail = () => {
+    throw new Error('input/output error')
+  }
+  engines.beforeCommit = fail
+  engines.beforeOpen = fail
+  assertError((await publish(client, batch('a', 0)))[0], 'STORAGE_FAILED', /input\/output error/)
+  const refused = await publish(client, batch('a', 0), batch('b', 1))
+  assertError(refused[0], 'STORAGE_FAILED', /./)
+  assertError(refused[1], 'STORAGE_FAILED', /./)
+  assert.is((await client.request(commands.status, {})).body.health.status, 'failed')
+  engines.beforeCommit = () => {}
+  engines.beforeOpen = () => {}
+  await waitFor('the log to be open again', async () => {
+    const { body } = await client.request(commands.status, {})
+    return body.health.status === 'ok'
+  })
+  const results = await publish(client, batch('a', 0), batch('b', 1))
+  assert.equal(results, [
+    { error: 0, baseOffset: 0 },
+    { error: 0, baseOffset: 1 },
+  ])
+  assert.equal(await valuesOf(client, topicId), ['a', 'b'])
+})
+
 test.run()
