@@ -61,8 +61,10 @@ export const reclaimDefaults: ReclaimLimits = {
   restMsMax: 12_000,
 }
 
-const recordsPerStep = 16
+const recordsPerStep = 128
 const recordsPerCount = 1_024
+/** Changes of the state that gather before collecting waits for a checkpoint. */
+const dirtyBytesMax = 8 * mebibyte
 /** Freed blocks no further apart than this share a range; a range more costs another compaction. */
 const freedGapMax = 1_024
 const freedRangesMax = 64
@@ -113,8 +115,8 @@ export class Reclaim {
   #roundEndedMs = performance.now()
   #restUntilMs = 0
   #stateBytes = 0
-  /** Files that a reader had open while they became obsolete are still there. */
-  #untidy = false
+  /** The engine that has compacted what was freed, until the next call settles that. */
+  #compactedBy: Engine | undefined
   /** The state is damaged where reclaim keeps its notes. */
   #damaged = false
 
@@ -140,8 +142,7 @@ export class Reclaim {
     if (this.#damaged) return
     try {
       if (!this.#loaded) await this.#load()
-      if (this.#untidy) await this.#flush()
-      this.#untidy = false
+      await this.#settleCompaction()
       if (this.#isWorthwhile()) await this.#round()
     } catch (error) {
       if (!isMillraceError(error, 'CORRUPT')) throw error
@@ -185,7 +186,8 @@ export class Reclaim {
   /** Hands over the blocks of one log's dropped records, page by page of its index. */
   async #collect(log: PartitionLog): Promise<void> {
     try {
-      while (this.#parts.active() && (await this.#collectPage(log)));
+      while (this.#parts.active() && (await this.#collectPage(log)))
+        if (this.#parts.state.dirtyBytes > dirtyBytesMax) await this.#parts.checkpoint()
     } catch (error) {
       if (!isMillraceError(error, 'CORRUPT')) throw error
       this.#parts.logs.trimmed.delete(log)
@@ -279,14 +281,27 @@ export class Reclaim {
 
   async #compact(): Promise<void> {
     if (this.#freed.length === 0) return
+    const engine = this.#parts.journalEngine()
     for (const range of worthwhile(this.#freed, freedShare)) {
       for (const [from, to] of piecesOf(range, compactPieceBytes)) {
         if (!this.#parts.active()) return
-        await this.#parts.journalEngine().compact(positionKey(from), positionKey(to + 1))
+        await engine.compact(positionKey(from), positionKey(to + 1))
       }
     }
+    this.#compactedBy = engine
+  }
+
+  /**
+   * LevelDB reports a compaction that failed only to the next write, upon which the store reopens it: then what was
+   * freed is compacted again. Flushing deletes files that readers held open when they became obsolete.
+   */
+  async #settleCompaction(): Promise<void> {
+    const engine = this.#compactedBy
+    if (engine === undefined) return
+    this.#compactedBy = undefined
+    if (engine !== this.#parts.journalEngine()) return
+    await engine.compact(journalEndKey, journalEndKey)
     this.#setFreed([])
-    this.#untidy = true
   }
 
   async #compactState(): Promise<void> {
@@ -295,10 +310,6 @@ export class Reclaim {
     this.#stateBytes = 0
     const { gte, lt } = tableRange(stateTables.indexPage)
     await this.#parts.stateEngine().compact(gte, lt)
-  }
-
-  #flush(): Promise<void> {
-    return this.#parts.journalEngine().compact(journalEndKey, journalEndKey)
   }
 
   /** Entries from `gte` to `lt`, `limit` at a time, as long as reclaim may go on. */

@@ -151,6 +151,8 @@ test('what a crash left uncompacted is compacted by the next process', async (co
   const again = await openTestStore(context, { engines: image })
   await again.store.reclaim()
   assert.equal(compacted, [[1, 23]])
+  await again.store.reclaim()
+  assert.is(compacted.length, 1)
   await again.store.checkpoint()
   assert.is(await countOf(image, stateTables.freed), 0)
 })
@@ -172,6 +174,29 @@ test('a rejected write leaves the garbage to the next round', async (context) =>
   assert.is((await blockSizes(engines)).length, 20)
   await store.reclaim()
   assert.is((await blockSizes(engines)).length, 10)
+})
+
+test('what a failed engine had compacted is compacted again', async (context) => {
+  const engines = new FaultyEngines()
+  const { store } = await openTestStore(context, { engines, reopenDelayMs: 1 })
+  const [log] = await createLogs(store, 1)
+  await commitShared(store, [log], 20)
+  await trim(store, [log, 10])
+  const compacted: number[] = []
+  engines.onCompact = (name, gte) => {
+    if (name === 'journal' && gte.length === 8) compacted.push(positionOf(gte))
+  }
+  await store.reclaim()
+  assert.is(compacted.length, 1)
+  engines.beforeCommit = () => {
+    throw new Error('the disk is full')
+  }
+  await store.commit([{ log, batch: batchOf('x') }]).catch(() => {})
+  engines.beforeCommit = () => {}
+  while (store.health.status === 'failed')
+    await new Promise((resolve) => store.events.once('health', resolve))
+  await store.reclaim()
+  assert.is(compacted.length, 2)
 })
 
 test('index pages go with what they name, also when a page was dead before it was full', async (context) => {
