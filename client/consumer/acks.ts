@@ -16,13 +16,13 @@ export class AckWindow {
   /** Runs that are not acknowledged wholly, oldest first; `#head` is the index of the oldest. */
   #runs: AckRun[] = []
   #head = 0
-  readonly #onAck: (window: AckWindow) => void
+  readonly #onAck: () => void
 
   /**
    * @param floor offset of the first message that will be delivered
    * @param onAck called after every acknowledgement
    */
-  constructor(floor: number, onAck: (window: AckWindow) => void = noop) {
+  constructor(floor: number, onAck: () => void = noop) {
     this.#floor = floor
     this.#onAck = onAck
   }
@@ -45,14 +45,14 @@ export class AckWindow {
   skipTo(offset: number): void {
     if (offset <= this.#end) return
     this.#skipTo(offset)
-    this.#onAck(this)
+    this.#onAck()
   }
 
   /** For `AckRun`: some of its messages were acknowledged. */
   acked(run: AckRun, count: number): void {
     this.unacked -= count
     if (run.done && this.#runs[this.#head] === run) this.#dropDone()
-    this.#onAck(this)
+    this.#onAck()
   }
 
   /** Offset after the last message of the last run. */

@@ -90,8 +90,8 @@ export class PartitionStream<Value, Key> implements RecordSource<Value, Key> {
     this.fetchOffset = offset
     if (this.#onAck === undefined) return
     const onAck = this.#onAck
-    this.acks = new AckWindow(offset, (window) => {
-      if (window === this.acks && this.state !== 'dropped') onAck(this)
+    this.acks = new AckWindow(offset, () => {
+      if (this.state !== 'dropped') onAck(this)
     })
   }
 

@@ -242,6 +242,32 @@ test('a commit that fails for now is sent again until it is through', async (con
   assert.is(consumer.stats().partitions[0]?.committedOffset, 2)
 })
 
+test('one commit is under way at a time, and what is acknowledged meanwhile goes into the next', async (context) => {
+  const port = new FakePort()
+  port.append(0, numbered('v', 0, 4))
+  const consumer = consume(context, port, { group: 'g', commitIntervalMs: 600_000 })
+  const messages = await take(consumer[Symbol.asyncIterator](), 4)
+  let release = (): void => {}
+  port.commits.push(
+    () =>
+      new Promise((resolve) => {
+        release = () => resolve('ok')
+      }),
+  )
+  messages[0]?.ack()
+  const waiting = [consumer.commit()]
+  for (const message of messages.slice(1)) {
+    message.ack()
+    waiting.push(consumer.commit())
+  }
+  await new Promise(setImmediate)
+  assert.is(port.sent('group.commit').length, 1)
+  release()
+  await Promise.all(waiting)
+  const offsets = (port.sent('group.commit') as { offsets: number[][] }[]).map((body) => body.offsets[0]?.[3])
+  assert.equal(offsets, [1, 4])
+})
+
 test('a commit that is fenced rejects, drops the partition and tells the application', async (context) => {
   const port = new FakePort()
   port.append(0, numbered('v', 0, 2))

@@ -12,6 +12,7 @@ import {
 } from '../../../protocol/index.js'
 
 type FetchReply = { body: ReplyOf<typeof commands.fetch>; payload: Uint8Array }
+type Outcome = ErrorCode | 'ok'
 type FetchRequest = RequestOf<typeof commands.fetch>
 
 /** A broker with one topic "t" (id 1) whose answers are scripted; what is not scripted is answered from `log`. */
@@ -29,7 +30,7 @@ export class FakePort implements BrokerPort {
   /** Answers for the next fetches, before the log is asked. */
   readonly fetches: ((request: FetchRequest) => FetchReply | Promise<FetchReply>)[] = []
   /** Answers for the next commits. */
-  readonly commits: ((request: RequestOf<typeof commands.groupCommit>) => ErrorCode | 'ok')[] = []
+  readonly commits: ((request: RequestOf<typeof commands.groupCommit>) => Outcome | Promise<Outcome>)[] = []
   readonly requests: { readonly name: string; readonly body: unknown }[] = []
   metadataAsked = 0
   readonly #waiting = new Set<() => void>()
@@ -92,7 +93,7 @@ export class FakePort implements BrokerPort {
     if (name === 'group.leave') return {}
     if (name === 'group.commit') {
       const request = body as RequestOf<typeof commands.groupCommit>
-      const outcome = this.commits.shift()?.(request) ?? 'ok'
+      const outcome = (await this.commits.shift()?.(request)) ?? 'ok'
       if (outcome === 'CONNECTION_LOST') throw new MillraceError('CONNECTION_LOST')
       const error = outcome === 'ok' ? 0 : errorTable[outcome].number
       return { results: request.offsets.map(() => ({ error })) }

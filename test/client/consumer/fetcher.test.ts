@@ -175,17 +175,18 @@ test('no more than four fetches are open, and what got hungry meanwhile goes int
 
 test('a reply for a position that was left is dropped, and the new position is fetched at once', async (context) => {
   const bench = new Bench(context, 1)
+  const stream = bench.streams[0] as PartitionStream<string, string>
+  stream.restart(100)
   bench.fetcher.streamsChanged()
   await settled()
-  const [stream] = bench.streams
-  stream?.restart(100)
-  if (stream !== undefined) bench.fetcher.consider(stream)
+  stream.restart(0)
+  bench.fetcher.consider(stream)
   await settled()
   assert.is(bench.sent.length, 2)
-  assert.is(bench.last.request.partitions[0]?.[2], 100)
-  await bench.sent[0]?.answer([{ partition: 0, offset: 0, count: 5 }])
-  assert.is(stream?.hasMessages, false)
-  assert.is(stream?.fetchOffset, 100)
+  assert.is(bench.last.request.partitions[0]?.[2], 0)
+  await bench.sent[0]?.answer([{ partition: 0, offset: 100, count: 5 }])
+  assert.is(stream.hasMessages, false)
+  assert.is(stream.fetchOffset, 0)
   assert.is(bench.sent.length, 2)
 })
 

@@ -313,16 +313,24 @@ test('a static member that closes finds its partitions again, and nobody else ge
   const harness = await Harness.start(context)
   const topicId = await harness.createTopic('t', 2)
   for (const partition of [0, 1]) await harness.publish(topicId, partition, numbered(`p${partition}`, 0, 2))
-  const other = harness.consume('t', { group: 'g', instanceId: 'b' })
+  const assigned: TopicPartition[] = []
+  const other = harness.consume('t', {
+    group: 'g',
+    instanceId: 'b',
+    onAssigned: (partitions) => void assigned.push(...partitions),
+  })
   const before = harness.consume('t', { group: 'g', instanceId: 'a' })
   await Promise.all([other.start(), before.start()])
   await waitFor('a partition each', () => [other, before].every(({ assignment }) => assignment.length === 1))
   const own = before.assignment
+  assigned.length = 0
   await before.close()
+  const { members } = await harness.cluster.control(commands.groupDescribe, { group: 'g' })
+  assert.equal(members.map(({ instanceId }) => instanceId).sort(), ['a', 'b'])
   const after = harness.consume('t', { group: 'g', instanceId: 'a' })
   await after.start()
   assert.equal(after.assignment, own)
-  assert.is(other.assignment.length, 1)
+  assert.equal(assigned, [])
 })
 
 test('a member of a deleted topic ends with UNKNOWN_TOPIC', async (context) => {
