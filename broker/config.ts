@@ -72,7 +72,9 @@ export const configSchema = {
   retentionIntervalMs: duration(10_000, 'How often retention runs', { min: 10, max: 3_600_000 }),
   timestampAheadMsMax: duration(3_600_000, 'How far ahead of the broker a record timestamp may be'),
   producersPerPartitionMax: integer(1_000, 'Idempotent producers remembered for a partition', { min: 1 }),
-  producersMax: integer(500_000, 'Idempotent producers remembered for all partitions', { min: 1 }),
+  producersMax: integer(200_000, 'Idempotent producers remembered for all partitions, about 600 bytes each', {
+    min: 1,
+  }),
   producerIdleMs: duration(7 * 86_400_000, 'Time after which a silent producer is forgotten', {
     min: 60_000,
   }),

@@ -17,6 +17,8 @@ type FetchReply = ReplyOf<typeof commands.fetch>
 type FetchEntry = FetchRequest['partitions'][number]
 type PartitionReply = FetchReply['partitions'][number]
 
+/** Less than this is not worth reading a partition for. */
+const shareBytesMin = 64 * 1024
 /** The share of a frame that is kept for the body of a reply. */
 const bodyShare = 1 / 16
 
@@ -130,14 +132,18 @@ class FetchCollector {
     }
   }
 
-  /** Takes from the journal what memory did not have, as far as the limit allows; one request for all partitions. */
+  /**
+   * Takes from the journal what memory did not have, with one read for all partitions. They share what the limit leaves
+   * evenly: partitions of one reader often share blocks too.
+   */
   async collectFromJournal(): Promise<void> {
     let leftBytes = this.bytesMax - this.#bytes
+    const shareBytes = Math.max(shareBytesMin, Math.floor(leftBytes / this.#cold.length))
     const chosen: ColdEntry[] = []
     const reads: LogRead[] = []
     for (const cold of this.#cold) {
       if (leftBytes <= 0) break
-      const bytesMax = Math.max(1, Math.min(cold.entry[3], leftBytes))
+      const bytesMax = Math.max(1, Math.min(cold.entry[3], shareBytes, leftBytes))
       leftBytes -= bytesMax
       chosen.push(cold)
       reads.push({ log: cold.partition.log, offset: cold.entry[2], bytesMax })

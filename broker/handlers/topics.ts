@@ -19,7 +19,7 @@ type OffsetResult = ReplyOf<typeof commands.offsetsList>['partitions'][number]
 const earliest = -2
 const latest = -1
 /** Unknown topics of one request for which the nearest name is looked up, which takes time. */
-const suggestionsMax = 10
+const suggestionsMax = 3
 const unknownTopic = { error: errorTable.UNKNOWN_TOPIC.number }
 
 const metadata: Handler<typeof commands.metadata> = ({ broker, session }, { topics: names }) => {

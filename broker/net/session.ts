@@ -49,6 +49,8 @@ export interface SessionHost {
   closed(session: Session): void
 }
 
+/** What an IPv4 address begins with on a socket that takes IPv6 too. */
+const mappedIpv4 = /^::ffff:/
 /** How long a peer may take to close after the last frame. */
 const lingerMs = 1_000
 /**
@@ -90,7 +92,7 @@ export class Session {
     this.#host = host
     this.#socket = socket
     this.address = `${socket.remoteAddress ?? ''}:${socket.remotePort ?? 0}`
-    this.localAddress = socket.localAddress ?? ''
+    this.localAddress = (socket.localAddress ?? '').replace(mappedIpv4, '')
     this.#stateSinceMs = host.nowMs
     this.#receivedAtMs = host.nowMs
     this.#outbox = new Outbox(socket, host.outbound, host.settings.connectionOutboundBytesMax, this)

@@ -120,6 +120,8 @@ export class ControlledEngines implements EngineFactory {
   #gate: { promise: Promise<void>; open: () => void } | undefined
   /** Called before each commit to the journal; what it throws rejects the commit. */
   beforeCommit: () => void = () => {}
+  /** What the journal gives instead of a stored value. */
+  onRead: (value: Uint8Array | undefined) => Uint8Array | undefined = (value) => value
   /** Commits to the journal that were begun. */
   commits = 0
 
@@ -131,8 +133,8 @@ export class ControlledEngines implements EngineFactory {
     const engine = await this.#inner.open(name)
     if (name === 'state') return engine
     return {
-      get: (key) => engine.get(key),
-      getMany: (keys) => engine.getMany(keys),
+      get: async (key) => this.onRead(await engine.get(key)),
+      getMany: async (keys) => (await engine.getMany(keys)).map((value) => this.onRead(value)),
       range: (options) => engine.range(options),
       compact: (gte, lt) => engine.compact(gte, lt),
       close: () => engine.close(),

@@ -4,6 +4,7 @@ import { suite } from '../../helpers/suite.js'
 import { waitFor } from '../../helpers/wait_for.js'
 import {
   batchOf,
+  ControlledEngines,
   createTopic,
   fetchPartition,
   publish,
@@ -173,6 +174,35 @@ test('reads from the journal what the tail cache has lost, mixed with what it ha
   const records = recordsOf(payload)
   assert.ok(records.some((record) => record.value === 'fresh'))
   assert.is(records.length, 31)
+})
+
+test('a damaged block makes its partition answer CORRUPT while the others are served', async (context) => {
+  const engines = new ControlledEngines()
+  const client = await testClient(
+    context,
+    await testBroker(context, { engines, tailCacheBytes: 1024 * 1024 }),
+  )
+  const topicId = await createTopic(client, 'orders', { partitions: 3 })
+  const filler = 'x'.repeat(100_000)
+  for (const partition of [0, 1])
+    await publish(client, [topicId, partition, batchOf([`p${partition}${filler}`])])
+  for (let i = 0; i < 15; i++) await publish(client, [topicId, 2, batchOf([filler])])
+  engines.onRead = (value) => {
+    if (value === undefined || !Buffer.from(value).includes('p0xxx')) return value
+    const damaged = Uint8Array.from(value)
+    damaged[damaged.length - 10] = 0
+    return damaged
+  }
+  const { body, payload } = await client.request(commands.fetch, {
+    waitMs: 60_000,
+    bytesMin: 1_000_000,
+    bytesMax: 1_000_000,
+    partitions: [0, 1].map((partition) => [topicId, partition, 0, 1_000_000] as const),
+  })
+  const errors = new Map(body.partitions.map(([, partition, error]) => [partition, error]))
+  assert.is(errors.get(0), errorTable.CORRUPT.number)
+  assert.is(errors.get(1), 0)
+  assert.ok(recordsOf(payload)[0]?.value.startsWith('p1xxx'))
 })
 
 test('every partition gets its turn although one alone could fill every reply', async (context) => {

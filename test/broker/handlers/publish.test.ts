@@ -181,6 +181,21 @@ test('a rejected write fails what is pending, and its retry is appended once', a
   assert.equal(await valuesOf(client, topicId), ['a', 'b', 'c'])
 })
 
+test('with too little disk space publishes are refused, and everything else goes on', async (context) => {
+  const dir = await context.tempDir()
+  const before = await testBroker(context, { dir })
+  const first = await testClient(context, before)
+  const topicId = await createTopic(first, 'orders')
+  await publish(first, [topicId, 0, batchOf(['a'])])
+  await before.close()
+  const broker = await testBroker(context, { dir, diskFreeBytesMin: Number.MAX_SAFE_INTEGER })
+  const client = await testClient(context, broker)
+  assertError((await publish(client, [topicId, 0, batchOf(['b'])]))[0], 'STORAGE_FULL', /bytes free/)
+  assert.equal(await valuesOf(client, topicId), ['a'])
+  assert.is((await broker.status()).health.status, 'degraded')
+  await client.request(commands.topicDelete, { topic: 'orders' })
+})
+
 test('what is refused while the log is being reopened can be sent again', async (context) => {
   const engines = new ControlledEngines()
   const client = await testClient(context, await testBroker(context, { engines }))
