@@ -63,6 +63,9 @@ export function freedKey(position: number): Uint8Array {
   return key
 }
 
+/** Behind all keys of the state. */
+export const stateEndKey = Uint8Array.of(0xff)
+
 /** All keys of one table: [gte, lt). */
 export function tableRange(table: number): { gte: Uint8Array; lt: Uint8Array } {
   return { gte: Uint8Array.of(table), lt: Uint8Array.of(table + 1) }

@@ -7,6 +7,7 @@ import {
   logKey,
   positionKey,
   positionOf,
+  stateEndKey,
   stateTables,
   tableRange,
 } from './keys.js'
@@ -72,9 +73,10 @@ const freedRangesMax = 64
 const freedShare = 0.95
 /** One call of the engine frees about this much, so that closing never waits long. */
 const compactPieceBytes = 128 * mebibyte
-/** State entries deleted before the state is compacted: at least this, and this share of the bytes that live. */
+/** The state is compacted when this was written to it since the last time, and this share of the bytes that live. */
 const stateBytesMin = 4 * mebibyte
-const stateShareMin = 0.02
+const stateShareMin = 0.05
+const statePauseMs = 20_000
 const indexEntryBytes = 32
 
 export interface ReclaimParts {
@@ -114,7 +116,9 @@ export class Reclaim {
   #loaded = false
   #roundEndedMs = performance.now()
   #restUntilMs = 0
+  /** Bytes of index pages that were deleted, less what was dead of the state when it was last compacted. */
   #stateBytes = 0
+  #stateCompactedMs = performance.now()
   /** The engine that has compacted what was freed, until the next call settles that. */
   #compactedBy: Engine | undefined
   /** The state is damaged where reclaim keeps its notes. */
@@ -144,6 +148,7 @@ export class Reclaim {
       if (!this.#loaded) await this.#load()
       await this.#settleCompaction()
       if (this.#isWorthwhile()) await this.#round()
+      if (this.#isStateWorthwhile()) await this.#compactState()
     } catch (error) {
       if (!isMillraceError(error, 'CORRUPT')) throw error
       this.#damaged = true
@@ -160,7 +165,6 @@ export class Reclaim {
     await this.#sweep()
     await this.#parts.checkpoint()
     await this.#compact()
-    await this.#compactState()
     this.#loaded = this.#parts.active()
     const { restFactor, restMsMax } = this.#parts.limits
     this.#roundEndedMs = performance.now()
@@ -304,12 +308,19 @@ export class Reclaim {
     this.#setFreed([])
   }
 
-  async #compactState(): Promise<void> {
+  /** LevelDB keeps what was overwritten until files of a level overflow: much beside a log that is small itself. */
+  #isStateWorthwhile(): boolean {
+    const bytes = this.#stateBytes + this.#parts.state.writtenBytes
     const bytesMin = Math.max(stateBytesMin, this.#parts.logs.liveBytes * stateShareMin)
-    if (this.#stateBytes < bytesMin || !this.#parts.active()) return
-    this.#stateBytes = 0
-    const { gte, lt } = tableRange(stateTables.indexPage)
-    await this.#parts.stateEngine().compact(gte, lt)
+    const rested = performance.now() >= this.#stateCompactedMs + statePauseMs
+    return this.#parts.active() && rested && bytes >= bytesMin
+  }
+
+  async #compactState(): Promise<void> {
+    this.#stateBytes = -this.#parts.state.writtenBytes
+    const { gte } = tableRange(stateTables.checkpoint)
+    await this.#parts.stateEngine().compact(gte, stateEndKey)
+    this.#stateCompactedMs = performance.now()
   }
 
   /** Entries from `gte` to `lt`, `limit` at a time, as long as reclaim may go on. */

@@ -28,6 +28,7 @@ export class State {
   #activeBytes = 0
   #frozen: SortedBytesMap<{ value: Change }> | undefined
   #checkpoint: Checkpoint
+  #writtenBytes = 0
 
   private constructor(engine: Engine, checkpoint: Checkpoint) {
     this.#engine = engine
@@ -46,6 +47,11 @@ export class State {
   /** Up to where in the journal the durable state reflects it. */
   get checkpoint(): Checkpoint {
     return this.#checkpoint
+  }
+
+  /** Bytes that checkpoints have written since the state was opened, roughly. */
+  get writtenBytes(): number {
+    return this.#writtenBytes
   }
 
   /** Bytes of changes that wait for a checkpoint. */
@@ -109,6 +115,7 @@ export class State {
       }
       await this.#engine.commit(ops)
       this.#checkpoint = checkpoint
+      this.#writtenBytes += frozenBytes
     } catch (error) {
       this.#activeBytes += frozenBytes
       for (const [key, change] of frozen.entries())
