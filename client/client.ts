@@ -2,12 +2,14 @@ import { commands, MillraceError, type ReplyOf } from '../protocol/index.js'
 import { type Address, parseAddress } from './address.js'
 import { type CallOptions, GroupsAdmin, TopicsAdmin } from './admin.js'
 import { pause } from './backoff.js'
+import type { BulkReceipt } from './bulk_publish.js'
 import { Cluster } from './cluster.js'
 import { type BrokerPort, type ConsumeOptions, Consumer, type ConsumerStats } from './consumer/index.js'
 import type { Receipt } from './producer/batch.js'
 import { Producer } from './producer/producer.js'
 import { type ProducerOptions, producerSettings } from './producer/settings.js'
-import { type BulkReceipt, type MessageInput, Publisher } from './publisher.js'
+import { Publisher } from './publisher.js'
+import type { MessageInput } from './record.js'
 import { type Topic, type TopicOrName, topicOf } from './topic.js'
 
 export type BrokerStatus = ReplyOf<typeof commands.status>
@@ -71,7 +73,7 @@ export class Client implements AsyncDisposable {
   readonly #onAbort = (): void => {
     this.close({ timeoutMs: 0 }).catch(() => {})
   }
-  #closing: Promise<void> | undefined
+  #closing: Promise<unknown> | undefined
 
   /** Use `connect`. */
   constructor(options: ConnectOptions) {
@@ -92,18 +94,21 @@ export class Client implements AsyncDisposable {
     this.topics = new TopicsAdmin(this.#cluster)
     this.groups = new GroupsAdmin(this.#cluster)
     this.#closeTimeoutMs = options.closeTimeoutMs ?? 30_000
+    if (this.#closeTimeoutMs !== 0) positive('closeTimeoutMs', this.#closeTimeoutMs)
     this.#signal = options.signal
   }
 
   /** Called by `connect`. @internal */
   async connect(signal?: AbortSignal): Promise<void> {
     await this.#cluster.connect(signal)
+    this.#signal?.throwIfAborted()
     this.#signal?.addEventListener('abort', this.#onAbort, { once: true })
   }
 
   /**
    * Publishes a message; resolves when it would survive a crash of the broker. Messages of one key, and messages without
    * a key that are published one after the other's receipt, are read in this order.
+   * Aborting `signal` ends the wait; a message that is in the buffer by then may still be published.
    * @throws MillraceError UNKNOWN_TOPIC, UNKNOWN_PARTITION, ENCODE_FAILED, VALUE_TOO_LARGE, BUFFER_FULL (if so configured),
    * DELIVERY_TIMEOUT (the outcome is unknown), CLOSED
    */
@@ -121,7 +126,7 @@ export class Client implements AsyncDisposable {
 
   /**
    * Publishes many messages, without a promise for each; resolves when all are durable. Takes from `messages` only as
-   * fast as the broker acknowledges.
+   * fast as the broker acknowledges. Aborting `signal` ends it; what was taken by then may still be published.
    * @throws MillraceError as `publish`, for the first message that fails; the others may have been published
    */
   async publishMany<Input = Uint8Array, Output = Input, Key = string>(
@@ -134,7 +139,7 @@ export class Client implements AsyncDisposable {
 
   /** Resolves when everything that was published before is durable or has failed. */
   flush(): Promise<void> {
-    return this.#producer.flush()
+    return this.#publisher.flush()
   }
 
   /**
@@ -172,30 +177,35 @@ export class Client implements AsyncDisposable {
 
   /**
    * Closes consumers (committing what is acknowledged), lets published messages finish, and disconnects. Messages that
-   * are not acknowledged after `timeoutMs` fail with CLOSED.
+   * are not acknowledged after `timeoutMs` fail with CLOSED. May be called again, to wait less.
    */
   close({
     timeoutMs = this.#closeTimeoutMs,
   }: {
     readonly timeoutMs?: number | undefined
   } = {}): Promise<void> {
-    this.#closing ??= this.#close(timeoutMs)
-    return this.#closing
+    this.#closing ??= this.#finish()
+    return this.#end(this.#closing, timeoutMs)
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
   }
 
-  async #close(timeoutMs: number): Promise<void> {
+  /** Lets what was begun come to its end. */
+  #finish(): Promise<unknown> {
     this.#signal?.removeEventListener('abort', this.#onAbort)
-    const timedOut = new AbortController()
-    const finished = Promise.allSettled([
-      this.#producer.flush(),
-      ...[...this.#consumers].map((one) => one.close()),
+    this.#publisher.close()
+    return Promise.allSettled([
+      this.#publisher.flush(),
+      ...Array.from(this.#consumers, (consumer) => consumer.close()),
     ])
-    await Promise.race([finished, pause(timeoutMs, timedOut.signal)])
-    timedOut.abort()
+  }
+
+  async #end(finished: Promise<unknown>, timeoutMs: number): Promise<void> {
+    const stopWaiting = new AbortController()
+    await Promise.race([finished, pause(timeoutMs, stopWaiting.signal)])
+    stopWaiting.abort()
     this.#producer.close()
     this.#cluster.close()
     await finished

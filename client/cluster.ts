@@ -2,10 +2,12 @@ import {
   type Command,
   commands,
   errorOf,
+  errorTable,
   isMillraceError,
   MillraceError,
   type ReplyOf,
 } from '../protocol/index.js'
+import { unlessAborted } from './abort.js'
 import type { Address } from './address.js'
 import { backoffMs, pause } from './backoff.js'
 import type { BrokerLimits, Reply, RequestOptions } from './connection.js'
@@ -51,7 +53,7 @@ export class Cluster {
     this.#options = options
   }
 
-  /** What the broker allows; known once `connect` has resolved. */
+  /** What the broker allows, as it said last; known once `connect` has resolved. */
   get limits(): BrokerLimits {
     if (this.#limits === undefined) throw new MillraceError('NOT_CONNECTED')
     return this.#limits
@@ -63,8 +65,7 @@ export class Cluster {
 
   /** @throws MillraceError NOT_CONNECTED naming every address and why it failed */
   async connect(signal?: AbortSignal): Promise<void> {
-    const connection = await this.#link('control').connectOnce(signal)
-    this.#limits = connection.hello.limits
+    await this.#link('control').connectOnce(signal)
   }
 
   /**
@@ -126,17 +127,29 @@ export class Cluster {
    */
   topic(
     name: string,
-    { fresh = false, signal }: { fresh?: boolean; signal?: AbortSignal } = {},
+    { fresh = false, signal }: { fresh?: boolean; signal?: AbortSignal | undefined } = {},
   ): Promise<TopicInfo> {
     const known = fresh ? undefined : this.#topics.get(name)
     if (known !== undefined) return Promise.resolve(known)
     let asking = this.#asking.get(name)
     if (asking === undefined) {
-      asking = this.#ask(name).finally(() => this.#asking.delete(name))
-      asking.catch(() => {})
-      this.#asking.set(name, asking)
+      const asked = this.#ask(name).then(
+        (info) => {
+          // An answer that was on its way when the topic was forgotten may be about the topic as it was before.
+          if (this.#asking.get(name) === asked) this.#know(info)
+          return info
+        },
+        (error: unknown) => {
+          if (isMillraceError(error, 'UNKNOWN_TOPIC')) this.forget(name)
+          throw error
+        },
+      )
+      const done = () => void (this.#asking.get(name) === asked && this.#asking.delete(name))
+      asked.then(done, done)
+      this.#asking.set(name, asked)
+      asking = asked
     }
-    return signal === undefined ? asking : unlessAborted(asking, signal)
+    return unlessAborted(asking, signal)
   }
 
   /** The broker that owns a partition, as far as known. */
@@ -147,6 +160,7 @@ export class Cluster {
   /** Forgets what is known of a topic. */
   forget(name: string): void {
     this.#topics.delete(name)
+    this.#asking.delete(name)
   }
 
   close(): void {
@@ -158,16 +172,20 @@ export class Cluster {
     const reply = await this.call(commands.metadata, { topics: [name] }, { repeatable: true })
     this.#brokers = new Map(reply.brokers.map(({ brokerId, host, port }) => [brokerId, { host, port }]))
     const [found] = reply.topics
-    this.#topics.delete(name)
     if (found === undefined || found.error !== 0)
-      throw errorOf(found ?? { error: 0, message: `no answer about topic "${name}"` })
-    const info = topicInfo(found)
+      throw errorOf(
+        found ?? { error: errorTable.INTERNAL.number, message: `no answer about topic "${name}"` },
+      )
+    return topicInfo(found)
+  }
+
+  #know(info: TopicInfo): void {
+    this.#topics.delete(info.name)
     if (this.#topics.size >= topicsCachedMax) {
       const [oldest] = this.#topics.keys()
       if (oldest !== undefined) this.#topics.delete(oldest)
     }
-    this.#topics.set(name, info)
-    return info
+    this.#topics.set(info.name, info)
   }
 
   #link(lane: Lane, owner?: number): Link {
@@ -176,7 +194,9 @@ export class Cluster {
     const key = address === undefined ? lane : `${lane}/${owner}`
     let link = this.#links.get(key)
     if (link === undefined) {
-      link = new Link(address === undefined ? this.#seeds : [address], this.#options)
+      link = new Link(address === undefined ? this.#seeds : [address], this.#options, ({ limits }) => {
+        this.#limits = limits
+      })
       if (this.#closed) link.close()
       this.#links.set(key, link)
     }
@@ -190,13 +210,4 @@ function topicInfo(found: ReplyOf<typeof commands.metadata>['topics'][number]): 
     throw new MillraceError('BAD_FRAME', `the broker's answer about topic "${name}" has no partitions`)
   }
   return { name, topicId, partitions: owners.length, owners }
-}
-
-function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  if (signal.aborted) return Promise.reject(signal.reason)
-  return new Promise((resolve, reject) => {
-    const abort = () => reject(signal.reason)
-    signal.addEventListener('abort', abort, { once: true })
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort))
-  })
 }

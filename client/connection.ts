@@ -46,11 +46,22 @@ export interface ConnectionOptions {
 
 interface Pending {
   readonly command: Command<unknown, unknown>
+  readonly correlation: number
   readonly deadlineMs: number
   resolve(reply: Reply<unknown>): void
   reject(error: unknown): void
 }
 
+/** A request that waits until it may be written. */
+interface Unsent {
+  readonly pending: Pending
+  readonly body: unknown
+  readonly payload: readonly Uint8Array[]
+}
+
+/** Requests wait while the socket holds this much that the broker has not taken. */
+const socketBytesMax = 1024 * 1024
+const unsentMax = 10_000
 /** How often pending requests are looked at: one timer for all, instead of one each. */
 const sweepIntervalMs = 50
 
@@ -64,6 +75,10 @@ export class Connection {
   readonly #decoder = new FrameDecoder()
   readonly #pending = new Map<number, Pending>()
   readonly #onClose = new Set<(error: MillraceError) => void>()
+  /** In the order of their requests; some may have timed out meanwhile. */
+  #unsent: Unsent[] = []
+  /** Requests that the broker has to answer, those included that nobody waits for any more. */
+  #onWire = 0
   #correlation = 0
   #corked = false
   #sweep: NodeJS.Timeout | undefined
@@ -76,6 +91,7 @@ export class Connection {
     socket.setNoDelay(true)
     socket.setKeepAlive(true, 30_000)
     socket.on('data', (chunk) => this.#receive(chunk))
+    socket.on('drain', () => this.#sendUnsent())
     socket.on('error', (cause) => this.#end(lost(address, cause)))
     socket.on('close', () => this.#end(lost(address)))
   }
@@ -126,14 +142,15 @@ export class Connection {
   }
 
   /**
-   * Sends a request and waits for its reply.
+   * Sends a request and waits for its reply. While the broker takes no more, it waits in line.
    * @throws MillraceError what the broker answered; CONNECTION_LOST, REQUEST_TIMEOUT (the outcome is unknown),
-   * LIMIT_EXCEEDED when it is too large to send; the signal's reason when it is aborted
+   * LIMIT_EXCEEDED when it is too large to send, or too many wait; BAD_FRAME when the reply makes no sense; the signal's
+   * reason when it is aborted
    */
   request<Request, Body>(
     command: Command<Request, Body>,
     body: Request,
-    { payload, timeoutMs = this.#options.requestTimeoutMs, signal }: RequestOptions = {},
+    { payload = [], timeoutMs = this.#options.requestTimeoutMs, signal }: RequestOptions = {},
   ): Promise<Reply<Body>> {
     return new Promise<Reply<Body>>((resolve, reject) => {
       if (this.#closed !== undefined) return reject(this.#closed)
@@ -141,18 +158,20 @@ export class Connection {
       const correlation = this.#nextCorrelation()
       const pending: Pending = {
         command: command as Command<unknown, unknown>,
+        correlation,
         deadlineMs: performance.now() + timeoutMs,
         resolve: resolve as (reply: Reply<unknown>) => void,
         reject,
       }
       try {
-        this.#send(command.number, correlation, body, payload)
+        if (this.#mayWrite && this.#unsent.length === 0) this.#send(pending, body, payload)
+        else this.#sendLater({ pending, body, payload })
       } catch (error) {
         return reject(error)
       }
       this.#pending.set(correlation, pending)
       this.#watchDeadlines()
-      if (signal !== undefined) this.#watchSignal(signal, correlation, pending)
+      if (signal !== undefined) this.#watchSignal(signal, pending)
     })
   }
 
@@ -187,14 +206,45 @@ export class Connection {
 
   #nextCorrelation(): number {
     do this.#correlation = (this.#correlation + 1) >>> 0
-    while (this.#pending.has(this.#correlation))
+    while (this.#correlation === 0 || this.#pending.has(this.#correlation))
     return this.#correlation
   }
 
-  #send(command: number, correlation: number, body: unknown, payload: readonly Uint8Array[] = []): void {
+  get #mayWrite(): boolean {
+    const inFlightMax = this.hello?.limits.inFlightRequestsMax ?? limits.inFlightRequestsMax
+    return this.#onWire < inFlightMax && this.#socket.writableLength < socketBytesMax
+  }
+
+  #sendLater(unsent: Unsent): void {
+    if (this.#unsent.length >= unsentMax) {
+      throw new MillraceError(
+        'LIMIT_EXCEEDED',
+        `${unsentMax} requests wait already until ${formatAddress(this.address)} takes more`,
+      )
+    }
+    this.#unsent.push(unsent)
+  }
+
+  #sendUnsent(): void {
+    if (this.#unsent.length === 0) return
+    let taken = 0
+    while (taken < this.#unsent.length && this.#mayWrite) {
+      const { pending, body, payload } = this.#unsent[taken++] as Unsent
+      if (this.#pending.get(pending.correlation) !== pending) continue
+      try {
+        this.#send(pending, body, payload)
+      } catch (error) {
+        this.#pending.delete(pending.correlation)
+        pending.reject(error)
+      }
+    }
+    this.#unsent.splice(0, taken)
+  }
+
+  #send({ command, correlation }: Pending, body: unknown, payload: readonly Uint8Array[]): void {
     let payloadBytes = 0
     for (const part of payload) payloadBytes += part.length
-    const head = encodeFrame(command, 0, correlation, body, payloadBytes)
+    const head = encodeFrame(command.number, 0, correlation, body, payloadBytes)
     const frameBytes = head.length + payloadBytes
     const frameBytesMax = this.hello?.limits.frameBytesMax ?? limits.frameBytesMax
     if (frameBytes > frameBytesMax) {
@@ -203,6 +253,7 @@ export class Connection {
         `a request has ${frameBytes} bytes, the broker takes at most ${frameBytesMax}`,
       )
     }
+    this.#onWire++
     this.#cork()
     this.#socket.write(head)
     for (const part of payload) this.#socket.write(part)
@@ -222,27 +273,33 @@ export class Connection {
   #receive(chunk: Uint8Array): void {
     try {
       for (const frame of this.#decoder.push(chunk)) this.#take(frame)
+      this.#sendUnsent()
     } catch (cause) {
       this.#end(lost(this.address, cause))
     }
   }
 
   #take(frame: Frame): void {
-    const pending = this.#pending.get(frame.correlation)
-    if (pending === undefined) {
-      // A reply after its timeout; or the broker's last word on a stream that it can't read on.
-      if (frame.correlation === 0 && (frame.flags & frameFlags.error) !== 0)
-        throw readErrorBody(decodeBody(frame.body))
+    if (frame.correlation === 0) {
+      // The broker's last word on a stream that it can't read on.
+      if ((frame.flags & frameFlags.error) !== 0) throw readErrorBody(decodeBody(frame.body))
       return
     }
+    this.#onWire--
+    const pending = this.#pending.get(frame.correlation)
+    // A reply after its timeout.
+    if (pending === undefined) return
     this.#pending.delete(frame.correlation)
+    let reply: Reply<unknown> | MillraceError
     try {
-      const body = decodeBody(frame.body)
-      if ((frame.flags & frameFlags.error) !== 0) pending.reject(readErrorBody(body))
-      else pending.resolve({ body: pending.command.reply.read(body, ''), payload: frame.payload })
-    } catch (error) {
-      pending.reject(error)
+      reply = readReply(pending.command, frame)
+    } catch (cause) {
+      const reason = cause instanceof Error ? cause.message : String(cause)
+      const problem = `${formatAddress(this.address)} answered "${pending.command.name}" with a malformed reply: ${reason}`
+      reply = new MillraceError('BAD_FRAME', problem, { cause })
     }
+    if (reply instanceof MillraceError) pending.reject(reply)
+    else pending.resolve(reply)
   }
 
   #watchDeadlines(): void {
@@ -269,7 +326,8 @@ export class Connection {
     }
   }
 
-  #watchSignal(signal: AbortSignal, correlation: number, pending: Pending): void {
+  #watchSignal(signal: AbortSignal, pending: Pending): void {
+    const { correlation } = pending
     const abort = () => {
       if (this.#pending.get(correlation) !== pending) return
       this.#pending.delete(correlation)
@@ -295,9 +353,16 @@ export class Connection {
     this.#socket.destroy()
     const pending = [...this.#pending.values()]
     this.#pending.clear()
+    this.#unsent = []
     for (const { reject } of pending) reject(error)
     for (const callback of this.#onClose) callback(error)
   }
+}
+
+function readReply(command: Command<unknown, unknown>, frame: Frame): Reply<unknown> | MillraceError {
+  const body = decodeBody(frame.body)
+  if ((frame.flags & frameFlags.error) !== 0) return readErrorBody(body)
+  return { body: command.reply.read(body, ''), payload: frame.payload }
 }
 
 function lost(address: Address, cause?: unknown): MillraceError {

@@ -12,6 +12,7 @@ export {
   type TopicSummary,
   TopicsAdmin,
 } from './admin.js'
+export type { BulkReceipt } from './bulk_publish.js'
 export { type BrokerStatus, Client, type ConnectOptions, connect } from './client.js'
 export { bytes, type Codec, json, msgpack, string, type ValueFormat } from './codecs.js'
 export {
@@ -32,7 +33,7 @@ export {
 } from './consumer/index.js'
 export type { Receipt } from './producer/batch.js'
 export type { ProducerOptions } from './producer/settings.js'
-export type { BulkReceipt, MessageInput } from './publisher.js'
+export type { MessageInput } from './record.js'
 export { defineTopic, type Partitioner, type Topic, type TopicDefinition, type TopicOrName } from './topic.js'
 export { type Duration, durationMs, type Size, sizeBytes } from './units.js'
 export { clientVersion } from './version.js'

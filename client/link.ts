@@ -1,7 +1,13 @@
 import { type Command, MillraceError } from '../protocol/index.js'
 import { type Address, formatAddress } from './address.js'
 import { type BackoffOptions, backoffMs, pause } from './backoff.js'
-import { Connection, type ConnectionOptions, type Reply, type RequestOptions } from './connection.js'
+import {
+  Connection,
+  type ConnectionOptions,
+  type HelloReply,
+  type Reply,
+  type RequestOptions,
+} from './connection.js'
 
 export interface LinkOptions extends ConnectionOptions {
   readonly reconnect: BackoffOptions
@@ -20,13 +26,22 @@ type State =
 export class Link {
   readonly #addresses: readonly Address[]
   readonly #options: LinkOptions
+  readonly #onHello: (hello: HelloReply) => void
   readonly #closing = new AbortController()
   #next = 0
   #state: State = { name: 'idle' }
+  /** When the last of those that wait for a connection gives up, ms of the monotonic clock. */
+  #wantedUntilMs = 0
 
-  constructor(addresses: readonly Address[], options: LinkOptions) {
+  /** @param onHello called with what the broker says at each new connection */
+  constructor(
+    addresses: readonly Address[],
+    options: LinkOptions,
+    onHello: (hello: HelloReply) => void = () => {},
+  ) {
     this.#addresses = addresses
     this.#options = options
+    this.#onHello = onHello
   }
 
   /** The connection, if there is one now. */
@@ -88,23 +103,24 @@ export class Link {
   #connected(timeoutMs: number, signal?: AbortSignal): Promise<Connection> {
     if (this.#state.name === 'connected') return Promise.resolve(this.#state.connection)
     if (this.#state.name === 'closed') return Promise.reject(closedError())
+    this.#wantedUntilMs = Math.max(this.#wantedUntilMs, performance.now() + timeoutMs)
     if (this.#state.name === 'idle') {
-      const connection = this.#connectUntilDone(timeoutMs)
+      const connection = this.#connectWhileWanted()
       connection.catch(() => {})
       this.#state = { name: 'connecting', connection }
     }
     return within(this.#state.connection, timeoutMs, signal)
   }
 
-  async #connectUntilDone(timeoutMs: number): Promise<Connection> {
-    const deadlineMs = performance.now() + timeoutMs
+  async #connectWhileWanted(): Promise<Connection> {
     for (let failures = 1; ; failures++) {
       try {
         return await this.connectOnce()
       } catch (error) {
         const pauseMs = backoffMs(failures, this.#options.reconnect)
         const hopeless = error instanceof MillraceError && !error.retryable
-        if (this.#closing.signal.aborted || hopeless || performance.now() + pauseMs > deadlineMs) {
+        const unwanted = performance.now() + pauseMs > this.#wantedUntilMs
+        if (this.#closing.signal.aborted || hopeless || unwanted) {
           if (this.#state.name === 'connecting') this.#state = { name: 'idle' }
           throw this.#closing.signal.aborted ? closedError() : error
         }
@@ -121,6 +137,7 @@ export class Link {
       throw closedError()
     }
     this.#state = { name: 'connected', connection }
+    this.#onHello(connection.hello)
     connection.onClose(() => {
       if (this.connection !== connection) return
       this.#state = { name: 'idle' }

@@ -1,38 +1,37 @@
-import { MillraceError, type RecordInput, recordBytesBound } from '../protocol/index.js'
+import { MillraceError, type RecordInput } from '../protocol/index.js'
+import { unlessAborted } from './abort.js'
+import { BulkPublish, type BulkReceipt } from './bulk_publish.js'
 import type { Cluster, TopicInfo } from './cluster.js'
 import type { BatchWatcher, Receipt } from './producer/batch.js'
 import type { Producer } from './producer/producer.js'
+import { recordBytesMax } from './producer/record_size.js'
+import { checkSize, type MessageInput, partitionFor, recordOf } from './record.js'
 import type { Topic } from './topic.js'
+import { Turns } from './turns.js'
 
-/** A message to publish. */
-export interface MessageInput<Value, Key> {
-  /** Decides the partition: messages of one key keep their order. */
-  readonly key?: Key | null | undefined
-  /** null: a message without a value. */
-  readonly value: Value | null
-  /** Text is written as UTF-8. */
-  readonly headers?: Readonly<Record<string, string | Uint8Array>> | undefined
-  /** Overrides what the key decides. */
-  readonly partition?: number | undefined
-  /** ms since 1970; default now. */
-  readonly timestamp?: number | undefined
+/** Calls of `publish` that wait for metadata, an asynchronous schema or room in the buffer. */
+const waitingMax = 100_000
+/** Topics for which a current partition of messages without a key is kept. */
+const stickyMax = 10_000
+
+/** Where a record goes, and what it takes at most. */
+interface Placed {
+  readonly info: TopicInfo
+  readonly record: RecordInput
+  readonly partition: number
+  readonly bytes: number
 }
 
-/** How a bulk publish went. */
-export interface BulkReceipt {
-  readonly topic: string
-  readonly count: number
-}
-
-/** A bulk publish gives the event loop a turn after this many bytes, so that batches leave while it goes on. */
-const turnBytes = 128 * 1024
-
-/** Turns messages into records of partitions and hands them to the producer. */
+/** Turns messages into records of partitions and hands them to the producer, in the order of the calls for each topic. */
 export class Publisher {
   readonly #cluster: Cluster
   readonly #producer: Producer
+  readonly #turns = new Turns()
+  /** `publish` calls that could not hand their message over at once. */
+  readonly #waiting = new Set<Promise<Receipt>>()
   /** For each topic id the partition that messages without a key go to until its batch is full. */
   readonly #sticky = new Map<number, number>()
+  #closed = false
 
   constructor(cluster: Cluster, producer: Producer) {
     this.#cluster = cluster
@@ -47,194 +46,148 @@ export class Publisher {
   ): Promise<Receipt> {
     try {
       signal?.throwIfAborted()
+      this.#checkOpen()
       const info = this.#cluster.known(topic.name)
-      const record = this.#record(topic, message)
-      if (info === undefined || record instanceof Promise)
-        return this.#publishLater(topic, message, record, signal)
-      const partition = this.#partition(topic, info, message, record)
-      const space = this.#producer.space(boundOf(record))
-      if (space !== undefined) return this.#publishLater(topic, message, record, signal, space)
-      return this.#producer.publish(info, partition, record)
+      const made = recordOf(topic, message)
+      if (info !== undefined && !(made instanceof Promise) && !this.#turns.has(topic.name)) {
+        const { partition, record, bytes } = this.#place(topic, info, message, made)
+        if (this.#producer.hasRoom(bytes))
+          return unlessAborted(this.#producer.publish(info, partition, record, bytes), signal)
+      }
+      return unlessAborted(this.#publishInTurn(topic, message, made, signal), signal)
     } catch (error) {
       return Promise.reject(error)
     }
   }
 
-  /** Publishes many messages without a promise for each; resolves when all are durable. */
-  async publishMany<Input, Output, Key>(
+  /**
+   * Publishes many messages without a promise for each; resolves when all are durable. What it takes from `messages`
+   * before it returns stands before whatever is published after it.
+   */
+  publishMany<Input, Output, Key>(
     topic: Topic<Input, Output, Key>,
     messages: Iterable<MessageInput<Input, Key>> | AsyncIterable<MessageInput<Input, Key>>,
     signal?: AbortSignal,
   ): Promise<BulkReceipt> {
-    signal?.throwIfAborted()
-    let info = await this.#cluster.topic(topic.name, signal === undefined ? {} : { signal })
-    const bulk = new Bulk()
-    let count = 0
-    let turn = 0
-    const add = (message: MessageInput<Input, Key>, record: RecordInput): void => {
-      const partition = this.#partition(topic, info, message, record)
-      turn += this.#producer.add(info, partition, record, bulk)
-      bulk.added++
-      count++
-    }
-    const addSlowly = async (
-      message: MessageInput<Input, Key>,
-      made: RecordInput | Promise<RecordInput>,
-    ): Promise<void> => {
-      const record = await made
-      await this.#producer.space(boundOf(record))
-      signal?.throwIfAborted()
-      info = this.#cluster.known(topic.name) ?? (await this.#cluster.topic(topic.name))
-      add(message, record)
-    }
-    const step = (message: MessageInput<Input, Key>): Promise<unknown> | undefined => {
-      const record = this.#record(topic, message)
-      if (record instanceof Promise || this.#producer.isFullFor(boundOf(record)))
-        return addSlowly(message, record)
-      add(message, record)
-      if (turn < turnBytes) return undefined
-      turn = 0
-      signal?.throwIfAborted()
-      bulk.throwIfFailed()
-      return new Promise((resolve) => setImmediate(resolve))
-    }
-    try {
-      if (Symbol.asyncIterator in messages) {
-        for await (const message of messages) await step(message)
-      } else {
-        for (const message of messages) {
-          const wait = step(message)
-          if (wait !== undefined) await wait
-        }
-      }
-    } catch (error) {
-      // What was handed over is on its way all the same: the caller learns of the failure once its fate is known.
-      await bulk.ended().catch(() => {})
-      throw error
-    }
-    await bulk.ended()
-    return { topic: topic.name, count }
+    if (signal?.aborted) return Promise.reject(signal.reason)
+    const bulk = new BulkPublish<MessageInput<Input, Key>>(
+      topic.name,
+      this.#turns,
+      signal,
+      (message, watcher) => this.#hand(topic, message, watcher, signal),
+    )
+    return unlessAborted(bulk.run(messages), signal)
   }
 
-  async #publishLater<Input, Output, Key>(
+  /** Resolves when everything that was published before is acknowledged or has failed. */
+  flush(): Promise<void> {
+    return this.#producer.flush([...this.#waiting])
+  }
+
+  /** Takes no more messages: what was given to `publish` goes on, `publishMany` stops where it is. */
+  close(): void {
+    this.#closed = true
+  }
+
+  /** Hands one message of a bulk publish over; returns its bytes. */
+  #hand<Input, Output, Key>(
+    topic: Topic<Input, Output, Key>,
+    message: MessageInput<Input, Key>,
+    watcher: BatchWatcher,
+    signal: AbortSignal | undefined,
+  ): number | Promise<number> {
+    this.#checkOpen()
+    const info = this.#cluster.known(topic.name)
+    const made = recordOf(topic, message)
+    if (info !== undefined && !(made instanceof Promise)) {
+      const { partition, record, bytes } = this.#place(topic, info, message, made)
+      if (this.#producer.hasRoom(bytes)) return this.#producer.add(info, partition, record, bytes, watcher)
+    }
+    return this.#whenPossible(topic, message, made, signal, ({ info, partition, record, bytes }) =>
+      this.#producer.add(info, partition, record, bytes, watcher),
+    )
+  }
+
+  #publishInTurn<Input, Output, Key>(
     topic: Topic<Input, Output, Key>,
     message: MessageInput<Input, Key>,
     made: RecordInput | Promise<RecordInput>,
-    signal?: AbortSignal,
-    space?: Promise<void>,
+    signal: AbortSignal | undefined,
   ): Promise<Receipt> {
-    const record = await made
-    await (space ?? this.#producer.space(boundOf(record)))
-    signal?.throwIfAborted()
-    const info = await this.#cluster.topic(topic.name, signal === undefined ? {} : { signal })
-    return this.#producer.publish(info, this.#partition(topic, info, message, record), record)
+    // It may fail before its turn comes.
+    if (made instanceof Promise) made.catch(noop)
+    if (this.#waiting.size >= waitingMax) {
+      const problem = `${waitingMax} messages wait to be taken into the buffer already`
+      return Promise.reject(new MillraceError('BUFFER_FULL', problem))
+    }
+    const handed = this.#turns.take(topic.name, () =>
+      this.#whenPossible(topic, message, made, signal, ({ info, partition, record, bytes }) => {
+        const receipt = this.#producer.publish(info, partition, record, bytes)
+        receipt.catch(noop)
+        return { receipt }
+      }),
+    )
+    const receipt = handed.then((result) => result.receipt)
+    this.#waiting.add(receipt)
+    const done = () => void this.#waiting.delete(receipt)
+    receipt.then(done, done)
+    return receipt
   }
 
-  #record<Input, Output, Key>(
+  /** Calls `add` once the record is made, the topic is known and there is room. */
+  async #whenPossible<Input, Output, Key, Result>(
     topic: Topic<Input, Output, Key>,
     message: MessageInput<Input, Key>,
-  ): RecordInput | Promise<RecordInput> {
-    const { headers, timestamp = Date.now() } = message
-    const key = message.key === undefined || message.key === null ? null : encodeKey(topic, message.key)
-    if (message.value === null) return { key, value: null, headers, timestamp }
-    const value = topic.value.encode(message.value)
-    if (!(value instanceof Promise)) return { key, value, headers, timestamp }
-    return value.then((encoded) => ({ key, value: encoded, headers, timestamp }))
+    made: RecordInput | Promise<RecordInput>,
+    signal: AbortSignal | undefined,
+    add: (placed: Placed) => Result,
+  ): Promise<Result> {
+    signal?.throwIfAborted()
+    const record = made instanceof Promise ? await made : made
+    await this.#cluster.topic(topic.name, { signal })
+    const bytes = recordBytesMax(record)
+    await this.#producer.reserve(bytes)
+    try {
+      signal?.throwIfAborted()
+      const info = this.#cluster.known(topic.name) ?? (await this.#cluster.topic(topic.name, { signal }))
+      return add(this.#place(topic, info, message, record))
+    } finally {
+      this.#producer.unreserve(bytes)
+    }
   }
 
   /** @throws MillraceError UNKNOWN_PARTITION, VALUE_TOO_LARGE */
-  #partition<Input, Output, Key>(
+  #place<Input, Output, Key>(
     topic: Topic<Input, Output, Key>,
     info: TopicInfo,
     message: MessageInput<Input, Key>,
     record: RecordInput,
-  ): number {
-    this.#checkSize(topic.name, record)
-    const { partition } = message
-    if (partition !== undefined) {
-      if (Number.isSafeInteger(partition) && partition >= 0 && partition < info.partitions) return partition
-      throw new MillraceError(
-        'UNKNOWN_PARTITION',
-        `topic "${topic.name}" has no partition ${partition}, expected 0 to ${info.partitions - 1}`,
-      )
-    }
-    if (record.key !== null && record.key !== undefined) {
-      return topic.partitioner(
-        typeof record.key === 'string' ? Buffer.from(record.key) : record.key,
-        info.partitions,
-      )
-    }
-    return this.#stickyPartition(info)
+  ): Placed {
+    const bytes = recordBytesMax(record)
+    checkSize(topic.name, record, bytes, this.#cluster.limits.batchBytesMax)
+    const partition = partitionFor(topic, info, message, record) ?? this.#stickyPartition(info, bytes)
+    return { info, record, partition, bytes }
   }
 
-  #stickyPartition(info: TopicInfo): number {
-    let partition = this.#sticky.get(info.topicId)
-    if (partition === undefined || partition >= info.partitions)
-      partition = Math.floor(Math.random() * info.partitions)
-    else if (this.#producer.startsBatch(info, partition)) partition = (partition + 1) % info.partitions
-    this.#sticky.set(info.topicId, partition)
+  #stickyPartition(info: TopicInfo, bytes: number): number {
+    const { topicId, partitions } = info
+    if (partitions === 1) return 0
+    let partition = this.#sticky.get(topicId)
+    if (partition === undefined || partition >= partitions) {
+      partition = Math.floor(Math.random() * partitions)
+      if (this.#sticky.size >= stickyMax) this.#sticky.clear()
+    } else if (this.#producer.startsBatch(info, partition, bytes)) {
+      partition = (partition + 1) % partitions
+    } else {
+      return partition
+    }
+    this.#sticky.set(topicId, partition)
     return partition
   }
 
-  #checkSize(topic: string, record: RecordInput): void {
-    const batchBytesMax = this.#cluster.limits.batchBytesMax
-    const roughBytes = (record.value?.length ?? 0) + (record.key?.length ?? 0)
-    if (roughBytes * 3 + 1024 < batchBytesMax && record.headers === undefined) return
-    const bytes = boundOf(record, exactBytes) + 64
-    if (bytes <= batchBytesMax) return
-    throw new MillraceError(
-      'VALUE_TOO_LARGE',
-      `a message for topic "${topic}" takes ${bytes} bytes, the broker allows at most ${batchBytesMax}`,
-    )
+  #checkOpen(): void {
+    if (this.#closed) throw new MillraceError('CLOSED', 'the client is closed')
   }
 }
 
-/** Counts the messages of a bulk publish that are not acknowledged. */
-class Bulk implements BatchWatcher {
-  added = 0
-  #done = 0
-  #error: unknown
-  #waiting: (() => void) | undefined
-
-  batchDone(records: number, error: unknown): void {
-    this.#done += records
-    this.#error ??= error
-    if (this.#done >= this.added) this.#waiting?.()
-  }
-
-  throwIfFailed(): void {
-    if (this.#error !== undefined) throw this.#error
-  }
-
-  /** Resolves when all are acknowledged; rejects with the first error once the fate of all is known. */
-  async ended(): Promise<void> {
-    while (this.#done < this.added) await new Promise<void>((resolve) => (this.#waiting = resolve))
-    this.throwIfFailed()
-  }
-}
-
-function encodeKey<Input, Output, Key>(topic: Topic<Input, Output, Key>, key: Key): Uint8Array | string {
-  try {
-    return topic.key.encode(key)
-  } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause)
-    throw new MillraceError(
-      'ENCODE_FAILED',
-      `the key does not fit the codec "${topic.key.name}": ${reason}`,
-      { cause },
-    )
-  }
-}
-
-type Measure = (part: Uint8Array | string) => number
-const exactBytes: Measure = (part) => (typeof part === 'string' ? Buffer.byteLength(part) : part.length)
-const roughBytes: Measure = (part) => part.length
-
-/** Bytes that a record will take, about or (with `exactBytes`) at most. */
-function boundOf({ key, value, headers }: RecordInput, measure: Measure = roughBytes): number {
-  let headersBytes = 0
-  if (headers !== undefined) {
-    for (const [name, part] of Object.entries(headers)) headersBytes += measure(name) + measure(part) + 16
-  }
-  return recordBytesBound(measure(key ?? ''), measure(value ?? ''), headersBytes)
-}
+function noop(): void {}

@@ -1,11 +1,14 @@
 import {
   batchHeaderBytes,
   type Compression,
+  limits,
   type MillraceError,
   type ProducerStamp,
   RecordBatchBuilder,
+  RecordCursor,
   type RecordInput,
   readBatchHeader,
+  readRecordHeaders,
   writeBatchHeader,
 } from '../../protocol/index.js'
 
@@ -24,8 +27,14 @@ export interface BatchWatcher {
   batchDone(records: number, error: unknown): void
 }
 
-/** A batch grows from here: most are small when publishers wait for each message. */
-const builderBytes = 1024
+/** Messages of one watcher that stand next to each other. */
+interface Run {
+  readonly watcher: BatchWatcher
+  readonly from: number
+  count: number
+}
+
+export const sequenceModulo = 2 ** 32
 
 /**
  * Messages of one partition on their way: open while they gather, then sealed as the bytes that are sent, and sent
@@ -34,26 +43,30 @@ const builderBytes = 1024
 export class Batch {
   /** When it is given up, ms of the monotonic clock. */
   readonly deadlineMs: number
-  /** Ascends in the order of the partition's batches. */
-  readonly order: number
+  /** Sequence of its first record, once it has one; stays until a new epoch begins. */
+  sequence: number | undefined
+  /** Whether it was refused for now, and waits until the others on the wire are answered. */
+  hasFailed = false
   readonly #builder: RecordBatchBuilder
+  #isSealed = false
   #sealed: Uint8Array | undefined
+  #stamp: ProducerStamp | undefined
   /** Arrays side by side, one entry a message that somebody waits for. */
   readonly #indices: number[] = []
   readonly #timestamps: number[] = []
   readonly #resolves: ((receipt: Receipt) => void)[] = []
   readonly #rejects: ((error: unknown) => void)[] = []
-  readonly #watchers = new Map<BatchWatcher, number>()
+  readonly #runs: Run[] = []
 
-  constructor(order: number, deadlineMs: number) {
-    this.#builder = new RecordBatchBuilder(builderBytes)
-    this.order = order
+  /** @param bytesHint what it will probably take */
+  constructor(deadlineMs: number, bytesHint?: number) {
+    this.#builder = new RecordBatchBuilder(bytesHint)
     this.deadlineMs = deadlineMs
   }
 
   /** Whether it takes no more messages. */
   get isSealed(): boolean {
-    return this.#sealed !== undefined
+    return this.#isSealed
   }
 
   /** Bytes so far, before compression. */
@@ -83,36 +96,88 @@ export class Batch {
 
   /** Adds a message of a bulk publish; returns its bytes. */
   addWatched(record: RecordInput, watcher: BatchWatcher): number {
+    const index = this.#builder.recordCount
     const bytes = this.#builder.append(record)
-    this.#watchers.set(watcher, (this.#watchers.get(watcher) ?? 0) + 1)
+    this.#watch(watcher, index, 1)
     return bytes
   }
 
   /** Tells `watcher` how it ends, without a message of its own. */
   watch(watcher: BatchWatcher): void {
-    if (!this.#watchers.has(watcher)) this.#watchers.set(watcher, 0)
+    this.#runs.push({ watcher, from: this.recordCount, count: 0 })
   }
 
-  /** The bytes to send, under this producer stamp; the same ones until the stamp changes. */
+  /** The bytes to send under this producer stamp: the same ones until the stamp changes. */
   seal(compression: Compression, stamp: ProducerStamp): Uint8Array {
-    this.#sealed ??= this.#builder.finish(compression, stamp)
-    const header = readBatchHeader(this.#sealed)
-    if (header.producerEpoch !== stamp.producerEpoch || header.baseSequence !== stamp.baseSequence) {
-      writeBatchHeader(this.#sealed, { ...header, ...stamp })
+    this.#isSealed = true
+    const before = this.#stamp
+    this.#stamp = stamp
+    if (this.#sealed === undefined || before === undefined) {
+      this.#sealed = this.#builder.finish(compression, stamp)
+    } else if (
+      before.producerEpoch !== stamp.producerEpoch ||
+      before.baseSequence !== stamp.baseSequence ||
+      before.producerId !== stamp.producerId
+    ) {
+      // A copy: a request that timed out may still hold the old bytes in the socket's queue.
+      this.#sealed = this.#sealed.slice()
+      writeBatchHeader(this.#sealed, { ...readBatchHeader(this.#sealed), ...stamp })
     }
     return this.#sealed
   }
 
+  /** Two batches with half of its messages each; for sealed batches of more than one. */
+  split(): readonly [Batch, Batch] {
+    const first = new Batch(this.deadlineMs, this.bytes)
+    const second = new Batch(this.deadlineMs, this.bytes)
+    const middle = this.recordCount >> 1
+    const cursor = new RecordCursor(this.#sealed as Uint8Array, limits.batchRecordsBytesMax)
+    while (cursor.next()) (cursor.index < middle ? first : second).#builder.append(recordOf(cursor))
+    for (const [at, index] of this.#indices.entries()) {
+      const half = index < middle ? first : second
+      half.#indices.push(index < middle ? index : index - middle)
+      half.#timestamps.push(this.#timestamps[at] as number)
+      half.#resolves.push(this.#resolves[at] as (receipt: Receipt) => void)
+      half.#rejects.push(this.#rejects[at] as (error: unknown) => void)
+    }
+    for (const { watcher, from, count } of this.#runs) {
+      const inFirst = Math.min(Math.max(middle - from, 0), count)
+      if (inFirst > 0) first.#watch(watcher, from, inFirst)
+      if (inFirst < count || count === 0) second.#watch(watcher, Math.max(from - middle, 0), count - inFirst)
+    }
+    for (const half of [first, second]) half.#isSealed = true
+    first.sequence = this.sequence
+    second.sequence = this.sequence === undefined ? undefined : (this.sequence + middle) % sequenceModulo
+    return [first, second]
+  }
+
   succeed(topic: string, partition: number, baseOffset: number | undefined): void {
-    for (const [at, resolve] of this.#resolves.entries()) {
+    for (let at = 0; at < this.#resolves.length; at++) {
       const offset = baseOffset === undefined ? -1 : baseOffset + (this.#indices[at] as number)
+      const resolve = this.#resolves[at] as (receipt: Receipt) => void
       resolve({ topic, partition, offset, timestamp: this.#timestamps[at] as number })
     }
-    for (const [watcher, records] of this.#watchers) watcher.batchDone(records, undefined)
+    for (const { watcher, count } of this.#runs) watcher.batchDone(count, undefined)
   }
 
   fail(error: MillraceError): void {
     for (const reject of this.#rejects) reject(error)
-    for (const [watcher, records] of this.#watchers) watcher.batchDone(records, error)
+    for (const { watcher, count } of this.#runs) watcher.batchDone(count, error)
+  }
+
+  #watch(watcher: BatchWatcher, from: number, count: number): void {
+    const last = this.#runs.at(-1)
+    if (last !== undefined && last.watcher === watcher && last.from + last.count === from) last.count += count
+    else this.#runs.push({ watcher, from, count })
+  }
+}
+
+function recordOf(cursor: RecordCursor): RecordInput {
+  const { records, keyStart, keyEnd, valueStart, valueEnd, headerCount, headersStart, timestamp } = cursor
+  return {
+    key: keyStart < 0 ? null : records.subarray(keyStart, keyEnd),
+    value: valueStart < 0 ? null : records.subarray(valueStart, valueEnd),
+    headers: headerCount === 0 ? undefined : readRecordHeaders(records, headersStart, headerCount),
+    timestamp,
   }
 }

@@ -1,9 +1,9 @@
-import type { Compression, MillraceError } from '../../protocol/index.js'
-import { Batch } from './batch.js'
+import { type Compression, limits, type MillraceError } from '../../protocol/index.js'
+import { Batch, sequenceModulo } from './batch.js'
+import type { TopicQueues } from './topic_queues.js'
 
 export interface QueueOptions {
-  readonly topic: string
-  readonly topicId: number
+  readonly topic: TopicQueues
   readonly partition: number
   readonly batchBytes: number
   readonly batchesInFlightMax: number
@@ -18,34 +18,38 @@ export interface SentBatch {
   readonly bytes: Uint8Array
 }
 
-const sequenceModulo = 2 ** 32
+/** A queue that is refused as too large for its topic never goes below this. */
+const batchBytesMin = 1024
 
 /**
  * The messages of one partition in the order in which they were published. Batches are sent in order under ascending
  * sequences, several at a time; when one fails, nothing is sent until all that are on the wire have been answered, and
- * then everything unacknowledged goes again in the same order. What was given up leaves a hole in the sequences, so
- * what follows starts a new epoch at sequence 0.
+ * then everything unacknowledged goes again in the same order under the same sequences.
+ *
+ * A batch that is given up may or may not have been appended, and so may those behind it. They keep their sequences: if it
+ * was appended, they follow on; if it was not, the broker refuses the oldest as out of order, which also proves that
+ * none of them is there, and only then they are numbered anew under the next epoch.
  */
 export class PartitionQueue {
   readonly options: QueueOptions
-  /** Oldest first; the last one may still be open. */
+  /** Sent and not acknowledged, oldest first. */
+  #sent: Batch[] = []
+  #failedCount = 0
+  /** To be sent, oldest first; the last one may still be open. */
   #waiting: Batch[] = []
-  #inFlight: Batch[] = []
-  /** Failed while others are still on the wire. */
-  #failed: Batch[] = []
+  #batchBytes: number
+  #bytesHint: number | undefined
   #epoch = 0
-  /** Sequence of the first record of what comes after `#inFlight`. */
   #nextSequence = 0
-  /** What comes next can't follow on: the sequences have a hole. */
-  #holed = false
-  #batches = 0
+  #epochIsOver = false
 
   constructor(options: QueueOptions) {
     this.options = options
+    this.#batchBytes = options.batchBytes
   }
 
   get isEmpty(): boolean {
-    return this.#waiting.length + this.#inFlight.length + this.#failed.length === 0
+    return this.#waiting.length + this.#sent.length === 0
   }
 
   /** Whether all that was published is on the wire. */
@@ -53,128 +57,161 @@ export class PartitionQueue {
     return this.#waiting.length === 0
   }
 
-  /** Whether the next message would be the first of a batch. */
-  get startsBatch(): boolean {
-    const last = this.#waiting.at(-1)
-    return last === undefined || last.isSealed || last.bytes >= this.options.batchBytes
+  /** What is not acknowledged. */
+  get unacknowledged(): readonly Batch[] {
+    return [...this.#sent, ...this.#waiting]
   }
 
-  /** The newest batch that is not acknowledged. */
-  get newest(): Batch | undefined {
-    return this.#waiting.at(-1) ?? this.#failed.at(-1) ?? this.#inFlight.at(-1)
+  /** Bytes that the next batch to send takes at most. */
+  get nextBytes(): number {
+    return this.#waiting[0]?.bytes ?? 0
+  }
+
+  /** Whether a message of about `bytes` bytes would be the first of a batch. */
+  startsBatch(bytes: number): boolean {
+    const last = this.#waiting.at(-1)
+    return last === undefined || !this.#takes(last, bytes)
   }
 
   /** The batch that takes another message of about `bytes` bytes. */
   open(bytes: number): Batch {
     const last = this.#waiting.at(-1)
-    if (
-      last !== undefined &&
-      !last.isSealed &&
-      (last.recordCount === 0 || last.bytes + bytes <= this.options.batchBytes)
-    ) {
-      return last
-    }
-    const batch = new Batch(this.#batches++, performance.now() + this.options.deliveryTimeoutMs)
+    if (last !== undefined && this.#takes(last, bytes)) return last
+    const batch = new Batch(performance.now() + this.options.deliveryTimeoutMs, this.#bytesHint)
     this.#waiting.push(batch)
     return batch
   }
 
   /** Whether something can be sent; with `fullOnly` not a batch that still gathers. */
   ready(fullOnly: boolean): boolean {
-    if (this.#failed.length > 0 || this.#inFlight.length >= this.options.batchesInFlightMax) return false
-    if (this.#holed && this.#inFlight.length > 0) return false
+    if (this.#failedCount > 0 || this.#sent.length >= this.options.batchesInFlightMax) return false
+    if (this.#epochIsOver && this.#sent.length > 0) return false
     return this.#waiting.length > (fullOnly && !this.#lastIsFull() ? 1 : 0)
   }
 
   /** Takes the next batch to send. */
   take(producerId: number): SentBatch {
-    if (this.#holed && this.#inFlight.length === 0) {
-      this.#epoch++
-      this.#nextSequence = 0
-      this.#holed = false
-    }
+    if (this.#epochIsOver) this.#startEpoch()
     const batch = this.#waiting.shift() as Batch
+    if (batch.sequence === undefined) {
+      batch.sequence = this.#nextSequence
+      this.#nextSequence = (this.#nextSequence + batch.recordCount) % sequenceModulo
+    }
+    // Mostly the next batch grows about as large, and growing step by step copies everything once more.
+    this.#bytesHint = Math.ceil(Math.min(batch.bytes, this.#batchBytes) * 1.125)
     const bytes = batch.seal(this.options.compression, {
       producerId,
       producerEpoch: this.#epoch,
-      baseSequence: this.#nextSequence,
+      baseSequence: batch.sequence,
     })
-    this.#nextSequence = (this.#nextSequence + batch.recordCount) % sequenceModulo
-    this.#inFlight.push(batch)
+    this.#sent.push(batch)
     return { queue: this, batch, bytes }
   }
 
   /** The broker has the batch. */
   succeeded(batch: Batch, baseOffset: number | undefined): void {
     this.#remove(batch)
-    batch.succeed(this.options.topic, this.options.partition, baseOffset)
     this.#settle()
+    batch.succeed(this.options.topic.info.name, this.options.partition, baseOffset)
   }
 
   /** The batch has to go again. */
   retry(batch: Batch): void {
-    this.#remove(batch)
-    this.#failed.push(batch)
+    batch.hasFailed = true
+    this.#failedCount++
     this.#settle()
   }
 
   /** The batch is given up. */
   gaveUp(batch: Batch, error: MillraceError): void {
     this.#remove(batch)
-    this.#holed = true
-    batch.fail(error)
     this.#settle()
+    batch.fail(error)
   }
 
-  /** Whether `batch` is the oldest of what the broker has not answered: then nothing of ours can be missing before it. */
+  /**
+   * The batch is too large for its topic: it goes again as two, and the next ones will be smaller.
+   * @returns by how many bytes its messages take more now
+   */
+  split(batch: Batch): number {
+    const halves = batch.split()
+    for (const half of halves) half.hasFailed = true
+    this.#sent.splice(this.#sent.indexOf(batch), 1, ...halves)
+    this.#failedCount += halves.length
+    this.#batchBytes = Math.max(batchBytesMin, Math.min(this.#batchBytes, batch.bytes >> 1))
+    this.#settle()
+    return halves[0].messageBytes + halves[1].messageBytes - batch.messageBytes
+  }
+
+  /** Whether `batch` is the oldest that is not acknowledged: then nothing can be on its way that belongs before it. */
   isOldest(batch: Batch): boolean {
-    return this.#inFlight[0] === batch && this.#failed.length === 0
+    return this.#sent[0] === batch
   }
 
-  /** The broker does not know what came before: everything from here on starts a new epoch. */
-  startEpoch(): void {
-    this.#holed = true
+  /** Everything that is not acknowledged is numbered anew once nothing is on the wire. */
+  endEpoch(): void {
+    this.#epochIsOver = true
   }
 
   /** Gives up what waits and is over its time; returns the bytes that were freed. */
   expire(nowMs: number, error: () => MillraceError): number {
     let bytes = 0
-    while (this.#waiting[0] !== undefined && this.#waiting[0].deadlineMs <= nowMs) {
-      const batch = this.#waiting.shift() as Batch
-      if (batch.isSealed) this.#holed = true
-      bytes += batch.messageBytes
-      batch.fail(error())
+    for (let first = this.#waiting[0]; first !== undefined; first = this.#waiting[0]) {
+      if (first.deadlineMs > nowMs) break
+      this.#waiting.shift()
+      bytes += first.messageBytes
+      first.fail(error())
     }
     return bytes
   }
 
-  /** Gives up everything. */
-  failAll(error: MillraceError): void {
-    const all = [...this.#inFlight, ...this.#failed, ...this.#waiting]
-    this.#inFlight = []
-    this.#failed = []
-    this.#waiting = []
-    for (const batch of all) batch.fail(error)
+  /** Gives up what is not on the wire; returns the bytes that were freed. */
+  failWaiting(error: MillraceError): number {
+    let bytes = 0
+    for (const batch of this.#waiting.splice(0)) {
+      bytes += batch.messageBytes
+      batch.fail(error)
+    }
+    return bytes
   }
 
-  /** Once nothing is on the wire, what failed goes back to the front, oldest first. */
+  /** Gives up everything; returns the bytes that were freed. */
+  failAll(error: MillraceError): number {
+    this.#waiting.unshift(...this.#sent)
+    this.#sent = []
+    this.#failedCount = 0
+    return this.failWaiting(error)
+  }
+
+  /** Once all that are on the wire have failed, they go back to the front. */
   #settle(): void {
-    if (this.#failed.length === 0 || this.#inFlight.length > 0) return
-    const failed = this.#failed.sort((a, b) => a.order - b.order)
-    this.#failed = []
-    let records = 0
-    for (const batch of failed) records += batch.recordCount
-    this.#nextSequence = (this.#nextSequence - records + sequenceModulo) % sequenceModulo
-    this.#waiting.unshift(...failed)
+    if (this.#failedCount === 0 || this.#failedCount < this.#sent.length) return
+    for (const batch of this.#sent) batch.hasFailed = false
+    this.#waiting.unshift(...this.#sent)
+    this.#sent = []
+    this.#failedCount = 0
+  }
+
+  #startEpoch(): void {
+    this.#epoch++
+    this.#nextSequence = 0
+    this.#epochIsOver = false
+    for (const batch of this.#waiting) batch.sequence = undefined
   }
 
   #remove(batch: Batch): void {
-    const at = this.#inFlight.indexOf(batch)
-    if (at >= 0) this.#inFlight.splice(at, 1)
+    const at = this.#sent.indexOf(batch)
+    if (at >= 0) this.#sent.splice(at, 1)
+  }
+
+  #takes(batch: Batch, bytes: number): boolean {
+    if (batch.isSealed) return false
+    if (batch.recordCount === 0) return true
+    return batch.bytes + bytes <= this.#batchBytes && batch.recordCount < limits.batchRecordsMax
   }
 
   #lastIsFull(): boolean {
     const last = this.#waiting.at(-1)
-    return last !== undefined && (last.isSealed || last.bytes >= this.options.batchBytes * 0.9)
+    return last !== undefined && (last.isSealed || last.bytes >= this.#batchBytes * 0.9)
   }
 }

@@ -6,27 +6,26 @@ import {
   MillraceError,
   type RecordInput,
   type ReplyOf,
-  recordBytesBound,
 } from '../../protocol/index.js'
 import { type BackoffOptions, backoffMs, pause } from '../backoff.js'
 import type { Cluster, TopicInfo } from '../cluster.js'
 import type { BatchWatcher, Receipt } from './batch.js'
-import { PartitionQueue, type SentBatch } from './partition_queue.js'
+import { BufferBudget } from './buffer_budget.js'
+import { deliveryTimeout, finalError, refusalOf } from './failures.js'
+import type { PartitionQueue, SentBatch } from './partition_queue.js'
 import type { ProducerSettings } from './settings.js'
+import { TopicQueues } from './topic_queues.js'
 
 type PublishResult = ReplyOf<typeof commands.publish>['results'][number]
 
 /** Bytes of batches in one request, at most, if it is more than one batch. */
 const requestBytesMax = 4 * 1024 * 1024
+const requestBatchesMax = 1_000
+/** What a request takes besides its batches, at most: a frame header and some bytes for each batch. */
+const requestOverheadBytes = 64 * 1024
 /** A batch that is not full is sent while fewer requests than this are on the wire: more would only make it smaller. */
 const eagerRequestsMax = 2
-const expiryIntervalMs = 250
-
-interface Space {
-  readonly bytes: number
-  resolve(): void
-  reject(error: unknown): void
-}
+const expiryIntervalMs = 100
 
 /**
  * Gathers messages into batches, sends them, and sends them again until they are acknowledged: each exactly once, in
@@ -36,91 +35,104 @@ export class Producer {
   readonly settings: ProducerSettings
   readonly #cluster: Cluster
   readonly #reconnect: BackoffOptions
-  readonly #queues = new Map<number, (PartitionQueue | undefined)[]>()
+  readonly #buffer: BufferBudget
+  readonly #topics = new Map<string, TopicQueues>()
   /** Queues with something to send. */
   readonly #ready = new Set<PartitionQueue>()
   readonly #closing = new AbortController()
-  #spaces: Space[] = []
-  #bufferedBytes = 0
   #requestsInFlight = 0
   #failures = 0
+  #flushing = 0
   #pumpPlanned = false
+  #paused = false
   #lingerTimer: NodeJS.Timeout | undefined
+  #lingered = false
   #expiryTimer: NodeJS.Timeout | undefined
   #producerId: number | undefined
   #identifying = false
-  #paused = false
-  #lingered = false
 
   constructor(cluster: Cluster, settings: ProducerSettings, reconnect: BackoffOptions) {
     this.#cluster = cluster
     this.settings = settings
     this.#reconnect = reconnect
+    this.#buffer = new BufferBudget(settings.bufferBytesMax)
   }
 
   /** Bytes of messages that are not acknowledged. */
   get bufferedBytes(): number {
-    return this.#bufferedBytes
+    return this.#buffer.usedBytes
+  }
+
+  /** Whether a message of at most `bytes` can be added without `reserve`. */
+  hasRoom(bytes: number): boolean {
+    return this.#buffer.fits(bytes)
   }
 
   /**
-   * Waits until the buffer has room for more; undefined when it has.
+   * Waits in line for room in the buffer; `unreserve` must follow.
    * @throws MillraceError BUFFER_FULL where the settings say so, CLOSED
    */
-  space(bytes: number): Promise<void> | undefined {
-    this.#checkOpen()
-    const { bufferBytesMax, onFull } = this.settings
-    if (!this.isFullFor(bytes)) return undefined
-    if (onFull === 'error') {
+  async reserve(bytes: number): Promise<void> {
+    if (this.settings.onFull === 'error' && !this.#buffer.fits(bytes)) {
       throw new MillraceError(
         'BUFFER_FULL',
-        `${this.#bufferedBytes} bytes are not acknowledged yet, at most ${bufferBytesMax} are kept`,
+        `${this.bufferedBytes} bytes are not acknowledged yet, at most ${this.settings.bufferBytesMax} are kept`,
       )
     }
-    return new Promise((resolve, reject) => this.#spaces.push({ bytes, resolve, reject }))
+    await this.#buffer.reserve(bytes)
   }
 
-  /** Adds a message; there has to be space. */
-  publish(topic: TopicInfo, partition: number, record: RecordInput): Promise<Receipt> {
-    this.#checkOpen()
+  unreserve(bytes: number): void {
+    this.#buffer.unreserve(bytes)
+  }
+
+  /** Adds a message of at most `bytes`; there has to be room. */
+  publish(topic: TopicInfo, partition: number, record: RecordInput, bytes: number): Promise<Receipt> {
     const queue = this.#queue(topic, partition)
-    const batch = queue.open(boundOf(record))
+    const batch = queue.open(bytes)
     return new Promise((resolve, reject) => {
       this.#added(queue, batch.add(record, resolve, reject))
     })
   }
 
-  /** Adds a message of a bulk publish; there has to be space. Returns its bytes. */
-  add(topic: TopicInfo, partition: number, record: RecordInput, watcher: BatchWatcher): number {
-    this.#checkOpen()
+  /** Adds a message of a bulk publish, as `publish`; returns its bytes. */
+  add(
+    topic: TopicInfo,
+    partition: number,
+    record: RecordInput,
+    bytes: number,
+    watcher: BatchWatcher,
+  ): number {
     const queue = this.#queue(topic, partition)
-    const bytes = queue.open(boundOf(record)).addWatched(record, watcher)
-    this.#added(queue, bytes)
-    return bytes
+    const added = queue.open(bytes).addWatched(record, watcher)
+    this.#added(queue, added)
+    return added
   }
 
-  /** Whether a message of `bytes` has to wait for space. */
-  isFullFor(bytes: number): boolean {
-    if (this.#spaces.length > 0) return true
-    return this.#bufferedBytes > 0 && this.#bufferedBytes + bytes > this.settings.bufferBytesMax
+  /** Whether a message of at most `bytes` would be the first of a batch. */
+  startsBatch(topic: TopicInfo, partition: number, bytes: number): boolean {
+    return this.#queue(topic, partition).startsBatch(bytes)
   }
 
-  /** Whether the next message of the partition would be the first of a batch. */
-  startsBatch(topic: TopicInfo, partition: number): boolean {
-    return this.#queue(topic, partition).startsBatch
-  }
-
-  /** Resolves when everything that was published before is acknowledged or has failed. */
-  async flush(): Promise<void> {
-    const ended: Promise<void>[] = []
-    for (const queues of this.#queues.values()) {
-      for (const queue of queues) {
-        const newest = queue?.newest
-        if (newest !== undefined)
-          ended.push(new Promise((resolve) => newest.watch({ batchDone: () => resolve() })))
+  /**
+   * Resolves when everything that was published before is acknowledged or has failed.
+   * @param others what else has to settle
+   */
+  async flush(others: readonly Promise<unknown>[] = []): Promise<void> {
+    this.#flushing++
+    this.#pump()
+    try {
+      const ended: Promise<unknown>[] = []
+      for (const topic of this.#topics.values()) {
+        for (const queue of topic.all()) {
+          for (const batch of queue.unacknowledged)
+            ended.push(new Promise<void>((resolve) => batch.watch({ batchDone: () => resolve() })))
+        }
       }
+      await Promise.allSettled([...ended, ...others])
+    } finally {
+      this.#flushing--
     }
-    await Promise.all(ended)
   }
 
   /** Ends it; what is not acknowledged fails with CLOSED. */
@@ -132,43 +144,33 @@ export class Producer {
     )
     this.#closing.abort(error)
     clearTimeout(this.#lingerTimer)
+    this.#buffer.close(error)
+    for (const topic of this.#topics.values()) this.#freed(topic.failAll(error))
     clearInterval(this.#expiryTimer)
-    for (const queues of this.#queues.values()) for (const queue of queues) queue?.failAll(error)
-    this.#queues.clear()
+    this.#topics.clear()
     this.#ready.clear()
-    for (const space of this.#spaces.splice(0)) space.reject(error)
-    this.#freed(this.#bufferedBytes)
   }
 
-  #checkOpen(): void {
+  #queue(info: TopicInfo, partition: number): PartitionQueue {
     if (this.#closing.signal.aborted) throw new MillraceError('CLOSED', 'the client is closed')
-  }
-
-  #queue(topic: TopicInfo, partition: number): PartitionQueue {
-    let queues = this.#queues.get(topic.topicId)
-    if (queues === undefined) {
-      queues = []
-      this.#queues.set(topic.topicId, queues)
-    }
-    let queue = queues[partition]
-    if (queue === undefined) {
+    let topic = this.#topics.get(info.name)
+    if (topic === undefined) {
       const { batchBytes, deliveryTimeoutMs, compression, requestsInFlightMax } = this.settings
-      queue = new PartitionQueue({
-        topic: topic.name,
-        topicId: topic.topicId,
-        partition,
-        batchBytes,
+      topic = new TopicQueues(info, {
+        batchBytes: Math.min(batchBytes, this.#cluster.limits.batchBytesMax),
         batchesInFlightMax: requestsInFlightMax,
         deliveryTimeoutMs,
         compression,
       })
-      queues[partition] = queue
+      this.#topics.set(info.name, topic)
     }
-    return queue
+    // When it can't be taken over, what is queued is refused by the broker, which settles it.
+    if (topic.info !== info) topic.update(info)
+    return topic.queue(partition)
   }
 
   #added(queue: PartitionQueue, bytes: number): void {
-    this.#bufferedBytes += bytes
+    this.#buffer.add(bytes)
     this.#ready.add(queue)
     this.#expiryTimer ??= setInterval(() => this.#expire(), expiryIntervalMs)
     this.#planPump()
@@ -190,7 +192,7 @@ export class Producer {
       void this.#identify()
       return
     }
-    while (this.#requestsInFlight < this.settings.requestsInFlightMax) {
+    while (this.#requestsInFlight < this.settings.requestsInFlightMax && this.#ready.size > 0) {
       const sent = this.#takeBatches(this.#producerId)
       if (sent.length === 0) return
       void this.#send(sent)
@@ -200,131 +202,169 @@ export class Producer {
   /** Batches for one request: full ones, and others while few requests are on the wire. */
   #takeBatches(producerId: number): SentBatch[] {
     const eager = this.#requestsInFlight < eagerRequestsMax && !this.#lingers()
+    const bytesMax = Math.min(requestBytesMax, this.#cluster.limits.frameBytesMax - requestOverheadBytes)
     const taken: SentBatch[] = []
     let bytes = 0
     let owner: number | undefined
+    let left = this.#ready.size
     for (const queue of this.#ready) {
+      if (left-- === 0) break
+      if (queue.options.topic.isRefreshing) continue
       owner ??= this.#ownerOf(queue)
       if (this.#ownerOf(queue) !== owner) continue
-      while (queue.ready(!eager)) {
+      let isFull = false
+      while (!isFull && queue.ready(!eager)) {
+        isFull = taken.length > 0 && bytes + queue.nextBytes > bytesMax
+        if (isFull) break
         const sent = queue.take(producerId)
         taken.push(sent)
         bytes += sent.bytes.length
-        if (bytes >= requestBytesMax) return taken
+        isFull = taken.length >= requestBatchesMax
       }
-      if (queue.isDrained) this.#ready.delete(queue)
+      // To the end of the line, so that busy partitions leave room for the others.
+      this.#ready.delete(queue)
+      if (!queue.isDrained) this.#ready.add(queue)
+      if (isFull) break
     }
     return taken
   }
 
   #ownerOf({ options: { topic, partition } }: PartitionQueue): number {
-    return this.#cluster.ownerOf(topic, partition)
+    return topic.info.owners[partition] ?? 0
   }
 
+  /** Whether batches that are not full have to wait. */
   #lingers(): boolean {
-    if (this.settings.lingerMs === 0) return false
-    if (this.#lingerTimer === undefined) {
-      this.#lingerTimer = setTimeout(() => {
-        this.#lingerTimer = undefined
-        this.#lingered = true
-        this.#pump()
-        this.#lingered = false
-      }, this.settings.lingerMs)
-    }
-    return !this.#lingered
+    if (this.settings.lingerMs === 0 || this.#lingered || this.#flushing > 0) return false
+    this.#lingerTimer ??= setTimeout(() => {
+      this.#lingerTimer = undefined
+      this.#lingered = true
+      this.#pump()
+      this.#lingered = false
+    }, this.settings.lingerMs)
+    return true
   }
 
   async #identify(): Promise<void> {
     if (this.#identifying) return
     this.#identifying = true
-    for (let failures = 1; !this.#closing.signal.aborted; failures++) {
+    const { signal } = this.#closing
+    for (let failures = 1; this.#producerId === undefined && !signal.aborted; failures++) {
       try {
-        const reply = await this.#cluster.call(
-          commands.producerInit,
-          {},
-          { repeatable: true, signal: this.#closing.signal },
-        )
+        const reply = await this.#cluster.call(commands.producerInit, {}, { repeatable: true, signal })
         this.#producerId = reply.producerId
-        this.#pump()
-        break
       } catch (error) {
+        if (signal.aborted) break
         if (isMillraceError(error) && !error.retryable) {
-          this.#failReady(error)
+          for (const topic of this.#topics.values()) this.#freed(topic.failWaiting(error))
           break
         }
-        await pause(backoffMs(failures, this.#reconnect), this.#closing.signal)
+        await pause(backoffMs(failures, this.#reconnect), signal)
       }
     }
     this.#identifying = false
+    this.#pump()
   }
 
   async #send(sent: readonly SentBatch[]): Promise<void> {
     this.#requestsInFlight++
+    let reply: readonly PublishResult[] | MillraceError
     try {
-      const body = {
-        batches: sent.map(
-          ({ queue, bytes }) => [queue.options.topicId, queue.options.partition, bytes.length] as const,
-        ),
-      }
-      const payload = sent.map(({ bytes }) => bytes)
-      const owner = this.#ownerOf((sent[0] as SentBatch).queue)
-      const reply = await this.#cluster.toOwner(owner, 'publish', commands.publish, body, { payload })
-      this.#requestsInFlight--
-      this.#failures = 0
-      this.#takeResults(sent, reply.body.results)
+      reply = await this.#request(sent)
     } catch (error) {
-      this.#requestsInFlight--
-      this.#requestFailed(sent, error)
+      reply = isMillraceError(error)
+        ? error
+        : new MillraceError('INTERNAL', `publishing failed: ${String(error)}`, { cause: error })
     }
+    this.#requestsInFlight--
+    if (this.#closing.signal.aborted) return
+    let pauses = false
+    for (const [index, one] of sent.entries()) {
+      const result = reply instanceof MillraceError ? reply : (reply[index] ?? noResult)
+      if (this.#takeResult(one, result)) pauses = true
+    }
+    if (pauses) this.#backOff()
+    else this.#failures = 0
     this.#pump()
   }
 
-  #takeResults(sent: readonly SentBatch[], results: readonly PublishResult[]): void {
-    let retries = 0
-    for (const [index, one] of sent.entries()) {
-      const result = results[index] ?? {
-        error: errorTable.INTERNAL.number,
-        message: 'the broker gave no result',
-      }
-      if (result.error === 0) {
-        this.#done(one)
-        one.queue.succeeded(one.batch, result.baseOffset)
-      } else if (this.#refused(one, errorOf(result))) {
-        retries++
-      }
-    }
-    if (retries > 0) this.#backOff()
+  async #request(sent: readonly SentBatch[]): Promise<readonly PublishResult[]> {
+    const [first] = sent as [SentBatch]
+    let deadlineMs = Number.POSITIVE_INFINITY
+    for (const { batch } of sent) deadlineMs = Math.min(deadlineMs, batch.deadlineMs)
+    const { body } = await this.#cluster.toOwner(
+      this.#ownerOf(first.queue),
+      'publish',
+      commands.publish,
+      {
+        batches: sent.map(
+          ({ queue: { options }, bytes }) =>
+            [options.topic.info.topicId, options.partition, bytes.length] as const,
+        ),
+      },
+      {
+        payload: sent.map(({ bytes }) => bytes),
+        timeoutMs: Math.max(1, Math.min(this.#cluster.requestTimeoutMs, deadlineMs - performance.now())),
+      },
+    )
+    return body.results
   }
 
-  /** Returns whether the batch will be sent again. */
-  #refused(sent: SentBatch, error: MillraceError): boolean {
-    const { queue, batch } = sent
-    if (error.code === 'NOT_OWNER' || error.code === 'UNKNOWN_TOPIC')
-      this.#cluster.forget(queue.options.topic)
-    if (error.code === 'OUT_OF_ORDER_SEQUENCE' && queue.isOldest(batch)) queue.startEpoch()
-    if (!error.retryable || batch.deadlineMs <= performance.now()) {
-      this.#done(sent)
-      queue.gaveUp(batch, error.retryable ? deliveryTimeout(queue, error) : error)
-      return false
-    }
-    queue.retry(batch)
-    this.#ready.add(queue)
-    return true
-  }
-
-  #requestFailed(sent: readonly SentBatch[], error: unknown): void {
-    const known = isMillraceError(error)
-      ? error
-      : new MillraceError('INTERNAL', `publishing failed: ${String(error)}`, { cause: error })
-    if (this.#closing.signal.aborted) return
-    let retries = 0
-    for (const one of sent) if (this.#refused(one, known)) retries++
-    if (retries > 0) this.#backOff()
-  }
-
-  #done({ batch, queue }: SentBatch): void {
-    this.#freed(batch.messageBytes)
+  /** Returns whether there should be a pause before more is sent. */
+  #takeResult({ queue, batch }: SentBatch, result: PublishResult | MillraceError): boolean {
     if (!queue.isEmpty) this.#ready.add(queue)
+    const error = result instanceof MillraceError ? result : result.error === 0 ? undefined : errorOf(result)
+    const refusal = refusalOf(error, batch)
+    switch (refusal) {
+      case 'none':
+        this.#freed(batch.messageBytes)
+        queue.succeeded(batch, result instanceof MillraceError ? undefined : result.baseOffset)
+        return false
+      case 'too_large':
+        this.#buffer.add(queue.split(batch))
+        return false
+      case 'out_of_order':
+        if (queue.isOldest(batch)) queue.endEpoch()
+        queue.retry(batch)
+        return batch.sequence === 0
+      case 'moved':
+        queue.retry(batch)
+        void this.#refresh(queue.options.topic)
+        return false
+      case 'later':
+        queue.retry(batch)
+        return true
+      case 'fenced':
+      case 'final':
+        if (refusal === 'fenced') queue.endEpoch()
+        this.#freed(batch.messageBytes)
+        queue.gaveUp(batch, finalError(queue.options, batch.recordCount, error as MillraceError))
+        return false
+    }
+  }
+
+  /** Asks where a topic is by now; gives up what is queued for it when it is gone. */
+  async #refresh(topic: TopicQueues): Promise<void> {
+    if (topic.isRefreshing) return
+    topic.isRefreshing = true
+    const { name, topicId, partitions } = topic.info
+    try {
+      const info = await this.#cluster.topic(name, { fresh: true, signal: this.#closing.signal })
+      // Nothing new: whoever refused it needs some time.
+      if (info.topicId === topicId) await pause(backoffMs(3, this.#reconnect), this.#closing.signal)
+      if (!topic.update(info)) {
+        const problem = `topic "${name}" was deleted and created again with ${info.partitions} partitions instead of ${partitions}`
+        this.#freed(topic.failWaiting(new MillraceError('UNKNOWN_TOPIC', problem)))
+        topic.update(info)
+      }
+    } catch (error) {
+      // Other errors pass: what is queued is sent again, and refused again.
+      if (isMillraceError(error, 'UNKNOWN_TOPIC')) this.#freed(topic.failWaiting(error))
+    }
+    topic.isRefreshing = false
+    if (topic.isEmpty && this.#topics.get(name) === topic) this.#topics.delete(name)
+    for (const queue of topic.all()) if (!queue.isDrained) this.#ready.add(queue)
+    this.#pump()
   }
 
   #backOff(): void {
@@ -338,52 +378,24 @@ export class Producer {
   }
 
   #freed(bytes: number): void {
-    this.#bufferedBytes -= bytes
-    if (this.#bufferedBytes === 0) {
-      clearInterval(this.#expiryTimer)
-      this.#expiryTimer = undefined
-    }
-    let room = this.settings.bufferBytesMax - this.#bufferedBytes
-    while (this.#spaces[0] !== undefined && (this.#spaces[0].bytes <= room || this.#bufferedBytes === 0)) {
-      const space = this.#spaces.shift() as Space
-      room -= space.bytes
-      space.resolve()
-      if (room < 0) return
-    }
+    this.#buffer.free(bytes)
+    if (this.#buffer.usedBytes > 0) return
+    clearInterval(this.#expiryTimer)
+    this.#expiryTimer = undefined
   }
 
   #expire(): void {
     const nowMs = performance.now()
-    for (const queues of this.#queues.values()) {
-      for (const queue of queues) {
-        if (queue === undefined) continue
-        const bytes = queue.expire(nowMs, () => deliveryTimeout(queue))
+    for (const topic of this.#topics.values()) {
+      for (const queue of topic.all()) {
+        const bytes = queue.expire(nowMs, () => deliveryTimeout(queue.options))
         if (bytes > 0) this.#freed(bytes)
       }
     }
   }
-
-  #failReady(error: MillraceError): void {
-    for (const queue of this.#ready) queue.failAll(error)
-    this.#ready.clear()
-    this.#freed(this.#bufferedBytes)
-  }
 }
 
-function boundOf({ key, value, headers }: RecordInput): number {
-  let headerBytes = 0
-  if (headers !== undefined) {
-    for (const name in headers) headerBytes += name.length * 3 + (headers[name]?.length ?? 0) * 3 + 16
-  }
-  return recordBytesBound(key?.length ?? 0, value?.length ?? 0, headerBytes)
-}
-
-function deliveryTimeout(queue: PartitionQueue, cause?: MillraceError): MillraceError {
-  const { topic, partition, deliveryTimeoutMs } = queue.options
-  const reason = cause === undefined ? '' : `: ${cause.message}`
-  return new MillraceError(
-    'DELIVERY_TIMEOUT',
-    `messages for topic "${topic}", partition ${partition} were not acknowledged within ${deliveryTimeoutMs} ms; the outcome is unknown${reason}`,
-    { cause },
-  )
+const noResult: PublishResult = {
+  error: errorTable.INTERNAL.number,
+  message: 'the broker gave no result',
 }

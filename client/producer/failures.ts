@@ -1,0 +1,51 @@
+import { MillraceError } from '../../protocol/index.js'
+import type { Batch } from './batch.js'
+import type { QueueOptions } from './partition_queue.js'
+
+/**
+ * What becomes of a batch: `none` it is there, `later` it goes again, `moved` it goes again once the metadata is fresh,
+ * `out_of_order` it goes again, perhaps under a new epoch, `too_large` it goes again as two, `fenced` and `final` it is
+ * given up.
+ */
+export type Refusal = 'none' | 'later' | 'moved' | 'out_of_order' | 'too_large' | 'fenced' | 'final'
+
+export function refusalOf(error: MillraceError | undefined, { deadlineMs, recordCount }: Batch): Refusal {
+  if (error === undefined || error.code === 'DUPLICATE_SEQUENCE') return 'none'
+  const isLate = deadlineMs <= performance.now()
+  switch (error.code) {
+    case 'NOT_OWNER':
+    case 'UNKNOWN_TOPIC':
+      return isLate ? 'final' : 'moved'
+    case 'OUT_OF_ORDER_SEQUENCE':
+      return isLate ? 'final' : 'out_of_order'
+    case 'BATCH_TOO_LARGE':
+      return recordCount > 1 ? 'too_large' : 'final'
+    case 'PRODUCER_FENCED':
+      return 'fenced'
+    default:
+      return error.retryable && !isLate ? 'later' : 'final'
+  }
+}
+
+export function deliveryTimeout(
+  { topic, partition, deliveryTimeoutMs }: QueueOptions,
+  cause?: MillraceError,
+): MillraceError {
+  const reason = cause === undefined ? '' : `: ${cause.message}`
+  return new MillraceError(
+    'DELIVERY_TIMEOUT',
+    `messages for topic "${topic.info.name}", partition ${partition} were not acknowledged within ${deliveryTimeoutMs} ms; the outcome is unknown${reason}`,
+    { cause },
+  )
+}
+
+/** What the publishers of a batch that is given up are told. */
+export function finalError(options: QueueOptions, recordCount: number, cause: MillraceError): MillraceError {
+  if (cause.retryable) return deliveryTimeout(options, cause)
+  if (cause.code !== 'BATCH_TOO_LARGE' || recordCount > 1) return cause
+  return new MillraceError(
+    'VALUE_TOO_LARGE',
+    `a message is too large for topic "${options.topic.info.name}": ${cause.message}`,
+    { cause },
+  )
+}

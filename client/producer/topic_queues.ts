@@ -1,0 +1,67 @@
+import type { MillraceError } from '../../protocol/index.js'
+import type { TopicInfo } from '../cluster.js'
+import { PartitionQueue, type QueueOptions } from './partition_queue.js'
+
+/** The queues of one topic; they outlive its deletion when it is created again with as many partitions. */
+export class TopicQueues {
+  /** Whether it is being asked for again; nothing is sent meanwhile. */
+  isRefreshing = false
+  readonly #options: Omit<QueueOptions, 'topic' | 'partition'>
+  readonly #queues: (PartitionQueue | undefined)[] = []
+  #info: TopicInfo
+
+  constructor(info: TopicInfo, options: Omit<QueueOptions, 'topic' | 'partition'>) {
+    this.#info = info
+    this.#options = options
+  }
+
+  /** What its batches are sent to. */
+  get info(): TopicInfo {
+    return this.#info
+  }
+
+  get isEmpty(): boolean {
+    for (const queue of this.all()) if (!queue.isEmpty) return false
+    return true
+  }
+
+  *all(): Iterable<PartitionQueue> {
+    for (const queue of this.#queues) if (queue !== undefined) yield queue
+  }
+
+  queue(partition: number): PartitionQueue {
+    let queue = this.#queues[partition]
+    if (queue === undefined) {
+      queue = new PartitionQueue({ ...this.#options, topic: this, partition })
+      this.#queues[partition] = queue
+    }
+    return queue
+  }
+
+  /**
+   * Takes over what the metadata says now, unless that would send messages to other partitions than they were meant for.
+   * @returns whether it did
+   */
+  update(info: TopicInfo): boolean {
+    if (info.topicId !== this.#info.topicId) {
+      if (info.partitions !== this.#info.partitions && !this.isEmpty) return false
+      for (const queue of this.all()) queue.endEpoch()
+    }
+    this.#info = info
+    return true
+  }
+
+  /** Gives up everything; returns the bytes that were freed. */
+  failAll(error: MillraceError): number {
+    let bytes = 0
+    for (const queue of this.all()) bytes += queue.failAll(error)
+    return bytes
+  }
+
+  /** Gives up what is not on the wire; returns the bytes that were freed. */
+  failWaiting(error: MillraceError): number {
+    let bytes = 0
+    for (const queue of this.all()) bytes += queue.failWaiting(error)
+    return bytes
+  }
+}

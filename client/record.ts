@@ -1,0 +1,104 @@
+import { limits, MillraceError, type RecordInput } from '../protocol/index.js'
+import type { TopicInfo } from './cluster.js'
+import { loneBatchBytes } from './producer/record_size.js'
+import type { Topic } from './topic.js'
+
+/** A message to publish. */
+export interface MessageInput<Value, Key> {
+  /** Decides the partition: messages of one key keep their order. */
+  readonly key?: Key | null | undefined
+  /** null: a message without a value. */
+  readonly value: Value | null
+  /** Text is written as UTF-8; at most 256. */
+  readonly headers?: Readonly<Record<string, string | Uint8Array>> | undefined
+  /** Overrides what the key decides. */
+  readonly partition?: number | undefined
+  /** ms since 1970; default now. The broker refuses what is far ahead of its own clock. */
+  readonly timestamp?: number | undefined
+}
+
+/**
+ * A message as it is stored; a promise where the topic's schema is asynchronous.
+ * @throws MillraceError ENCODE_FAILED
+ */
+export function recordOf<Input, Output, Key>(
+  topic: Topic<Input, Output, Key>,
+  message: MessageInput<Input, Key>,
+): RecordInput | Promise<RecordInput> {
+  const { headers, timestamp = Date.now() } = message
+  if (!Number.isSafeInteger(timestamp) || timestamp < 0)
+    throw bad(`the timestamp is ${timestamp}, expected whole ms since 1970`)
+  if (headers !== undefined) checkHeaders(headers)
+  const key = message.key === undefined || message.key === null ? null : encodeKey(topic, message.key)
+  if (message.value === null) return { key, value: null, headers, timestamp }
+  const value = topic.value.encode(message.value)
+  if (!(value instanceof Promise)) return { key, value, headers, timestamp }
+  return value.then((encoded) => ({ key, value: encoded, headers, timestamp }))
+}
+
+/**
+ * The partition that a message belongs to; undefined when any will do.
+ * @throws MillraceError UNKNOWN_PARTITION
+ */
+export function partitionFor<Input, Output, Key>(
+  topic: Topic<Input, Output, Key>,
+  { name, partitions }: TopicInfo,
+  { partition: wanted }: MessageInput<Input, Key>,
+  { key }: RecordInput,
+): number | undefined {
+  if (wanted === undefined && (key === null || key === undefined)) return undefined
+  const partition = wanted ?? topic.partitioner(keyBytes(key as string | Uint8Array), partitions)
+  if (Number.isSafeInteger(partition) && partition >= 0 && partition < partitions) return partition
+  throw new MillraceError(
+    'UNKNOWN_PARTITION',
+    `topic "${name}" has no partition ${partition}, expected 0 to ${partitions - 1}`,
+  )
+}
+
+/**
+ * @param bytesMax what the record takes at most, by a cheap estimate
+ * @throws MillraceError VALUE_TOO_LARGE
+ */
+export function checkSize(topic: string, record: RecordInput, bytesMax: number, batchBytesMax: number): void {
+  if (bytesMax + 128 <= batchBytesMax) return
+  const bytes = loneBatchBytes(record)
+  if (bytes <= batchBytesMax) return
+  throw new MillraceError(
+    'VALUE_TOO_LARGE',
+    `a message for topic "${topic}" takes ${bytes} bytes, the broker allows at most ${batchBytesMax}`,
+  )
+}
+
+function keyBytes(key: string | Uint8Array): Uint8Array {
+  return typeof key === 'string' ? Buffer.from(key) : key
+}
+
+function encodeKey<Input, Output, Key>(topic: Topic<Input, Output, Key>, key: Key): Uint8Array | string {
+  let encoded: unknown
+  try {
+    encoded = topic.key.encode(key)
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    throw bad(`the key does not fit the codec "${topic.key.name}": ${reason}`, cause)
+  }
+  if (typeof encoded === 'string' || encoded instanceof Uint8Array) return encoded
+  throw bad(`the codec "${topic.key.name}" made ${typeof encoded} of a key, expected a string or Uint8Array`)
+}
+
+function checkHeaders(headers: Readonly<Record<string, unknown>>): void {
+  const names = Object.keys(headers)
+  if (names.length > limits.recordHeadersMax)
+    throw new MillraceError(
+      'LIMIT_EXCEEDED',
+      `a message has ${names.length} headers, at most ${limits.recordHeadersMax} are allowed`,
+    )
+  for (const name of names) {
+    const value = headers[name]
+    if (typeof value !== 'string' && !(value instanceof Uint8Array))
+      throw bad(`the header "${name}" is ${typeof value}, expected a string or Uint8Array`)
+  }
+}
+
+function bad(message: string, cause?: unknown): MillraceError {
+  return new MillraceError('ENCODE_FAILED', message, { cause })
+}
