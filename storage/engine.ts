@@ -25,9 +25,15 @@ export interface Engine {
   getMany(keys: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]>
   /** Entries in key order. Holds no snapshot once it has resolved. */
   range(options: RangeOptions): Promise<EngineEntry[]>
-  /** Writes all operations or none; resolves once they would survive a power cut. */
+  /**
+   * Writes all operations or none; resolves once they would survive a power cut. The operations and their bytes must
+   * not change before that.
+   */
   commit(ops: readonly EngineOp[]): Promise<void>
-  /** Asks the engine to give back the space of what was deleted or replaced between two keys. */
+  /**
+   * Asks the engine to give back the space of what was deleted or replaced between two keys. An engine that gathers
+   * writes in memory writes them out first, also when the range is empty.
+   */
   compact(gte: Uint8Array, lt: Uint8Array): Promise<void>
   close(): Promise<void>
 }

@@ -1,9 +1,11 @@
 import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import { Level } from 'level'
 import { MillraceError } from '../protocol/index.js'
 import type { Engine, EngineEntry, EngineFactory, EngineOp, RangeOptions } from './engine.js'
 
 const mebibyte = 1024 * 1024
+const opsPerTurn = 512
 
 /**
  * Settings by measurement (FORMAT.md): values arrive in ascending keys and are mostly incompressible or compressed
@@ -58,7 +60,22 @@ export class LevelEngine implements Engine {
   }
 
   commit(ops: readonly EngineOp[]): Promise<void> {
-    return this.#db.batch(ops as EngineOp[], { sync: true })
+    return ops.length > opsPerTurn ? this.#commitMany(ops) : this.#db.batch(ops as EngineOp[], { sync: true })
+  }
+
+  /** A checkpoint of many partitions has thousands of operations: these are handed over in several turns. */
+  async #commitMany(ops: readonly EngineOp[]): Promise<void> {
+    const batch = this.#db.batch()
+    try {
+      for (const [index, op] of ops.entries()) {
+        if (op.type === 'put') batch.put(op.key, op.value)
+        else batch.del(op.key)
+        if (index % opsPerTurn === opsPerTurn - 1) await setImmediate()
+      }
+      await batch.write({ sync: true })
+    } finally {
+      await batch.close()
+    }
   }
 
   compact(gte: Uint8Array, lt: Uint8Array): Promise<void> {

@@ -153,13 +153,18 @@ function encodePage(page: readonly IndexEntry[]): Buffer {
   const bytes = Buffer.allocUnsafe(page.length * entryBytes)
   for (const [index, entry] of page.entries()) {
     const at = index * entryBytes
-    bytes.writeBigUInt64LE(BigInt(entry.firstOffset), at)
-    bytes.writeBigUInt64LE(BigInt(entry.position), at + 8)
-    bytes.writeBigUInt64LE(BigInt(entry.lastTimestamp), at + 16)
+    writeU64LE(bytes, at, entry.firstOffset)
+    writeU64LE(bytes, at + 8, entry.position)
+    writeU64LE(bytes, at + 16, entry.lastTimestamp)
     bytes.writeUInt32LE(entry.recordCount, at + 24)
     bytes.writeUInt32LE(entry.bytes, at + 28)
   }
   return bytes
+}
+
+function writeU64LE(bytes: Buffer, at: number, value: number): void {
+  bytes.writeUInt32LE(value % 0x1_0000_0000, at)
+  bytes.writeUInt32LE(Math.floor(value / 0x1_0000_0000), at + 4)
 }
 
 function decodePage(value: Uint8Array): IndexEntry[] {

@@ -29,6 +29,27 @@ export function engineContract(name: string, open: (context: TestContext) => Pro
     assert.is(await engine.get(bytes('b')), undefined)
   })
 
+  test('a commit of thousands of operations is one commit, in order', async (context) => {
+    const engine = await open(context)
+    const key = (n: number) => Buffer.from(String(n).padStart(5, '0'))
+    const puts = Array.from(
+      { length: 3_000 },
+      (_, n) => ({ type: 'put', key: key(n), value: key(n) }) as const,
+    )
+    await engine.commit([
+      ...puts,
+      { type: 'del', key: key(1) },
+      { type: 'put', key: key(2), value: bytes('new') },
+    ])
+    const found = await engine.range({ gte: key(0), lt: bytes('9'), limit: 10_000 })
+    assert.is(found.length, 2_999)
+    assert.equal(
+      found.slice(0, 3).map(([, value]) => text(value)),
+      ['00000', 'new', '00003'],
+    )
+    assert.is(text(found.at(-1)?.[1]), '02999')
+  })
+
   test('keeps its own copy of keys and values', async (context) => {
     const engine = await open(context)
     const key = bytes('key')
