@@ -53,7 +53,7 @@ export interface ReclaimLimits {
 
 export const reclaimDefaults: ReclaimLimits = {
   garbageShareMin: 0.15,
-  garbageBytesMin: 8 * mebibyte,
+  garbageBytesMin: 64 * mebibyte,
   patienceMs: 15_000,
   patientBytesMin: mebibyte,
   rewriteShareMin: 0.2,

@@ -1,0 +1,92 @@
+import * as assert from 'uvu/assert'
+import { decodeBlock, type LogBatches } from '../../storage/block.js'
+import { memoryEngines } from '../../storage/index.js'
+import { Journal } from '../../storage/journal.js'
+import { suite } from '../helpers/suite.js'
+import { batchOfBytes } from './fixtures.js'
+
+const test = suite('storage/journal')
+
+const start = { position: 0, link: 0 }
+const logOf = (logId: number, firstOffset: number, ...sizes: number[]): LogBatches => {
+  const batches = sizes.map((size) => batchOfBytes(new Uint8Array(size)))
+  return { logId, firstOffset, batches, bytes: batches.reduce((sum, { length }) => sum + length, 0) }
+}
+
+test('positions ascend by one and every block names the link of the one before', async () => {
+  const journal = new Journal(await memoryEngines().open('journal'), start)
+  for (let n = 0; n < 3; n++) await journal.write([logOf(1, n * 2, 50_000, 50_000)], [])
+  const blocks = (await journal.scan(1, 100)).map(({ position, bytes }) => decodeBlock(bytes, position))
+  assert.equal(
+    blocks.map(({ position }) => position),
+    [1, 2, 3, 4, 5, 6],
+  )
+  let previous = 0
+  for (const { previousLink, link } of blocks) {
+    assert.is(previousLink, previous)
+    previous = link
+  }
+  assert.equal(journal.last, { position: 6, link: previous })
+  assert.equal(
+    blocks.map(({ indexInCommit, blocksInCommit }) => [indexInCommit, blocksInCommit]),
+    [0, 1, 0, 1, 0, 1].map((index) => [index, 2]),
+  )
+})
+
+test('small batches and operations of a commit share blocks, large ones have their own', async () => {
+  const journal = new Journal(await memoryEngines().open('journal'), start)
+  const payload = new Uint8Array(100)
+  const written = await journal.write(
+    [logOf(1, 0, 200), logOf(2, 0, 40_000), logOf(3, 0, 200), logOf(4, 0, 300_000, 100)],
+    [{ kind: 9, payload }],
+  )
+  assert.equal(
+    written.map(({ directory, operations }) => [
+      directory.map(({ logId, recordCount }) => `${logId}:${recordCount}`).join(),
+      operations.length,
+    ]),
+    [
+      ['2:1', 0],
+      ['4:1', 0],
+      ['4:1', 0],
+      ['1:1,3:1', 1],
+    ],
+  )
+})
+
+test('shared blocks end at about 64 KiB', async () => {
+  const journal = new Journal(await memoryEngines().open('journal'), start)
+  const written = await journal.write(
+    Array.from({ length: 100 }, (_, n) => logOf(n + 1, 0, 3_000)),
+    Array.from({ length: 1_000 }, () => ({ kind: 9, payload: new Uint8Array(300) })),
+  )
+  for (const { bytes } of written) assert.ok(bytes.length < 70_000)
+  assert.ok(written.length <= 12)
+  assert.is(
+    written.reduce((sum, { operations }) => sum + operations.length, 0),
+    1_000,
+  )
+})
+
+test('nothing is known of a commit that the engine rejects', async () => {
+  const inner = await memoryEngines().open('journal')
+  const journal = new Journal(
+    {
+      ...inner,
+      getMany: inner.getMany.bind(inner),
+      range: inner.range.bind(inner),
+      get: inner.get.bind(inner),
+      compact: inner.compact.bind(inner),
+      close: inner.close.bind(inner),
+      commit: () => Promise.reject(new Error('no')),
+    },
+    { position: 5, link: 77 },
+  )
+  await journal.write([logOf(1, 0, 10)], []).then(
+    () => assert.unreachable(),
+    (error) => assert.is(error.message, 'no'),
+  )
+  assert.equal(journal.last, { position: 5, link: 77 })
+})
+
+test.run()

@@ -1,0 +1,121 @@
+import * as assert from 'uvu/assert'
+import { isMillraceError } from '../../protocol/index.js'
+import type { EngineEntry } from '../../storage/index.js'
+import { State } from '../../storage/state.js'
+import { suite } from '../helpers/suite.js'
+import { FaultyEngines } from './fixtures.js'
+
+const test = suite('storage/state')
+
+const key = (n: number) => Uint8Array.of(0x20, n)
+const value = (text: string): Uint8Array => Buffer.from(text)
+const everything = { gte: Uint8Array.of(0x20), lt: Uint8Array.of(0x21) }
+const show = (entries: readonly EngineEntry[]) => entries.map(([k, v]) => `${k[1]}=${Buffer.from(v)}`)
+const at = (position: number) => ({ position, link: position * 3 })
+
+async function openState(engines = new FaultyEngines()): Promise<{ state: State; engines: FaultyEngines }> {
+  return { state: await State.open(await engines.open('state')), engines }
+}
+
+test('reads see changes at once, and a new opening sees what was checkpointed', async () => {
+  const { state, engines } = await openState()
+  state.put(key(1), value('a'))
+  state.put(key(2), value('b'))
+  await state.write(at(10))
+  state.put(key(2), value('c'))
+  state.del(key(1))
+  assert.is(await state.get(key(1)), undefined)
+  assert.is(String(await state.get(key(2))), 'c')
+  const { state: again } = await openState(engines)
+  assert.equal(again.checkpoint, at(10))
+  assert.equal(show(await again.range({ ...everything, limit: 10 })), ['1=a', '2=b'])
+})
+
+test('while a checkpoint is written, reads see it and what came after', async () => {
+  const { state, engines } = await openState()
+  state.put(key(1), value('a'))
+  state.put(key(2), value('b'))
+  let release = () => {}
+  engines.beforeCommit = () => new Promise((resolve) => (release = resolve))
+  const written = state.write(at(1))
+  state.put(key(2), value('newer'))
+  state.del(key(1))
+  state.put(key(3), value('c'))
+  assert.equal(show(await state.range({ ...everything, limit: 10 })), ['2=newer', '3=c'])
+  release()
+  await written
+  assert.equal(show(await state.range({ ...everything, limit: 10 })), ['2=newer', '3=c'])
+  assert.equal(show(await state.durableRange({ ...everything, limit: 10 })), ['1=a', '2=b'])
+})
+
+test('a checkpoint that fails keeps its changes, and newer ones win', async () => {
+  const { state, engines } = await openState()
+  state.put(key(1), value('old'))
+  state.put(key(2), value('kept'))
+  engines.beforeCommit = () => {
+    state.put(key(1), value('new'))
+    throw new Error('no')
+  }
+  await state.write(at(5)).then(
+    () => assert.unreachable(),
+    () => {},
+  )
+  assert.equal(state.checkpoint, at(0))
+  assert.ok(state.dirtyBytes > 0)
+  engines.beforeCommit = () => {}
+  await state.write(at(6))
+  const { state: again } = await openState(engines)
+  assert.equal(show(await again.range({ ...everything, limit: 10 })), ['1=new', '2=kept'])
+})
+
+test('ranges agree with a plain map under random changes and checkpoints', async (context) => {
+  const random = context.random()
+  const { state } = await openState()
+  const model = new Map<number, string>()
+  for (let step = 0; step < 1_500; step++) {
+    const n = random.int(0, 60)
+    if (random.int(0, 2) > 0) {
+      state.put(key(n), value(String(step)))
+      model.set(n, String(step))
+    } else {
+      state.del(key(n))
+      model.delete(n)
+    }
+    if (step % 97 === 0) await state.write(at(step))
+    if (step % 5 !== 0) continue
+    const [from, to] = [random.int(0, 60), random.int(0, 61)].sort((a, b) => a - b) as [number, number]
+    const limit = random.int(1, 8)
+    const reverse = random.int(0, 1) === 1
+    const expected = [...model]
+      .filter(([k]) => k >= from && k < to)
+      .sort(([a], [b]) => (reverse ? b - a : a - b))
+      .slice(0, limit)
+      .map(([k, v]) => `${k}=${v}`)
+    assert.equal(show(await state.range({ gte: key(from), lt: key(to), limit, reverse })), expected)
+  }
+})
+
+test('a damaged, swapped or cut value is noticed', async () => {
+  const { state, engines } = await openState()
+  state.put(key(1), value('one'))
+  state.put(key(2), value('two'))
+  await state.write(at(1))
+  const stored = new Map((await engines.entries('state')).map(([k, v]) => [k[1], v]))
+  const two = stored.get(2) as Uint8Array
+  const flipped = Uint8Array.from(two)
+  flipped[5] = (flipped[5] as number) ^ 1
+  for (const damaged of [flipped, stored.get(1) as Uint8Array, two.subarray(0, 3)]) {
+    await engines.put('state', key(2), damaged)
+    for (const read of [state.get(key(2)), state.range({ ...everything, limit: 10 })]) {
+      await read.then(
+        () => assert.unreachable(),
+        (error) => {
+          assert.ok(isMillraceError(error, 'CORRUPT'))
+          assert.match(error.message, 'state entry 2002 is damaged')
+        },
+      )
+    }
+  }
+})
+
+test.run()
