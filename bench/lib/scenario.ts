@@ -137,6 +137,7 @@ export function shapeName({ messageBytes, promises, consume }: PipeShape): strin
   return `${kind}, ${sizeName(messageBytes)}${promises ? ', one promise per message' : ''}`
 }
 
-function sizeName(bytes: number): string {
+/** 100 B, 1 KiB. */
+export function sizeName(bytes: number): string {
   return bytes % 1024 === 0 ? `${bytes / 1024} KiB` : `${bytes} B`
 }

@@ -1,6 +1,17 @@
 import type { Scenario } from '../lib/scenario.js'
+import { consumeScenario } from './consume.js'
 import { diskScenario } from './disk.js'
+import { endToEndScenario } from './end_to_end.js'
+import { latencyScenario } from './latency.js'
 import { pipeScenario } from './pipe.js'
+import { publishScenario } from './publish.js'
 
 /** All scenarios, in the order in which they run. */
-export const scenarios: readonly Scenario[] = [diskScenario, pipeScenario]
+export const scenarios: readonly Scenario[] = [
+  diskScenario,
+  pipeScenario,
+  publishScenario,
+  consumeScenario,
+  endToEndScenario,
+  latencyScenario,
+]
