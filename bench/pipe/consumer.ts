@@ -8,7 +8,7 @@ export interface PipeConsumerOptions {
   readonly port: number
   /** Measures latencies from the intended time at the beginning of every value; `stop` resolves to them. */
   readonly latency: boolean
-  /** Latencies before this much time has passed are not counted. */
+  /** Latencies are not counted for this long after the first message. */
   readonly warmUpMs: number
 }
 
@@ -20,8 +20,8 @@ async function start({ port, latency, warmUpMs }: PipeConsumerOptions): Promise<
   let messages = 0
   let bytes = 0
   const histogram = new LatencyHistogram()
-  if (latency) setTimeout(() => histogram.reset(), warmUpMs)
   const receive = ({ frame }: PipeBatch): void => {
+    if (latency && messages === 0) setTimeout(() => histogram.reset(), warmUpMs)
     for (let at = headerBytes; at < frame.length; ) {
       const valueBytes = frame.readUInt32LE(at)
       const value = frame.subarray(at + lengthBytes, at + lengthBytes + valueBytes)

@@ -12,7 +12,7 @@ export interface SdkConsumerOptions {
   readonly mode: 'batches' | 'messages' | 'again' | 'once'
   /** Measures latencies from the intended time at the beginning of every value; `stop` resolves to them. */
   readonly latency: boolean
-  /** Latencies before this much time has passed are not counted. */
+  /** Latencies are not counted for this long after the first message. */
   readonly warmUpMs: number
 }
 
@@ -66,6 +66,8 @@ class SdkConsumer {
   }
 
   #receive(value: Uint8Array): void {
+    if (this.#options.latency && this.#messages === 0)
+      setTimeout(() => this.histogram.reset(), this.#options.warmUpMs)
     this.#messages++
     this.#bytes += value.length
     if (this.#options.latency)
@@ -81,7 +83,6 @@ async function start(options: SdkConsumerOptions): Promise<WorkerTask> {
   const client = await connect(`127.0.0.1:${options.port}`)
   const consumer = new SdkConsumer(client, options)
   const { finished } = await consumer.start()
-  if (options.latency) setTimeout(() => consumer.histogram.reset(), options.warmUpMs)
   return {
     count: () => consumer.count(),
     stop: async () => {
