@@ -2,7 +2,6 @@ import {
   type commands,
   errorOf,
   isMillraceError,
-  limits,
   MillraceError,
   type ReplyOf,
   type RequestOf,
@@ -37,7 +36,13 @@ export interface FetcherOptions<Value, Key> {
 }
 
 /** Fetches that wait for their replies, at most, for each broker. */
-const openFetchesMax = 4
+const openFetchesMax = 6
+/**
+ * Very many partitions are spread over several fetches: every message that comes makes its fetch end and be sent again
+ * with all of its partitions.
+ */
+const spreadFetches = 4
+const partitionsPerFetchMin = 1_000
 
 interface Asked<Value, Key> {
   readonly stream: PartitionStream<Value, Key>
@@ -130,7 +135,11 @@ export class Fetcher<Value, Key> {
       }
     }
     if (retryAtMs < Number.POSITIVE_INFINITY) this.#retryAt(retryAtMs - nowMs)
-    for (const [owner, streams] of byOwner) this.#fetch(owner, streams.slice(0, limits.fetchPartitionsMax))
+    const perFetch = Math.max(partitionsPerFetchMin, Math.ceil(this.#partitions / spreadFetches))
+    for (const [owner, streams] of byOwner) {
+      for (let at = 0; at < streams.length; at += perFetch)
+        this.#fetch(owner, streams.slice(at, at + perFetch))
+    }
   }
 
   #retryAt(delayMs: number): void {
