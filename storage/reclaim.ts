@@ -236,7 +236,10 @@ export class Reclaim {
 
   #putRecord(logId: number, dead: readonly DeadPart[]): void {
     const [first] = dead
-    if (first !== undefined) this.#parts.state.put(garbageKey(first.position, logId), encodeGarbage(dead))
+    if (first === undefined) return
+    const key = garbageKey(first.position, logId)
+    this.#parts.state.put(key, encodeGarbage(dead))
+    this.#sweeper.noted(key)
   }
 
   #isWorthwhile(): boolean {

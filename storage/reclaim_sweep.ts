@@ -38,6 +38,7 @@ export interface SweeperParts {
   readonly limits: { readonly rewriteShareMin: number; readonly rewriteDelayMs: number }
   journalEngine(): Engine
   position(): number
+  active(): boolean
 }
 
 /** What became of a block. `waits`: it lives in part, and may soon be dead as a whole. */
@@ -51,7 +52,7 @@ interface Verdict {
 /** Deletes and rewrites blocks of which a durable record says that parts are dead. */
 export class Sweeper {
   readonly #parts: SweeperParts
-  /** When the blocks of a record may be rewritten, by the record's key. */
+  /** From when on the blocks of a record may be rewritten, by the record's key; at once when it is not here. */
   readonly #rewriteAtMs = new Map<string, number>()
   /** Blocks up to here have left the engine's memory. */
   #flushedPosition = 0
@@ -77,25 +78,30 @@ export class Sweeper {
     const alone = (position: number): boolean => (bytesAt.get(position) ?? 0) >= ownBlockBytesMin
     const fates = await this.#deleteUnread(positions.filter(alone))
     const shared = positions.filter((position) => !alone(position))
-    for (let at = 0; at < shared.length; at += blocksPerStep)
+    for (let at = 0; at < shared.length && this.#parts.active(); at += blocksPerStep)
       await this.#sweepBlocks(shared.slice(at, at + blocksPerStep), rewritable, fates)
     return this.#settle(records, fates)
   }
 
+  /** Gives the blocks of a new record time to die as a whole. */
+  noted(key: Uint8Array): void {
+    if (this.#rewriteAtMs.size < waitingMax)
+      this.#rewriteAtMs.set(idOf(key), performance.now() + this.#parts.limits.rewriteDelayMs)
+  }
+
   /** Whether blocks of this record that still live in part are rewritten now. */
   #isDue({ key }: GarbageRecord): boolean {
-    const id = idOf(key)
-    const now = performance.now()
-    const at = this.#rewriteAtMs.get(id) ?? now + this.#parts.limits.rewriteDelayMs
-    if (now >= at || this.#rewriteAtMs.size >= waitingMax) return true
-    this.#rewriteAtMs.set(id, at)
-    return false
+    return performance.now() >= (this.#rewriteAtMs.get(idOf(key)) ?? 0)
   }
 
   async #deleteUnread(positions: readonly number[]): Promise<Map<number, Fate>> {
-    for (let at = 0; at < positions.length; at += deletionsPerCommit)
-      await this.#commit(positions.slice(at, at + deletionsPerCommit).map(deletion))
-    return new Map(positions.map((position) => [position, 'gone']))
+    const fates = new Map<number, Fate>()
+    for (let at = 0; at < positions.length && this.#parts.active(); at += deletionsPerCommit) {
+      const step = positions.slice(at, at + deletionsPerCommit)
+      await this.#commit(step.map(deletion))
+      for (const position of step) fates.set(position, 'gone')
+    }
+    return fates
   }
 
   async #sweepBlocks(
@@ -164,7 +170,8 @@ export class Sweeper {
       const left: DeadPart[] = []
       for (const part of parts) {
         const fate = fates.get(part.position)
-        if (fate === 'waits') left.push(part)
+        // Without a fate: there was no time for it.
+        if (fate === undefined || fate === 'waits') left.push(part)
         else if (fate !== 'kept') freed.push({ from: part.position, to: part.position, bytes: part.bytes })
       }
       if (left.length === 0) this.#rewriteAtMs.delete(idOf(key))

@@ -199,6 +199,32 @@ test('what a failed engine had compacted is compacted again', async (context) =>
   assert.is(compacted.length, 2)
 })
 
+test('closing stops a round between two steps, and the next process goes on', async (context) => {
+  const engines = new FaultyEngines()
+  const { store } = await openTestStore(context, { engines })
+  const [a, b] = await createLogs(store, 1, 2)
+  await commitShared(store, [a, b], 200)
+  await trim(store, [a, 200], [b, 100])
+  let closed: Promise<void> | undefined
+  engines.beforeCommit = (name) => {
+    if (name === 'journal') closed ??= store.close()
+  }
+  let compactions = 0
+  engines.onCompact = (name, gte) => {
+    if (name === 'journal' && gte.length === 8) compactions++
+  }
+  await store.reclaim()
+  await closed
+  assert.is(compactions, 0, 'the round went on after closing began')
+  const again = await openTestStore(context, { engines, tailCacheBytes: 0 })
+  await again.store.reclaim()
+  assert.is(compactions, 1)
+  const sizes = await blockSizes(engines)
+  assert.is(sizes.length, 100)
+  assert.ok(sizes.every((size) => size < 1_500))
+  assert.is((await valuesOf(again.store, logOf(again.store, 2))).length, 100)
+})
+
 test('index pages go with what they name, also when a page was dead before it was full', async (context) => {
   const engines = new FaultyEngines()
   const { store } = await openTestStore(context, { engines })
