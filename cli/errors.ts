@@ -1,20 +1,38 @@
 import { isMillraceError } from '../client/index.js'
 
+/** Success, failure, wrong usage, ended by Ctrl-C before it was done (128 and the number of SIGINT, as shells have it). */
+export const exitCodes = { ok: 0, failed: 1, usage: 2, interrupted: 130 } as const
+
+export const defaultServer = 'localhost:7420'
+
+/** Words for what the operating system calls by a code. */
+const fileProblems: Readonly<Record<string, string>> = {
+  ENOENT: 'there is no such file',
+  EISDIR: 'it is a folder',
+  EACCES: 'this user may not read it',
+  EPERM: 'this user may not read it',
+}
+
+/** Wrong usage or failure: an option that makes no sense is the user's to mend. */
+export function exitCodeOf(error: unknown): number {
+  return isMillraceError(error, 'BAD_OPTION') ? exitCodes.usage : exitCodes.failed
+}
+
 /** What went wrong, in words that help somebody who has never seen the program. */
 export function errorText(error: unknown, server = process.env.MILLRACE_SERVER ?? defaultServer): string {
   if (isMillraceError(error, 'NOT_CONNECTED')) {
-    return `no broker answers at ${server}; start one with "millrace serve", or name another with --server (${error.message})`
+    return `no broker answers at ${server}; start one with "millrace serve", or name another with --server (${error.message.replace(/^no broker answers: /, '')})`
   }
   if (isMillraceError(error)) return error.message
   if (!(error instanceof Error)) return String(error)
-  const { code, syscall } = error as NodeJS.ErrnoException
+  const { code, syscall, path } = error as NodeJS.ErrnoException
   if (code === 'EADDRINUSE') {
     const { port } = error as { port?: number }
     return `port ${port ?? ''} is taken by another process; stop it, or choose another with --port (0 picks a free one)`
   }
   if (code === 'EACCES' && syscall === 'listen')
-    return `this user may not listen on that port; choose one above 1023 with --port`
+    return 'this user may not listen on that port; choose one above 1023 with --port'
+  const problem = fileProblems[code ?? '']
+  if (problem !== undefined) return `can't read ${path === undefined ? 'the file' : `"${path}"`}: ${problem}`
   return error.message
 }
-
-export const defaultServer = 'localhost:7420'

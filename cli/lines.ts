@@ -1,6 +1,9 @@
 import { createReadStream } from 'node:fs'
 import { createGunzip } from 'node:zlib'
+import { limits, MillraceError } from '../protocol/index.js'
 
+/** Longer than any broker takes; what has no line ends is not collected for ever. */
+const lineBytesMax = limits.frameBytesMax
 const newline = 0x0a
 const carriageReturn = 0x0d
 
@@ -14,18 +17,30 @@ export function openInput(file: string): AsyncIterable<Uint8Array> {
   return stream.pipe(unpacked)
 }
 
-/** Cuts bytes into lines, without their line ends (LF or CR LF); a last line without one is a line too. */
+/**
+ * Cuts bytes into lines, without their line ends (LF or CR LF); a last line without one is a line too.
+ * @throws MillraceError VALUE_TOO_LARGE at a line of more than 16 MiB
+ */
 export async function* lines(input: AsyncIterable<Uint8Array>): AsyncGenerator<Buffer> {
   let rest: Buffer[] = []
+  let restBytes = 0
+  let count = 0
   for await (const chunk of input) {
     let from = 0
     const buffer = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength)
     for (let end = buffer.indexOf(newline); end >= 0; end = buffer.indexOf(newline, from)) {
       yield withoutReturn(joined(rest, buffer.subarray(from, end)))
       rest = []
+      restBytes = 0
+      count++
       from = end + 1
     }
-    if (from < buffer.length) rest.push(buffer.subarray(from))
+    if (from === buffer.length) continue
+    rest.push(buffer.subarray(from))
+    restBytes += buffer.length - from
+    if (restBytes > lineBytesMax) {
+      throw new MillraceError('VALUE_TOO_LARGE', `line ${count + 1} has more than ${lineBytesMax} bytes`)
+    }
   }
   if (rest.length > 0) yield withoutReturn(Buffer.concat(rest))
 }

@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
-import { type Client, connect } from '../client/index.js'
-import { defaultServer } from './errors.js'
+import { type Client, connect, type ProducerOptions } from '../client/index.js'
+import { defaultServer, exitCodes } from './errors.js'
 
 /** Options of every command that talks to a broker. */
 export interface CommonOptions {
@@ -17,13 +17,30 @@ export function withCommon(command: Command): Command {
     .option('--json', 'print JSON for machines')
 }
 
+/** Connects; the signal ends the attempt, and is of no account later. */
+export async function openClient(
+  { server }: Pick<CommonOptions, 'server'>,
+  signal?: AbortSignal,
+  producer: ProducerOptions = {},
+): Promise<Client> {
+  const attempt = new AbortController()
+  const abort = (): void => attempt.abort()
+  signal?.addEventListener('abort', abort, { once: true })
+  try {
+    const servers = server.split(',')
+    return await connect({ servers, clientName: 'millrace-cli', producer, signal: attempt.signal })
+  } finally {
+    signal?.removeEventListener('abort', abort)
+  }
+}
+
 /** Connects, runs the work with the client, and closes it. */
 export async function withClient<T>(
   { server }: CommonOptions,
   work: (client: Client) => Promise<T>,
   signal?: AbortSignal,
 ): Promise<T> {
-  const client = await connect({ servers: server.split(','), clientName: 'millrace-cli' })
+  const client = await openClient({ server }, signal)
   try {
     return await work(client)
   } finally {
@@ -51,7 +68,7 @@ export function collect<T>(
 export function interruptSignal(): { readonly signal: AbortSignal; release(): void } {
   const controller = new AbortController()
   const interrupt = (): void => {
-    if (controller.signal.aborted) process.exit(130)
+    if (controller.signal.aborted) process.exit(exitCodes.interrupted)
     controller.abort()
   }
   process.on('SIGINT', interrupt)

@@ -19,32 +19,21 @@ export function printTable(rows: readonly (readonly (string | number)[])[]): voi
   }
 }
 
-/** Writes to stdout and waits while its reader is slower. */
-export class Output {
-  #gone = false
-  #resume: (() => void) | undefined
+/**
+ * Lets the program end quietly when the reader of its output has ended (`| head`), and with a message when the output
+ * can't be written for another reason, such as a full disk.
+ */
+export function watchOutput(): void {
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') return
+    process.stderr.write(`millrace: can't write the output: ${error.message}\n`)
+    process.exit(1)
+  })
+}
 
-  constructor() {
-    process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-      // The reader has ended (`| head`): nothing is wrong, and nothing more is wanted.
-      if (error.code !== 'EPIPE') throw error
-      this.#gone = true
-      this.#resume?.()
-    })
-    process.stdout.on('drain', () => this.#resume?.())
-  }
-
-  /** Returns false once nobody reads any more. */
-  async write(bytes: Uint8Array): Promise<boolean> {
-    if (!this.#gone && !process.stdout.write(bytes))
-      await new Promise<void>((resolve) => (this.#resume = resolve))
-    return !this.#gone
-  }
-
-  /** Waits until everything has left the process. */
-  async flush(): Promise<void> {
-    if (!this.#gone) await new Promise<void>((resolve) => process.stdout.write('', () => resolve()))
-  }
+/** Writes to stdout and resolves once the bytes have left the process: false when nobody reads any more. */
+export function writeOutput(bytes: Uint8Array): Promise<boolean> {
+  return new Promise((resolve) => process.stdout.write(bytes, (error) => resolve(!error)))
 }
 
 const refreshMs = 200

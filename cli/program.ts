@@ -6,13 +6,12 @@ import { addPublish } from './commands/publish.js'
 import { addServe } from './commands/serve.js'
 import { addStatus } from './commands/status.js'
 import { addTopic } from './commands/topic.js'
-import { errorText } from './errors.js'
-
-/** Success, failure, wrong usage. */
-export const exitCodes = { ok: 0, failed: 1, usage: 2 } as const
+import { errorText, exitCodeOf, exitCodes } from './errors.js'
+import { watchOutput } from './output.js'
 
 /** Runs the command line and returns its exit code; results go to stdout, everything else to stderr. */
 export async function run(argv: readonly string[]): Promise<number> {
+  watchOutput()
   const program = new Command('millrace')
     .description('A message broker: a durable partitioned log in one process')
     .version(clientVersion, '-V, --version', 'print the version')
@@ -27,8 +26,9 @@ export async function run(argv: readonly string[]): Promise<number> {
     return Number(process.exitCode ?? exitCodes.ok)
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.ok : exitCodes.usage
+    if (error instanceof Error && error.name === 'AbortError') return exitCodes.interrupted
     process.stderr.write(`millrace: ${errorText(error, serverOf(program))}\n`)
-    return exitCodes.failed
+    return exitCodeOf(error)
   }
 }
 

@@ -1,5 +1,11 @@
 import { type Command, Option } from 'commander'
-import { defineTopic, type Message, MillraceError, type StartPosition } from '../../client/index.js'
+import {
+  defineTopic,
+  type Message,
+  MillraceError,
+  type SkippedMessages,
+  type StartPosition,
+} from '../../client/index.js'
 import {
   type CommonOptions,
   collect,
@@ -8,7 +14,7 @@ import {
   withClient,
   withCommon,
 } from '../options.js'
-import { Output, Progress } from '../output.js'
+import { Progress, writeOutput } from '../output.js'
 import { startPosition } from '../start_position.js'
 
 interface ConsumeOptions extends CommonOptions {
@@ -44,7 +50,6 @@ async function consume(topicName: string, options: ConsumeOptions): Promise<void
   const { group, count = Number.POSITIVE_INFINITY, follow = false } = options
   const format = options.format ?? (options.json ? 'json' : 'value')
   const interrupt = interruptSignal()
-  const output = new Output()
   // A terminal shows the messages themselves; a counter is for output that goes elsewhere.
   const progress = new Progress('consumed', process.stderr.isTTY === true && process.stdout.isTTY !== true)
   try {
@@ -58,12 +63,13 @@ async function consume(topicName: string, options: ConsumeOptions): Promise<void
           partitions: options.partition,
           until: follow ? undefined : 'end',
           signal: interrupt.signal,
+          onSkipped: tellSkipped,
         })
         let printed = 0
         for await (const batch of consumer.batches({ messagesMax: Math.min(count, 1_000) })) {
           const messages = batch.messages.slice(0, count - printed)
           const text = messages.map((message) => lineOf(message, format))
-          if (!(await output.write(Buffer.concat(text)))) break
+          if (!(await writeOutput(Buffer.concat(text)))) break
           for (const message of messages) message.ack()
           printed += messages.length
           progress.update(printed)
@@ -72,11 +78,16 @@ async function consume(topicName: string, options: ConsumeOptions): Promise<void
       },
       interrupt.signal,
     )
-    await output.flush()
   } finally {
     progress.done()
     interrupt.release()
   }
+}
+
+function tellSkipped({ topic, partition, fromOffset, toOffset }: SkippedMessages): void {
+  process.stderr.write(
+    `millrace: messages ${fromOffset} to ${toOffset - 1} of partition ${partition} of "${topic}" are no longer kept; going on at ${toOffset}\n`,
+  )
 }
 
 const lineEnd = Buffer.from('\n')

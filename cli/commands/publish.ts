@@ -2,14 +2,14 @@ import { type Command, InvalidArgumentError, Option } from 'commander'
 import {
   type Client,
   type Compression,
-  connect,
   defineTopic,
   type MessageInput,
   MillraceError,
 } from '../../client/index.js'
 import { compressions } from '../../protocol/index.js'
+import { exitCodes } from '../errors.js'
 import { lines, openInput } from '../lines.js'
-import { type CommonOptions, interruptSignal, wholeNumber, withCommon } from '../options.js'
+import { type CommonOptions, interruptSignal, openClient, wholeNumber, withCommon } from '../options.js'
 import { Progress, printJson } from '../output.js'
 
 interface PublishOptions extends CommonOptions {
@@ -54,11 +54,7 @@ async function publish(topicName: string, value: string | undefined, options: Pu
     throw new MillraceError('BAD_OPTION', 'give --key or --key-field, not both')
   }
   const interrupt = interruptSignal()
-  const client = await connect({
-    servers: options.server.split(','),
-    clientName: 'millrace-cli',
-    producer: { compression: options.compression },
-  })
+  const client = await openClient(options, interrupt.signal, { compression: options.compression })
   try {
     if (value !== undefined) await publishOne(client, topicName, value, options)
     else await publishLines(client, topicName, options, interrupt.signal)
@@ -88,6 +84,9 @@ async function publishLines(
   const topic = defineTopic(topicName)
   const progress = new Progress('published')
   let count = 0
+  if (options.file === undefined && process.stdin.isTTY === true) {
+    process.stderr.write('reading lines from the terminal; Ctrl-D ends\n')
+  }
   async function* messages(): AsyncGenerator<Input> {
     for await (const line of lines(openInput(options.file ?? '-'))) {
       if (signal.aborted) return
@@ -104,7 +103,7 @@ async function publishLines(
       process.stdout.write(
         `published ${receipt.count} message${receipt.count === 1 ? '' : 's'} to "${topicName}"\n`,
       )
-    if (signal.aborted) process.exitCode = 130
+    if (signal.aborted) process.exitCode = exitCodes.interrupted
   } finally {
     progress.done()
   }

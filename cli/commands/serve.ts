@@ -1,5 +1,6 @@
 import { type Command, InvalidArgumentError } from 'commander'
 import type { Logger } from '../../broker/index.js'
+import { isMillraceError, MillraceError } from '../../client/index.js'
 
 interface ServeOptions {
   readonly data?: string
@@ -36,6 +37,9 @@ async function serve(options: ServeOptions): Promise<void> {
     flags: { ...options.set, dir: options.data, host: options.host, port: options.port },
     env: process.env,
     file: options.config ?? process.env.MILLRACE_CONFIG,
+  }).catch((error: unknown) => {
+    if (!isMillraceError(error, 'BAD_CONFIG')) throw error
+    throw new MillraceError('BAD_OPTION', error.message, { cause: error })
   })
   const logger = await serveLogger(settings.logLevel)
   const broker = await startBroker({ ...settings, logger })

@@ -140,7 +140,8 @@ test(
   async (context) => {
     const server = await brokerFor(context)
     ok(await run(context, ['topic', 'create', 'orders', ...server]))
-    const cases: [string[], number, RegExp, string?][] = [
+    const longLine = Buffer.concat([Buffer.from('short\n'), Buffer.alloc(17_000_000, 'x')])
+    const cases: [string[], number, RegExp, (string | Buffer)?][] = [
       [
         ['status', '--server', '127.0.0.1:1'],
         1,
@@ -166,15 +167,19 @@ test(
       [['topic', 'create', 't', '--partitions', '0', ...server], 2, /expected a whole number from 1/],
       [
         ['serve', '--set', 'retentionMss=1'],
-        1,
+        2,
         /unknown setting "retentionMss" in flags; did you mean "retentionMs"/,
       ],
       [
         ['serve', '--port', '99999'],
-        1,
+        2,
         /port in flags: expected a whole number, from 0 to 65535, got "99999"/,
       ],
-      [['status', '--server', 'not an address'], 1, /"not an address" is not an address, expected host:port/],
+      [['status', '--server', 'not an address'], 2, /"not an address" is not an address, expected host:port/],
+      [['publish', 'orders', 'x', '--file', 'y', ...server], 2, /give a value or --file, not both/],
+      [['publish', 'orders', '--file', '/none', ...server], 1, /can't read "\/none": there is no such file/],
+      [['publish', 'orders', ...server], 1, /line 2 has more than 16777216 bytes/, longLine],
+      [['publish', 'orders', 'x', '--partition', '9', ...server], 1, /has no partition 9, expected 0/],
     ]
     for (const [args, code, message, input] of cases) {
       const ran = await run(context, args, input)
@@ -223,5 +228,49 @@ test('ends quietly when its reader does', async (context) => {
   assert.equal(await consumer.exited, { code: 0, signal: null })
   assert.is(consumer.output.stderr, '')
 })
+
+test('every command ends quietly when its reader does', async (context) => {
+  const child = spawnMillrace(context, ['serve', '--settings'])
+  child.closeOutput()
+  assert.equal(await child.exited, { code: 0, signal: null })
+  assert.is(child.output.stderr, '')
+})
+
+test('Ctrl-C ends a publish with what was read of its input stored', async (context) => {
+  const server = await brokerFor(context)
+  ok(await run(context, ['topic', 'create', 't', ...server]))
+  const publisher = spawnMillrace(context, ['publish', 't', ...server])
+  publisher.stdin.write('first\nsecond\nunfin')
+  const follower = spawnMillrace(context, ['consume', 't', '--follow', '--from', 'earliest', ...server])
+  await follower.waitForOutput('stdout', /second\n/)
+  publisher.kill('SIGINT')
+  assert.equal(await publisher.exited, { code: 130, signal: null })
+  assert.is(publisher.output.stdout, 'published 2 messages to "t"\n')
+})
+
+test(
+  'a follower goes on when its broker was killed and started again',
+  async (context) => {
+    const data = await context.tempDir()
+    const first = spawnMillrace(context, ['serve', '--data', data, '--port', '0'])
+    const [, port = ''] = await first.waitForOutput('stderr', /millrace is ready on 127\.0\.0\.1:(\d+)/)
+    const server = ['--server', `127.0.0.1:${port}`]
+    ok(await run(context, ['topic', 'create', 't', ...server]))
+    ok(await run(context, ['publish', 't', 'before', ...server]))
+    const follower = spawnMillrace(context, ['consume', 't', '--group', 'g', '--follow', ...server])
+    await follower.waitForOutput('stdout', /before\n/)
+    first.kill('SIGKILL')
+    await first.exited
+    const second = spawnMillrace(context, ['serve', '--data', data, '--port', port])
+    await second.waitForOutput('stderr', /millrace is ready/)
+    ok(await run(context, ['publish', 't', 'after', ...server]))
+    await follower.waitForOutput('stdout', /after\n/, { deadlineMs: 20_000 })
+    follower.kill('SIGINT')
+    assert.equal(await follower.exited, { code: 0, signal: null })
+    assert.match(follower.output.stdout, /^(before\n)+after\n$/)
+    assert.match(ok(await run(context, ['group', 'describe', 'g', ...server])), 'lag 0')
+  },
+  { deadlineMs: 60_000 },
+)
 
 test.run()

@@ -38,6 +38,12 @@ export interface SpawnOptions {
 
 const outputCharactersMax = 4 * 1024 * 1024
 
+/** How to end the children that still run, should this process exit before their test is over. */
+const running = new Set<() => void>()
+process.on('exit', () => {
+  for (const kill of running) kill()
+})
+
 /** Starts a program and collects its output. */
 export function spawnProcess(
   context: TestContext,
@@ -66,11 +72,11 @@ export function spawnProcess(
     child.stdout.destroy()
   }
   const killAtExit = (): void => kill('SIGKILL')
-  process.on('exit', killAtExit)
+  running.add(killAtExit)
   context.defer(async () => {
     kill('SIGKILL')
     await exited.catch(() => {})
-    process.off('exit', killAtExit)
+    running.delete(killAtExit)
   })
   const waitForOutput: SpawnedProcess['waitForOutput'] = (stream, pattern, options) =>
     waitFor(
