@@ -1,5 +1,6 @@
 import * as assert from 'uvu/assert'
 import { isMillraceError } from '../../protocol/index.js'
+import { type DirectoryEntry, decodeBlock, encodeBlock } from '../../storage/block.js'
 import { suite, type TestContext } from '../helpers/suite.js'
 import { batchOf, createLogs, FaultyEngines, logOf, openTestStore, valuesOf } from './fixtures.js'
 
@@ -77,6 +78,37 @@ test('a block that was put in the place of another is not taken in', async (cont
     store.health.reasons.join('\n'),
     /block 4 of the journal is damaged: it says that it is block 6/,
   )
+})
+
+test('a block that another history wrote is noticed by the chain', async (context) => {
+  const engines = await writtenEngines(context)
+  const [key, value] = (await engines.entries('journal'))[3] as [Uint8Array, Uint8Array]
+  const { previousLink, indexInCommit, blocksInCommit, directory } = decodeBlock(value, 4)
+  const { logId, firstOffset } = directory[0] as DirectoryEntry
+  const batch = batchOf('other')
+  const { bytes } = encodeBlock(
+    { position: 4, previousLink, indexInCommit, blocksInCommit },
+    [{ logId, firstOffset, batches: [batch], bytes: batch.length }],
+    [],
+  )
+  await engines.put('journal', key, bytes)
+  const { store } = await openTestStore(context, { engines })
+  assert.equal(store.health.reasons, ['block 5 of the journal does not follow the block before it'])
+})
+
+test('a block whose head is damaged too is noticed, and the records behind it are served', async (context) => {
+  const engines = await writtenEngines(context)
+  const [key, value] = (await engines.entries('journal'))[3] as [Uint8Array, Uint8Array]
+  await engines.put('journal', key, flip(value, 45))
+  const { store } = await openTestStore(context, { engines })
+  assert.equal(store.health.reasons, [
+    'block 4 of the journal is damaged: its checksum does not match',
+    'partition log 1: offsets 1 to 1 are lost',
+  ])
+  const log = logOf(store, 1)
+  const [result] = await store.read([{ log, offset: 1, bytesMax: 100 }])
+  assert.ok(isMillraceError(result?.error, 'CORRUPT'), 'also from memory, where what follows is')
+  assert.equal(await valuesOf(store, log, 2), ['2=a2'])
 })
 
 test('a journal that ends before its checkpoint is reported', async (context) => {

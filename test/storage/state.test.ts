@@ -35,17 +35,19 @@ test('while a checkpoint is written, reads see it and what came after', async ()
   const { state, engines } = await openState()
   state.put(key(1), value('a'))
   state.put(key(2), value('b'))
+  state.put(key(4), value('d'))
   let release = () => {}
   engines.beforeCommit = () => new Promise((resolve) => (release = resolve))
   const written = state.write(at(1))
   state.put(key(2), value('newer'))
   state.del(key(1))
   state.put(key(3), value('c'))
-  assert.equal(show(await state.range({ ...everything, limit: 10 })), ['2=newer', '3=c'])
+  assert.equal(show(await state.range({ ...everything, limit: 10 })), ['2=newer', '3=c', '4=d'])
+  assert.is(String(await state.get(key(4))), 'd')
   release()
   await written
-  assert.equal(show(await state.range({ ...everything, limit: 10 })), ['2=newer', '3=c'])
-  assert.equal(show(await state.durableRange({ ...everything, limit: 10 })), ['1=a', '2=b'])
+  assert.equal(show(await state.range({ ...everything, limit: 10 })), ['2=newer', '3=c', '4=d'])
+  assert.equal(show(await state.durableRange({ ...everything, limit: 10 })), ['1=a', '2=b', '4=d'])
 })
 
 test('a checkpoint that fails keeps its changes, and newer ones win', async () => {
