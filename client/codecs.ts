@@ -88,14 +88,20 @@ export function coderOf<Input, Output>(format: ValueFormat<Input, Output>): Valu
 }
 
 function encodeWith<Value>(codec: Codec<Value>, value: Value): Uint8Array | string {
+  let encoded: unknown
   try {
-    return codec.encode(value)
+    encoded = codec.encode(value)
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause)
     throw new MillraceError('ENCODE_FAILED', `the value does not fit the codec "${codec.name}": ${reason}`, {
       cause,
     })
   }
+  if (typeof encoded === 'string' || encoded instanceof Uint8Array) return encoded
+  throw new MillraceError(
+    'ENCODE_FAILED',
+    `the codec "${codec.name}" made ${typeof encoded} of a value, expected a string or Uint8Array`,
+  )
 }
 
 function check<Input, Output>(
@@ -103,8 +109,17 @@ function check<Input, Output>(
   value: unknown,
   code: 'ENCODE_FAILED' | 'DECODE_FAILED',
 ): Output | Promise<Output> {
-  const result = schema['~standard'].validate(value)
-  return result instanceof Promise ? result.then((late) => valid(late, code)) : valid(result, code)
+  const thrown = (cause: unknown): never => {
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    throw new MillraceError(code, `the topic's schema failed: ${reason}`, { cause })
+  }
+  let result: StandardSchemaV1.Result<Output> | Promise<StandardSchemaV1.Result<Output>>
+  try {
+    result = schema['~standard'].validate(value)
+  } catch (cause) {
+    return thrown(cause)
+  }
+  return result instanceof Promise ? result.then((late) => valid(late, code), thrown) : valid(result, code)
 }
 
 function valid<Output>(

@@ -120,7 +120,7 @@ export class Batch {
       before.producerId !== stamp.producerId
     ) {
       // A copy: a request that timed out may still hold the old bytes in the socket's queue.
-      this.#sealed = this.#sealed.slice()
+      this.#sealed = Buffer.from(this.#sealed)
       writeBatchHeader(this.#sealed, { ...readBatchHeader(this.#sealed), ...stamp })
     }
     return this.#sealed

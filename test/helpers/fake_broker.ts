@@ -15,9 +15,12 @@ import {
   limits,
   MillraceError,
   RecordCursor,
+  type ReplyOf,
   type RequestOf,
 } from '../../protocol/index.js'
 import type { TestContext } from './suite.js'
+
+type BrokerLimits = { -readonly [Name in keyof ReplyOf<typeof commands.hello>['limits']]: number }
 
 /**
  * What the fake broker does with a request: `answer` as a broker would; `refuse` with an error for the whole request, or
@@ -96,7 +99,7 @@ export class FakeBroker {
   /** Decides about each request; hello is always answered unless `hello` says something else. */
   decide: (name: string, body: unknown) => Deed = () => ({ kind: 'answer' })
   hello: Deed = { kind: 'answer' }
-  limits = {
+  limits: BrokerLimits = {
     frameBytesMax: limits.frameBytesMax,
     batchBytesMax: limits.batchBytesMax,
     inFlightRequestsMax: limits.inFlightRequestsMax,
