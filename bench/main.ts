@@ -1,6 +1,6 @@
 import { rmSync } from 'node:fs'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { loadavg, tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { Command, InvalidArgumentError } from 'commander'
 import { describeMachine, machineLine } from './lib/machine.js'
@@ -13,6 +13,7 @@ interface Options {
   readonly quick: boolean
   readonly runs?: number
   readonly data: string
+  readonly gigabytes: number
   readonly json?: string
 }
 
@@ -22,6 +23,7 @@ const program = new Command('bench')
   .option('--quick', 'short runs, to see that everything works', false)
   .option('--runs <number>', 'how often each figure is measured (default 3, with --quick 1)', positiveInteger)
   .option('--data <folder>', 'folder on the disk to measure on', tmpdir())
+  .option('--gigabytes <number>', 'size of the log in the scenario size', positiveInteger, 10)
   .option('--json <file>', 'also write the result here')
   .addHelpText('after', () => `\nScenarios:\n${scenarios.map(helpLine).join('\n')}`)
   .action(main)
@@ -29,7 +31,7 @@ const program = new Command('bench')
 async function main(names: readonly string[], options: Options): Promise<void> {
   const chosen = choose(names)
   const machine = describeMachine()
-  console.log(`${machineLine(machine)}\n`)
+  console.log(`${machineLine(machine)}\nload before: ${shown(loadavg()[0] ?? 0)}\n`)
   await mkdir(options.data, { recursive: true })
   const dataRoot = await mkdtemp(join(resolve(options.data), 'millrace-bench-'))
   process.once('SIGINT', () => {
@@ -41,6 +43,7 @@ async function main(names: readonly string[], options: Options): Promise<void> {
     quick: options.quick,
     runs: options.runs ?? (options.quick ? 1 : 3),
     dataRoot,
+    gigabytes: options.gigabytes,
     onFigure: (figure) => {
       figures.push(figure)
       console.error(`${figure.name}: ${shown(median(figure.values))} ${figure.unit}  ${detailsLine(figure)}`)

@@ -47,6 +47,8 @@ export interface BenchContextOptions {
   readonly runs: number
   /** Folder under which scenarios may make folders; its disk is what is measured. */
   readonly dataRoot: string
+  /** Size of the log where that is what is measured, in 10^9 bytes. */
+  readonly gigabytes: number
   readonly onFigure: (figure: Figure) => void
   readonly onProgress: (line: string) => void
 }
@@ -59,6 +61,7 @@ export class BenchContext {
   readonly quick: boolean
   readonly runs: number
   readonly dataRoot: string
+  readonly gigabytes: number
   /** How long a steady rate is measured. */
   readonly interval: Interval
   readonly #options: BenchContextOptions
@@ -69,6 +72,7 @@ export class BenchContext {
     this.quick = options.quick
     this.runs = options.runs
     this.dataRoot = options.dataRoot
+    this.gigabytes = options.gigabytes
     this.interval = options.quick
       ? { warmUpMs: 500, measureMs: 1_000 }
       : { warmUpMs: 2_000, measureMs: 5_000 }
@@ -84,6 +88,11 @@ export class BenchContext {
     const values = measured.map(({ value }) => value)
     this.add({ ...figure, values, details: measured.at(-1)?.details ?? {} })
     return median(values)
+  }
+
+  /** Tells the person who waits. */
+  progress(line: string): void {
+    this.#options.onProgress(line)
   }
 
   /** Adds a figure that was measured in another way. */

@@ -78,7 +78,7 @@ export class Worker {
 
   /** Asks the worker to end, waits for its process to exit and returns its result; kills it after 20 seconds. */
   async stop(): Promise<unknown> {
-    const timer = setTimeout(() => this.kill(), stopMs)
+    const timer = setTimeout(() => void this.kill(), stopMs)
     try {
       const result = await this.#ask('stop')
       await this.#exited
@@ -88,9 +88,10 @@ export class Worker {
     }
   }
 
-  /** Ends the process without asking; does nothing when it has ended. */
-  kill(): void {
+  /** Ends the process without asking and waits until it is gone. */
+  kill(): Promise<void> {
     this.#child.kill('SIGKILL')
+    return this.#exited
   }
 
   #ask(type: Question): Promise<unknown> {

@@ -5,6 +5,7 @@ import { endToEndScenario } from './end_to_end.js'
 import { latencyScenario } from './latency.js'
 import { pipeScenario } from './pipe.js'
 import { publishScenario } from './publish.js'
+import { sizeScenario } from './size.js'
 
 /** All scenarios, in the order in which they run. */
 export const scenarios: readonly Scenario[] = [
@@ -14,4 +15,5 @@ export const scenarios: readonly Scenario[] = [
   consumeScenario,
   endToEndScenario,
   latencyScenario,
+  sizeScenario,
 ]
