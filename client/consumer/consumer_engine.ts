@@ -112,7 +112,11 @@ export class ConsumerEngine<Value, Key> {
       onMessages: (stream) => {
         if (this.delivery.offer(stream)) this.#options.onReady()
       },
-      onRefused: (stream, error) => this.#refusals.handle(stream, error),
+      onRefused: async (stream, error) => {
+        await this.#refusals.handle(stream, error)
+        // What was passed over may have been all that was left to read.
+        this.#options.onReady()
+      },
       onFailed: (error) => this.#options.onFailed(error),
     })
   }

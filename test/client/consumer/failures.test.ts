@@ -126,6 +126,18 @@ test('messages that retention dropped are passed over, and reported', async (con
   assert.equal((port.sent('group.commit').at(-1) as { offsets: number[][] }).offsets[0]?.[3], 11)
 })
 
+test('until "end" ends also when retention drops all that was left', async (context) => {
+  const port = new FakePort()
+  port.append(0, numbered('v', 0, 5))
+  port.fetches.push((request) => {
+    port.start = 5
+    return refusal(request, 'OFFSET_OUT_OF_RANGE')
+  })
+  const seen: string[] = []
+  assert.is((await endOf(consume(context, port, { until: 'end' }), seen)).error, undefined)
+  assert.equal(seen, [])
+})
+
 test('onOutOfRange "error" ends the loop, "latest" goes on at the end', async (context) => {
   const port = new FakePort()
   port.start = 10
