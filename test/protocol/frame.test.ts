@@ -1,0 +1,102 @@
+import * as assert from 'uvu/assert'
+import {
+  decodeBody,
+  encodeBody,
+  encodeFrame,
+  errorFields,
+  errorOf,
+  FrameDecoder,
+  isMillraceError,
+  limits,
+  MillraceError,
+} from '../../protocol/index.js'
+import { suite } from '../helpers/suite.js'
+
+const test = suite('protocol/frame')
+
+function refuses(work: () => unknown, message: RegExp): void {
+  assert.throws(work, (error: unknown) => {
+    assert.ok(isMillraceError(error, 'BAD_FRAME'), String(error))
+    assert.match((error as Error).message, message)
+    return true
+  })
+}
+
+test('refuses a body that is said to reach past its frame', () => {
+  const frame = encodeFrame(2, 0, 1, {})
+  frame.writeUInt32LE(2, 12)
+  refuses(() => new FrameDecoder().push(frame), /body is said to have 2 bytes, at most 1 are possible/)
+})
+
+test('refuses a body over its limit though the frame is large enough', () => {
+  const frame = Buffer.alloc(limits.bodyBytesMax + 100)
+  frame.writeUInt32LE(frame.length - 4, 0)
+  frame.writeUInt32LE(limits.bodyBytesMax + 1, 12)
+  refuses(() => new FrameDecoder().push(frame), /at most 4194304 are possible/)
+})
+
+test('holds what it was given of a frame, and nothing once it is complete', () => {
+  const decoder = new FrameDecoder()
+  const frame = encodeFrame(2, 0, 1, { text: 'x'.repeat(5_000) })
+  for (let at = 0; at < frame.length - 1; at++) assert.equal(decoder.push(frame.subarray(at, at + 1)), [])
+  assert.is(decoder.bufferedBytes, frame.length - 1)
+  assert.is(decoder.push(frame.subarray(frame.length - 1)).length, 1)
+  assert.is(decoder.bufferedBytes, 0)
+})
+
+test('does not copy a frame that came in one piece', () => {
+  const frame = encodeFrame(2, 0, 1, { a: 1 })
+  const [got] = new FrameDecoder().push(frame)
+  assert.is(got?.body.buffer, frame.buffer)
+})
+
+test('a larger limit counts for the frames after it', () => {
+  const decoder = new FrameDecoder(100)
+  const frame = encodeFrame(2, 0, 1, { text: 'x'.repeat(200) })
+  refuses(() => decoder.push(frame), /at most 100 are allowed/)
+  const raised = new FrameDecoder(100)
+  raised.frameBytesMax = 1_000
+  assert.is(raised.push(frame).length, 1)
+})
+
+const nested = (depth: number): Uint8Array => Uint8Array.from([...Array<number>(depth).fill(0x91), 0xc0])
+
+test('takes bodies nested as deep as the limit, and no deeper', () => {
+  assert.type(decodeBody(nested(limits.bodyDepthMax)), 'object')
+  refuses(() => decodeBody(nested(limits.bodyDepthMax + 1)), /nested deeper than 8/)
+})
+
+for (const [what, bytes, message] of [
+  ['ends early', [0x92, 1], /a container claims more items than there are bytes/],
+  ['ends inside a number', [0xcd, 1], /it ends early/],
+  ['ends inside a text', [0xa5, 65], /it ends early/],
+  ['ends inside a length', [0xda, 1], /it ends early/],
+  ['claims items that are not there', [0xdd, 0, 0, 0, 9, 1, 1, 1], /claims more items/],
+  ['claims entries that are not there', [0xdf, 0, 0, 0, 2, 0xa1, 65, 1], /claims more items/],
+  ['goes on after its value', [0xc0, 0xc0], /1 bytes follow its value/],
+  ['has an extension', [0xd4, 0x72, 0x40], /type byte 0xd4 is not allowed/],
+  ['is nothing', [], /it ends early/],
+] as const) {
+  test(`refuses a body that ${what}`, () => refuses(() => decodeBody(Uint8Array.from(bytes)), message))
+}
+
+test('a body does not reach a prototype', () => {
+  const body = Buffer.from(encodeBody({ a__proto: { polluted: true } }))
+  const at = body.indexOf('a__proto')
+  body.write('__proto_', at)
+  decodeBody(body)
+  assert.is(({} as Record<string, unknown>).polluted, undefined)
+})
+
+test('errors come back with their code; foreign ones tell nothing of the inside', () => {
+  const sent = errorFields(new MillraceError('STORAGE_FULL', 'the disk is full'))
+  const got = errorOf(sent)
+  assert.ok(isMillraceError(got, 'STORAGE_FULL'))
+  assert.is(got.message, 'the disk is full')
+  const inside = errorFields(new TypeError('password is 1234'))
+  assert.is(inside.error, 1)
+  assert.not.match(inside.message, '1234')
+  assert.is(errorOf({ error: 65_000, message: 'from the future' }).code, 'INTERNAL')
+})
+
+test.run()
