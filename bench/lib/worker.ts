@@ -1,4 +1,5 @@
 import { type ChildProcess, fork } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
 /** What a worker has done so far, and what that cost. Times are of the system's monotonic clock. */
@@ -8,6 +9,8 @@ export interface Sample {
   readonly timeMs: number
   readonly cpuMs: number
   readonly rssBytes: number
+  /** The part of it that is pages of files, which the system takes back when it needs memory; 0 where it doesn't say. */
+  readonly rssFileBytes: number
 }
 
 /** What a worker process does; its methods are called by the process that measures. */
@@ -153,7 +156,14 @@ function sampleOf(task: WorkerTask): Sample {
     timeMs: monotonicMs(),
     cpuMs: (user + system) / 1000,
     rssBytes: process.memoryUsage.rss(),
+    rssFileBytes: rssFileBytes(),
   }
+}
+
+function rssFileBytes(): number {
+  if (process.platform !== 'linux') return 0
+  const status = readFileSync('/proc/self/status', 'utf8')
+  return Number(/^RssFile:\s*(\d+) kB$/m.exec(status)?.[1] ?? 0) * 1024
 }
 
 /** The system's monotonic clock, the same for all processes of a machine. */

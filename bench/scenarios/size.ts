@@ -2,7 +2,7 @@ import { statfs } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Client, connect } from '../../client/index.js'
 import type { BenchContext, Scenario } from '../lib/scenario.js'
-import { monotonicMs, type Worker } from '../lib/worker.js'
+import { monotonicMs, type Sample, type Worker } from '../lib/worker.js'
 import type { ReceiptFigures } from '../sdk/publisher.js'
 import { type RunningBroker, withBroker } from '../sdk/sdk.js'
 
@@ -32,7 +32,8 @@ class SizeRun {
   readonly #running: RunningBroker
   readonly #logBytes: number
   #broker: Worker
-  #residentBytesMax = 0
+  #rssBytesMax = 0
+  #rssOwnBytesMax = 0
 
   constructor(context: BenchContext, running: RunningBroker, logBytes: number) {
     this.#context = context
@@ -54,7 +55,8 @@ class SizeRun {
     await this.#restart()
     await this.#read()
     const name = 'size, most resident memory of the broker'
-    this.#add(name, 'MB', 'lower', this.#residentBytesMax / 1e6, { target: 400 })
+    this.#add(name, 'MB', 'lower', this.#rssBytesMax / 1e6, { target: 400 })
+    this.#add(`${name}, without pages of files`, 'MB', 'lower', this.#rssOwnBytesMax / 1e6)
   }
 
   async #fill(): Promise<void> {
@@ -131,20 +133,23 @@ class SizeRun {
   /** Samples the broker's memory while `goesOn`. */
   async #watch(goesOn: () => Promise<boolean>): Promise<void> {
     while (await goesOn()) {
-      await this.#residentBytes()
+      await this.#sample()
       await sleep(sampleEveryMs)
     }
   }
 
-  async #residentBytes(): Promise<number> {
-    const { rssBytes } = await this.#broker.sample()
-    this.#residentBytesMax = Math.max(this.#residentBytesMax, rssBytes)
-    return rssBytes
+  async #sample(): Promise<Sample> {
+    const sample = await this.#broker.sample()
+    this.#rssBytesMax = Math.max(this.#rssBytesMax, sample.rssBytes)
+    this.#rssOwnBytesMax = Math.max(this.#rssOwnBytesMax, sample.rssBytes - sample.rssFileBytes)
+    return sample
   }
 
   async #addResident(when: string): Promise<void> {
-    const mb = (await this.#residentBytes()) / 1e6
-    this.#add(`size, resident memory of the broker, ${when}`, 'MB', 'lower', mb)
+    const { rssBytes, rssFileBytes } = await this.#sample()
+    this.#add(`size, resident memory of the broker, ${when}`, 'MB', 'lower', rssBytes / 1e6, {
+      details: { 'MB of it pages of files': rssFileBytes / 1e6 },
+    })
   }
 
   #connect(): Promise<Client> {
