@@ -8,7 +8,7 @@ export interface BackoffOptions {
 }
 
 /**
- * Pause before the next attempt after `failures` in a row: a random share of a ceiling that doubles ("full jitter",
+ * Pause before the next attempt after `failures` in a row, ms: a random share of a ceiling that doubles ("full jitter",
  * https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), so that clients don't come back all at
  * once.
  */
@@ -18,7 +18,7 @@ export function backoffMs(
   random = Math.random,
 ): number {
   const ceiling = Math.min(initialMs * 2 ** Math.min(failures - 1, 30), maxMs)
-  return ceiling / 2 + (random() * ceiling) / 2
+  return Math.max(1, random() * ceiling)
 }
 
 /** Waits; ends early, without an error, when `signal` is aborted. */

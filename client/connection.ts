@@ -175,11 +175,9 @@ export class Connection {
     })
   }
 
-  /** Ends the connection; what is pending fails with CONNECTION_LOST. */
-  close(): void {
-    this.#end(
-      new MillraceError('CONNECTION_LOST', `the connection to ${formatAddress(this.address)} was closed`),
-    )
+  /** Ends the connection; what is pending fails with CONNECTION_LOST, or with what is given. */
+  close(error?: MillraceError): void {
+    this.#end(error ?? lost(this.address, new Error('it was closed')))
   }
 
   #connected(): Promise<void> {

@@ -95,8 +95,9 @@ export class Link {
   close(): void {
     const state = this.#state
     this.#state = { name: 'closed' }
-    this.#closing.abort(closedError())
-    if (state.name === 'connected') state.connection.close()
+    const error = closedError()
+    this.#closing.abort(error)
+    if (state.name === 'connected') state.connection.close(error)
   }
 
   /** Waits for a connection, at most `timeoutMs`; attempts go on for others that wait. */

@@ -1,7 +1,10 @@
-import { limits, MillraceError, type RecordInput } from '../protocol/index.js'
+import { limits, MillraceError, partitionOf, type RecordInput } from '../protocol/index.js'
 import type { TopicInfo } from './cluster.js'
 import { loneBatchBytes } from './producer/record_size.js'
-import type { Topic } from './topic.js'
+import type { Partitioner, Topic } from './topic.js'
+
+/** One array for each length of a short text. */
+const scratch: readonly Uint8Array[] = Array.from({ length: 40 }, (_, length) => new Uint8Array(length))
 
 /** A message to publish. */
 export interface MessageInput<Value, Key> {
@@ -47,7 +50,7 @@ export function partitionFor<Input, Output, Key>(
   { key }: RecordInput,
 ): number | undefined {
   if (wanted === undefined && (key === null || key === undefined)) return undefined
-  const partition = wanted ?? topic.partitioner(keyBytes(key as string | Uint8Array), partitions)
+  const partition = wanted ?? partitionOfKey(topic.partitioner, key as string | Uint8Array, partitions)
   if (Number.isSafeInteger(partition) && partition >= 0 && partition < partitions) return partition
   throw new MillraceError(
     'UNKNOWN_PARTITION',
@@ -69,8 +72,22 @@ export function checkSize(topic: string, record: RecordInput, bytesMax: number, 
   )
 }
 
-function keyBytes(key: string | Uint8Array): Uint8Array {
-  return typeof key === 'string' ? Buffer.from(key) : key
+/** The default rule is computed over bytes that are used again: most keys are short, and a buffer for each costs more. */
+function partitionOfKey(partitioner: Partitioner, key: string | Uint8Array, partitions: number): number {
+  if (typeof key !== 'string') return partitioner(key, partitions)
+  const bytes = partitioner === partitionOf ? shortAscii(key) : undefined
+  return partitioner(bytes ?? Buffer.from(key), partitions)
+}
+
+function shortAscii(text: string): Uint8Array | undefined {
+  const bytes = scratch[text.length]
+  if (bytes === undefined) return undefined
+  for (let i = 0; i < text.length; i++) {
+    const unit = text.charCodeAt(i)
+    if (unit > 0x7f) return undefined
+    bytes[i] = unit
+  }
+  return bytes
 }
 
 function encodeKey<Input, Output, Key>(topic: Topic<Input, Output, Key>, key: Key): Uint8Array | string {

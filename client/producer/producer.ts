@@ -11,6 +11,7 @@ import { type BackoffOptions, backoffMs, pause } from '../backoff.js'
 import type { Cluster, TopicInfo } from '../cluster.js'
 import type { BatchWatcher, Receipt } from './batch.js'
 import { BufferBudget } from './buffer_budget.js'
+import { Capture } from './capture.js'
 import { deliveryTimeout, finalError, refusalOf } from './failures.js'
 import type { PartitionQueue, SentBatch } from './partition_queue.js'
 import type { ProducerSettings } from './settings.js'
@@ -40,6 +41,7 @@ export class Producer {
   /** Queues with something to send. */
   readonly #ready = new Set<PartitionQueue>()
   readonly #closing = new AbortController()
+  readonly #capture = new Capture<Receipt>()
   #requestsInFlight = 0
   #failures = 0
   #flushing = 0
@@ -90,9 +92,9 @@ export class Producer {
   publish(topic: TopicInfo, partition: number, record: RecordInput, bytes: number): Promise<Receipt> {
     const queue = this.#queue(topic, partition)
     const batch = queue.open(bytes)
-    return new Promise((resolve, reject) => {
-      this.#added(queue, batch.add(record, resolve, reject))
-    })
+    const promise = new Promise<Receipt>(this.#capture.executor)
+    this.#added(queue, batch.add(record, this.#capture.resolve, this.#capture.reject))
+    return promise
   }
 
   /** Adds a message of a bulk publish, as `publish`; returns its bytes. */

@@ -1,0 +1,16 @@
+type Resolve<Value> = (value: Value) => void
+type Reject = (error: unknown) => void
+
+/**
+ * Makes promises that are settled from outside, without a closure for each: `new Promise(capture.executor)`; its functions
+ * are here until the next one is made.
+ */
+export class Capture<Value> {
+  resolve!: Resolve<Value>
+  reject!: Reject
+
+  readonly executor = (resolve: Resolve<Value>, reject: Reject): void => {
+    this.resolve = resolve
+    this.reject = reject
+  }
+}
