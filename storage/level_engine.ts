@@ -9,17 +9,18 @@ const opsPerTurn = 512
 
 /**
  * Settings by measurement (FORMAT.md): values arrive in ascending keys and are mostly incompressible or compressed
- * already; a larger write buffer lengthens stalls and hardly raises throughput. LevelDB maps the files that it reads into
- * memory and keeps them mapped while it has them open: few open files of little size bound what that adds.
+ * already; a larger write buffer lengthens stalls and does not raise throughput. LevelDB maps the files that it reads into
+ * memory and keeps them mapped while they are open, which counts as resident memory: 74 open files are the least that it
+ * accepts (64 of them tables), and a table is as large as the write buffer and one commit.
  */
 const levelOptions = {
   keyEncoding: 'view',
   valueEncoding: 'view',
   compression: false,
-  writeBufferSize: 8 * mebibyte,
-  maxFileSize: 16 * mebibyte,
+  writeBufferSize: 2 * mebibyte,
+  maxFileSize: 2 * mebibyte,
   maxOpenFiles: 74,
-  cacheSize: 8 * mebibyte,
+  cacheSize: 1 * mebibyte,
 } as const
 
 /** LevelDB, in a folder of its own, through the `level` package. */
