@@ -1,7 +1,7 @@
 import { MillraceError } from '../protocol/index.js'
 import { findLogBatches, verifyBlock } from './block.js'
+import type { IndexEntry } from './index_page.js'
 import type { Journal } from './journal.js'
-import type { IndexEntry } from './log_index.js'
 import { cutBatches, type PartitionLog, skipBatchesBefore } from './partition_log.js'
 
 export interface LogRead {

@@ -1,5 +1,6 @@
-import { type BatchHeader, readBatchHeader } from '../protocol/index.js'
+import { type BatchHeader, MillraceError, readBatchHeader } from '../protocol/index.js'
 import type { BlockHead } from './block.js'
+import type { EngineEntry } from './engine.js'
 import type { WrittenBlock } from './journal.js'
 import { stateTables, tableRange } from './keys.js'
 import { PageCache } from './log_index.js'
@@ -26,23 +27,40 @@ export class LogTable {
     this.tail = new TailCache(tailCacheBytes, (id) => this.#logs.get(id)?.tail)
   }
 
-  /** Takes up the logs of the last checkpoint. */
+  /**
+   * Takes up the logs of the last checkpoint.
+   * @throws MillraceError CORRUPT
+   */
   async load(): Promise<void> {
     const { gte, lt } = tableRange(stateTables.log)
     for (let from = gte; ; ) {
       const entries = await this.#state.range({ gte: from, lt, limit: loadEntries })
-      await Promise.all(entries.map(([key, meta]) => this.#load(Buffer.from(key).readUInt32BE(1), meta)))
+      await this.#load(entries)
       const last = entries.at(-1)
       if (last === undefined || entries.length < loadEntries) return
       from = Buffer.concat([last[0], Uint8Array.of(0)])
     }
   }
 
-  async #load(id: number, meta: Uint8Array): Promise<void> {
-    const log = new PartitionLog(id, this.#state, this.#pages)
-    this.#logs.set(id, log)
-    await log.load(meta)
-    if (log.dropped || log.reclaimedOffset < log.startOffset) this.trimmed.add(log)
+  async #load(entries: readonly EngineEntry[]): Promise<void> {
+    const withPage: PartitionLog[] = []
+    const pageKeys: Uint8Array[] = []
+    for (const [key, meta] of entries) {
+      const log = new PartitionLog(Buffer.from(key).readUInt32BE(1), this.#state, this.#pages)
+      this.#logs.set(log.id, log)
+      const pageKey = log.load(meta)
+      if (log.dropped || log.reclaimedOffset < log.startOffset) this.trimmed.add(log)
+      if (pageKey === undefined) continue
+      withPage.push(log)
+      pageKeys.push(pageKey)
+    }
+    const pages = await this.#state.getMany(pageKeys)
+    for (const [index, log] of withPage.entries()) {
+      const page = pages[index]
+      if (page === undefined)
+        throw new MillraceError('CORRUPT', `the index of partition log ${log.id} has lost its newest page`)
+      log.index.load(page)
+    }
   }
 
   get(id: number): PartitionLog | undefined {

@@ -1,15 +1,17 @@
 import { batchHeaderBytes, MillraceError } from '../protocol/index.js'
 import type { DirectoryEntry } from './block.js'
-import { logKey } from './keys.js'
+import { indexPageKey, logKey } from './keys.js'
 import { LogIndex, type PageCache } from './log_index.js'
 import type { State } from './state.js'
 import { LogTail } from './tail_cache.js'
 
 /**
- * What the state keeps of a log, little-endian, 40 bytes; stands on disk and is never changed:
- *     0 u64 startOffset | 8 u64 endOffset | 16 u64 liveBytes | 24 u64 reclaimedOffset | 32 u64 1: dropped
+ * What the state keeps of a log, little-endian, 44 bytes; stands on disk and is never changed:
+ *     0 u64 startOffset | 8 u64 endOffset | 16 u64 liveBytes | 24 u64 reclaimedOffset | 32 u64 newestPageOffset |
+ *     40 u32 flags
  */
-const metaBytes = 40
+const metaBytes = 44
+const flags = { dropped: 1, hasPage: 2 } as const
 
 /**
  * The log of one partition as storage sees it: where it starts and ends, and where its batches are. Changes come
@@ -40,8 +42,11 @@ export class PartitionLog {
     this.index = new LogIndex(id, state, pages)
   }
 
-  /** Takes up what the last checkpoint stored. */
-  async load(meta: Uint8Array): Promise<void> {
+  /**
+   * Takes up what the last checkpoint stored. Returns the key of its newest index page, which `index.load` is to be given.
+   * @throws MillraceError CORRUPT
+   */
+  load(meta: Uint8Array): Uint8Array | undefined {
     const view = Buffer.from(meta.buffer, meta.byteOffset, meta.byteLength)
     if (view.length !== metaBytes)
       throw new MillraceError('CORRUPT', `the state of partition log ${this.id} has a wrong size`)
@@ -50,8 +55,9 @@ export class PartitionLog {
     this.nextOffset = this.endOffset
     this.liveBytes = Number(view.readBigUInt64LE(16))
     this.reclaimedOffset = Number(view.readBigUInt64LE(24))
-    this.dropped = view.readBigUInt64LE(32) === 1n
-    await this.index.load(this.endOffset)
+    const set = view.readUInt32LE(40)
+    this.dropped = (set & flags.dropped) !== 0
+    return (set & flags.hasPage) === 0 ? undefined : indexPageKey(this.id, Number(view.readBigUInt64LE(32)))
   }
 
   /** Puts itself and its newest index page into the state. */
@@ -61,7 +67,12 @@ export class PartitionLog {
     meta.writeBigUInt64LE(BigInt(this.endOffset), 8)
     meta.writeBigUInt64LE(BigInt(this.liveBytes), 16)
     meta.writeBigUInt64LE(BigInt(this.reclaimedOffset), 24)
-    meta.writeBigUInt64LE(this.dropped ? 1n : 0n, 32)
+    const pageOffset = this.index.newestPageOffset
+    meta.writeBigUInt64LE(BigInt(pageOffset ?? 0), 32)
+    meta.writeUInt32LE(
+      (this.dropped ? flags.dropped : 0) | (pageOffset === undefined ? 0 : flags.hasPage),
+      40,
+    )
     state.put(logKey(this.id), meta)
     this.index.save()
   }

@@ -78,6 +78,23 @@ export class State {
   }
 
   /**
+   * Values in the order of `keys`.
+   * @throws MillraceError CORRUPT
+   */
+  async getMany(keys: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]> {
+    const changes = keys.map((key) => this.#active.get(key) ?? this.#frozen?.get(key))
+    const stored = keys.filter((_, index) => changes[index] === undefined)
+    const sealed = await this.#engine.getMany(stored)
+    let next = 0
+    return keys.map((key, index) => {
+      const change = changes[index]
+      if (change !== undefined) return change.value
+      const found = sealed[next++]
+      return found && unseal(key, found)
+    })
+  }
+
+  /**
    * Entries of a range, changes in memory included.
    * @throws MillraceError CORRUPT
    */
