@@ -20,7 +20,7 @@ import { TopicQueues } from './topic_queues.js'
 type PublishResult = ReplyOf<typeof commands.publish>['results'][number]
 
 /** Bytes of batches in one request, at most, if it is more than one batch. */
-const requestBytesMax = 4 * 1024 * 1024
+const requestBytesMax = 1024 * 1024
 const requestBatchesMax = 1_000
 /** What a request takes besides its batches, at most: a frame header and some bytes for each batch. */
 const requestOverheadBytes = 64 * 1024
