@@ -65,6 +65,22 @@ test('keeps to the number of requests that the broker takes at a time', async (c
   assert.is(broker.requests('ping').length, 5, 'what was not sent in time is not sent at all')
 })
 
+test('writes no more while the broker does not read, and drops what timed out meanwhile', async (context) => {
+  const broker = await FakeBroker.start(context)
+  const connection = await open(context, broker)
+  broker.pause()
+  const payload = [Buffer.alloc(4 * 1024 * 1024)]
+  const body = { batches: [[1, 0, 4 * 1024 * 1024] as const] }
+  const sent = Array.from({ length: 12 }, () =>
+    outcome(connection.request(commands.publish, body, { payload, timeoutMs: 100 })),
+  )
+  assert.equal(new Set(await Promise.all(sent)), new Set(['REQUEST_TIMEOUT']))
+  broker.resume()
+  await connection.request(commands.ping, {})
+  const arrived = broker.requests('publish').length
+  assert.ok(arrived > 0 && arrived < 6, `${arrived} of 12 were written`)
+})
+
 test('a reply that comes after its timeout is ignored', async (context) => {
   const broker = await FakeBroker.start(context)
   const connection = await open(context, broker)

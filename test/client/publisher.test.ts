@@ -234,6 +234,17 @@ test('an aborted publish ends at once, wherever it waits', async (context) => {
   assert.is(producer.bufferedBytes, 0)
 })
 
+test('calls that wait are limited in number', async (context) => {
+  const { broker, publisher } = await fakeProducer(context)
+  broker.decide = (name) => ({ kind: name === 'metadata' ? 'hold' : 'answer' })
+  const sent = Array.from({ length: 100_000 }, () => publisher.publish(topic, { value: '' }))
+  assert.is(await outcome(publisher.publish(topic, { value: '' })), 'BUFFER_FULL')
+  await waitFor('the question about the topic', () => broker.heldCount === 1)
+  broker.release()
+  await Promise.all(sent)
+  assert.is(broker.topics.get('t')?.partitions[0]?.values.length, 100_000)
+})
+
 test('flushing waits also for what is not in the buffer yet', async (context) => {
   const { broker, publisher } = await fakeProducer(context, { bufferBytesMax: 64 * 1024 })
   let done = 0

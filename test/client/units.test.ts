@@ -63,8 +63,13 @@ test('pauses double up to their maximum, and are spread', () => {
   const most = [1, 2, 3, 4, 5, 100].map((failures) => backoffMs(failures, range, () => 1))
   assert.equal(most, [100, 200, 400, 800, 1_000, 1_000])
   assert.is(
+    backoffMs(3, range, () => 0.25),
+    100,
+  )
+  assert.is(
     backoffMs(3, range, () => 0),
-    200,
+    1,
+    'never a busy loop',
   )
 })
 

@@ -169,6 +169,15 @@ export class FakeBroker {
     this.#held = []
   }
 
+  /** Reads nothing more, until `resume`. */
+  pause(): void {
+    for (const socket of this.#sockets) socket.pause()
+  }
+
+  resume(): void {
+    for (const socket of this.#sockets) socket.resume()
+  }
+
   /** Sends held replies: all, in their order, or in the order of these indices. */
   release(order?: readonly number[]): void {
     const held = this.#held
