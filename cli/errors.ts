@@ -34,5 +34,6 @@ export function errorText(error: unknown, server = process.env.MILLRACE_SERVER ?
     return 'this user may not listen on that port; choose one above 1023 with --port'
   const problem = fileProblems[code ?? '']
   if (problem !== undefined) return `can't read ${path === undefined ? 'the file' : `"${path}"`}: ${problem}`
+  if (code?.startsWith('Z_') === true) return `the file ends in .gz and can't be unpacked: ${error.message}`
   return error.message
 }

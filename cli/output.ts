@@ -68,7 +68,7 @@ export class Progress {
 /** Bytes for people: 1.5 MB. */
 export function formatBytes(bytes: number): string {
   if (bytes < 0) return 'unlimited'
-  const units = ['B', 'kB', 'MB', 'GB', 'TB']
+  const units = ['B', 'kB', 'MB', 'GB', 'TB', 'PB']
   let unit = 0
   let value = bytes
   while (value >= 999.5 && unit < units.length - 1) {
