@@ -7,10 +7,12 @@ import {
   defineTopic,
   json,
   msgpack,
+  type Receipt,
   string,
   type TopicOrName,
 } from '../../client/index.js'
 import { compressions } from '../../protocol/index.js'
+import { spawnMillrace } from '../helpers/spawn.js'
 import { suite, type TestContext } from '../helpers/suite.js'
 import { TcpProxy } from '../helpers/tcp_proxy.js'
 import { codeOf, numbered, outcome, quickClient } from './fixtures.js'
@@ -165,6 +167,43 @@ test(
     )
   },
   { deadlineMs: 30_000 },
+)
+
+test(
+  'publishing goes on after the broker was killed and started again',
+  async (context) => {
+    const dir = await context.tempDir()
+    const serve = async (port: number): Promise<{ port: number; kill(): Promise<unknown> }> => {
+      const broker = spawnMillrace(context, ['serve', '--data', dir, '--port', `${port}`])
+      const ready = await broker.waitForOutput('stderr', /ready on 127\.0\.0\.1:(\d+)/)
+      const kill = (): Promise<unknown> => {
+        broker.kill('SIGKILL')
+        return broker.exited
+      }
+      return { port: Number(ready[1]), kill }
+    }
+    let broker = await serve(0)
+    const { port } = broker
+    const client = await quickClient(context, `127.0.0.1:${port}`)
+    await client.topics.create('t')
+    const topic = defineTopic('t', { value: string })
+    const sent: Promise<Receipt>[] = []
+    for (let round = 0; round < 3; round++) {
+      const from = sent.length
+      for (let n = 0; n < 3_000; n++) sent.push(client.publish(topic, { value: `${sent.length}` }))
+      await sent[from]
+      for (let n = 0; n < 3_000; n++) sent.push(client.publish(topic, { value: `${sent.length}` }))
+      await broker.kill()
+      broker = await serve(port)
+    }
+    const offsets = (await Promise.all(sent)).map(({ offset }) => offset)
+    assert.equal(
+      offsets,
+      sent.map((_, index) => index),
+    )
+    assert.equal(await read(context, client, topic, sent.length), numbered(sent.length, ''))
+  },
+  { deadlineMs: 40_000 },
 )
 
 test('connections that are cut again and again cost nothing', async (context) => {
