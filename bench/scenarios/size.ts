@@ -13,7 +13,10 @@ const probe = { name: 'probe', partitions: 2, messagesPerS: 100 }
 const wide = { topics: 10, partitions: 999 }
 const connections = 2_000
 const messageBytes = 1_000
-const sampleEveryMs = 250
+const sampleEveryMs = 100
+/** The broker is killed when this much of the log is there. */
+const killAtShare = 0.95
+const stallMsMax = 60_000
 
 /** 10,000 partitions, 2,000 idle connections and a log of 10 GB, all at once. */
 export const sizeScenario: Scenario = {
@@ -31,6 +34,7 @@ class SizeRun {
   readonly #context: BenchContext
   readonly #running: RunningBroker
   readonly #logBytes: number
+  readonly #messages: number
   #broker: Worker
   #rssBytesMax = 0
   #rssOwnBytesMax = 0
@@ -39,6 +43,7 @@ class SizeRun {
     this.#context = context
     this.#running = running
     this.#logBytes = logBytes
+    this.#messages = Math.ceil(logBytes / messageBytes)
     this.#broker = running.broker
   }
 
@@ -50,19 +55,18 @@ class SizeRun {
     this.#context.progress('connecting')
     await start('connections', { port, connections })
     await this.#addResident('idle')
-    await this.#fill()
     await client.close()
-    await this.#restart()
+    await this.#fill()
     await this.#read()
     const name = 'size, most resident memory of the broker'
     this.#add(name, 'MB', 'lower', this.#rssBytesMax / 1e6, { target: 400 })
     this.#add(`${name}, without pages of files`, 'MB', 'lower', this.#rssOwnBytesMax / 1e6)
   }
 
+  /** Fills the log and kills the broker near the end of it, under full load; the publisher has to get over that. */
   async #fill(): Promise<void> {
     const { port, start } = this.#running
     this.#context.progress(`filling ${this.#context.gigabytes} GB`)
-    const messagesMax = Math.ceil(this.#logBytes / messageBytes)
     const { name, messagesPerS } = probe
     const prober = await start('publisher', {
       port,
@@ -72,6 +76,7 @@ class SizeRun {
       messagesPerS,
     })
     const startedMs = monotonicMs()
+    const messagesMax = this.#messages
     const filler = await start('publisher', {
       port,
       topic: topic.name,
@@ -79,15 +84,17 @@ class SizeRun {
       mode: 'bulk',
       messagesMax,
     })
-    await this.#watch(async () => (await filler.sample()).messages < messagesMax)
+    const filled = await this.#watch(filler, Math.floor(messagesMax * killAtShare))
     const seconds = (monotonicMs() - startedMs) / 1000
-    await filler.stop()
     const { p50Ms, p99Ms, longestGapMs } = (await prober.stop()) as ReceiptFigures
-    this.#add('size, filling', 'MB/s', 'higher', this.#logBytes / seconds / 1e6)
+    this.#add('size, filling', 'MB/s', 'higher', (filled * messageBytes) / seconds / 1e6)
     this.#add('size, longest time without a receipt while filling', 'ms', 'lower', longestGapMs, {
       details: { 'p50 ms of a receipt': p50Ms, 'p99 ms of a receipt': p99Ms },
     })
     await this.#addResident('filled')
+    await this.#restart()
+    await this.#watch(filler, messagesMax)
+    await filler.stop()
   }
 
   /** Kills the broker and measures how long a new one, process start included, takes until it answers. */
@@ -106,6 +113,8 @@ class SizeRun {
       target: 3,
       details: { 's until it listens': listensMs / 1000 },
     })
+    // Idle clients don't connect again before they are used.
+    await start('connections', { port, connections })
     await this.#addResident('restarted')
   }
 
@@ -120,22 +129,32 @@ class SizeRun {
       latency: false,
       warmUpMs: 0,
     })
-    const messages = Math.ceil(this.#logBytes / messageBytes)
-    await this.#watch(async () => (await consumer.sample()).messages < messages)
+    const messages = await this.#watch(consumer, this.#messages)
     const seconds = (monotonicMs() - startedMs) / 1000
     await consumer.stop()
+    if (messages !== this.#messages) throw new Error(`read ${messages} messages, expected ${this.#messages}`)
     this.#add('size, consuming from offset 0', 'MB/s', 'higher', this.#logBytes / seconds / 1e6, {
       target: 100,
     })
     await this.#addResident('read')
   }
 
-  /** Samples the broker's memory while `goesOn`. */
-  async #watch(goesOn: () => Promise<boolean>): Promise<void> {
-    while (await goesOn()) {
+  /** Samples the broker's memory until the worker has counted so many messages; returns how many those are. */
+  async #watch(worker: Worker, messages: number): Promise<number> {
+    let counted = 0
+    for (let changedMs = monotonicMs(); counted < messages; await this.#pause(changedMs)) {
+      const sample = await worker.sample()
+      if (sample.messages > counted) changedMs = monotonicMs()
+      counted = sample.messages
       await this.#sample()
-      await sleep(sampleEveryMs)
     }
+    return counted
+  }
+
+  /** @throws Error when nothing has changed for too long */
+  async #pause(sinceMs: number): Promise<void> {
+    if (monotonicMs() - sinceMs > stallMsMax) throw new Error(`no progress for ${stallMsMax} ms`)
+    await sleep(sampleEveryMs)
   }
 
   async #sample(): Promise<Sample> {
