@@ -7,13 +7,14 @@ import { MillraceError, readBatchHeader, stampBaseOffset } from '../protocol/ind
  *     0  u32  magic           "MBK1"
  *     4  u32  checksum        CRC-32 of bytes 8 to the end
  *     8  u64  position        the block's key
- *    16  u32  previousLink    link of the block at position - 1, 0 for the first
- *    20  u32  link            CRC-32 of the body when it was first written; kept when the block is rewritten
+ *    16  u32  previousLink    link of the block at position - 1: its checksum when it was first written; 0 for the first
+ *    20  u32  originalLink    0; in a block that was rewritten, the checksum that it had at first
  *    24  u16  indexInCommit
  *    26  u16  blocksInCommit
  *    28  u32  directoryCount
  *    32  u32  operationCount
- *    36  u32  headChecksum    CRC-32 of bytes 8 to 36 and of the directory, which stays readable when the body is not
+ *    36  u32  headChecksum    masked CRC-32 of bytes 8 to 36 and of the directory, readable when the body is not:
+ *                             ((crc >>> 15) | (crc << 17)) + 0xa282ead8
  *    40       directory       32 bytes for each partition log with batches here, in ascending order of log ids:
  *                 0  u32  logId
  *                 4  u32  bytes         of its batches
@@ -28,6 +29,7 @@ const magic = 0x314b424d
 const headBytes = 40
 const directoryEntryBytes = 32
 const operationHeadBytes = 5
+const maskDelta = 0xa282ead8
 
 export interface DirectoryEntry {
   readonly logId: number
@@ -109,18 +111,18 @@ export function encodeBlock(
     bytes.set(payload, at + operationHeadBytes)
     at += operationHeadBytes + payload.length
   }
-  const link = place.link ?? crc32(bytes.subarray(bodyFrom))
   bytes.writeUInt32LE(magic, 0)
   writeU64(bytes, 8, place.position)
   bytes.writeUInt32LE(place.previousLink, 16)
-  bytes.writeUInt32LE(link, 20)
+  bytes.writeUInt32LE(place.link ?? 0, 20)
   bytes.writeUInt16LE(place.indexInCommit, 24)
   bytes.writeUInt16LE(place.blocksInCommit, 26)
   bytes.writeUInt32LE(logs.length, 28)
   bytes.writeUInt32LE(operations.length, 32)
   bytes.writeUInt32LE(headChecksum(bytes, bodyFrom), 36)
-  bytes.writeUInt32LE(crc32(bytes.subarray(8)), 4)
-  return { bytes, directory, link }
+  const checksum = crc32(bytes.subarray(8))
+  bytes.writeUInt32LE(checksum, 4)
+  return { bytes, directory, link: place.link ?? checksum }
 }
 
 function writeBatches(block: Buffer, from: number, log: LogBatches): DirectoryEntry {
@@ -188,7 +190,7 @@ function readHead(block: Buffer): BlockHead {
   return {
     position: readU64(block, 8),
     previousLink: block.readUInt32LE(16),
-    link: block.readUInt32LE(20),
+    link: block.readUInt32LE(20) || block.readUInt32LE(4),
     indexInCommit: block.readUInt16LE(24),
     blocksInCommit: block.readUInt16LE(26),
     directory,
@@ -228,8 +230,13 @@ export function findLogBatches(block: Buffer, position: number, logId: number): 
   throw corrupt(position, `it has no batches of partition log ${logId}`)
 }
 
+/**
+ * Masked as LevelDB masks its checksums (doc/log_format.md, util/crc32c.h): the CRC-32 of bytes that end in their own CRC-32
+ * is a constant, so the checksum of a block without a directory would not depend on its head.
+ */
 function headChecksum(block: Buffer, bodyFrom: number): number {
-  return crc32(block.subarray(headBytes, bodyFrom), crc32(block.subarray(8, 36)))
+  const checksum = crc32(block.subarray(headBytes, bodyFrom), crc32(block.subarray(8, 36)))
+  return (((checksum >>> 15) | (checksum << 17)) + maskDelta) >>> 0
 }
 
 function readDirectoryEntry(block: Buffer, at: number): DirectoryEntry {

@@ -33,15 +33,15 @@ test('a block of operations has these bytes', () => {
     bytes.toString('hex'),
     [
       '4d424b31', // "MBK1"
-      '5d509aa7', // checksum
+      '5921932b', // checksum
       '0200000001000000', // position
       'd4c3b2a1', // previousLink
-      '62e70161', // link
+      '00000000', // originalLink
       '0100', // indexInCommit
       '0300', // blocksInCommit
       '00000000', // directoryCount
       '02000000', // operationCount
-      'f46e28f0', // headChecksum
+      '0f1982e0', // headChecksum
       '0503000000010203', // operation 5
       'c800000000', // operation 200
     ].join(''),
@@ -138,6 +138,11 @@ test('the directory of a damaged body can still be read, and a damaged directory
   assert.ok(decodeDamagedHead(bytes.subarray(0, bodyFrom), place.position), 'a cut in the body')
   assert.is(decodeDamagedHead(bytes.subarray(0, bodyFrom - 1), place.position), undefined)
   assert.is(decodeDamagedHead(new Uint8Array(0), place.position), undefined)
+})
+
+test('the link depends on the head too, also without a directory', () => {
+  const link = (position: number) => encodeBlock({ ...place, position }, [], operations).link
+  assert.is.not(link(1), link(2))
 })
 
 test('a block that is rewritten keeps its link', () => {
