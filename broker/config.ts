@@ -95,7 +95,7 @@ export const configSchema = {
   ),
 
   diskFreeBytesMin: bytes(256 * MiB, 'Free disk space below which nothing is published'),
-  tailCacheBytes: bytes(64 * MiB, 'Newest log data kept in memory', { min: 1 * MiB }),
+  tailCacheBytes: bytes(32 * MiB, 'Newest log data kept in memory', { min: 1 * MiB }),
 } as const satisfies Record<string, Setting<unknown>>
 
 type Schema = typeof configSchema
