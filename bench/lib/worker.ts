@@ -44,12 +44,8 @@ export class Worker {
     readonly name: string,
     script: URL,
     options: unknown,
-    env: Readonly<Record<string, string>>,
   ) {
-    this.#child = fork(fileURLToPath(script), [JSON.stringify(options)], {
-      serialization: 'advanced',
-      env: { ...process.env, ...env },
-    })
+    this.#child = fork(fileURLToPath(script), [JSON.stringify(options)], { serialization: 'advanced' })
     this.#child.on('message', (answer: Answer) => this.#receive(answer))
     this.#exited = new Promise((resolve) => {
       this.#child.once('exit', (code, signal) => {
@@ -62,15 +58,9 @@ export class Worker {
   /**
    * Starts the script, which must call `serveWorker`, and waits until it is ready.
    * @param options given to the worker's `start`; must be plain JSON
-   * @param env added to the environment
    */
-  static async start(
-    name: string,
-    script: URL,
-    options: unknown,
-    env: Readonly<Record<string, string>> = {},
-  ): Promise<Worker> {
-    const worker = new Worker(name, script, options, env)
+  static async start(name: string, script: URL, options: unknown): Promise<Worker> {
+    const worker = new Worker(name, script, options)
     worker.ready = await worker.#next('ready')
     return worker
   }

@@ -22,8 +22,6 @@ export interface RunningBroker {
   start(name: 'connections', options: SdkConnectionsOptions): Promise<Worker>
 }
 
-/** As `millrace serve` sets it. */
-const brokerEnv = { UV_THREADPOOL_SIZE: '8' }
 const topic = 'bench'
 /** Few enough that a batch of each is full, enough for a group to share. */
 const partitions = 8
@@ -36,8 +34,7 @@ export async function withBroker<T>(
   const folder = join(dataRoot, `broker-${process.pid}`)
   const workers: Worker[] = []
   const start = async (name: string, options: object): Promise<Worker> => {
-    const env = name === 'broker' ? brokerEnv : {}
-    const worker = await Worker.start(name, new URL(`./${name}.js`, import.meta.url), options, env)
+    const worker = await Worker.start(name, new URL(`./${name}.js`, import.meta.url), options)
     workers.unshift(worker)
     return worker
   }
