@@ -53,8 +53,8 @@ interface Member {
   readonly confirmed: Map<number, number>
 }
 
-/** Runs the job in a temporary folder. @param cli path of the built command line, dist/cli/main.js */
-export async function runPackagesJob(file: string, cli = pathOf('../cli/main.js')): Promise<JobReport> {
+/** Runs the job in a temporary folder. @param cli path of the built command line, dist/cli/main.cjs */
+export async function runPackagesJob(file: string, cli = pathOf('../cli/main.cjs')): Promise<JobReport> {
   const folder = await mkdtemp(join(tmpdir(), 'millrace-packages-'))
   const running: ChildProcess[] = []
   try {

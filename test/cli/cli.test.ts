@@ -1,4 +1,4 @@
-import { writeFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import * as assert from 'uvu/assert'
@@ -209,6 +209,18 @@ test(
   },
   { deadlineMs: 30_000 },
 )
+
+test('serve has eight threads for blocking calls, not the four that are the default', async (context) => {
+  if (process.platform !== 'linux') context.skip('counts threads in /proc')
+  const threadsOf = async (env: Record<string, string>) => {
+    const data = await context.tempDir()
+    const broker = spawnMillrace(context, ['serve', '--data', data, '--port', '0'], { env })
+    await broker.waitForOutput('stderr', /millrace is ready/)
+    const [, threads] = /^Threads:\s+(\d+)/m.exec(await readFile(`/proc/${broker.pid}/status`, 'utf8')) ?? []
+    return Number(threads)
+  }
+  assert.is(await threadsOf({}), (await threadsOf({ UV_THREADPOOL_SIZE: '4' })) + 4)
+})
 
 test('a folder of something else is refused and not touched', async (context) => {
   const data = await context.tempDir()

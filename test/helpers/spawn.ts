@@ -110,7 +110,7 @@ export function spawnMillrace(
   args: readonly string[],
   options: SpawnOptions = {},
 ): SpawnedProcess {
-  return spawnNode(context, fileURLToPath(new URL('../../cli/main.js', import.meta.url)), args, options)
+  return spawnNode(context, fileURLToPath(new URL('../../cli/main.cjs', import.meta.url)), args, options)
 }
 
 function watchExit(
