@@ -54,7 +54,6 @@ export class Server implements SessionHost {
     this.outbound = new ByteBudget(options.settings.outboundBytesMax)
     this.#server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: keepAliveDelayMs })
     this.#server.on('connection', (socket) => this.#connected(socket))
-    this.#server.on('error', (error) => this.#options.acceptFailed(error))
     this.#sweeper = setInterval(() => this.#sweep(), sweepIntervalMs).unref()
   }
 
@@ -67,13 +66,14 @@ export class Server implements SessionHost {
     return this.#port
   }
 
-  /** @throws the system's error, such as EADDRINUSE */
+  /** To be called once. @throws the system's error, such as EADDRINUSE */
   listen(): Promise<void> {
     const { host, port } = this.settings
     return new Promise((resolve, reject) => {
       this.#server.once('error', reject)
       this.#server.once('listening', () => {
         this.#server.off('error', reject)
+        this.#server.on('error', (error) => this.#options.acceptFailed(error))
         const address = this.#server.address()
         if (typeof address === 'object' && address !== null) this.#port = address.port
         resolve()
