@@ -36,7 +36,7 @@ export const configSchema = {
   inboundBytesMax: bytes(128 * MiB, 'Requests of all connections that are held until they are answered', {
     min: 64 * KiB,
   }),
-  connectionOutboundBytesMax: bytes(16 * MiB, 'Replies that one connection has not taken yet', {
+  connectionOutboundBytesMax: bytes(8 * MiB, 'Replies that one connection has not taken yet', {
     min: 64 * KiB,
   }),
   outboundBytesMax: bytes(128 * MiB, 'Replies that all connections have not taken yet', { min: 64 * KiB }),
@@ -95,7 +95,7 @@ export const configSchema = {
   ),
 
   diskFreeBytesMin: bytes(256 * MiB, 'Free disk space below which nothing is published'),
-  tailCacheBytes: bytes(32 * MiB, 'Newest log data kept in memory', { min: 1 * MiB }),
+  tailCacheBytes: bytes(16 * MiB, 'Newest log data kept in memory', { min: 1 * MiB }),
 } as const satisfies Record<string, Setting<unknown>>
 
 type Schema = typeof configSchema

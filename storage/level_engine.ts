@@ -17,8 +17,8 @@ const levelOptions = {
   keyEncoding: 'view',
   valueEncoding: 'view',
   compression: false,
-  writeBufferSize: 2 * mebibyte,
-  maxFileSize: 2 * mebibyte,
+  writeBufferSize: 1.5 * mebibyte,
+  maxFileSize: 1.5 * mebibyte,
   maxOpenFiles: 74,
   cacheSize: 1 * mebibyte,
 } as const

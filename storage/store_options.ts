@@ -68,7 +68,7 @@ export interface StoreStats {
 }
 
 export const storeDefaults = {
-  tailCacheBytes: 32 * 1024 * 1024,
+  tailCacheBytes: 16 * 1024 * 1024,
   commitBytesMax: 1024 * 1024,
   checkpointIntervalMs: 1_000,
   checkpointBytesMax: 8 * 1024 * 1024,
