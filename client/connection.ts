@@ -15,6 +15,7 @@ import {
   readErrorBody,
 } from '../protocol/index.js'
 import { type Address, formatAddress } from './address.js'
+import { Silence } from './silence.js'
 import { clientVersion } from './version.js'
 
 export type BrokerLimits = ReplyOf<typeof commands.hello>['limits']
@@ -39,7 +40,7 @@ export interface ConnectionOptions {
   readonly token?: string | undefined
   /** ms for the socket and `hello` together. */
   readonly connectTimeoutMs: number
-  /** ms for a request that says nothing else. */
+  /** ms for a request that says nothing else, and of silence until a broker that owes replies is taken for gone. */
   readonly requestTimeoutMs: number
   readonly signal?: AbortSignal | undefined
 }
@@ -47,6 +48,7 @@ export interface ConnectionOptions {
 interface Pending {
   readonly command: Command<unknown, unknown>
   readonly correlation: number
+  readonly timeoutMs: number
   readonly deadlineMs: number
   resolve(reply: Reply<unknown>): void
   reject(error: unknown): void
@@ -74,6 +76,7 @@ export class Connection {
   readonly #options: ConnectionOptions
   readonly #decoder = new FrameDecoder()
   readonly #pending = new Map<number, Pending>()
+  readonly #silence: Silence
   readonly #onClose = new Set<(error: MillraceError) => void>()
   /** In the order of their requests; some may have timed out meanwhile. */
   #unsent: Unsent[] = []
@@ -88,10 +91,14 @@ export class Connection {
     this.address = address
     this.#socket = socket
     this.#options = options
+    this.#silence = new Silence(options.requestTimeoutMs)
     socket.setNoDelay(true)
     socket.setKeepAlive(true, 30_000)
     socket.on('data', (chunk) => this.#receive(chunk))
-    socket.on('drain', () => this.#sendUnsent())
+    socket.on('drain', () => {
+      this.#silence.heard(performance.now())
+      this.#sendUnsent()
+    })
     socket.on('error', (cause) => this.#end(lost(address, cause)))
     socket.on('close', () => this.#end(lost(address)))
   }
@@ -159,6 +166,7 @@ export class Connection {
       const pending: Pending = {
         command: command as Command<unknown, unknown>,
         correlation,
+        timeoutMs,
         deadlineMs: performance.now() + timeoutMs,
         resolve: resolve as (reply: Reply<unknown>) => void,
         reject,
@@ -239,7 +247,7 @@ export class Connection {
     this.#unsent.splice(0, taken)
   }
 
-  #send({ command, correlation }: Pending, body: unknown, payload: readonly Uint8Array[]): void {
+  #send({ command, correlation, timeoutMs }: Pending, body: unknown, payload: readonly Uint8Array[]): void {
     let payloadBytes = 0
     for (const part of payload) payloadBytes += part.length
     const head = encodeFrame(command.number, 0, correlation, body, payloadBytes)
@@ -251,7 +259,7 @@ export class Connection {
         `a request has ${frameBytes} bytes, the broker takes at most ${frameBytesMax}`,
       )
     }
-    this.#onWire++
+    this.#silence.sent(performance.now(), timeoutMs, this.#onWire++)
     this.#cork()
     this.#socket.write(head)
     for (const part of payload) this.#socket.write(part)
@@ -269,6 +277,7 @@ export class Connection {
   }
 
   #receive(chunk: Uint8Array): void {
+    this.#silence.heard(performance.now())
     try {
       for (const frame of this.#decoder.push(chunk)) this.#take(frame)
       this.#sendUnsent()
@@ -306,7 +315,7 @@ export class Connection {
   }
 
   #expire(): void {
-    if (this.#pending.size === 0) {
+    if (this.#pending.size + this.#onWire === 0) {
       clearInterval(this.#sweep)
       this.#sweep = undefined
       return
@@ -322,6 +331,18 @@ export class Connection {
         ),
       )
     }
+    // After the sockets were read: it may be this process that was held up.
+    if (this.#isSilent) setImmediate(() => this.#endIfSilent())
+  }
+
+  get #isSilent(): boolean {
+    return this.#onWire > 0 && this.#silence.isTooLong(performance.now())
+  }
+
+  #endIfSilent(): void {
+    if (!this.#isSilent) return
+    const reason = `it has been silent for ${Math.round(this.#silence.patienceMs)} ms although it owes replies`
+    this.#end(lost(this.address, new Error(reason)))
   }
 
   #watchSignal(signal: AbortSignal, pending: Pending): void {

@@ -20,8 +20,12 @@ const options = {
   reconnect: { initialMs: 5, maxMs: 40 },
 }
 
-async function open(context: TestContext, broker: FakeBroker): Promise<Connection> {
-  const connection = await Connection.open(parseAddress(broker.address), options)
+async function open(
+  context: TestContext,
+  broker: FakeBroker,
+  changed: Partial<typeof options> = {},
+): Promise<Connection> {
+  const connection = await Connection.open(parseAddress(broker.address), { ...options, ...changed })
   context.defer(() => connection.close())
   return connection
 }
@@ -179,6 +183,40 @@ test('uses the next address when the first one does not answer, and the other on
   await first.stop()
   await client.publish('t', { value: Buffer.from('b') })
   assert.is(second.topics.get('t')?.partitions[0]?.values.length, 1)
+})
+
+test('a broker that has gone silent is taken for gone, and the next address is used', async (context) => {
+  const first = await FakeBroker.start(context)
+  const second = await FakeBroker.start(context)
+  for (const broker of [first, second]) broker.createTopic('t')
+  const client = await quickClient(context, [first.address, second.address], { requestTimeoutMs: 150 })
+  await client.publish('t', { value: Buffer.from('a') })
+  first.pause()
+  await client.publish('t', { value: Buffer.from('b') })
+  assert.equal(second.topics.get('t')?.partitions[0]?.values, ['b'])
+})
+
+test('a broker that owes one reply but gives others is not taken for gone', async (context) => {
+  const broker = await FakeBroker.start(context)
+  const connection = await open(context, broker, { requestTimeoutMs: 200 })
+  broker.decide = (name) => ({ kind: name === 'ping' ? 'drop' : 'answer' })
+  const unanswered = outcome(connection.request(commands.ping, {}))
+  let over = false
+  void unanswered.then(() => (over = true))
+  while (!over) await connection.request(commands.metadata, {})
+  assert.is(await unanswered, 'REQUEST_TIMEOUT')
+  await connection.request(commands.metadata, {})
+})
+
+test('a broker may keep silent for as long as a request waits', async (context) => {
+  const broker = await FakeBroker.start(context)
+  const connection = await open(context, broker, { requestTimeoutMs: 100 })
+  broker.decide = () => ({ kind: 'hold' })
+  const patient = connection.request(commands.ping, {}, { timeoutMs: 5_000 })
+  assert.is(await outcome(connection.request(commands.ping, {})), 'REQUEST_TIMEOUT')
+  assert.is(await outcome(connection.request(commands.ping, {})), 'REQUEST_TIMEOUT')
+  broker.release()
+  assert.equal((await patient).body, {})
 })
 
 test('connecting can be aborted', async (context) => {

@@ -1,0 +1,38 @@
+/**
+ * Tells when a peer that owes replies has been silent for too long. A machine that hangs or a route that is gone does not
+ * end a connection: the system sends again for a quarter of an hour before it does. Reads no clock itself.
+ */
+export class Silence {
+  readonly #patienceMsMin: number
+  #patienceMs: number
+  #sinceMs = 0
+
+  /** @param patienceMsMin ms of silence that are always allowed */
+  constructor(patienceMsMin: number) {
+    this.#patienceMsMin = patienceMsMin
+    this.#patienceMs = patienceMsMin
+  }
+
+  /** A request was sent that may take `timeoutMs`; `owed` replies were owed before it. */
+  sent(nowMs: number, timeoutMs: number, owed: number): void {
+    if (owed === 0) {
+      this.#sinceMs = nowMs
+      this.#patienceMs = this.#patienceMsMin
+    }
+    this.#patienceMs = Math.max(this.#patienceMs, timeoutMs)
+  }
+
+  /** The peer has given a sign of life. */
+  heard(nowMs: number): void {
+    this.#sinceMs = nowMs
+  }
+
+  /** Whether a peer that owes replies has been silent for longer than any of the requests may take. */
+  isTooLong(nowMs: number): boolean {
+    return nowMs - this.#sinceMs > this.#patienceMs
+  }
+
+  get patienceMs(): number {
+    return this.#patienceMs
+  }
+}

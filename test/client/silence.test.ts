@@ -1,0 +1,34 @@
+import * as assert from 'uvu/assert'
+import { Silence } from '../../client/silence.js'
+import { suite } from '../helpers/suite.js'
+
+const test = suite('client/silence')
+
+test('an idle connection owes nothing: silence begins with the next request', () => {
+  const silence = new Silence(100)
+  silence.sent(0, 10, 0)
+  silence.heard(5)
+  silence.sent(10_000, 10, 0)
+  assert.not.ok(silence.isTooLong(10_100))
+  assert.ok(silence.isTooLong(10_101))
+})
+
+test('more requests do not make a silent peer live longer', () => {
+  const silence = new Silence(100)
+  for (let owed = 0; owed < 10; owed++) silence.sent(owed * 20, 10, owed)
+  assert.ok(silence.isTooLong(180))
+})
+
+test('the most patient request on the wire counts, until nothing is owed', () => {
+  const silence = new Silence(100)
+  silence.sent(0, 500, 0)
+  silence.sent(0, 10, 1)
+  assert.not.ok(silence.isTooLong(500))
+  assert.ok(silence.isTooLong(501))
+  silence.heard(501)
+  assert.not.ok(silence.isTooLong(1_001))
+  silence.sent(2_000, 10, 0)
+  assert.ok(silence.isTooLong(2_101))
+})
+
+test.run()
