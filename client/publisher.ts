@@ -5,6 +5,7 @@ import type { Cluster, TopicInfo } from './cluster.js'
 import type { BatchWatcher, Receipt } from './producer/batch.js'
 import type { Producer } from './producer/producer.js'
 import { recordBytesMax } from './producer/record_size.js'
+import type { ProducerSettings } from './producer/settings.js'
 import { checkSize, type MessageInput, partitionFor, recordOf } from './record.js'
 import type { Topic } from './topic.js'
 import { Turns } from './turns.js'
@@ -103,7 +104,7 @@ export class Publisher {
       const { partition, record, bytes } = this.#place(topic, info, message, made)
       if (this.#producer.hasRoom(bytes)) return this.#producer.add(info, partition, record, bytes, watcher)
     }
-    return this.#whenPossible(topic, message, made, signal, ({ info, partition, record, bytes }) =>
+    return this.#whenPossible(topic, message, made, 'wait', signal, ({ info, partition, record, bytes }) =>
       this.#producer.add(info, partition, record, bytes, watcher),
     )
   }
@@ -120,8 +121,9 @@ export class Publisher {
       const problem = `${waitingMax} messages wait to be taken into the buffer already`
       return Promise.reject(new MillraceError('BUFFER_FULL', problem))
     }
+    const { onFull } = this.#producer.settings
     const handed = this.#turns.take(topic.name, () =>
-      this.#whenPossible(topic, message, made, signal, ({ info, partition, record, bytes }) => {
+      this.#whenPossible(topic, message, made, onFull, signal, ({ info, partition, record, bytes }) => {
         const receipt = this.#producer.publish(info, partition, record, bytes)
         receipt.catch(noop)
         return { receipt }
@@ -139,6 +141,7 @@ export class Publisher {
     topic: Topic<Input, Output, Key>,
     message: MessageInput<Input, Key>,
     made: RecordInput | Promise<RecordInput>,
+    onFull: ProducerSettings['onFull'],
     signal: AbortSignal | undefined,
     add: (placed: Placed) => Result,
   ): Promise<Result> {
@@ -146,7 +149,7 @@ export class Publisher {
     const record = made instanceof Promise ? await made : made
     await this.#cluster.topic(topic.name, { signal })
     const bytes = recordBytesMax(record)
-    await this.#producer.reserve(bytes)
+    await this.#producer.reserve(bytes, onFull)
     try {
       signal?.throwIfAborted()
       const info = this.#cluster.known(topic.name) ?? (await this.#cluster.topic(topic.name, { signal }))

@@ -72,10 +72,11 @@ export class Producer {
 
   /**
    * Waits in line for room in the buffer; `unreserve` must follow.
-   * @throws MillraceError BUFFER_FULL where the settings say so, CLOSED
+   * @param onFull what to do when there is none
+   * @throws MillraceError BUFFER_FULL, CLOSED
    */
-  async reserve(bytes: number): Promise<void> {
-    if (this.settings.onFull === 'error' && !this.#buffer.fits(bytes)) {
+  async reserve(bytes: number, onFull: ProducerSettings['onFull']): Promise<void> {
+    if (onFull === 'error' && !this.#buffer.fits(bytes)) {
       throw new MillraceError(
         'BUFFER_FULL',
         `${this.bufferedBytes} bytes are not acknowledged yet, at most ${this.settings.bufferBytesMax} are kept`,

@@ -13,7 +13,7 @@ export interface ProducerOptions {
   readonly requestsInFlightMax?: number | undefined
   /** Messages that are not acknowledged yet may take this much memory. Default 64 MiB. */
   readonly bufferBytesMax?: number | undefined
-  /** What `publish` does when the buffer is full: wait (default), or fail with BUFFER_FULL. */
+  /** What `publish` does when the buffer is full: wait (default), or fail with BUFFER_FULL; `publishMany` always waits. */
   readonly onFull?: 'wait' | 'error' | undefined
   /** A message that is not acknowledged by then fails with DELIVERY_TIMEOUT. Default 120,000. */
   readonly deliveryTimeoutMs?: number | undefined

@@ -183,6 +183,13 @@ test('a bulk publish takes from its source only as fast as the broker acknowledg
   assert.equal(await bulk, { topic: 't', count: 100 })
 })
 
+test('a bulk publish waits for room also where single messages are refused', async (context) => {
+  const { broker, publisher } = await fakeProducer(context, { bufferBytesMax: 64 * 1024, onFull: 'error' })
+  const messages = Array.from({ length: 100 }, () => ({ value: 'x'.repeat(4_096) }))
+  assert.equal(await publisher.publishMany(topic, messages), { topic: 't', count: 100 })
+  assert.is(broker.topics.get('t')?.partitions[0]?.values.length, 100)
+})
+
 test('a slow source does not hold up others', async (context) => {
   const { publisher } = await fakeProducer(context)
   let end = (): void => {}
