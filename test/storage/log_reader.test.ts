@@ -49,8 +49,9 @@ test('little of many shared blocks is read in bounded steps, and does not keep t
   const [result] = await store.read([{ log: small, offset: 0, bytesMax: 1_000_000 }])
   assert.ok(counts.blocksAtOnceMax <= 64)
   assert.ok(counts.blocks < 300, 'a read ends before it has read the whole journal')
-  const bytesHeld = (result?.chunks ?? []).reduce((sum, chunk) => sum + chunk.buffer.byteLength, 0)
-  assert.ok(bytesHeld < 2_000_000, `${bytesHeld} bytes are held by ${result?.bytes} bytes of batches`)
+  const buffers = new Set((result?.chunks ?? []).map((chunk) => chunk.buffer))
+  const bytesHeld = [...buffers].reduce((sum, buffer) => sum + buffer.byteLength, 0)
+  assert.ok(bytesHeld < 200_000, `${bytesHeld} bytes are held by ${result?.bytes} bytes of batches`)
   assert.is((await valuesOf(store, small)).length, 400, 'and the next read goes on')
 })
 
