@@ -49,6 +49,7 @@ async function fetchSlowly(
   for (;;) {
     const leftMs = untilMs - performance.now()
     if (collector.isEnough || leftMs <= 0 || broker.draining || !session.isOpen) return collector.reply()
+    session.release(collector.acquiredBytes)
     const wait = new DataWait(broker.longPolls, collector.partitions, collector.missingBytes, leftMs)
     const unsubscribe = session.onClose(wait.end)
     await wait.over
@@ -57,18 +58,19 @@ async function fetchSlowly(
   }
 }
 
+/** Acquires the room for what it takes at the moment of taking it, or all who waited for room would find it free. */
 async function collect({ broker, session }: RequestContext, request: FetchRequest): Promise<FetchCollector> {
   const collector = new FetchCollector(broker, request)
-  if (session.hasRoom) {
-    collector.collectFromMemory()
-    if (!collector.needsJournal) return collector
-  } else {
-    await session.acquire(0)
-    collector.collectFromMemory()
-  }
-  if (collector.needsJournal) {
-    await session.acquire(collector.bytesMax)
-    await collector.collectFromJournal().finally(() => session.release(collector.bytesMax))
+  while (!session.hasRoom && session.isOpen) await session.acquire(0)
+  collector.collectFromMemory()
+  collector.acquiredBytes = collector.needsJournal ? collector.bytesMax : collector.bytes
+  await session.acquire(collector.acquiredBytes)
+  if (!collector.needsJournal) return collector
+  try {
+    await collector.collectFromJournal()
+  } catch (error) {
+    session.release(collector.acquiredBytes)
+    throw error
   }
   return collector
 }
@@ -87,6 +89,8 @@ class FetchCollector {
   readonly bytesMax: number
   /** Partitions that exist. */
   readonly partitions: Partition[] = []
+  /** Room that was acquired for the reply. */
+  acquiredBytes = 0
   readonly #replies: PartitionReply[] = []
   readonly #payload: Uint8Array[] = []
   readonly #cold: ColdEntry[] = []
@@ -100,6 +104,10 @@ class FetchCollector {
     this.#broker = broker
     this.#request = request
     this.bytesMax = Math.min(request.bytesMax, broker.settings.frameBytesMax / 2)
+  }
+
+  get bytes(): number {
+    return this.#bytes
   }
 
   get needsJournal(): boolean {
@@ -158,7 +166,8 @@ class FetchCollector {
     const { metrics } = this.#broker
     metrics.fetchedBytes += this.#bytes
     metrics.fetchedRecords += this.#records
-    return { body: { partitions: this.#replies }, payload: this.#payload }
+    const { acquiredBytes } = this
+    return { body: { partitions: this.#replies }, payload: this.#payload, acquiredBytes }
   }
 
   #find(entry: FetchEntry): Partition | undefined {

@@ -12,6 +12,8 @@ export interface RequestContext {
 export interface HandlerReply<Body> {
   readonly body: Body
   readonly payload?: readonly Uint8Array[] | undefined
+  /** Room that the handler acquired for this reply; it is released when the reply itself is counted. */
+  readonly acquiredBytes?: number | undefined
 }
 
 /**

@@ -50,8 +50,8 @@ export class Outbox {
   }
 
   /**
-   * Waits for room and counts `bytes` that will become part of a reply; they must be released before the reply is
-   * sent, which counts them again. Resolves at once when the connection has ended.
+   * Waits for room and counts `bytes` that will become part of a reply; they must be released when the
+   * reply is sent, which counts them again, without a turn in between. Resolves at once when the connection has ended.
    */
   async acquire(bytes: number): Promise<void> {
     while (!this.hasRoom && !this.#closed) {

@@ -21,6 +21,8 @@ type SessionState = 'greeting' | 'ready' | 'closing' | 'closed'
 export interface Reply {
   readonly body: unknown
   readonly payload?: readonly Uint8Array[] | undefined
+  /** Room that was acquired for this reply; it is released when the reply itself is counted. */
+  readonly acquiredBytes?: number | undefined
 }
 
 export interface SessionSettings {
@@ -275,7 +277,9 @@ export class Session {
     )
   }
 
-  #answer(command: number, correlation: number, heldBytes: number, { body, payload }: Reply): void {
+  #answer(command: number, correlation: number, heldBytes: number, reply: Reply): void {
+    const { body, payload, acquiredBytes = 0 } = reply
+    if (acquiredBytes > 0) this.#outbox.release(acquiredBytes)
     if (this.isOpen) {
       let payloadBytes = 0
       if (payload !== undefined) for (const part of payload) payloadBytes += part.length

@@ -203,6 +203,28 @@ test('a peer that does not read costs a bounded amount of memory, and goes when 
   await Promise.all(requests)
 })
 
+test('replies that wait for room do not all take it when some is free', async (context) => {
+  const outboundBytesMax = 2 * 1024 * 1024
+  const broker = await testBroker(context, { outboundBytesMax })
+  const topicId = await createTopic(await testClient(context, broker), 'orders')
+  const reader = await connectHello(broker.address)
+  for (let i = 0; i < 20; i++) await publish(reader, [topicId, 0, batchOf(['x'.repeat(500_000)])])
+  const { outbound } = (broker as unknown as { server: { outbound: { usedBytes: number } } }).server
+  let usedBytesMax = 0
+  reader.socket.on('data', () => {
+    usedBytesMax = Math.max(usedBytesMax, outbound.usedBytes)
+  })
+  const body = {
+    waitMs: 0,
+    bytesMin: 1,
+    bytesMax: 500_000,
+    partitions: [[topicId, 0, 0, 500_000] as const],
+  }
+  await Promise.all(Array.from({ length: 200 }, () => reader.request(commands.fetch, body)))
+  assert.ok(usedBytesMax > outboundBytesMax, 'replies waited for room')
+  assert.ok(usedBytesMax < 2 * outboundBytesMax, `${usedBytesMax} bytes were on their way`)
+})
+
 test(
   'a peer that takes nothing for too long is dropped also when nobody needs the room',
   async (context) => {
