@@ -201,7 +201,8 @@ async function readConfigFile(file: string): Promise<Readonly<Record<string, unk
   try {
     value = parseYaml(await readFile(file, 'utf8'))
   } catch (cause) {
-    const reason = cause instanceof Error ? (cause.message.split('\n')[0] ?? '') : String(cause)
+    const reason =
+      cause instanceof Error ? (cause.message.split('\n')[0] ?? '').replace(/:$/, '') : String(cause)
     throw new MillraceError('BAD_CONFIG', `can't read the configuration file ${file}: ${reason}`, { cause })
   }
   if (value === null || value === undefined) return {}
