@@ -1,0 +1,168 @@
+import { mkdir, open, statfs } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { TestContext } from '../../helpers/context.js'
+import { type SpawnedProcess, spawnProcess } from '../../helpers/spawn.js'
+import { waitFor } from '../../helpers/wait_for.js'
+import { run, runAtExit } from './command.js'
+import { checkOnce, linuxRoot, tools, trial, type Unavailable } from './requirements.js'
+
+export interface LoopVolumeOptions {
+  /** Size of the image; at least 16 MiB, below which ext4 has no room for a journal. Default 256 MiB. The image is sparse. */
+  readonly sizeBytes?: number
+  /** Options of mount(8), separated by commas. Default `data=ordered`, which is also the default of ext4. */
+  readonly mountOptions?: string
+}
+
+/** EXT4_IOC_SHUTDOWN, `_IOR('X', 125, __u32)`, and EXT4_GOING_FLAGS_NOLOGFLUSH (linux/fs/ext4/ext4.h). */
+const shutdownRequest = 0x8004587d
+const noLogFlush = 2
+
+/** Waits for a line and cuts; started in advance, so that a cut takes one write to a pipe. */
+const cutScript = `
+import fcntl, os, struct, sys
+volume = os.open(sys.argv[1], os.O_RDONLY)
+flags = struct.pack('I', ${noLogFlush})
+os.write(1, b'armed\\n')
+if os.read(0, 1):
+    fcntl.ioctl(volume, ${shutdownRequest}, flags)
+    os.write(1, b'cut\\n')
+`
+
+const sizeBytesMin = 16 * 1024 * 1024
+const busyDeadlineMs = 5_000
+
+/**
+ * A small ext4 file system in an image file, for faults that a whole disk has: loss of power, no space left.
+ *
+ * `cutPower` is like pulling the plug as far as the file system goes: from then on every call on it fails with EIO,
+ * pages and journal entries that were not written yet never are, and the next mount replays the journal. In real life
+ * the broker is gone in the same instant; here it goes on for some microseconds to milliseconds and sees errors, so kill
+ * it with SIGKILL as soon as the cut is done, and judge what it acknowledged in between like any other acknowledgement.
+ *
+ * Limits: what ext4 has handed to the loop device stays in the page cache of the file system below and so survives, like
+ * a disk whose cache is never lost. A missing flush (FUA, barrier) is therefore not noticed, nor are torn sectors;
+ * a missing fsync is. Files that are older than some seconds are usually written back without fsync.
+ */
+export class LoopVolume {
+  /** Where it is mounted. */
+  readonly dir: string
+  /** The loop device, like `/dev/loop0`. */
+  readonly device: string
+  readonly #context: TestContext
+  readonly #mountOptions: string
+  #cutter: SpawnedProcess | undefined
+  #mounted = false
+
+  private constructor(context: TestContext, dir: string, device: string, mountOptions: string) {
+    this.#context = context
+    this.dir = dir
+    this.device = device
+    this.#mountOptions = mountOptions
+  }
+
+  /**
+   * Makes the image and mounts it; unmounted and removed in the context's cleanup.
+   * @throws RangeError for a size below 16 MiB; Error with the tool's message when one fails
+   */
+  static async create(
+    context: TestContext,
+    { sizeBytes = 256 * 1024 * 1024, mountOptions = 'data=ordered' }: LoopVolumeOptions = {},
+  ): Promise<LoopVolume> {
+    if (sizeBytes < sizeBytesMin) throw new RangeError(`${sizeBytes} bytes: ext4 needs ${sizeBytesMin}`)
+    const folder = await context.tempDir()
+    const image = join(folder, 'volume.img')
+    const dir = join(folder, 'volume')
+    await mkdir(dir)
+    const file = await open(image, 'wx')
+    await file.truncate(sizeBytes)
+    await file.close()
+    const eager = 'lazy_itable_init=0,lazy_journal_init=0'
+    await run('mkfs.ext4', '-q', '-F', '-b', '4096', '-m', '0', '-E', eager, image)
+    const device = await run('losetup', '--find', '--show', image)
+    const volume = new LoopVolume(context, dir, device, mountOptions)
+    const withdraw = runAtExit(['umount', '--lazy', dir], ['losetup', '--detach', device])
+    context.defer(async () => {
+      await volume.#release()
+      withdraw()
+    })
+    await volume.mount()
+    return volume
+  }
+
+  /** Mounts it, after a cut with the recovery of its journal, and makes the next cut ready. */
+  async mount(): Promise<void> {
+    await run('mount', '-t', 'ext4', '-o', this.#mountOptions, this.device, this.dir)
+    this.#mounted = true
+    await this.#arm()
+  }
+
+  /** @throws Error when a process still holds it open after 5 seconds */
+  async unmount(): Promise<void> {
+    await this.#disarm()
+    let reason = ''
+    await waitFor(
+      `${this.dir} to be unmounted`,
+      async () => {
+        reason = await run('umount', this.dir).then(
+          () => '',
+          (error: Error) => error.message,
+        )
+        return !reason.includes('busy')
+      },
+      { deadlineMs: busyDeadlineMs },
+    )
+    if (reason !== '') throw new Error(reason)
+    this.#mounted = false
+  }
+
+  /**
+   * Cuts the power; see the class for what that means. The cut is under way when this returns, before anything is
+   * awaited: typically it takes effect within 100 microseconds.
+   * @returns once it is done; the volume must then be unmounted before it is used again
+   */
+  async cutPower(): Promise<void> {
+    const cutter = this.#cutter
+    if (cutter === undefined) throw new Error(`${this.dir} is not mounted, or its power is cut already`)
+    this.#cutter = undefined
+    cutter.stdin.write('\n')
+    await cutter.waitForOutput('stdout', /cut\n/)
+    await cutter.exited
+  }
+
+  /** Bytes that can still be written to it. */
+  async freeBytes(): Promise<number> {
+    const { bavail, bsize } = await statfs(this.dir)
+    return bavail * bsize
+  }
+
+  async #arm(): Promise<void> {
+    const cutter = spawnProcess(this.#context, 'python3', ['-c', cutScript, this.dir])
+    await cutter.waitForOutput('stdout', /armed\n/)
+    this.#cutter = cutter
+  }
+
+  /** The waiting process has the mounted folder open, which keeps it from being unmounted. */
+  async #disarm(): Promise<void> {
+    const cutter = this.#cutter
+    this.#cutter = undefined
+    cutter?.kill('SIGKILL')
+    await cutter?.exited
+  }
+
+  async #release(): Promise<void> {
+    await this.#disarm()
+    // Lazily, since a cleanup must not hang on a process that the test forgot.
+    if (this.#mounted) await run('umount', '--lazy', this.dir)
+    await run('losetup', '--detach', this.device)
+  }
+}
+
+/** Why no volume can be made here. */
+export const loopVolumeUnavailable: Unavailable = checkOnce(
+  linuxRoot,
+  tools('mkfs.ext4', 'losetup', 'mount', 'python3'),
+  trial('an ext4 volume on a loop device', async (context) => {
+    const volume = await LoopVolume.create(context, { sizeBytes: sizeBytesMin })
+    await volume.cutPower()
+  }),
+)

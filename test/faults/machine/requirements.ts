@@ -1,0 +1,74 @@
+import { RunningTest, type TestContext } from '../../helpers/context.js'
+import { run } from './command.js'
+
+/** Tells why something can't run on this machine; undefined when it can. */
+export type Unavailable = () => Promise<string | undefined>
+
+/** Names of the Debian packages that hold the tools of the drivers. */
+const packages = {
+  dd: 'coreutils',
+  fallocate: 'util-linux',
+  gcc: 'gcc',
+  ip: 'iproute2',
+  losetup: 'mount',
+  'mkfs.ext4': 'e2fsprogs',
+  mount: 'mount',
+  prlimit: 'util-linux',
+  python3: 'python3',
+  strace: 'strace',
+} as const
+
+/** A program that a driver runs. */
+export type Tool = keyof typeof packages
+
+/** Checks each until one gives a reason; the answer is kept for the life of the process. */
+export function checkOnce(...checks: readonly Unavailable[]): Unavailable {
+  let answer: Promise<string | undefined> | undefined
+  const check = async (): Promise<string | undefined> => {
+    for (const next of checks) {
+      const reason = await next()
+      if (reason !== undefined) return reason
+    }
+    return undefined
+  }
+  return () => {
+    answer ??= check()
+    return answer
+  }
+}
+
+/** Wants Linux. */
+export async function linux(): Promise<string | undefined> {
+  return process.platform === 'linux' ? undefined : `needs Linux, this is ${process.platform}`
+}
+
+/** Wants Linux and root. */
+export const linuxRoot: Unavailable = checkOnce(linux, async () =>
+  process.getuid?.() === 0 ? undefined : 'needs root',
+)
+
+/** Wants programs in the path. */
+export function tools(...names: readonly Tool[]): Unavailable {
+  return async () => {
+    for (const name of names) {
+      const found = await run('sh', '-c', `command -v ${name}`).catch(() => '')
+      if (found === '') return `needs ${name} (apt-get install ${packages[name]})`
+    }
+    return undefined
+  }
+}
+
+/** Wants a trial to succeed, which is told by the kernel alone. What it opens goes to the context that it is given. */
+export function trial(what: string, attempt: (context: TestContext) => Promise<unknown>): Unavailable {
+  return async () => {
+    const context = new RunningTest()
+    try {
+      await attempt(context)
+      return undefined
+    } catch (error) {
+      return `${what} does not work here: ${error instanceof Error ? error.message : String(error)}`
+    } finally {
+      await context.cleanUp().catch(() => {})
+    }
+  }
+}
