@@ -29,3 +29,4 @@ export {
   recordBytesBound,
   splitBatches,
 } from './record_batch.js'
+export type { ShapeForm } from './shape.js'

@@ -5,8 +5,21 @@ import { MillraceError } from './errors.js'
  * does not name are dropped, so newer peers may send more. A mismatch throws BAD_REQUEST with the path of the field.
  */
 export interface Shape<T> {
+  /** What it accepts, as data: for what lists the fields of a command, or makes values for it. */
+  readonly form: ShapeForm
   read(value: unknown, path: string): T
 }
+
+/** What a shape accepts; numbers are both included. */
+export type ShapeForm =
+  | { readonly kind: 'text'; readonly bytesMax: number }
+  | { readonly kind: 'integer'; readonly min: number; readonly max: number }
+  | { readonly kind: 'real' | 'bool' }
+  | { readonly kind: 'oneOf'; readonly values: readonly string[] }
+  | { readonly kind: 'list'; readonly item: ShapeForm; readonly countMax: number }
+  | { readonly kind: 'tuple'; readonly items: readonly ShapeForm[] }
+  | { readonly kind: 'optional'; readonly present: ShapeForm }
+  | { readonly kind: 'record'; readonly fields: Readonly<Record<string, ShapeForm>> }
 
 interface OptionalShape<T> extends Shape<T | undefined> {
   readonly optional: true
@@ -41,6 +54,7 @@ function mismatch(path: string, expected: string, value: unknown): MillraceError
 export function text(bytesMax: number): Shape<string> {
   const expected = `a string of at most ${bytesMax} bytes`
   return {
+    form: { kind: 'text', bytesMax },
     read(value, path) {
       if (typeof value !== 'string' || value.length > bytesMax) throw mismatch(path, expected, value)
       if (value.length * 3 > bytesMax && Buffer.byteLength(value) > bytesMax)
@@ -54,6 +68,7 @@ export function text(bytesMax: number): Shape<string> {
 export function integer(min = 0, max: number = Number.MAX_SAFE_INTEGER): Shape<number> {
   const expected = `a whole number from ${min} to ${max}`
   return {
+    form: { kind: 'integer', min, max },
     read(value, path) {
       if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < min || value > max) {
         throw mismatch(path, expected, value)
@@ -65,6 +80,7 @@ export function integer(min = 0, max: number = Number.MAX_SAFE_INTEGER): Shape<n
 
 /** A finite number, for measurements only. */
 export const real: Shape<number> = {
+  form: { kind: 'real' },
   read(value, path) {
     if (typeof value !== 'number' || !Number.isFinite(value)) throw mismatch(path, 'a number', value)
     return value
@@ -72,6 +88,7 @@ export const real: Shape<number> = {
 }
 
 export const bool: Shape<boolean> = {
+  form: { kind: 'bool' },
   read(value, path) {
     if (typeof value !== 'boolean') throw mismatch(path, 'true or false', value)
     return value
@@ -81,6 +98,7 @@ export const bool: Shape<boolean> = {
 /** One of these strings. */
 export function oneOf<const T extends readonly string[]>(...values: T): Shape<T[number]> {
   return {
+    form: { kind: 'oneOf', values },
     read(value, path) {
       if (!values.includes(value as string)) throw mismatch(path, `one of ${values.join(', ')}`, value)
       return value as T[number]
@@ -91,6 +109,7 @@ export function oneOf<const T extends readonly string[]>(...values: T): Shape<T[
 /** An array of at most `countMax` items of one shape. */
 export function list<T>(item: Shape<T>, countMax: number): Shape<readonly T[]> {
   return {
+    form: { kind: 'list', item: item.form, countMax },
     read(value, path) {
       if (!Array.isArray(value) || value.length > countMax) {
         throw mismatch(path, `an array of at most ${countMax} items`, value)
@@ -107,6 +126,7 @@ export function tuple<const T extends readonly Shape<unknown>[]>(
   ...shapes: T
 ): Shape<{ readonly [K in keyof T]: Infer<T[K]> }> {
   return {
+    form: { kind: 'tuple', items: shapes.map((shape) => shape.form) },
     read(value, path) {
       if (!Array.isArray(value)) throw mismatch(path, `an array of ${shapes.length} items`, value)
       const items = new Array<unknown>(shapes.length)
@@ -121,6 +141,7 @@ export function tuple<const T extends readonly Shape<unknown>[]>(
 export function optional<T>(shape: Shape<T>): OptionalShape<T> {
   return {
     optional: true,
+    form: { kind: 'optional', present: shape.form },
     read: (value, path) => (value === undefined || value === null ? undefined : shape.read(value, path)),
   }
 }
@@ -129,6 +150,10 @@ export function optional<T>(shape: Shape<T>): OptionalShape<T> {
 export function record<const F extends Fields>(fields: F): Shape<ObjectOf<F>> {
   const entries = Object.entries(fields)
   return {
+    form: {
+      kind: 'record',
+      fields: Object.fromEntries(entries.map(([name, shape]) => [name, shape.form])),
+    },
     read(value, path) {
       if (
         typeof value !== 'object' ||

@@ -1,0 +1,81 @@
+import { readFile } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { TestContext } from '../../helpers/context.js'
+import { type SpawnedProcess, spawnMillrace } from '../../helpers/spawn.js'
+import type { Finding } from '../campaign.js'
+
+/**
+ * What a broker may keep is bounded low, so that what an attacker may legitimately leave behind (topics, offsets,
+ * producers, messages) is full soon and what grows after that is a leak.
+ */
+const settings = {
+  logLevel: 'warn',
+  partitionsPerBrokerMax: '500',
+  producersMax: '2000',
+  producersPerPartitionMax: '100',
+  groupsMax: '50',
+  groupMembersMax: '50',
+  groupOffsetsBytesMax: '1MiB',
+  tailCacheBytes: '2MiB',
+  retentionBytes: '1MiB',
+  retentionIntervalMs: '1s',
+} as const
+
+/** A broker in a process of its own, with what is needed to tell whether it bears up. */
+export interface AttackedBroker {
+  readonly process: SpawnedProcess
+  readonly port: number
+  /** Findings from its log, and from its end when it has ended. */
+  complaints(): Promise<readonly Finding[]>
+}
+
+export async function startAttackedBroker(context: TestContext): Promise<AttackedBroker> {
+  const dir = await context.tempDir()
+  const set = Object.entries(settings).flatMap(([name, value]) => ['--set', `${name}=${value}`])
+  const broker = spawnMillrace(context, ['serve', '--data', dir, '--port', '0', ...set])
+  const [, port] = await broker.waitForOutput('stderr', /ready on 127\.0\.0\.1:(\d+)/)
+  return { process: broker, port: Number(port), complaints: () => complaintsOf(broker) }
+}
+
+const errorLevel = 50
+const evidenceLinesMax = 5
+
+async function complaintsOf(broker: SpawnedProcess): Promise<readonly Finding[]> {
+  const findings: Finding[] = []
+  const exit = await Promise.race([broker.exited, sleep(0)])
+  if (exit !== undefined) {
+    const end = broker.output.stderr.slice(-4_000)
+    findings.push({ check: 'broker-exit', evidence: `it ended with ${JSON.stringify(exit)}\n${end}` })
+  }
+  const errors = broker.output.stderr.split('\n').filter((line) => levelOf(line) >= errorLevel)
+  if (errors.length > 0) {
+    const shown = errors.slice(0, evidenceLinesMax).join('\n')
+    findings.push({ check: 'broker-error-log', evidence: `${errors.length} errors in its log\n${shown}` })
+  }
+  return findings
+}
+
+function levelOf(line: string): number {
+  if (!line.startsWith('{')) return 0
+  const { level } = JSON.parse(line) as { readonly level?: unknown }
+  return typeof level === 'number' ? level : 0
+}
+
+const samplesPerReading = 10
+const sampleEveryMs = 200
+
+/**
+ * Memory that belongs to a process alone, in bytes: without files that it maps. The least of a few samples, since a heap
+ * is largest just before it is collected.
+ */
+export async function anonymousBytes(pid: number): Promise<number> {
+  let least = Number.POSITIVE_INFINITY
+  for (let n = 0; n < samplesPerReading; n++) {
+    const text = await readFile(`/proc/${pid}/status`, 'utf8')
+    const kib = Number(/^RssAnon:\s+(\d+) kB$/m.exec(text)?.[1])
+    if (Number.isNaN(kib)) throw new Error(`/proc/${pid}/status has no RssAnon`)
+    least = Math.min(least, kib * 1024)
+    await sleep(sampleEveryMs)
+  }
+  return least
+}

@@ -1,0 +1,123 @@
+import { commands } from '../../../protocol/index.js'
+import { waitFor } from '../../helpers/wait_for.js'
+import type { Finding, RoundContext } from '../campaign.js'
+import { anonymousBytes, startAttackedBroker } from './attacked_broker.js'
+import type { KnownNames } from './generator.js'
+import { Mutator, type ReadableRequest } from './mutator.js'
+import { PortStorm } from './port_storm.js'
+import { type Recording, recordedNames, recordTraffic } from './recorder.js'
+import { Witness } from './witness.js'
+
+/** What an attack on the port of a broker came to. */
+export interface PortAttack {
+  readonly sent: number
+  readonly answered: number
+  readonly connections: number
+  /** Values that the healthy client published and read meanwhile. */
+  readonly witnessed: number
+  /** Memory of the broker after all frames less that after the warm-up. */
+  readonly driftBytes: number
+  readonly findings: readonly Finding[]
+  readonly recording: Recording
+  readonly known: KnownNames
+}
+
+const driftBytesMax = 50 * 1024 * 1024
+const connectionsAtATime = 24
+const roughShare = 0.02
+const settleMs = 15_000
+
+/**
+ * Sends hostile frames to a broker in its own process until `frames` are answered, with a healthy client beside, and
+ * checks the broker afterwards: the same process, healthy, no error in its log, no connection and no memory kept.
+ * @param warmUpFrames answered before memory is measured: what a broker may keep is full by then
+ */
+export async function attackPort(
+  context: RoundContext,
+  frames: number,
+  warmUpFrames: number,
+): Promise<PortAttack> {
+  const random = context.rng
+  const broker = await startAttackedBroker(context)
+  const recording = await recordTraffic(context, broker.port)
+  const witness = await Witness.start(context, broker.port, `w${random.uint32().toString(16)}`)
+  const known = knownNames(recording)
+  const mutator = new Mutator({
+    random,
+    samples: recording.requests,
+    known,
+    side: 'request',
+    roughShare,
+    bombShare: 0.0002,
+  })
+  const storm = new PortStorm({
+    port: broker.port,
+    random,
+    mutator,
+    connections: connectionsAtATime,
+    isForbidden: (request) => isForbidden(request, witness.topicId),
+  })
+  await waitFor('the witness to read', () => witness.read > 0)
+  const { connections: openBefore } = await witness.client.status()
+  await storm.run(warmUpFrames, context.signal)
+  const warmBytes = await anonymousBytes(broker.process.pid)
+  await storm.run(frames - warmUpFrames, context.signal)
+  const findings = [...storm.findings]
+  try {
+    await checkAfter(witness, openBefore, broker.process.pid, findings)
+  } catch (error) {
+    findings.push({ check: 'broker-unwell', evidence: String(error) })
+  }
+  const driftBytes = (await anonymousBytes(broker.process.pid)) - warmBytes
+  if (driftBytes > driftBytesMax)
+    findings.push({ check: 'memory-drift', evidence: `${driftBytes} bytes over ${storm.answered} frames` })
+  findings.push(...(await witness.finish()), ...(await broker.complaints()))
+  context.log(
+    `port: ${storm.answered} of ${storm.sent} frames answered on ${storm.connections} connections, drift ${Math.round(driftBytes / 1024)} KiB`,
+  )
+  const { sent, answered, connections } = storm
+  return { sent, answered, connections, witnessed: witness.read, driftBytes, findings, recording, known }
+}
+
+/** Names and ids that generated frames use. */
+export function knownNames({ topics }: Recording): KnownNames {
+  return {
+    topics: [...recordedNames.topics, ...recordedNames.sideTopics],
+    groups: recordedNames.groups,
+    topicIds: topics.map(({ topicId }) => topicId),
+    partitionsMax: 3,
+  }
+}
+
+async function checkAfter(
+  witness: Witness,
+  openBefore: number,
+  pid: number,
+  findings: Finding[],
+): Promise<void> {
+  const status = await waitFor(
+    `the broker to have ${openBefore} connections as before`,
+    async () => {
+      const current = await witness.client.status()
+      return current.connections <= openBefore && current
+    },
+    { deadlineMs: settleMs },
+  )
+  if (status.pid !== pid)
+    findings.push({ check: 'broker-exit', evidence: `process ${status.pid} answers, expected ${pid}` })
+  if (status.health.status !== 'ok')
+    findings.push({ check: 'broker-unwell', evidence: JSON.stringify(status.health) })
+}
+
+/**
+ * What anyone may do and what would end the attack or harm the witness rightly: deleting or altering the topics that
+ * most frames are about, and publishing to the topic of the witness under the name of its producer.
+ */
+function isForbidden({ command, body }: ReadableRequest, witnessTopicId: number): boolean {
+  if (typeof body !== 'object' || body === null) return false
+  const { topic, batches } = body as Readonly<Record<string, unknown>>
+  if (command === commands.topicDelete.number || command === commands.topicAlter.number)
+    return (recordedNames.topics as readonly unknown[]).includes(topic)
+  if (command !== commands.publish.number || !Array.isArray(batches)) return false
+  return batches.some((entry: unknown) => Array.isArray(entry) && entry[0] === witnessTopicId)
+}

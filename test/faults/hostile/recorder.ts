@@ -1,0 +1,166 @@
+import { type Client, connect, defineTopic, string } from '../../../client/index.js'
+import { commands, compressions } from '../../../protocol/index.js'
+import type { TestContext } from '../../helpers/context.js'
+import { connectHello } from '../../helpers/raw_client.js'
+import { frameFields, partsOf } from './frame_bytes.js'
+import { FrameRelay } from './frame_relay.js'
+
+/** A whole frame as it was on the wire. */
+export interface Sample {
+  readonly command: number
+  readonly bytes: Buffer
+}
+
+/** Real traffic, both directions. */
+export interface Recording {
+  readonly requests: readonly Sample[]
+  readonly replies: readonly Sample[]
+  /** Topics that exist after the recording, with the ids that its frames name. */
+  readonly topics: readonly { readonly name: string; readonly topicId: number }[]
+}
+
+const samplesPerCommandMax = 60
+const messagesPerPublish = 40
+const payloadBytesMax = 64 * 1024
+
+/** Names that the recording uses, which generated frames use too. */
+export const recordedNames = {
+  topics: ['hostile-a', 'hostile-b'],
+  sideTopics: ['side-0', 'side-1', 'side-2'],
+  groups: ['hostile-group', 'side-group'],
+} as const
+
+/** Runs a client through all that it can do, against the broker on `port`, and keeps the frames. */
+export async function recordTraffic(context: TestContext, port: number): Promise<Recording> {
+  const requests = new SampleSet()
+  const replies = new SampleSet()
+  const relay = await FrameRelay.start(context, {
+    targetPort: port,
+    taps: () => ({
+      fromClient: (frame) => {
+        requests.add(frame)
+        return [frame]
+      },
+      fromBroker: (frame) => {
+        replies.add(frame)
+        return [frame]
+      },
+    }),
+  })
+  const client = await connect({ servers: `127.0.0.1:${relay.port}`, clientName: 'recorded' })
+  try {
+    await administer(client)
+    for (const compression of compressions) await publishWith(relay.port, compression)
+    await consumeAlone(client)
+    await consumeInGroup(client)
+    await administerGroups(client)
+    await refusals(client)
+    const raw = await connectHello({ host: '127.0.0.1', port: relay.port })
+    await raw.request(commands.ping, {})
+    raw.destroy()
+    await client.topics.delete('side-2')
+    const listed = await client.topics.list()
+    return {
+      requests: requests.samples,
+      replies: replies.samples,
+      topics: listed.map(({ name, topicId }) => ({ name, topicId })),
+    }
+  } finally {
+    await client.close({ timeoutMs: 1_000 })
+    await relay.close()
+  }
+}
+
+/** Keeps some frames of each command, the first that came. */
+class SampleSet {
+  readonly samples: Sample[] = []
+  readonly #counts = new Map<number, number>()
+
+  add(frame: Buffer): void {
+    const { command, payload } = partsOf(frame)
+    const count = this.#counts.get(command) ?? 0
+    if (count >= samplesPerCommandMax || payload.length > payloadBytesMax) return
+    this.#counts.set(command, count + 1)
+    const bytes = Buffer.from(frame)
+    bytes.writeUInt32LE(1, frameFields.correlation)
+    this.samples.push({ command, bytes })
+  }
+}
+
+async function administer(client: Client): Promise<void> {
+  await client.topics.create('hostile-a', { partitions: 3, retention: { time: '1d', bytes: '4MB' } })
+  await client.topics.create('hostile-b', { partitions: 2, batchBytesMax: '1MB' })
+  for (const name of recordedNames.sideTopics) await client.topics.create(name, { partitions: 1 })
+  await client.topics.alter('side-0', { partitions: 4, retention: { bytes: '1MB' } })
+  await client.topics.list()
+  await client.topics.describe('hostile-a')
+  await client.status()
+}
+
+async function publishWith(port: number, compression: (typeof compressions)[number]): Promise<void> {
+  const client = await connect({
+    servers: `127.0.0.1:${port}`,
+    clientName: `producer-${compression}`,
+    producer: { compression, batchBytes: 4096 },
+  })
+  const messages = Array.from({ length: messagesPerPublish }, (_, number) => ({
+    key: number % 3 === 0 ? undefined : `key-${number}`,
+    value: Buffer.from(`value ${number} `.repeat((number % 7) * 8)),
+    headers: number % 5 === 0 ? { trace: `trace-${number}`, empty: '' } : undefined,
+  }))
+  await client.publishMany('hostile-a', messages)
+  for (const message of messages.slice(0, 5)) await client.publish('hostile-b', message)
+  await client.close()
+}
+
+async function consumeAlone(client: Client): Promise<void> {
+  for (const at of ['earliest', 'latest', new Date(1)] as const) await client.topics.offsets('hostile-a', at)
+  const options = { from: 'earliest', until: 'end', fetchWaitMs: 2 } as const
+  for (const fetchBytesMax of [1024, 8192, 65_536]) {
+    for await (const message of client.consume(['hostile-a', 'hostile-b'], { ...options, fetchBytesMax }))
+      void message.value
+  }
+}
+
+async function consumeInGroup(client: Client): Promise<void> {
+  const topic = defineTopic('hostile-a', { value: string })
+  const read = async (instanceId?: string): Promise<void> => {
+    const consumer = client.consume(topic, {
+      group: 'hostile-group',
+      instanceId,
+      from: 'earliest',
+      until: 'end',
+      fetchWaitMs: 2,
+      commitIntervalMs: 0,
+      sessionTimeoutMs: 2_000,
+    })
+    for await (const batch of consumer.batches()) batch.ack()
+  }
+  await Promise.all([read(), read('pod-1')])
+}
+
+async function administerGroups(client: Client): Promise<void> {
+  const group = 'side-group'
+  await client.groups.commit(group, [
+    { topic: 'hostile-b', partition: 0, offset: 1, metadata: 'note' },
+    { topic: 'hostile-b', partition: 1, offset: 0 },
+  ])
+  for (const to of ['earliest', 'latest', new Date(1), 1] as const)
+    await client.groups.seek(group, 'hostile-b', to, { partitions: [0] })
+  await client.groups.seek(group, 'hostile-b', 'earliest')
+  await client.groups.list()
+  for (const name of recordedNames.groups) await client.groups.describe(name)
+  await client.groups.delete(group)
+}
+
+/** Error replies are part of the traffic. */
+async function refusals(client: Client): Promise<void> {
+  await Promise.allSettled([
+    client.topics.describe('missing'),
+    client.topics.create('hostile-a'),
+    client.topics.create('no spaces'),
+    client.groups.describe('missing'),
+    client.publish('hostile-a', { value: Buffer.alloc(0), partition: 99 }),
+    client.groups.commit('x', [{ topic: 'hostile-a', partition: 0, offset: 1e9 }]),
+  ])
+}
