@@ -113,6 +113,7 @@ class RunningBroker implements Broker, BrokerContext {
     const { host, port } = this.address
     const opened = { topics: catalog.topicCount, partitions: catalog.partitionCount, starts: bootCount }
     this.logger.info({ host, port, ...opened }, 'the broker is ready')
+    for (const notice of this.shard.store.notices) this.logger.warn(notice)
     if (health.status !== 'ok') this.logger.error({ reasons: health.reasons }, 'the storage is not well')
   }
 

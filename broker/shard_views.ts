@@ -102,6 +102,11 @@ export class ShardViews implements Omit<Views, 'load'> {
     partition.appended(header)
   }
 
+  nameOf(logId: number): string | undefined {
+    const partition = this.catalog.byLog(logId)
+    return partition && `partition ${partition.index} of topic "${partition.topic.name}"`
+  }
+
   rolledBack(): void {
     this.producers.rolledBack()
   }

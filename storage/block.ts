@@ -182,6 +182,24 @@ export function decodeDamagedHead(bytes: Uint8Array, position: number): BlockHea
   return head.position === position ? head : undefined
 }
 
+/**
+ * Length of the block that begins at `at`, by its head and its operations' lengths; undefined when its head can't be read or
+ * the bytes end before it does.
+ */
+export function blockBytesAt(bytes: Buffer, at: number): number | undefined {
+  const block = bytes.subarray(at)
+  if (block.length < headBytes) return undefined
+  const head = decodeDamagedHead(block, readU64(block, 8))
+  if (head === undefined) return undefined
+  let end = headBytes + head.directory.length * directoryEntryBytes
+  for (const entry of head.directory) end += entry.bytes
+  for (let left = block.readUInt32LE(32); left > 0; left--) {
+    if (end + operationHeadBytes > block.length) return undefined
+    end += operationHeadBytes + block.readUInt32LE(end + 1)
+  }
+  return end > block.length ? undefined : end
+}
+
 function readHead(block: Buffer): BlockHead {
   const count = block.readUInt32LE(28)
   const directory = new Array<DirectoryEntry>(count)

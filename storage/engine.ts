@@ -20,6 +20,8 @@ export interface RangeOptions {
 }
 
 export interface Engine {
+  /** Holds the same entries: asked when what this one gives is damaged. */
+  readonly copy?: Engine | undefined
   get(key: Uint8Array): Promise<Uint8Array | undefined>
   /** Values in the order of `keys`. */
   getMany(keys: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]>

@@ -1,5 +1,5 @@
 export type { Engine, EngineEntry, EngineFactory, EngineOp, RangeOptions } from './engine.js'
-export { levelEngines } from './level_engine.js'
+export { levelEngines } from './level_folder.js'
 export type { LogRead, LogReadResult } from './log_reader.js'
 export { memoryEngines } from './memory_engine.js'
 export { opKinds } from './ops.js'

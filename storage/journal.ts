@@ -1,3 +1,4 @@
+import { isMillraceError } from '../protocol/index.js'
 import { blockBytes, type DirectoryEntry, encodeBlock, type LogBatches, type Operation } from './block.js'
 import type { Engine } from './engine.js'
 import { journalEndKey, positionKey, positionOf } from './keys.js'
@@ -10,6 +11,9 @@ export const sharedBlockBytesMax = 64 * 1024
  * the number may fall, and never rise.
  */
 export const ownBlockBytesMin = 32 * 1024
+
+/** More blocks than a file of the engine holds: further away is nothing that belongs to this journal. */
+const probesMax = 32_768
 
 /** A block that has become durable. */
 export interface WrittenBlock {
@@ -73,16 +77,52 @@ export class Journal {
     return { position: this.#lastPosition, link: this.#lastLink }
   }
 
-  /** Raw blocks at these positions; undefined where there is none. */
-  readRaw(positions: readonly number[]): Promise<(Uint8Array | undefined)[]> {
-    return this.#engine.getMany(positions.map(positionKey))
+  /** Raw blocks at these positions; undefined where there is none, or where the engine can't read it. */
+  async readRaw(positions: readonly number[]): Promise<(Uint8Array | undefined)[]> {
+    const found = await this.#engine.getMany(positions.map(positionKey)).catch((error: unknown) => {
+      if (!isMillraceError(error, 'CORRUPT')) throw error
+      return positions.map(() => undefined)
+    })
+    for (const [index, position] of positions.entries()) found[index] ??= await this.#readOne(position)
+    return found
   }
 
-  /** Raw blocks from `from` on, at most `limit`. */
-  async scan(from: number, limit: number): Promise<{ position: number; bytes: Uint8Array }[]> {
-    const entries = await this.#engine.range({ gte: positionKey(from), lt: journalEndKey, limit })
-    return entries.map(([key, bytes]) => ({ position: positionOf(key), bytes }))
+  /** A range is read past the filters by which a point read may be told wrongly that there is nothing. */
+  async #readOne(position: number): Promise<Uint8Array | undefined> {
+    try {
+      const range = { gte: positionKey(position), lt: positionKey(position + 1), limit: 1 }
+      const [entry] = await this.#engine.range(range)
+      return entry?.[1]
+    } catch (error) {
+      if (!isMillraceError(error, 'CORRUPT')) throw error
+      return this.#engine.get(positionKey(position)).catch(() => undefined)
+    }
   }
+
+  /** Raw blocks from `from` on, at most `limit`; where the engine can't read a range, those that can be read one by one. */
+  async scan(from: number, limit: number): Promise<Scan> {
+    try {
+      const entries = await this.#engine.range({ gte: positionKey(from), lt: journalEndKey, limit })
+      const blocks = entries.map(([key, bytes]) => ({ position: positionOf(key), bytes }))
+      return { blocks, damaged: false, isEnd: blocks.length < limit }
+    } catch (error) {
+      if (!isMillraceError(error, 'CORRUPT')) throw error
+    }
+    for (let position = from; position < from + probesMax; position++) {
+      const bytes = await this.#readOne(position)
+      if (bytes !== undefined)
+        return { blocks: [{ position, bytes }], damaged: position > from, isEnd: false }
+    }
+    return { blocks: [], damaged: true, isEnd: true }
+  }
+}
+
+/** Blocks in the order of their positions. */
+export interface Scan {
+  readonly blocks: readonly { readonly position: number; readonly bytes: Uint8Array }[]
+  /** The engine could not read what is between them, or what follows. */
+  readonly damaged: boolean
+  readonly isEnd: boolean
 }
 
 /** Shares the content of a commit out to blocks. */

@@ -7,6 +7,7 @@
  *     02  logId u32, firstOffset u64  a page of a log's index
  *     03  position u64, logId u32     garbage: parts of blocks that nothing needs any more
  *     04  position u64                where blocks were deleted that the engine has not compacted
+ *     05  logId u32, from u64         offsets of a log that can't be read
  *     10 to 7f                        tables of the broker's views
  */
 export const stateTables = {
@@ -15,6 +16,7 @@ export const stateTables = {
   indexPage: 0x02,
   garbage: 0x03,
   freed: 0x04,
+  damage: 0x05,
   viewsFrom: 0x10,
 } as const
 
@@ -60,6 +62,14 @@ export function freedKey(position: number): Uint8Array {
   const key = Buffer.allocUnsafe(9)
   key[0] = stateTables.freed
   writeU64BE(key, 1, position)
+  return key
+}
+
+export function damageKey(logId: number, from: number): Uint8Array {
+  const key = Buffer.allocUnsafe(13)
+  key[0] = stateTables.damage
+  key.writeUInt32BE(logId, 1)
+  writeU64BE(key, 5, from)
   return key
 }
 

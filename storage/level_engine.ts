@@ -1,8 +1,7 @@
-import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { Level } from 'level'
 import { MillraceError } from '../protocol/index.js'
-import type { Engine, EngineEntry, EngineFactory, EngineOp, RangeOptions } from './engine.js'
+import type { Engine, EngineEntry, EngineOp, RangeOptions } from './engine.js'
 
 const mebibyte = 1024 * 1024
 const opsPerTurn = 512
@@ -46,17 +45,17 @@ export class LevelEngine implements Engine {
   }
 
   get(key: Uint8Array): Promise<Uint8Array | undefined> {
-    return this.#db.get(key)
+    return this.#db.get(key).catch(throwCorrupt)
   }
 
   getMany(keys: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]> {
-    return this.#db.getMany(keys as Uint8Array[])
+    return this.#db.getMany(keys as Uint8Array[]).catch(throwCorrupt)
   }
 
   async range({ gte, lt, limit, reverse = false }: RangeOptions): Promise<EngineEntry[]> {
     const iterator = this.#db.iterator({ gte, lt, limit, reverse })
     try {
-      return await iterator.all()
+      return await iterator.all().catch(throwCorrupt)
     } finally {
       await iterator.close()
     }
@@ -93,6 +92,16 @@ export class LevelEngine implements Engine {
   }
 }
 
+/** A damaged block of a table may also make LevelDB read where the file has ended. */
+function throwCorrupt(error: unknown): never {
+  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error
+  const code = cause instanceof Error && 'code' in cause ? cause.code : undefined
+  const text = cause instanceof Error ? cause.message : String(cause)
+  if (code === 'LEVEL_CORRUPTION' || (code === 'LEVEL_IO_ERROR' && text.includes('Invalid argument')))
+    throw new MillraceError('CORRUPT', `the database is damaged: ${text}`, { cause: error })
+  throw error
+}
+
 function openError(folder: string, error: unknown): MillraceError {
   const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error
   const text = cause instanceof Error ? cause.message : String(cause)
@@ -101,9 +110,4 @@ function openError(folder: string, error: unknown): MillraceError {
     return new MillraceError('FOLDER_IN_USE', `the database ${folder} is open in another process`, { cause })
   }
   return new MillraceError('STORAGE_FAILED', `the database ${folder} can't be opened: ${text}`, { cause })
-}
-
-/** The two databases of a shard as folders inside `dir`. */
-export function levelEngines(dir: string): EngineFactory {
-  return { open: (name) => LevelEngine.open(join(dir, name)) }
 }

@@ -1,5 +1,6 @@
 import { MillraceError } from '../protocol/index.js'
 import { findLogBatches, verifyBlock } from './block.js'
+import type { OffsetRange } from './damage.js'
 import type { IndexEntry } from './index_page.js'
 import type { Journal } from './journal.js'
 import { cutBatches, type PartitionLog, skipBatchesBefore } from './partition_log.js'
@@ -15,6 +16,8 @@ export interface LogReadResult {
   readonly chunks: readonly Uint8Array[]
   readonly bytes: number
   readonly error?: MillraceError
+  /** With `error`: all offsets that can't be read for the same reason. */
+  readonly damaged?: OffsetRange
 }
 
 /** Most entries of the index that one read of one log follows. */
@@ -111,7 +114,7 @@ async function planRead(read: LogRead): Promise<JournalRead | LogReadResult> {
       for (const entry of page) {
         if (entry.firstOffset > offset || entry.position === 0) {
           if (entries.length > 0) return new JournalRead(read, entries)
-          throw new MillraceError('CORRUPT', lostText(log, offset, entry))
+          return lost(log, offset, entry)
         }
         if (bytes > 0 && bytes + entry.bytes > bytesMax) return new JournalRead(read, entries)
         entries.push(entry)
@@ -171,7 +174,9 @@ class JournalRead {
     const problem = offsetProblem(log, offset)
     if (problem !== undefined || this.#error.code !== 'CORRUPT')
       return { ...nothing, error: problem ?? this.#error }
-    return { ...nothing, error: damage(this.#read, this.#error) }
+    const entry = this.#entries[0] as IndexEntry
+    const damaged = { from: entry.firstOffset, to: entry.firstOffset + entry.recordCount }
+    return { ...nothing, error: damage(this.#read, damaged, this.#error), damaged }
   }
 }
 
@@ -192,20 +197,20 @@ function offsetProblem(log: PartitionLog, offset: number): MillraceError | undef
   )
 }
 
-function damage(read: LogRead, error: MillraceError): MillraceError {
+function damage({ log }: LogRead, { from, to }: OffsetRange, error: MillraceError): MillraceError {
   return new MillraceError(
     'CORRUPT',
-    `partition log ${read.log.id} can't be read at offset ${read.offset}: ${error.message}`,
-    {
-      cause: error,
-    },
+    `offsets ${from} to ${to - 1} of partition log ${log.id} can't be read: ${error.message}`,
+    { cause: error },
   )
 }
 
-function lostText(log: PartitionLog, offset: number, entry: IndexEntry): string {
+function lost(log: PartitionLog, offset: number, entry: IndexEntry): LogReadResult {
+  const isHole = entry.position !== 0
   const from = Math.min(offset, entry.firstOffset)
-  const to = entry.position === 0 ? entry.firstOffset + entry.recordCount - 1 : entry.firstOffset - 1
-  return `partition log ${log.id} has lost offsets ${from} to ${to}`
+  const to = isHole ? entry.firstOffset : entry.firstOffset + entry.recordCount
+  const text = `offsets ${from} to ${to - 1} of partition log ${log.id} are lost`
+  return { ...nothing, error: new MillraceError('CORRUPT', text), damaged: { from, to } }
 }
 
 function asMillraceError(error: unknown): MillraceError {

@@ -1,5 +1,6 @@
 import { type BatchHeader, MillraceError, readBatchHeader } from '../protocol/index.js'
 import type { BlockHead } from './block.js'
+import type { Damage } from './damage.js'
 import type { EngineEntry } from './engine.js'
 import type { WrittenBlock } from './journal.js'
 import { stateTables, tableRange } from './keys.js'
@@ -9,6 +10,8 @@ import type { State } from './state.js'
 import { TailCache } from './tail_cache.js'
 
 const loadEntries = 1_000
+/** More than a block can hold; the count of records of an index entry has 32 bits. */
+const uncertainOffsets = 2 ** 31
 
 type Appended = (log: PartitionLog, header: BatchHeader) => void
 
@@ -21,9 +24,11 @@ export class LogTable {
   readonly #logs = new Map<number, PartitionLog>()
   readonly #changed = new Set<PartitionLog>()
   readonly #pages = new PageCache()
+  readonly #damage: Damage
 
-  constructor(state: State, tailCacheBytes: number) {
+  constructor(state: State, tailCacheBytes: number, damage: Damage) {
     this.#state = state
+    this.#damage = damage
     this.tail = new TailCache(tailCacheBytes, (id) => this.#logs.get(id)?.tail)
   }
 
@@ -46,7 +51,7 @@ export class LogTable {
     const withPage: PartitionLog[] = []
     const pageKeys: Uint8Array[] = []
     for (const [key, meta] of entries) {
-      const log = new PartitionLog(Buffer.from(key).readUInt32BE(1), this.#state, this.#pages)
+      const log = this.#make(Buffer.from(key).readUInt32BE(1))
       this.#logs.set(log.id, log)
       const pageKey = log.load(meta)
       if (log.dropped || log.reclaimedOffset < log.startOffset) this.trimmed.add(log)
@@ -73,16 +78,21 @@ export class LogTable {
   }
 
   create(id: number): PartitionLog {
-    const log = new PartitionLog(id, this.#state, this.#pages)
+    const log = this.#make(id)
     this.#logs.set(id, log)
     this.#changed.add(log)
     return log
+  }
+
+  #make(id: number): PartitionLog {
+    return new PartitionLog(id, this.#state, this.#pages, (log, range) => this.#damage.note(log.id, range))
   }
 
   drop(id: number): void {
     const log = this.#logs.get(id)
     if (log === undefined) return
     log.dropped = true
+    this.#damage.trimmed(id, Number.POSITIVE_INFINITY)
     this.changed(log)
     this.trimmed.add(log)
   }
@@ -91,6 +101,7 @@ export class LogTable {
     const log = this.#logs.get(id)
     if (log === undefined || offset <= log.startOffset) return
     log.startOffset = Math.min(offset, log.endOffset)
+    this.#damage.trimmed(id, log.startOffset)
     this.changed(log)
     this.trimmed.add(log)
   }
@@ -128,6 +139,18 @@ export class LogTable {
       const log = this.#logs.get(entry.logId)
       if (log === undefined) continue
       log.lost(entry.firstOffset + entry.recordCount)
+      this.changed(log)
+    }
+  }
+
+  /**
+   * Notes that a block before `position` could not be read, and what it held is not known: logs with no newer block may have
+   * had records in it. These offsets are skipped, so that none is given twice.
+   */
+  uncertain(position: number): void {
+    for (const log of this.#logs.values()) {
+      if (log.dropped || log.index.newestPosition > position) continue
+      log.lost(log.endOffset + uncertainOffsets)
       this.changed(log)
     }
   }

@@ -1,5 +1,6 @@
 import { batchHeaderBytes, MillraceError } from '../protocol/index.js'
 import type { DirectoryEntry } from './block.js'
+import type { OffsetRange } from './damage.js'
 import { indexPageKey, logKey } from './keys.js'
 import { LogIndex, type PageCache } from './log_index.js'
 import type { State } from './state.js'
@@ -34,11 +35,18 @@ export class PartitionLog {
   reclaimedOffset = 0
   /** Its partition is gone; only reclaim still knows it. */
   dropped = false
-  /** What of it is lost, for people; undefined when nothing is. */
-  problem: string | undefined
 
-  constructor(id: number, state: State, pages: PageCache) {
+  readonly #onLost: (log: PartitionLog, range: OffsetRange) => void
+
+  /** @param onLost told of offsets that were acknowledged and can't be found */
+  constructor(
+    id: number,
+    state: State,
+    pages: PageCache,
+    onLost: (log: PartitionLog, range: OffsetRange) => void,
+  ) {
     this.id = id
+    this.#onLost = onLost
     this.index = new LogIndex(id, state, pages)
   }
 
@@ -89,11 +97,13 @@ export class PartitionLog {
 
   /** Notes that offsets up to `nextOffset` were acknowledged and can't be found. */
   lost(nextOffset: number): void {
-    this.problem = `offsets ${this.endOffset} to ${nextOffset - 1} are lost`
+    if (nextOffset <= this.endOffset) return
+    this.#onLost(this, { from: this.endOffset, to: nextOffset })
     const recordCount = nextOffset - this.endOffset
     const entry = { firstOffset: this.endOffset, recordCount, bytes: 0, position: 0, lastTimestamp: 0 }
     this.index.add(entry, this.reclaimedOffset)
     this.endOffset = nextOffset
+    if (this.nextOffset < nextOffset) this.nextOffset = nextOffset
   }
 
   /** Drops what was assigned to writes that failed. */

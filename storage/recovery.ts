@@ -4,6 +4,8 @@ import type { Checkpoint } from './state.js'
 
 /** A block may have 4 MiB. */
 const scanBlocks = 16
+/** A key further away than this is a damaged one. */
+const positionsMissingMax = 2 ** 32
 
 /** What replay hands out, in the order of the journal. */
 export interface ReplayTarget {
@@ -20,6 +22,8 @@ export interface ReplayTarget {
 export interface ReplayEnd {
   readonly last: Checkpoint
   readonly torn: readonly number[]
+  /** Position of the newest block of which it is not known whose records it held; 0 when there is none. */
+  readonly uncertain: number
 }
 
 /** A block of the commit that is being read; `block` is absent when its body is damaged. */
@@ -36,9 +40,10 @@ interface Read {
 export async function replay(journal: Journal, target: ReplayTarget): Promise<ReplayEnd> {
   const walk = new Walk(journal.last, target)
   for (;;) {
-    const blocks = await journal.scan(walk.last.position + 1, scanBlocks)
+    const { blocks, damaged, isEnd } = await journal.scan(walk.last.position + 1, scanBlocks)
     for (const { position, bytes } of blocks) walk.step(position, bytes)
-    if (blocks.length < scanBlocks) return walk.end()
+    if (damaged) walk.damaged()
+    if (isEnd) return walk.end()
   }
 }
 
@@ -50,6 +55,7 @@ class Walk {
   #complete: Checkpoint
   #commit: Read[] = []
   #linkKnown = true
+  #uncertain = 0
 
   constructor(from: Checkpoint, target: ReplayTarget) {
     this.last = from
@@ -59,13 +65,19 @@ class Walk {
 
   step(position: number, bytes: Uint8Array): void {
     const next = this.last.position + 1
+    if (position > next + positionsMissingMax) {
+      this.#target.problem(`the journal holds a block under a key that no block can have: ${position}`)
+      return
+    }
     if (position !== next) {
+      this.#uncertain = position - 1
       this.#target.problem(`blocks ${next} to ${position - 1} of the journal are missing`)
       this.#linkKnown = false
     }
     const read = this.#read(position, bytes)
     if (read === undefined) {
       this.#linkKnown = false
+      this.#uncertain = position
       this.last = { position, link: 0 }
       this.#handOut()
       return
@@ -81,12 +93,19 @@ class Walk {
     if (head.indexInCommit === head.blocksInCommit - 1) this.#handOut()
   }
 
+  /** The engine could not read all that it has. */
+  damaged(): void {
+    this.#target.problem(`the journal can't be read whole behind block ${this.last.position}`)
+    this.#uncertain = this.last.position
+    this.#linkKnown = false
+  }
+
   end(): ReplayEnd {
     const torn = this.#commit.map(({ head }) => head.position)
     if (torn.length > 0) {
       this.#target.problem(`the last commit of the journal is torn: blocks ${torn.join(', ')} were cut back`)
     }
-    return { last: this.#complete, torn }
+    return { last: this.#complete, torn, uncertain: this.#uncertain }
   }
 
   #handOut(): void {

@@ -37,11 +37,8 @@ export class State {
 
   /** @throws MillraceError CORRUPT when the checkpoint can't be read */
   static async open(engine: Engine): Promise<State> {
-    const sealed = await engine.get(checkpointKey)
-    return new State(
-      engine,
-      sealed === undefined ? { position: 0, link: 0 } : readCheckpoint(unseal(checkpointKey, sealed)),
-    )
+    const checkpoint = await fromEither(engine, readCheckpointOf)
+    return new State(engine, checkpoint ?? { position: 0, link: 0 })
   }
 
   /** Up to where in the journal the durable state reflects it. */
@@ -73,8 +70,10 @@ export class State {
   async get(key: Uint8Array): Promise<Uint8Array | undefined> {
     const change = this.#active.get(key) ?? this.#frozen?.get(key)
     if (change !== undefined) return change.value
-    const sealed = await this.#engine.get(key)
-    return sealed && unseal(key, sealed)
+    return fromEither(this.#engine, async (engine) => {
+      const sealed = await engine.get(key)
+      return sealed && unseal(key, sealed)
+    })
   }
 
   /**
@@ -84,14 +83,12 @@ export class State {
   async getMany(keys: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]> {
     const changes = keys.map((key) => this.#active.get(key) ?? this.#frozen?.get(key))
     const stored = keys.filter((_, index) => changes[index] === undefined)
-    const sealed = await this.#engine.getMany(stored)
-    let next = 0
-    return keys.map((key, index) => {
-      const change = changes[index]
-      if (change !== undefined) return change.value
-      const found = sealed[next++]
-      return found && unseal(key, found)
+    const found = await fromEither(this.#engine, async (engine) => {
+      const sealed = await engine.getMany(stored)
+      return sealed.map((value, index) => value && unseal(stored[index] as Uint8Array, value))
     })
+    let next = 0
+    return changes.map((change) => (change === undefined ? found[next++] : change.value))
   }
 
   /**
@@ -108,9 +105,11 @@ export class State {
   }
 
   /** Entries as the last checkpoint left them. */
-  async durableRange(options: RangeOptions): Promise<EngineEntry[]> {
-    const stored = await this.#engine.range(options)
-    return stored.map(([key, sealed]) => [key, unseal(key, sealed)])
+  durableRange(options: RangeOptions): Promise<EngineEntry[]> {
+    return fromEither(this.#engine, async (engine) => {
+      const stored = await engine.range(options)
+      return stored.map(([key, sealed]) => [key, unseal(key, sealed)])
+    })
   }
 
   /**
@@ -152,14 +151,13 @@ export class State {
     options: RangeOptions,
     limit: number,
   ): Promise<{ entries: EngineEntry[]; short: boolean }> {
-    const stored = await this.#engine.range({ ...options, limit })
+    const stored = await this.durableRange({ ...options, limit })
     const everything = { ...options, limit: Number.POSITIVE_INFINITY }
     const changes = [...(this.#frozen?.range(everything) ?? []), ...this.#active.range(everything)]
     const short = stored.length === limit
-    if (changes.length === 0)
-      return { entries: stored.map(([key, sealed]) => [key, unseal(key, sealed)]), short }
+    if (changes.length === 0) return { entries: stored, short }
     const merged = new SortedBytesMap<Change>()
-    for (const [key, sealed] of stored) merged.set(key, unseal(key, sealed))
+    for (const [key, value] of stored) merged.set(key, value)
     const last = stored.at(-1)?.[0]
     for (const [key, { value }] of changes) {
       // Beyond what was read from the engine its own entries are unknown: a later round gets there.
@@ -170,6 +168,28 @@ export class State {
     for (const [key, value] of merged.range(everything)) if (value !== undefined) entries.push([key, value])
     return { entries, short }
   }
+}
+
+/** Reads what is damaged from the copy, if the engine has one. Throws what the engine threw when that is damaged too. */
+async function fromEither<T>(engine: Engine, read: (engine: Engine) => Promise<T>): Promise<T> {
+  try {
+    return await read(engine)
+  } catch (error) {
+    if (engine.copy === undefined) throw error
+    return read(engine.copy).catch(() => {
+      throw error
+    })
+  }
+}
+
+async function readCheckpointOf(engine: Engine): Promise<Checkpoint | undefined> {
+  const sealed = await engine.get(checkpointKey)
+  return sealed && readCheckpoint(unseal(checkpointKey, sealed))
+}
+
+/** Position of the checkpoint in a database of the state; undefined when there is none. */
+export async function checkpointIn(engine: Engine): Promise<number | undefined> {
+  return (await readCheckpointOf(engine))?.position
 }
 
 function isBeyond(key: Uint8Array, last: Uint8Array, reverse: boolean): boolean {

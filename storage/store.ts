@@ -2,13 +2,14 @@ import { EventEmitter } from 'node:events'
 import { MillraceError, readBatchHeader } from '../protocol/index.js'
 import type { Operation } from './block.js'
 import { CommitQueue, type CommitRequest, groupByLog, type PendingAppend } from './commit_queue.js'
+import { Damage } from './damage.js'
 import { DiskWatch, folderBytes } from './disk_watch.js'
 import type { EngineFactory } from './engine.js'
 import { EnginePair } from './engine_pair.js'
 import { type DataFolder, openFolder } from './folder.js'
 import { Journal, type WrittenBlock } from './journal.js'
 import { positionKey } from './keys.js'
-import { levelEngines } from './level_engine.js'
+import { levelEngines } from './level_folder.js'
 import { type LogRead, type LogReadResult, readLogs, readTail } from './log_reader.js'
 import { LogTable } from './log_table.js'
 import { memoryEngines } from './memory_engine.js'
@@ -30,6 +31,7 @@ import {
 } from './store_options.js'
 
 const reopenDelayMsMax = 5_000
+const recheckedMax = 1_000
 
 /**
  * serving -> draining -> closing -> closed; from serving and draining to reopening when a write is rejected, and from
@@ -43,11 +45,19 @@ type Phase = 'serving' | 'draining' | 'reopening' | 'closing' | 'closed'
  */
 export async function openStore(options: StoreOptions, views: Views): Promise<Store> {
   const folder = options.dir === undefined ? undefined : await openFolder(options.dir)
+  const problems = new Problems()
+  const notices: string[] = []
+  const reports = {
+    problem: (text: string) => void problems.note(text),
+    notice: (text: string) => void notices.push(text),
+  }
   try {
     const engines =
-      options.engines ?? (folder === undefined ? memoryEngines() : levelEngines(await folder.shard(0)))
+      options.engines ??
+      (folder === undefined ? memoryEngines() : levelEngines(await folder.shard(0), reports))
     const reclaim = { ...reclaimDefaults, ...options.reclaim }
-    return await Store.open({ settings: storeSettings(options), reclaim, views, folder, engines })
+    const settings = storeSettings(options)
+    return await Store.open({ settings, reclaim, views, folder, engines, problems, notices })
   } catch (error) {
     await folder?.release()
     throw error
@@ -60,6 +70,8 @@ interface Parts {
   readonly views: Views
   readonly folder: DataFolder | undefined
   readonly engines: EngineFactory
+  readonly problems: Problems
+  readonly notices: readonly string[]
 }
 
 /** The durable heart of a shard: one journal, the logs of its partitions, and the state of the views over it. */
@@ -71,7 +83,8 @@ export class Store {
   readonly #logs: LogTable
   readonly #queue = new CommitQueue()
   readonly #reclaim: Reclaim
-  readonly #problems = new Problems()
+  readonly #problems: Problems
+  readonly #damage: Damage
   readonly #engines: EnginePair
   #journal: Journal
   #phase: Phase = 'serving'
@@ -89,11 +102,13 @@ export class Store {
 
   private constructor(parts: Parts, engines: EnginePair, state: State) {
     this.#parts = parts
+    this.#problems = parts.problems
     this.#engines = engines
     this.state = state
     this.#applied = state.checkpoint
     this.#journal = new Journal(engines.journal, state.checkpoint)
-    this.#logs = new LogTable(state, parts.settings.tailCacheBytes)
+    this.#damage = new Damage(state)
+    this.#logs = new LogTable(state, parts.settings.tailCacheBytes, this.#damage)
     this.#reclaim = new Reclaim({
       logs: this.#logs,
       state,
@@ -112,10 +127,12 @@ export class Store {
     const engines = await EnginePair.open(parts.engines)
     try {
       const store = new Store(parts, engines, await State.open(engines.state))
+      await store.#damage.load()
       await store.#logs.load()
       await parts.views.load(store)
-      await store.#checkNewestBlock()
+      await store.#checkNewestBlocks()
       await store.#replay()
+      await store.#recheckDamage()
       await store.#startTimers()
       return store
     } catch (error) {
@@ -131,10 +148,15 @@ export class Store {
 
   get health(): StoreHealth {
     if (this.#failure !== undefined)
-      return { status: 'failed', reasons: [this.#failure, ...this.#problems.texts] }
-    const reasons = this.#problems.texts
+      return { status: 'failed', reasons: [this.#failure, ...this.#damageTexts] }
+    const reasons = this.#damageTexts
     if (this.#disk?.low === true) reasons.push(this.#fullText(this.#disk))
     return { status: reasons.length > 0 ? 'degraded' : 'ok', reasons }
+  }
+
+  /** What opening found that is no damage for sure: a write that a crash cut short. */
+  get notices(): readonly string[] {
+    return this.#parts.notices
   }
 
   get stats(): StoreStats {
@@ -157,6 +179,11 @@ export class Store {
   /** The log with this id; undefined when there is none or it was dropped. */
   log(id: number): PartitionLog | undefined {
     return this.#logs.get(id)
+  }
+
+  /** What of a log can't be read, for people; undefined when nothing is known of that. */
+  problemOf(log: PartitionLog): string | undefined {
+    return this.#damage.textOf(log.id)
   }
 
   /** From a view, when the operation that creates a partition is applied. Ids are never used again. */
@@ -206,7 +233,12 @@ export class Store {
   /** Reads whole batches of several logs at once; an error of one stands in its result. */
   async read(reads: readonly LogRead[]): Promise<LogReadResult[]> {
     const results = await readLogs(this.#journal, reads)
-    for (const { error } of results) if (error?.code === 'CORRUPT') this.#note(error.message)
+    for (const [index, { error, damaged }] of results.entries()) {
+      if (error?.code !== 'CORRUPT') continue
+      const log = reads[index]?.log
+      if (damaged === undefined || log === undefined) this.#note(error.message)
+      else if (this.#damage.note(log.id, damaged)) this.events.emit('health', this.health)
+    }
     return results
   }
 
@@ -317,7 +349,7 @@ export class Store {
 
   async #replay(): Promise<void> {
     this.#journal = new Journal(this.#engines.journal, this.#applied)
-    const { last, torn } = await replay(this.#journal, {
+    const { last, torn, uncertain } = await replay(this.#journal, {
       block: (block) => this.#apply(block),
       damagedBlock: (head) => this.#logs.lost(head),
       reached: (last) => {
@@ -325,9 +357,7 @@ export class Store {
       },
       problem: (text) => this.#note(text),
     })
-    for (const log of this.#logs.values()) {
-      if (log.problem !== undefined) this.#note(`partition log ${log.id}: ${log.problem}`)
-    }
+    if (uncertain > 0) this.#logs.uncertain(uncertain)
     if (torn.length > 0) {
       await this.#engines.journal.commit(
         torn.map((position) => ({ type: 'del', key: positionKey(position) })),
@@ -337,12 +367,36 @@ export class Store {
     this.#journal = new Journal(this.#engines.journal, last)
   }
 
-  /** A journal that ends before its checkpoint has lost its tail; the readers of these partitions are told as well. */
-  async #checkNewestBlock(): Promise<void> {
+  /** A journal that ends before its checkpoint has lost its tail: then every log is asked for what it lost. */
+  async #checkNewestBlocks(): Promise<void> {
     const newest = this.#logs.newestPosition
     if (newest === 0) return
     const [block] = await this.#journal.readRaw([newest])
-    if (block === undefined) this.#note(`block ${newest} of the journal is missing: its end is lost`)
+    if (block !== undefined) return
+    this.#note(`block ${newest} of the journal is missing: its end is lost`)
+    for (const log of this.#logs.values()) {
+      const newestFirst = [...(await log.index.from(log.index.newestPageOffset ?? 0))].reverse()
+      for (const { position, firstOffset, recordCount } of newestFirst) {
+        const [found] = await this.#journal.readRaw([position])
+        if (found !== undefined) break
+        this.#damage.note(log.id, { from: firstOffset, to: firstOffset + recordCount })
+      }
+    }
+  }
+
+  /** What could not be read before can perhaps be read now: files were restored. */
+  async #recheckDamage(): Promise<void> {
+    for (const [logId, range] of this.#damage.ranges.slice(0, recheckedMax)) {
+      const log = this.#logs.get(logId)
+      const [result] =
+        log === undefined ? [] : await readLogs(this.#journal, [{ log, offset: range.from, bytesMax: 1 }])
+      if (result?.error === undefined) this.#damage.forget(logId, range)
+    }
+  }
+
+  get #damageTexts(): string[] {
+    const nameOf = (id: number) => this.#parts.views.nameOf?.(id) ?? `partition log ${id}`
+    return [...this.#problems.texts, ...this.#damage.lines(nameOf)]
   }
 
   #note(problem: string): void {

@@ -23,6 +23,8 @@ export interface Views {
   apply(kind: number, payload: Uint8Array, position: number): void
   /** A batch is durable and can be read. */
   appended(log: PartitionLog, header: BatchHeader): void
+  /** What people call a log: "partition 3 of topic ...". */
+  nameOf?(logId: number): string | undefined
   /** Writes failed: offsets that were assigned and are not durable are void. */
   rolledBack(): void
 }

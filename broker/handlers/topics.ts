@@ -70,7 +70,7 @@ const topicDescribe: Handler<typeof commands.topicDescribe> = ({ broker }, { top
     startOffset: log.startOffset,
     endOffset: log.endOffset,
     bytes: log.liveBytes,
-    problem: log.problem,
+    problem: broker.shard.store.problemOf(log),
   }))
   return { body: { topic: summaryOf(topic), partitions } }
 }

@@ -16,7 +16,9 @@ const logOf = (logId: number, firstOffset: number, ...sizes: number[]): LogBatch
 test('positions ascend by one and every block names the link of the one before', async () => {
   const journal = new Journal(await memoryEngines().open('journal'), start)
   for (let n = 0; n < 3; n++) await journal.write([logOf(1, n * 2, 50_000, 50_000)], [])
-  const blocks = (await journal.scan(1, 100)).map(({ position, bytes }) => decodeBlock(bytes, position))
+  const blocks = (await journal.scan(1, 100)).blocks.map(({ position, bytes }) =>
+    decodeBlock(bytes, position),
+  )
   assert.equal(
     blocks.map(({ position }) => position),
     [1, 2, 3, 4, 5, 6],

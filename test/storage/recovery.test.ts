@@ -47,10 +47,10 @@ test('a damaged block behind the checkpoint is reported, and only its records ar
     /block 4 of the journal is damaged: its checksum does not match/,
   )
   const log = logOf(store, 1)
-  assert.is(log.problem, 'offsets 1 to 1 are lost')
+  assert.is(store.problemOf(log), 'offsets 1 to 1 are damaged or lost')
   const [result] = await store.read([{ log, offset: 1, bytesMax: 100 }])
   assert.ok(isMillraceError(result?.error, 'CORRUPT'))
-  assert.match(result?.error?.message ?? '', 'partition log 1 has lost offsets 1 to 1')
+  assert.match(result?.error?.message ?? '', 'offsets 1 to 1 of partition log 1 are lost')
   assert.equal(await valuesOf(store, log, 2), ['2=a2'])
   assert.equal(await valuesOf(store, logOf(store, 2)), ['0=b0', '1=b1', '2=b2'])
 })
@@ -62,7 +62,7 @@ test('a missing block is noticed by its position, and its records by the gap tha
   const { store } = await openTestStore(context, { engines })
   assert.equal(store.health.reasons, [
     'blocks 4 to 4 of the journal are missing',
-    'partition log 1: offsets 1 to 1 are lost',
+    'partition log 1: offsets 1 to 1 are damaged or lost',
   ])
   assert.equal(await valuesOf(store, logOf(store, 1), 2), ['2=a2'])
 })
@@ -103,7 +103,7 @@ test('a block whose head is damaged too is noticed, and the records behind it ar
   const { store } = await openTestStore(context, { engines })
   assert.equal(store.health.reasons, [
     'block 4 of the journal is damaged: its checksum does not match',
-    'partition log 1: offsets 1 to 1 are lost',
+    'partition log 1: offsets 1 to 1 are damaged or lost',
   ])
   const log = logOf(store, 1)
   const [result] = await store.read([{ log, offset: 1, bytesMax: 100 }])
@@ -120,7 +120,10 @@ test('a journal that ends before its checkpoint is reported', async (context) =>
   const [key] = (await engines.entries('journal')).at(-1) as [Uint8Array, Uint8Array]
   await engines.del('journal', key)
   const { store } = await openTestStore(context, { engines, tailCacheBytes: 0 })
-  assert.equal(store.health.reasons, ['block 4 of the journal is missing: its end is lost'])
+  assert.equal(store.health.reasons, [
+    'block 4 of the journal is missing: its end is lost',
+    'partition log 1: offsets 2 to 2 are damaged or lost',
+  ])
   const again = logOf(store, 1)
   await store.commit([{ log: again, batch: batchOf('new') }])
   assert.equal(await valuesOf(store, again, 3), ['3=new'], 'a lost offset is never given again')

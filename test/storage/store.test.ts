@@ -222,7 +222,7 @@ test('damaged, swapped and missing blocks are never served, and other logs are',
       { log: b, offset: 0, bytesMax: 1000 },
     ])
     assert.ok(isMillraceError(result?.error, 'CORRUPT'), name)
-    assert.match(result?.error?.message ?? '', /partition log 1 .* offset 1: block 3/)
+    assert.match(result?.error?.message ?? '', /offsets 1 to 1 of partition log 1 can't be read: .*block 3/)
     assert.ok((other?.bytes ?? 0) > 0)
     const [before] = await store.read([{ log: a, offset: 0, bytesMax: 1000 }])
     assert.ok((before?.bytes ?? 0) > 0, 'what comes before the damage is served')

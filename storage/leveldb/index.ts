@@ -1,0 +1,9 @@
+export {
+  type FileProblem,
+  type Inspection,
+  inspectDatabase,
+  manifestsAmong,
+  type WriteAheadFile,
+} from './inspect.js'
+export { type LogFile, type LogFileRecord, readLogFile, writeLogFile } from './log_format.js'
+export { Cursor, encodeVarint } from './varint.js'

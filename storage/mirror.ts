@@ -1,0 +1,146 @@
+import { rename, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { MillraceError } from '../protocol/index.js'
+import type { Engine, EngineEntry, EngineOp, RangeOptions } from './engine.js'
+import { stateEndKey } from './keys.js'
+import { LevelEngine } from './level_engine.js'
+import type { LevelReports } from './level_folder.js'
+import { type Inspection, inspectDatabase } from './leveldb/index.js'
+import { setAside, syncFolder } from './set_aside.js'
+import { checkpointIn } from './state.js'
+
+const names = ['state', 'state-copy'] as const
+type Name = (typeof names)[number]
+const entriesPerCommit = 1_000
+
+/** A database and its copy, which is written first: what is read is in both. */
+class MirroredEngine implements Engine {
+  readonly copy: Engine
+  readonly #first: Engine
+
+  constructor(first: Engine, copy: Engine) {
+    this.#first = first
+    this.copy = copy
+  }
+
+  get(key: Uint8Array): Promise<Uint8Array | undefined> {
+    return this.#first.get(key)
+  }
+
+  getMany(keys: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]> {
+    return this.#first.getMany(keys)
+  }
+
+  range(options: RangeOptions): Promise<EngineEntry[]> {
+    return this.#first.range(options)
+  }
+
+  async commit(ops: readonly EngineOp[]): Promise<void> {
+    await this.copy.commit(ops)
+    await this.#first.commit(ops)
+  }
+
+  async compact(gte: Uint8Array, lt: Uint8Array): Promise<void> {
+    await this.copy.compact(gte, lt)
+    await this.#first.compact(gte, lt)
+  }
+
+  async close(): Promise<void> {
+    await this.copy.close()
+    await this.#first.close()
+  }
+}
+
+/**
+ * Opens the state and its copy. Every byte of both is verified; one that is damaged, or behind the other, is replaced by a
+ * copy of the other.
+ * @throws MillraceError CORRUPT when both are damaged, and what LevelDB throws
+ */
+export async function openMirror(shardDir: string, { problem }: LevelReports): Promise<Engine> {
+  for (const name of names) await rm(join(shardDir, `${name}.new`), { recursive: true, force: true })
+  const found = await Promise.all(names.map((name) => inspect(shardDir, name)))
+  const damaged = found.filter(({ damage }) => damage !== undefined)
+  if (damaged.length === names.length) throw bothDamaged(shardDir, damaged)
+  for (const { name, damage } of damaged) {
+    const path = await setAside(shardDir, join(shardDir, name))
+    problem(
+      `the database ${name} was damaged (${damage}); it was replaced by its copy, the old one is ${path}`,
+    )
+  }
+  const engines = await openBoth(shardDir)
+  const [first, copy] = await Promise.all(engines.map(checkpointIn))
+  if (first === copy) return new MirroredEngine(...engines)
+  return new MirroredEngine(...(await level(shardDir, engines, (first ?? 0) > (copy ?? 0))))
+}
+
+interface Found {
+  readonly name: Name
+  /** What of it is damaged; undefined when it is well, or new. */
+  readonly damage: string | undefined
+}
+
+async function inspect(shardDir: string, name: Name): Promise<Found> {
+  return { name, damage: damageOf(await inspectDatabase(join(shardDir, name), { tables: true })) }
+}
+
+function damageOf({ broken, damagedTables, writeAhead }: Inspection): string | undefined {
+  const [first] = [...broken, ...damagedTables]
+  if (first !== undefined) return `${first.file}: ${first.problem}`
+  const file = writeAhead.find(({ damaged }) => damaged)
+  return file === undefined ? undefined : `${file.name}: a record in the midst of it is damaged`
+}
+
+function bothDamaged(shardDir: string, damaged: readonly Found[]): MillraceError {
+  const files = damaged.map(({ name, damage }) => `${name}/${damage}`).join('; ')
+  return new MillraceError(
+    'CORRUPT',
+    `both copies of the state in ${shardDir} are damaged and were left as they are: ${files}`,
+  )
+}
+
+async function openBoth(shardDir: string): Promise<[LevelEngine, LevelEngine]> {
+  const first = await LevelEngine.open(join(shardDir, names[0]))
+  try {
+    return [first, await LevelEngine.open(join(shardDir, names[1]))]
+  } catch (error) {
+    await first.close()
+    throw error
+  }
+}
+
+/** Replaces the one that is behind by a copy of the other; a crash leaves the old one, none, or the new one. */
+async function level(
+  shardDir: string,
+  [first, copy]: readonly [LevelEngine, LevelEngine],
+  firstIsNewer: boolean,
+): Promise<[LevelEngine, LevelEngine]> {
+  const [source, target, name] = firstIsNewer ? [first, copy, names[1]] : [copy, first, names[0]]
+  try {
+    await target.close()
+    const path = join(shardDir, name)
+    const made = await LevelEngine.open(`${path}.new`)
+    try {
+      await copyEntries(source, made)
+    } finally {
+      await made.close()
+    }
+    await rm(path, { recursive: true, force: true })
+    await rename(`${path}.new`, path)
+    await syncFolder(shardDir)
+    const opened = await LevelEngine.open(path)
+    return firstIsNewer ? [source, opened] : [opened, source]
+  } catch (error) {
+    await source.close()
+    throw error
+  }
+}
+
+async function copyEntries(source: Engine, target: Engine): Promise<void> {
+  for (let gte: Uint8Array = new Uint8Array(0); ; ) {
+    const entries = await source.range({ gte, lt: stateEndKey, limit: entriesPerCommit })
+    await target.commit(entries.map(([key, value]) => ({ type: 'put', key, value })))
+    const last = entries.at(-1)
+    if (last === undefined || entries.length < entriesPerCommit) return
+    gte = Buffer.concat([last[0], Uint8Array.of(0)])
+  }
+}
