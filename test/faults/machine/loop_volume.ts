@@ -17,11 +17,15 @@ export interface LoopVolumeOptions {
 const shutdownRequest = 0x8004587d
 const noLogFlush = 2
 
-/** Waits for a line and cuts; started in advance, so that a cut takes one write to a pipe. */
+/** Waits for a line and cuts; started in advance and of real-time priority, so that a cut takes one write to a pipe. */
 const cutScript = `
 import fcntl, os, struct, sys
 volume = os.open(sys.argv[1], os.O_RDONLY)
 flags = struct.pack('I', ${noLogFlush})
+try:
+    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+except OSError:
+    pass
 os.write(1, b'armed\\n')
 if os.read(0, 1):
     fcntl.ioctl(volume, ${shutdownRequest}, flags)
@@ -117,7 +121,7 @@ export class LoopVolume {
 
   /**
    * Cuts the power; see the class for what that means. The cut is under way when this returns, before anything is
-   * awaited: typically it takes effect within 100 microseconds.
+   * awaited: the system call begins about 0.1 ms later and takes about 2 ms until writes fail (Linux 6.18).
    * @returns once it is done; the volume must then be unmounted before it is used again
    */
   async cutPower(): Promise<void> {

@@ -1,0 +1,83 @@
+import type { TestContext } from '../../helpers/context.js'
+import { type SpawnedProcess, type SpawnOptions, spawnProcess } from '../../helpers/spawn.js'
+import { run, runAtExit } from './command.js'
+import { checkOnce, linuxRoot, tools, trial, type Unavailable } from './requirements.js'
+
+let namespaces = 0
+
+/**
+ * Another machine on a cable: a network namespace and a pair of virtual interfaces. With the link down no packet passes
+ * and nobody is told, as when a cable is pulled, a switch dies or a laptop leaves the room: connections stay open on
+ * both ends until a timeout notices, and go on when the link is back, after a retransmission (within seconds; the longer
+ * it was down the later). A broker that clients inside should reach listens on `hostAddress`.
+ *
+ * Limits: the side inside knows that its interface is down, so its new connections fail at once (ENETUNREACH), while
+ * packets from outside vanish silently.
+ */
+export class NetworkNamespace {
+  /** Name for ip-netns(8). */
+  readonly name: string
+  /** Address of this side. */
+  readonly hostAddress: string
+  /** Address of the side in the namespace. */
+  readonly insideAddress: string
+  readonly #context: TestContext
+
+  private constructor(context: TestContext, name: string, subnet: string) {
+    this.#context = context
+    this.name = name
+    this.hostAddress = `${subnet}.1`
+    this.insideAddress = `${subnet}.2`
+  }
+
+  /** Makes it, with the link up; removed in the context's cleanup. */
+  static async create(context: TestContext): Promise<NetworkNamespace> {
+    const name = `mr${process.pid}n${namespaces++}`
+    const namespace = new NetworkNamespace(context, name, await unusedSubnet())
+    const withdraw = runAtExit(['ip', 'netns', 'delete', name], ['ip', 'link', 'delete', name])
+    await run('ip', 'netns', 'add', name)
+    context.defer(async () => {
+      // The pair goes with either end; the namespace itself only when its last process has ended.
+      await run('ip', 'link', 'delete', name).catch(() => {})
+      await run('ip', 'netns', 'delete', name)
+      withdraw()
+    })
+    await run('ip', 'link', 'add', name, 'type', 'veth', 'peer', 'name', 'cable', 'netns', name)
+    await run('ip', 'address', 'add', `${namespace.hostAddress}/30`, 'dev', name)
+    await run('ip', '-n', name, 'address', 'add', `${namespace.insideAddress}/30`, 'dev', 'cable')
+    await run('ip', 'link', 'set', name, 'up')
+    await run('ip', '-n', name, 'link', 'set', 'lo', 'up')
+    await namespace.linkUp()
+    return namespace
+  }
+
+  /** Starts a program inside. */
+  spawn(command: string, args: readonly string[], options: SpawnOptions = {}): SpawnedProcess {
+    return spawnProcess(this.#context, 'ip', ['netns', 'exec', this.name, command, ...args], options)
+  }
+
+  async linkDown(): Promise<void> {
+    await run('ip', '-n', this.name, 'link', 'set', 'cable', 'down')
+  }
+
+  async linkUp(): Promise<void> {
+    await run('ip', '-n', this.name, 'link', 'set', 'cable', 'up')
+  }
+}
+
+/** A third byte of 10.213.x.0/30 that no interface has; processes begin their search at different ones. */
+async function unusedSubnet(): Promise<string> {
+  const addresses = await run('ip', '-oneline', '-4', 'address')
+  for (let i = 0; i < 256; i++) {
+    const subnet = `10.213.${(process.pid + namespaces + i) % 256}`
+    if (!addresses.includes(` ${subnet}.`)) return subnet
+  }
+  throw new Error('all of 10.213.0.0/16 is in use')
+}
+
+/** Why there are no network namespaces here. */
+export const networkNamespaceUnavailable: Unavailable = checkOnce(
+  linuxRoot,
+  tools('ip'),
+  trial('a network namespace', (context) => NetworkNamespace.create(context)),
+)
