@@ -28,7 +28,7 @@ const bodyShare = 1 / 16
 const fetch: Handler<typeof commands.fetch> = (context, request) => {
   const { broker, session } = context
   if (!session.hasRoom) return fetchSlowly(context, request, undefined)
-  const collector = new FetchCollector(broker, request)
+  const collector = new FetchCollector(broker, request, session.roomBytes)
   collector.collectFromMemory()
   if (collector.needsJournal) return fetchSlowly(context, request, undefined)
   if (collector.isEnough || request.waitMs === 0) return collector.reply()
@@ -60,19 +60,26 @@ async function fetchSlowly(
 
 /** Acquires the room for what it takes at the moment of taking it, or all who waited for room would find it free. */
 async function collect({ broker, session }: RequestContext, request: FetchRequest): Promise<FetchCollector> {
-  const collector = new FetchCollector(broker, request)
-  while (!session.hasRoom && session.isOpen) await session.acquire(0)
-  collector.collectFromMemory()
-  collector.acquiredBytes = collector.needsJournal ? collector.bytesMax : collector.bytes
-  await session.acquire(collector.acquiredBytes)
-  if (!collector.needsJournal) return collector
-  try {
-    await collector.collectFromJournal()
-  } catch (error) {
+  for (let isSmall = true; ; isSmall = false) {
+    while (isSmall ? session.roomBytes === 0 : !session.hasRoom) {
+      await session.roomChange(isSmall ? 1 : Number.POSITIVE_INFINITY)
+    }
+    const { hasRoom, roomBytes } = session
+    const collector = new FetchCollector(broker, request, roomBytes)
+    collector.collectFromMemory()
+    collector.acquiredBytes = collector.needsJournal ? collector.bytesMax : collector.bytes
+    await session.acquire(collector.acquiredBytes)
+    if (!collector.needsJournal) return collector
+    try {
+      await collector.collectFromJournal()
+    } catch (error) {
+      session.release(collector.acquiredBytes)
+      throw error
+    }
+    if (hasRoom || collector.bytes <= roomBytes) return collector
+    // A single batch that is larger than the share of those who hold little.
     session.release(collector.acquiredBytes)
-    throw error
   }
-  return collector
 }
 
 /** An entry of which memory does not have the data. */
@@ -99,11 +106,12 @@ class FetchCollector {
   #records = 0
   #hasError = false
 
-  constructor(broker: BrokerContext, request: FetchRequest) {
+  /** @param roomBytes most bytes for which there is room */
+  constructor(broker: BrokerContext, request: FetchRequest, roomBytes: number) {
     this.#errors = new EntryErrors(broker.logger)
     this.#broker = broker
     this.#request = request
-    this.bytesMax = Math.min(request.bytesMax, broker.settings.frameBytesMax / 2)
+    this.bytesMax = Math.min(request.bytesMax, broker.settings.frameBytesMax / 2, roomBytes)
   }
 
   get bytes(): number {

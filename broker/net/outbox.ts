@@ -7,6 +7,12 @@ interface OutboxOwner {
   sent(): void
 }
 
+/**
+ * What a connection may hold of the part of the budget that is kept for those who hold little, so that peers which take
+ * nothing of large replies don't silence those who take theirs.
+ */
+const fairShareBytes = 256 * 1024
+
 /** A slower line than this counts as one that takes nothing. */
 const bytesPerMsMin = 64
 
@@ -45,8 +51,16 @@ export class Outbox {
     return this.#bytes >= this.#bytesMax
   }
 
+  /** Whether a reply may be made although nothing is known of its size. */
   get hasRoom(): boolean {
-    return !this.isFull && !this.#budget.isOver
+    return this.#closed || this.#fits(Number.POSITIVE_INFINITY)
+  }
+
+  /** How large a reply should become at most; 0 when none may be made. */
+  get roomBytes(): number {
+    if (this.#closed) return Number.POSITIVE_INFINITY
+    if (!this.#fits(1)) return 0
+    return Math.max(fairShareBytes - this.#bytes, this.#budget.freeBytes)
   }
 
   /**
@@ -54,13 +68,18 @@ export class Outbox {
    * reply is sent, which counts them again, without a turn in between. Resolves at once when the connection has ended.
    */
   async acquire(bytes: number): Promise<void> {
-    while (!this.hasRoom && !this.#closed) {
-      await new Promise<void>((resolve) => {
-        this.#waiting.push(resolve)
-        if (!this.isFull) this.#budget.whenRoom(resolve)
-      })
-    }
+    while (!this.#fits(bytes) && !this.#closed) await this.roomChange(bytes)
     this.#add(bytes)
+  }
+
+  /** Resolves when there may be room for a reply of so many bytes: look again then, others may have been quicker. */
+  roomChange(bytes: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.#waiting.push(resolve)
+      if (this.isFull) return
+      if (this.#bytes + bytes <= fairShareBytes) this.#budget.whenReserveHasRoom(resolve)
+      else this.#budget.whenRoom(resolve)
+    })
   }
 
   release(bytes: number): void {
@@ -120,6 +139,11 @@ export class Outbox {
     this.#budget.release(this.#bytes)
     this.#bytes = 0
     this.#wake()
+  }
+
+  #fits(bytes: number): boolean {
+    if (this.isFull) return false
+    return !this.#budget.isTight || (!this.#budget.isOver && this.#bytes + bytes <= fairShareBytes)
   }
 
   #add(bytes: number): void {

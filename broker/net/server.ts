@@ -27,6 +27,8 @@ export interface ServerOptions {
 const sweepIntervalMs = 500
 const keepAliveDelayMs = 60_000
 const listenBacklog = 1024
+/** The share of the room for replies that is kept for connections which hold little. */
+const fairReserve = 1 / 4
 /** How long a refused peer may take to read why. */
 const refusedLingerMs = 1_000
 
@@ -51,7 +53,8 @@ export class Server implements SessionHost {
     this.settings = options.settings
     this.#port = options.settings.port
     this.inbound = new ByteBudget(options.settings.inboundBytesMax)
-    this.outbound = new ByteBudget(options.settings.outboundBytesMax)
+    const { outboundBytesMax } = options.settings
+    this.outbound = new ByteBudget(outboundBytesMax, outboundBytesMax * fairReserve)
     this.#server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: keepAliveDelayMs })
     this.#server.on('connection', (socket) => this.#connected(socket))
     this.#sweeper = setInterval(() => this.#sweep(), sweepIntervalMs).unref()
@@ -138,7 +141,7 @@ export class Server implements SessionHost {
     this.nowMs = performance.now()
     for (const session of this.#sessions) session.sweep()
     this.#relieveInbound()
-    if (this.outbound.isOver) {
+    if (this.outbound.isTight) {
       for (const session of this.#sessions)
         if (session.sendStalledMs >= this.settings.overloadTimeoutMs) session.destroy()
     }

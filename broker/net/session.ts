@@ -120,9 +120,19 @@ export class Session {
     return this.#partialBytes
   }
 
-  /** Whether replies may be made now; otherwise `acquire` room before reading what they would carry. */
+  /** Whether a reply may be made although nothing is known of its size. */
   get hasRoom(): boolean {
     return this.#outbox.hasRoom
+  }
+
+  /** How large a reply should become, 0 when none may be made; `acquire` room before reading what it will carry. */
+  get roomBytes(): number {
+    return this.#outbox.roomBytes
+  }
+
+  /** See Outbox. */
+  roomChange(bytes: number): Promise<void> {
+    return this.#outbox.roomChange(bytes)
   }
 
   /** See Outbox. */

@@ -27,6 +27,21 @@ test('wakes who waits in order, as long as there is room', async () => {
   assert.equal(woken, ['first', 'second', 'third'])
 })
 
+test('a reserve is left to those who ask for it, and they come first', async () => {
+  const budget = new ByteBudget(100, 25)
+  budget.add(100)
+  const woken: string[] = []
+  budget.whenRoom(() => woken.push('large'))
+  budget.whenReserveHasRoom(() => woken.push('small'))
+  budget.release(10)
+  await Promise.resolve()
+  assert.equal([woken, budget.isOver, budget.isTight], [['small'], false, true])
+  budget.whenReserveHasRoom(() => woken.push('small again'))
+  budget.release(20)
+  await Promise.resolve()
+  assert.equal(woken, ['small', 'small again', 'large'])
+})
+
 test('who is forgotten is not woken', async () => {
   const budget = new ByteBudget(10)
   const woken: number[] = []
