@@ -1,0 +1,52 @@
+import type { Finding } from '../campaign.js'
+import { type CheckOptions, FindingList } from './check.js'
+import { checks } from './checks.js'
+import type { HistoryEvent } from './history.js'
+import { type HistoryCounts, type HistoryIndex, indexHistory } from './history_index.js'
+
+export type { CheckOptions } from './check.js'
+
+/** What a history says of the broker. */
+export interface Verdict {
+  /** `unknown`: nothing is wrong with it, but it proves nothing either. */
+  readonly verdict: 'passed' | 'failed' | 'unknown'
+  /** Up to ten of a check in full, and a line for the others. */
+  readonly findings: readonly Finding[]
+  /** How many findings each check has, those without any included. */
+  readonly findingsByCheck: Readonly<Record<string, number>>
+  /** Why it proves nothing. */
+  readonly unknown: readonly string[]
+  readonly operations: HistoryCounts
+}
+
+/**
+ * Judges a history, ordered by time as `readHistories` gives it.
+ * @throws Error when it is no history, for example when a value is published twice
+ */
+export function checkHistory(events: readonly HistoryEvent[], options: CheckOptions = {}): Verdict {
+  const index = indexHistory(events)
+  const findings: Finding[] = []
+  const findingsByCheck: Record<string, number> = {}
+  for (const check of checks) {
+    const list = new FindingList(check.name)
+    check.run({ index, options, report: (evidence) => list.add(evidence) })
+    findings.push(...list.findings)
+    findingsByCheck[check.name] = list.count
+  }
+  const unknown = unknownReasons(index)
+  const verdict = findings.length > 0 ? 'failed' : unknown.length > 0 ? 'unknown' : 'passed'
+  return { verdict, findings, findingsByCheck, unknown, operations: index.counts }
+}
+
+function unknownReasons({ counts, drains }: HistoryIndex): string[] {
+  const reasons: string[] = []
+  if (counts.publish.ok === 0) reasons.push('no publish was acknowledged')
+  for (const number of [1, 2]) if (!drains.includes(number)) reasons.push(`there is no drain ${number}`)
+  const consumed = counts.assignments + counts.polls > 0 || sum(counts.commit) + sum(counts.committed) > 0
+  if (consumed && counts.recordsDelivered === 0) reasons.push('nothing was delivered to the consumers')
+  return reasons
+}
+
+function sum({ ok, fail, info }: HistoryCounts['publish']): number {
+  return ok + fail + info
+}

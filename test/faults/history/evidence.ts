@@ -1,0 +1,42 @@
+import type { HistoryRecord } from './history.js'
+import type { Completed, Drain, PartitionIndex, Publish } from './history_index.js'
+
+/** A publish as evidence names it. */
+export function publishText(publish: Publish): string {
+  const { call, process, invokedAt, completedAt, outcome } = publish
+  const end = completedAt === Number.POSITIVE_INFINITY ? '' : ` to ${completedAt}`
+  return `'${call.value}', published by ${process} (lane ${call.lane}, ${invokedAt}${end} us: ${outcome}${ackText(publish)})`
+}
+
+function ackText({ outcome, call, partition, offset }: Publish): string {
+  return outcome === 'ok' ? ` as ${call.topic}/${partition ?? '?'} offset ${offset ?? '?'}` : ''
+}
+
+/** A commit or a read of a committed offset as evidence names it. */
+export function callText({ call, process, invokedAt, completedAt }: Completed): string {
+  const epoch = call.op === 'commit' && call.epoch !== undefined ? `, epoch ${call.epoch}` : ''
+  return `${call.op} by ${process} (${invokedAt} to ${completedAt} us${epoch})`
+}
+
+export function drainText(drain: Drain): string {
+  return `drain ${drain.number} (offsets ${drain.startOffset} to ${drain.endOffset}, at ${drain.firstAt} us)`
+}
+
+/** Records of one partition from one source. */
+export interface Source {
+  /** As evidence names it. */
+  readonly name: () => string
+  readonly at: number
+  readonly records: readonly HistoryRecord[]
+}
+
+/** All that was read from a partition: drains, the last first, then deliveries in their order. */
+export function* readsOf(partition: PartitionIndex): Generator<Source> {
+  for (const drain of [...partition.drains.values()].sort((a, b) => b.number - a.number)) {
+    yield { name: () => drainText(drain), at: drain.firstAt, records: drain.records }
+  }
+  for (const { process, group, at, records } of partition.deliveries) {
+    const reader = group === null ? process : `${process} of ${group}`
+    yield { name: () => `delivery to ${reader} at ${at} us`, at, records }
+  }
+}
