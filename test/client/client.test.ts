@@ -12,9 +12,9 @@ import {
   type TopicOrName,
 } from '../../client/index.js'
 import { compressions } from '../../protocol/index.js'
+import { FaultyProxy } from '../faults/machine/faulty_proxy.js'
 import { spawnMillrace } from '../helpers/spawn.js'
 import { suite, type TestContext } from '../helpers/suite.js'
-import { TcpProxy } from '../helpers/tcp_proxy.js'
 import { codeOf, numbered, outcome, quickClient } from './fixtures.js'
 
 const test = suite('client with a broker')
@@ -208,7 +208,7 @@ test(
 
 test('connections that are cut again and again cost nothing', async (context) => {
   const { broker, client } = await pair(context, 3)
-  const proxy = await TcpProxy.start(context, () => broker.address.port)
+  const proxy = await FaultyProxy.start(context, () => broker.address.port)
   const publisher = await quickClient(context, `127.0.0.1:${proxy.port}`, { producer: { batchBytes: 2_000 } })
   const topic = defineTopic('t', { value: string })
   let cuts = 0

@@ -1,8 +1,8 @@
 import * as assert from 'uvu/assert'
 import type { Consumer, TopicPartition } from '../../../client/consumer/index.js'
 import { commands } from '../../../protocol/index.js'
+import { FaultyProxy } from '../../faults/machine/faulty_proxy.js'
 import { suite } from '../../helpers/suite.js'
-import { TcpProxy } from '../../helpers/tcp_proxy.js'
 import { waitFor } from '../../helpers/wait_for.js'
 import { Harness, numbered, take, valuesOf } from './harness.js'
 
@@ -121,7 +121,7 @@ test('a member that is gone without goodbye is replaced, and only unacknowledged
   const harness = await Harness.start(context)
   const topicId = await harness.createTopic('t')
   await harness.publish(topicId, 0, numbered('v', 0, 10))
-  const proxy = await TcpProxy.start(context, () => harness.broker.address.port)
+  const proxy = await FaultyProxy.start(context, () => harness.broker.address.port)
   const doomedClient = await harness.newClient(proxy.port)
   const doomed = harness.consume('t', { group: 'g' }, doomedClient)
   const held = await take(doomed[Symbol.asyncIterator](), 10)
@@ -138,7 +138,7 @@ test('after a lost connection the member joins again, and what was acknowledged 
   const harness = await Harness.start(context)
   const topicId = await harness.createTopic('t')
   await harness.publish(topicId, 0, numbered('v', 0, 6))
-  const proxy = await TcpProxy.start(context, () => harness.broker.address.port)
+  const proxy = await FaultyProxy.start(context, () => harness.broker.address.port)
   const lost: boolean[] = []
   const consumer = harness.consume(
     't',
@@ -229,7 +229,7 @@ test('a member that hangs is replaced after its session timeout, and what it ack
   const harness = await Harness.start(context)
   const topicId = await harness.createTopic('t')
   await harness.publish(topicId, 0, numbered('v', 0, 4))
-  const proxy = await TcpProxy.start(context, () => harness.broker.address.port)
+  const proxy = await FaultyProxy.start(context, () => harness.broker.address.port)
   const options = { group: 'g', sessionTimeoutMs: 1_000, commitIntervalMs: 5 }
   const hung = harness.consume('t', options, await harness.newClient(proxy.port))
   const held = await take(hung[Symbol.asyncIterator](), 4)
@@ -247,7 +247,7 @@ test('while the broker is unreachable a member delivers nothing', async (context
   const harness = await Harness.start(context)
   const topicId = await harness.createTopic('t')
   await harness.publish(topicId, 0, numbered('v', 0, 4))
-  const proxy = await TcpProxy.start(context, () => harness.broker.address.port)
+  const proxy = await FaultyProxy.start(context, () => harness.broker.address.port)
   const consumer = harness.consume('t', { group: 'g' }, await harness.newClient(proxy.port))
   const iterator = consumer[Symbol.asyncIterator]()
   const [first] = await take(iterator, 1)
