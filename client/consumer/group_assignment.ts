@@ -78,8 +78,19 @@ export class GroupAssignment<Value, Key> {
     return this.#unsettled === 0
   }
 
-  /** Brings the streams in line with an assignment; resolves when new ones are active. Never rejects. */
+  /**
+   * Brings the streams in line with an assignment; resolves when new ones are active. Never rejects: what goes wrong, as
+   * with an assignment that makes no sense, ends the consumer.
+   */
   async apply(assignment: Assignment, joined: boolean): Promise<void> {
+    try {
+      await this.#apply(assignment, joined)
+    } catch (error) {
+      this.#options.onFailed(error)
+    }
+  }
+
+  async #apply(assignment: Assignment, joined: boolean): Promise<void> {
     const { table, onRevoked, onChanged, newStream } = this.#options
     const { granted, revoked, lost } = diffAssignment(table.values(), assignment.partitions, joined)
     if (granted.length + revoked.length + lost.length === 0) return
@@ -96,11 +107,10 @@ export class GroupAssignment<Value, Key> {
     this.#unsettled++
     try {
       await Promise.all([this.#giveUp(revoked), this.#start(starts)])
-    } catch (error) {
-      this.#options.onFailed(error)
+    } finally {
+      this.#unsettled--
+      onChanged()
     }
-    this.#unsettled--
-    onChanged()
   }
 
   /** The stream is not the consumer's any more. */

@@ -1,7 +1,10 @@
 import * as assert from 'uvu/assert'
-import { diffAssignment } from '../../../client/consumer/group_assignment.js'
+import { Committer } from '../../../client/consumer/committer.js'
+import { diffAssignment, GroupAssignment } from '../../../client/consumer/group_assignment.js'
 import { PartitionStream, type StreamState } from '../../../client/consumer/partition_stream.js'
+import { StreamTable } from '../../../client/consumer/stream_table.js'
 import { suite } from '../../helpers/suite.js'
+import { FakePort } from './fake_port.js'
 
 const test = suite('client/consumer/group_assignment')
 
@@ -61,6 +64,38 @@ test('after joining again nothing of before is given up in order: it is lost', (
     revoked: [],
     lost: [0, 1],
   })
+})
+
+test('an assignment that makes no sense ends the consumer, and nothing is rejected unheard', async () => {
+  const failures: unknown[] = []
+  const notAsked = new Error('the broker assigned a topic that was not asked for')
+  const table = new StreamTable<string, string>(['t'])
+  const assignment = new GroupAssignment({
+    table,
+    committer: new Committer<string, string>({
+      port: new FakePort(),
+      group: 'g',
+      memberId: 'm',
+      intervalMs: 100,
+      onFenced: () => {},
+      onUnknownMember: () => {},
+      onFailed: () => {},
+    }),
+    from: 'earliest',
+    revokeGraceMs: 0,
+    newStream: () => {
+      throw notAsked
+    },
+    locate: async () => {},
+    activate: () => {},
+    onAssigned: () => {},
+    onRevoked: () => {},
+    onChanged: () => {},
+    onFailed: (error) => failures.push(error),
+  })
+  await assignment.apply({ generation: 1, partitions: [grant(0, 10)] }, true)
+  assert.equal(failures, [notAsked])
+  assert.ok(assignment.settled)
 })
 
 test.run()
