@@ -61,7 +61,7 @@ function levelOf(line: string): number {
   return typeof level === 'number' ? level : 0
 }
 
-const samplesPerReading = 10
+const samplesPerReading = 6
 const sampleEveryMs = 200
 
 /**

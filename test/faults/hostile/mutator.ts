@@ -30,8 +30,6 @@ export interface MutatorOptions {
   readonly roughShare: number
   /** Share of frames with a batch that grows to tens of MB when it is opened. */
   readonly bombShare: number
-  /** Whether checksums of changed batches are made right again. */
-  readonly reseals?: boolean
 }
 
 const noBytes = Buffer.alloc(0)
@@ -93,10 +91,21 @@ export class Mutator {
     return random.chance(roughShare) ? this.rough(this.#sample()) : this.polite(this.#sample())
   }
 
+  /** This frame with damage that a checksum, a length or a shape can tell: no batch is made right again. */
+  damage(sample: Sample): HostileFrame {
+    switch (this.#random.int(0, 3)) {
+      case 0:
+        return this.#swapped(sample)
+      case 1:
+        return { bytes: this.#flipAnywhere(Buffer.from(sample.bytes)), kind: 'frame bits flipped' }
+      default:
+        return this.rough(sample)
+    }
+  }
+
   /** A frame whose sizes are right and whose body is msgpack: a connection goes on after it. */
   polite(sample: Sample): HostileFrame {
     const random = this.#random
-    const reseals = this.#options.reseals !== false
     switch (random.int(0, 9)) {
       case 0:
       case 1:
@@ -106,11 +115,11 @@ export class Mutator {
       case 4:
         return this.#swapped(sample)
       case 5:
-        return reseals ? this.#changedBatch('batch header field set', mutateBatchHeader) : this.#generated()
+        return this.#changedBatch('batch header field set', mutateBatchHeader)
       case 6:
-        return reseals ? this.#changedBatch('records changed', mutateRecords) : this.#swapped(sample)
+        return this.#changedBatch('records changed', mutateRecords)
       case 7:
-        return reseals ? this.#generatedBatch() : this.#otherPayload(sample)
+        return this.#generatedBatch()
       case 8:
         return this.#otherCommand(sample)
       default:

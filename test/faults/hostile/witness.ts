@@ -7,7 +7,7 @@ import type { Finding } from '../campaign.js'
 const partitions = 2
 const windowSize = 10
 const pauseMs = 5
-const drainMs = 20_000
+const drainMsDefault = 20_000
 
 /**
  * A healthy client beside an attack: publishes numbered values and reads them in a group, the whole time. It must not
@@ -62,7 +62,11 @@ export class Witness {
   }
 
   /** Stops publishing, reads what is left, and judges. */
-  async finish(): Promise<readonly Finding[]> {
+  async finish({
+    drainMs = drainMsDefault,
+  }: {
+    readonly drainMs?: number
+  } = {}): Promise<readonly Finding[]> {
     this.#stop.abort()
     const isThrough = (): boolean => this.findings.length > 0 || this.read >= this.published
     try {
