@@ -55,6 +55,7 @@ export class RawClient {
     body: RequestOf<C>,
     payload: Uint8Array = new Uint8Array(0),
   ): Promise<RawReply<ReplyOf<C>>> {
+    if (this.socket.destroyed) throw new MillraceError('CONNECTION_LOST')
     const correlation = ++this.#correlation
     const replied = new Promise<Frame>((resolve, reject) =>
       this.#pending.set(correlation, { resolve, reject }),

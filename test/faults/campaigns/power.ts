@@ -1,0 +1,62 @@
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Campaign, RoundContext } from '../campaign.js'
+import { LoopVolume, loopVolumeUnavailable } from '../machine/loop_volume.js'
+import { watchWal } from '../machine/wal_watch.js'
+import { Trial } from '../trial/trial.js'
+
+const cuts = { full: 5, short: 1 }
+const volumeBytes = 512 * 1024 * 1024
+/** Large enough for LevelDB's write-ahead file, of 1.5 MiB, to change every second or so. */
+const client = { publisherRate: 400, valueBytesMax: 16_384 }
+
+/** Power cuts under load: everything that was not synced is gone. */
+export const power: Campaign = {
+  name: 'power',
+  title: 'loss of power under load, a third of the cuts when LevelDB changes its write-ahead file',
+  rounds: { full: 60, short: 1 },
+  roundDeadlineMs: 240_000,
+  unavailable: loopVolumeUnavailable,
+  async round(context) {
+    const { rng } = context
+    const volume = await LoopVolume.create(context, { sizeBytes: volumeBytes })
+    const workload = rng.pick(['log', 'stream-groups', 'mix'])
+    const trial = await Trial.start(context, {
+      workload,
+      clients: 2,
+      client,
+      dir: join(volume.dir, 'data'),
+      broker: { settings: { diskFreeBytesMin: '16MB' } },
+    })
+    for (let count = context.short ? cuts.short : cuts.full; count > 0; count--) {
+      await trial.progress(rng.int(1, 600))
+      await cut(context, trial, volume)
+    }
+    await trial.progress(200)
+    return trial.conclude()
+  },
+}
+
+async function cut(context: RoundContext, trial: Trial, volume: LoopVolume): Promise<void> {
+  const atRotation = context.rng.chance(1 / 3)
+  const name = atRotation ? 'power cut at a change of the write-ahead file' : 'power cut'
+  if (!atRotation) await sleep(context.rng.int(0, 50))
+  const cutting = atRotation ? cutAtRotation(context, trial, volume) : volume.cutPower()
+  trial.inject(name)
+  await cutting
+  await trial.broker.kill()
+  await volume.unmount()
+  await volume.mount()
+  await trial.restart()
+  trial.heal(name)
+}
+
+/** The cut begins in the very turn that is told of the new file. */
+async function cutAtRotation(context: RoundContext, trial: Trial, volume: LoopVolume): Promise<void> {
+  const folder = join(trial.dir, 'journal')
+  let end = (): void => {}
+  await new Promise<void>((resolve, reject) => {
+    context.signal.addEventListener('abort', () => reject(context.signal.reason), { once: true })
+    end = watchWal(context, folder, () => volume.cutPower().then(resolve, reject))
+  }).finally(() => end())
+}
