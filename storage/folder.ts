@@ -71,17 +71,51 @@ async function checkFormat(path: string): Promise<void> {
   }
   const text = await readFile(join(path, markerName), 'utf8')
   const marker = parseObject(text)
-  if (marker?.format !== format.name || marker.version !== format.version) {
+  if (marker?.format === format.name && marker.version === format.version) return
+  if (isOtherVersion(marker)) {
     throw new MillraceError(
       'UNKNOWN_FORMAT',
-      `${path} has format ${String(marker?.format)} ${String(marker?.version)}, this version of Millrace knows ${format.name} ${format.version}`,
+      `${path} has format ${format.name} ${String(marker?.version)}, this version of Millrace knows ${format.name} ${format.version}`,
     )
   }
+  throw new MillraceError(
+    'UNKNOWN_FORMAT',
+    `the marker ${join(path, markerName)} is damaged, or not of Millrace; if the folder is, "millrace repair --data DIR" writes it anew`,
+  )
 }
+
+function isOtherVersion(marker: Record<string, unknown> | undefined): boolean {
+  return marker?.format === format.name && Number.isInteger(marker.version)
+}
+
+/**
+ * Writes the marker of a folder anew where it is damaged and a journal is there. Returns whether it had to.
+ * @param anyVersion also where it names another version, which a flipped bit can make of it as well
+ * @throws MillraceError UNKNOWN_FORMAT
+ */
+export async function restoreMarker(dir: string, anyVersion: boolean): Promise<boolean> {
+  const path = await realpath(dir)
+  const names = await readdir(path)
+  const text = names.includes(markerName) ? await readFile(join(path, markerName), 'utf8') : ''
+  const marker = parseObject(text)
+  if (marker?.format === format.name && marker.version === format.version) return false
+  if (isOtherVersion(marker) && !anyVersion) {
+    throw new MillraceError(
+      'UNKNOWN_FORMAT',
+      `the marker ${join(path, markerName)} names version ${String(marker?.version)}, this version of Millrace knows ${format.version}; if no newer version has ever run here, --marker writes it anew`,
+    )
+  }
+  if (!names.includes('shard-0'))
+    throw new MillraceError('UNKNOWN_FORMAT', `${path} holds no journal of Millrace`)
+  await writeSynced(path, markerName, markerText)
+  return true
+}
+
+const markerText = `${JSON.stringify({ format: format.name, version: format.version })}\n`
 
 async function writeMarker(path: string): Promise<void> {
   if ((await readdir(path)).includes(markerName)) return
-  await writeSynced(path, markerName, `${JSON.stringify({ format: format.name, version: format.version })}\n`)
+  await writeSynced(path, markerName, markerText)
 }
 
 async function lock(path: string): Promise<void> {

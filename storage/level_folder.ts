@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { MillraceError } from '../protocol/index.js'
 import type { EngineFactory } from './engine.js'
@@ -35,6 +36,7 @@ async function openJournal(shardDir: string, reports: LevelReports): Promise<Lev
     found = await inspectDatabase(folder)
   }
   if (found.broken.length > 0) throw brokenError(folder, found.broken)
+  if (found.cutManifest !== undefined) await cutManifest(shardDir, found.cutManifest, reports)
   await mendWriteAheadFiles(shardDir, found, reports)
   return LevelEngine.open(folder)
 }
@@ -57,9 +59,24 @@ async function restoreCurrent(shardDir: string, manifest: string, { problem }: L
   )
 }
 
-async function mendWriteAheadFiles(
+/** LevelDB refuses a last record whose checksum is wrong, though it deletes nothing before such a record is durable. */
+async function cutManifest(
   shardDir: string,
-  { writeAhead }: Inspection,
+  { name, bytes }: { readonly name: string; readonly bytes: number },
+  { problem }: LevelReports,
+): Promise<void> {
+  const copy = await keepCopy(shardDir, 'journal', name)
+  const manifest = await readFile(join(shardDir, 'journal', name))
+  await replaceFile(join(shardDir, 'journal'), name, manifest.subarray(0, bytes))
+  problem(
+    `the last ${manifest.length - bytes} bytes of journal/${name} made no record and were cut off; the old one is ${copy}`,
+  )
+}
+
+/** Takes the damage out of write-ahead files of the journal; copies of them are kept. */
+export async function mendWriteAheadFiles(
+  shardDir: string,
+  { writeAhead }: Pick<Inspection, 'writeAhead'>,
   { problem, notice }: LevelReports,
 ): Promise<void> {
   for (const { name, bytes, log, damaged } of writeAhead) {

@@ -2,7 +2,8 @@ export {
   type FileProblem,
   type Inspection,
   inspectDatabase,
-  manifestsAmong,
+  isManifest,
+  readWriteAheadFiles,
   type WriteAheadFile,
 } from './inspect.js'
 export { type LogFile, type LogFileRecord, readLogFile, writeLogFile } from './log_format.js'

@@ -32,6 +32,8 @@ export interface Inspection {
   readonly writeAhead: readonly WriteAheadFile[]
   /** The one intact MANIFEST that there is, when CURRENT doesn't name it. */
   readonly onlyManifest: string | undefined
+  /** A MANIFEST of which the last bytes make no record, and can go: all that the others name is there. */
+  readonly cutManifest: { readonly name: string; readonly bytes: number } | undefined
 }
 
 const manifestPattern = /^MANIFEST-(\d+)$/
@@ -47,7 +49,13 @@ export async function inspectDatabase(
   { tables = false }: { readonly tables?: boolean } = {},
 ): Promise<Inspection> {
   const names = await namesIn(folder)
-  const nothing = { broken: [], damagedTables: [], writeAhead: [], onlyManifest: undefined }
+  const nothing = {
+    broken: [],
+    damagedTables: [],
+    writeAhead: [],
+    onlyManifest: undefined,
+    cutManifest: undefined,
+  }
   if (!names.some((name) => isData(name))) return { ...nothing, isNew: true }
   const current = names.includes('CURRENT') ? await readFile(join(folder, 'CURRENT'), 'latin1') : ''
   const named = current.endsWith('\n') ? current.slice(0, -1) : ''
@@ -63,14 +71,15 @@ export async function inspectDatabase(
   if ('problem' in manifest) return { ...nothing, isNew: false, broken: [manifest] }
   const { version } = manifest
   const broken = await missingFiles(folder, names, manifest.tailBytes, named, version)
-  const writeAhead = await readWriteAhead(folder, names, version.logNumber)
+  const writeAhead = await readWriteAheadFiles(folder, names, version.logNumber ?? 0)
   const damagedTables = tables ? await damagedTablesOf(folder, names, version) : []
-  return { isNew: false, broken, damagedTables, writeAhead, onlyManifest: undefined }
+  const isCut = manifest.tailBytes > 0 && broken.length === 0
+  const cutManifest = isCut ? { name: named, bytes: manifest.intactBytes } : undefined
+  return { isNew: false, broken, damagedTables, writeAhead, onlyManifest: undefined, cutManifest }
 }
 
-/** Names of the MANIFEST files of a folder. */
-export function manifestsAmong(names: readonly string[]): string[] {
-  return names.filter((name) => manifestPattern.test(name))
+export function isManifest(name: string): boolean {
+  return manifestPattern.test(name)
 }
 
 function isData(name: string): boolean {
@@ -88,15 +97,21 @@ async function namesIn(folder: string): Promise<string[]> {
   }
 }
 
-type ManifestRead = { readonly version: Version; readonly tailBytes: number } | FileProblem
+type ManifestRead =
+  | { readonly version: Version; readonly tailBytes: number; readonly intactBytes: number }
+  | FileProblem
 
 async function readManifest(folder: string, name: string): Promise<ManifestRead> {
-  const { records, tailBytes } = readLogFile(await readFile(join(folder, name)))
+  const file = await readFile(join(folder, name))
+  const { records, tailBytes } = readLogFile(file)
   const damaged = records.find(({ intact }) => !intact)
   if (damaged !== undefined) return { file: name, problem: `its record at byte ${damaged.from} is damaged` }
   if (records.length === 0) return { file: name, problem: 'it holds no intact record' }
   try {
-    return { version: readVersion(records.map(({ data }) => data)), tailBytes }
+    const version = readVersion(records.map(({ data }) => data))
+    // A first record alone, without what comes when the database is opened, is none that LevelDB would take.
+    if (version.logNumber === undefined) return { file: name, problem: 'its last record is damaged' }
+    return { version, tailBytes, intactBytes: file.length - tailBytes }
   } catch {
     return { file: name, problem: 'a record of it makes no sense' }
   }
@@ -104,7 +119,7 @@ async function readManifest(folder: string, name: string): Promise<ManifestRead>
 
 /** The only MANIFEST, if it is intact to its last byte and all that it names is there. */
 async function soleManifest(folder: string, names: readonly string[]): Promise<string | undefined> {
-  const [name, other] = manifestsAmong(names)
+  const [name, other] = names.filter(isManifest)
   if (name === undefined || other !== undefined) return undefined
   const manifest = await readManifest(folder, name)
   if ('problem' in manifest || manifest.tailBytes > 0) return undefined
@@ -130,14 +145,16 @@ async function missingFiles(
     else if ((await stat(join(folder, file))).size !== table.bytes)
       problems.push({ file, problem: `it should have ${table.bytes} bytes` })
   }
-  if (logNumber > 0 && !names.includes(`${padded(logNumber)}.log`))
-    problems.push({ file: `${padded(logNumber)}.log`, problem: 'it is missing' })
+  // 0 is what LevelDB's repair leaves: there is none.
+  const log = `${padded(logNumber ?? 0)}.log`
+  if (logNumber !== 0 && !names.includes(log)) problems.push({ file: log, problem: 'it is missing' })
   if (problems.length > 0 && tailBytes > 0)
     problems.unshift({ file: manifest, problem: `its last ${tailBytes} bytes are damaged` })
   return problems
 }
 
-async function readWriteAhead(
+/** Write-ahead files from a number on, in the order in which they were written. */
+export async function readWriteAheadFiles(
   folder: string,
   names: readonly string[],
   logNumber: number,

@@ -12,8 +12,8 @@ export interface TableFile {
 /** What the records of a MANIFEST come to. */
 export interface Version {
   readonly tables: ReadonlyMap<number, TableFile>
-  /** Write-ahead files from this number on are needed. */
-  readonly logNumber: number
+  /** Write-ahead files from this number on are needed; undefined when no record says. */
+  readonly logNumber: number | undefined
 }
 
 /** Tags of a VersionEdit (db/version_edit.cc). */
@@ -36,7 +36,7 @@ const internalBytes = 8
  */
 export function readVersion(records: readonly Buffer[]): Version {
   const tables = new Map<number, TableFile>()
-  let logNumber = 0
+  let logNumber: number | undefined
   for (const record of records) {
     const cursor = new Cursor(record)
     while (!cursor.atEnd) {

@@ -1,0 +1,84 @@
+import { readdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { Level } from 'level'
+import { MillraceError } from '../protocol/index.js'
+import { openFolder, restoreMarker } from './folder.js'
+import { mendWriteAheadFiles } from './level_folder.js'
+import { type FileProblem, inspectDatabase, isManifest, readWriteAheadFiles } from './leveldb/index.js'
+import { keepCopy } from './set_aside.js'
+
+const databases = ['journal', 'state', 'state-copy'] as const
+
+/** Where something is wrong with a data folder, for people. */
+export type FolderProblem = FileProblem & { readonly database: string }
+
+/**
+ * Looks at every byte of the databases of a closed data folder, and changes nothing.
+ * @throws MillraceError FOLDER_IN_USE, UNKNOWN_FORMAT
+ */
+export async function checkFolder(dir: string): Promise<FolderProblem[]> {
+  const folder = await openFolder(dir)
+  try {
+    const shard = await folder.shard(0)
+    const problems: FolderProblem[] = []
+    for (const database of databases) {
+      const { broken, damagedTables, writeAhead } = await inspectDatabase(join(shard, database), {
+        tables: true,
+      })
+      const damagedLogs = writeAhead
+        .filter(({ damaged }) => damaged)
+        .map(({ name }) => ({ file: name, problem: 'a record in the midst of it is damaged' }))
+      for (const found of [...broken, ...damagedTables, ...damagedLogs]) problems.push({ database, ...found })
+    }
+    return problems
+  } finally {
+    await folder.release()
+  }
+}
+
+export interface RepairOptions {
+  /** Write the marker anew also where it names another version. */
+  readonly marker?: boolean | undefined
+}
+
+/**
+ * Makes a closed data folder one that a broker can open: writes a damaged marker anew, and lets LevelDB rebuild the list of
+ * the journal's files from these files. Copies of what is changed are kept. Other damage a broker mends, or reports,
+ * by itself. Returns what was done.
+ * @throws MillraceError FOLDER_IN_USE, UNKNOWN_FORMAT, STORAGE_FAILED
+ */
+export async function repairFolder(dir: string, { marker = false }: RepairOptions = {}): Promise<string[]> {
+  const done: string[] = []
+  if (await restoreMarker(dir, marker)) done.push('the marker was written anew')
+  const folder = await openFolder(dir)
+  try {
+    await repairJournal(await folder.shard(0), (text) => void done.push(text))
+  } finally {
+    await folder.release()
+  }
+  return done
+}
+
+async function repairJournal(shardDir: string, done: (text: string) => void): Promise<void> {
+  const folder = join(shardDir, 'journal')
+  const { broken, onlyManifest, isNew } = await inspectDatabase(folder)
+  // A broker mends these by itself.
+  if (isNew || broken.length === 0 || onlyManifest !== undefined) return
+  const names = await readdir(folder)
+  for (const name of names.filter((name) => name === 'CURRENT' || isManifest(name)))
+    done(`a copy of journal/${name} was kept: ${await keepCopy(shardDir, 'journal', name)}`)
+  // LevelDB drops what follows damage in a write-ahead file.
+  const writeAhead = await readWriteAheadFiles(folder, names, 0)
+  await mendWriteAheadFiles(shardDir, { writeAhead }, { problem: done, notice: done })
+  try {
+    // Typed without it, since browsers have no such thing.
+    await (Level as unknown as { repair(location: string): Promise<void> }).repair(folder)
+  } catch (error) {
+    const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error
+    throw new MillraceError('STORAGE_FAILED', `${folder} can't be rebuilt: ${String(cause)}`, {
+      cause: error,
+    })
+  }
+  for (const { file, problem } of broken) done(`journal/${file} was damaged (${problem})`)
+  done('the list of the files of the journal was rebuilt')
+}
