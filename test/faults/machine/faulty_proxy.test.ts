@@ -42,7 +42,10 @@ async function open(
   const again = (): End =>
     observe(context, connect({ port: proxy.port, host: '127.0.0.1', allowHalfOpen: true }))
   const client = again()
-  const server = await waitFor('the connection', () => ends[0])
+  const server = await waitFor('the connection', () => {
+    if (client.events.length > 0) throw new Error(`the connection ended: ${client.events.join(', ')}`)
+    return ends[0]
+  })
   return { proxy, client, server, again }
 }
 
