@@ -13,6 +13,7 @@ import { offsetForTime } from './partition/offset_for_time.js'
 import { Retention } from './retention.js'
 import { Shard } from './shard.js'
 import { type BrokerStatus, brokerStatus } from './status.js'
+import { WallClock } from './wall_clock.js'
 
 /** Any of the settings (see `configSchema`); the others keep their defaults. */
 export type BrokerOptions = Partial<BrokerSettings> & {
@@ -71,6 +72,7 @@ class RunningBroker implements Broker, BrokerContext {
   readonly retention: Retention
   readonly metrics: Metrics
   readonly logger: Logger
+  readonly clock = new WallClock()
   readonly startedAtMs = Date.now()
   #draining = false
   #closing: Promise<void> | undefined
@@ -80,10 +82,10 @@ class RunningBroker implements Broker, BrokerContext {
     this.shard = shard
     this.logger = logger
     this.metrics = new Metrics(() => shard.store.stats.commits)
-    this.groups = groupsOf(shard, settings, logger, (partition, timeMs) =>
+    this.groups = groupsOf(shard, settings, this.clock, logger, (partition, timeMs) =>
       offsetForTime(shard, partition, timeMs),
     )
-    this.retention = new Retention(shard, logger, settings.retentionIntervalMs)
+    this.retention = new Retention(shard, this.clock, logger, settings.retentionIntervalMs)
     this.server = new Server({
       settings,
       handle: (session, frame) => dispatch(this, session, frame),

@@ -6,6 +6,7 @@ import type { Metrics } from './metrics.js'
 import type { Server } from './net/server.js'
 import type { Retention } from './retention.js'
 import type { Shard } from './shard.js'
+import type { WallClock } from './wall_clock.js'
 
 /** The parts of a running broker, as handlers see them. */
 export interface BrokerContext {
@@ -17,6 +18,7 @@ export interface BrokerContext {
   readonly retention: Retention
   readonly metrics: Metrics
   readonly logger: Logger
+  readonly clock: WallClock
   readonly startedAtMs: number
   /** Whether it is shutting down. */
   readonly draining: boolean

@@ -14,6 +14,7 @@ import type { Logger } from './log.js'
 import type { Partition } from './partition/partition.js'
 import type { Shard } from './shard.js'
 import type { Topic } from './topics/topic.js'
+import type { WallClock } from './wall_clock.js'
 
 /** Finds the first offset of a partition with a timestamp (ms) or a later one, or its end. */
 export type OffsetForTime = (partition: Partition, timeMs: number) => Promise<number>
@@ -68,12 +69,14 @@ function groupTopic(topic: Topic | undefined): GroupTopic | undefined {
 export function groupsOf(
   shard: Shard,
   settings: GroupSettings,
+  clock: WallClock,
   logger: Logger,
   offsetForTime: OffsetForTime,
 ): Groups {
   const groups = new Groups({
     host: new ShardGroupHost(shard, offsetForTime),
     settings,
+    nowMs: () => clock.earliestMs,
     onExpired: (group, memberIds) =>
       logger.info({ group, memberIds }, 'members fell silent and were removed'),
     onExpiryFailed: (group, err) =>

@@ -3,6 +3,7 @@ import { encodeTrims, opKinds, retentionOffset, type Trim } from '../storage/ind
 import type { Logger } from './log.js'
 import type { Partition } from './partition/partition.js'
 import type { Shard } from './shard.js'
+import type { WallClock } from './wall_clock.js'
 
 /** Partitions that are looked at before other work gets its turn. */
 const partitionsPerTurn = 500
@@ -10,10 +11,12 @@ const partitionsPerTurn = 500
 /**
  * Drops old data as the topics' settings say: by the age of a block's newest record, as its publisher stamped it, and
  * by bytes. A record with a timestamp of long ago is dropped at the next run; one from the future can't be published
- * (`timestampAheadMsMax`). All drops of a run are one operation.
+ * (`timestampAheadMsMax`). A wall clock that jumps ahead makes nothing older until the jump is believed; what passes
+ * between two runs of the broker, as told by the newest record, is such a jump. All drops of a run are one operation.
  */
 export class Retention {
   readonly #shard: Shard
+  readonly #clock: WallClock
   readonly #logger: Logger
   readonly #timer: NodeJS.Timeout
   /** For each partition, when its oldest block has to go at the earliest: most runs need not look at it. */
@@ -21,13 +24,16 @@ export class Retention {
     Partition,
     { readonly startOffset: number; readonly lastTimestamp: number }
   >()
+  readonly #newestSeen: Promise<void>
   #running: Promise<void> | undefined
   #stopped = false
   #problem: string | undefined
 
-  constructor(shard: Shard, logger: Logger, intervalMs: number) {
+  constructor(shard: Shard, clock: WallClock, logger: Logger, intervalMs: number) {
     this.#shard = shard
+    this.#clock = clock
     this.#logger = logger
+    this.#newestSeen = this.#seeNewest()
     this.#timer = setInterval(() => void this.run(), intervalMs).unref()
   }
 
@@ -47,12 +53,14 @@ export class Retention {
   async close(): Promise<void> {
     this.#stopped = true
     clearInterval(this.#timer)
+    await this.#newestSeen
     await this.#running
   }
 
   async #run(): Promise<void> {
     try {
-      const nowMs = Date.now()
+      await this.#newestSeen
+      const nowMs = this.#clock.earliestMs
       const trims: Trim[] = []
       let looked = 0
       for (const partition of [...this.#shard.catalog.partitions]) {
@@ -73,6 +81,18 @@ export class Retention {
       this.#problem = `retention failed: ${text}`
       this.#logger.warn({ err: error }, 'retention failed')
     }
+  }
+
+  /** Tells the clock of the newest record, the last thing that is known of the time before this start. */
+  async #seeNewest(): Promise<void> {
+    let newest = 0
+    for (const { log } of [...this.#shard.catalog.partitions]) {
+      if (log.startOffset === log.endOffset) continue
+      // A partition that can't be read is told of by the storage; the others tell the time as well.
+      const entries = await Promise.resolve(log.index.from(log.endOffset - 1)).catch(() => [])
+      newest = Math.max(newest, entries.at(-1)?.lastTimestamp ?? 0)
+    }
+    if (newest > 0) this.#clock.wasAt(newest)
   }
 
   async #target(partition: Partition, nowMs: number): Promise<number> {

@@ -27,6 +27,8 @@ const offsetsExpiryIntervalMs = 60_000
 export interface GroupsOptions {
   readonly host: GroupHost
   readonly settings: GroupSettings
+  /** Wall clock for the age of offsets; it should not jump ahead. Default `Date.now`. */
+  readonly nowMs?: () => number
   /** Told when members are removed because they fell silent. */
   readonly onExpired?: (group: string, memberIds: readonly string[]) => void
   /** Told when forgetting the offsets of an abandoned group failed; it is tried again. */
@@ -46,13 +48,14 @@ export class Groups {
   readonly #timers: NodeJS.Timeout[]
   /** When each group was last seen with members (wall clock); kept only while offsets can expire. */
   readonly #activeAtMs = new Map<string, number>()
-  readonly #startedAtMs = Date.now()
+  readonly #startedAtMs: number
 
   constructor(options: GroupsOptions) {
-    const { host, settings } = options
+    const { host, settings, nowMs = Date.now } = options
     this.#options = options
     this.#host = host
     this.#settings = settings
+    this.#startedAtMs = nowMs()
     const hasRoom = (): boolean => this.count < settings.groupsMax
     this.#membership = new Membership({
       settings,
@@ -68,9 +71,7 @@ export class Groups {
     this.#commands = new OffsetCommands({ host, settings, hasRoom, membership: this.#membership })
     this.#timers = [setInterval(() => this.#membership.sweep(), sweepIntervalMs).unref()]
     if (settings.groupOffsetsRetentionMs >= 0) {
-      this.#timers.push(
-        setInterval(() => void this.expireOffsets(Date.now()), offsetsExpiryIntervalMs).unref(),
-      )
+      this.#timers.push(setInterval(() => void this.expireOffsets(nowMs()), offsetsExpiryIntervalMs).unref())
     }
   }
 

@@ -68,13 +68,14 @@ class PublishAppend {
   /** Repeats of batches that other requests still commit. */
   readonly #repeats: { readonly resultIndex: number; readonly of: PendingBatch }[] = []
   readonly #commit: PendingCommit = { committed: Promise.resolve() }
-  readonly #nowMs = Date.now()
+  readonly #latestMs: number
   readonly #errors: EntryErrors
   #bytes = 0
   #records = 0
 
   constructor(broker: BrokerContext, count: number) {
     this.#broker = broker
+    this.#latestMs = broker.clock.latestMs + broker.settings.timestampAheadMsMax
     this.#results = new Array(count)
     this.#errors = new EntryErrors(broker.logger)
   }
@@ -174,11 +175,10 @@ class PublishAppend {
 
   /** A record from the future would keep its whole batch from ageing. */
   #checkTimestamp({ lastTimestamp }: BatchHeader): void {
-    const { timestampAheadMsMax } = this.#broker.settings
-    if (lastTimestamp <= this.#nowMs + timestampAheadMsMax) return
+    if (lastTimestamp <= this.#latestMs) return
     throw new MillraceError(
       'BAD_BATCH',
-      `a record has timestamp ${lastTimestamp}, more than ${timestampAheadMsMax} ms ahead of the broker's clock`,
+      `a record has timestamp ${lastTimestamp}, more than ${this.#broker.settings.timestampAheadMsMax} ms ahead of the broker's clock`,
     )
   }
 }

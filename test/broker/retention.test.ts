@@ -58,6 +58,29 @@ test('everything may go, and offsets go on', async (context) => {
   assert.is(result?.baseOffset, 2)
 })
 
+test('a wall clock that jumps drops nothing early and refuses nothing', async (context) => {
+  const broker = await testBroker(context, { retentionIntervalMs: 20, timestampAheadMsMax: 60_000 })
+  const client = await testClient(context, broker)
+  const settings = { retentionMs: 1_800_000 }
+  const topicId = await createTopic(client, 'orders', { settings })
+  const control = await createTopic(client, 'control', { settings })
+  const nowMs = Date.now()
+  const realNow = Date.now
+  context.defer(() => {
+    Date.now = realNow
+  })
+  for (const jumpMs of [3_600_000, -3_600_000]) {
+    Date.now = () => realNow() + jumpMs
+    const [refused] = await publish(client, [topicId, 0, batchOf(['x'], undefined, nowMs)])
+    assert.is(refused?.error, 0)
+    const old = batchOf(['old'], undefined, nowMs - 7_200_000)
+    const [{ baseOffset = 0 } = { error: 1 }] = await publish(client, [control, 0, old])
+    if (jumpMs > 0)
+      await waitFor('old records to go', async () => (await startOf(client, control)) > baseOffset)
+  }
+  assert.is(await startOf(client, topicId), 0)
+})
+
 test('a run that fails shows in the health, and the next one makes it good', async (context) => {
   const engines = new ControlledEngines()
   const broker = await testBroker(context, { engines, retentionIntervalMs: 3_600_000 })

@@ -1,0 +1,85 @@
+/** A jump of the wall clock up to this is taken for its being set right, as NTP does all the time. */
+const slackMs = 1_000
+/** A jump is believed once it has held for as long as it is large, and after this at the latest. */
+const holdMsMax = 3_600_000
+
+interface Jump {
+  readonly offsetMs: number
+  readonly sinceMs: number
+}
+
+/**
+ * What can be relied on of the wall clock, which people, NTP and hypervisors set, wrongly at times: an interval that
+ * holds the true time. Its ends follow the monotonic clock. One moves with a jump of the wall clock at once, the other
+ * when the jump has held for as long as it is large, or for an hour: by then a mistake is noticed and undone.
+ */
+export class WallClock {
+  readonly #wallMs: () => number
+  readonly #monotonicMs: () => number
+  readonly #earliest: Believed
+  readonly #latest: Believed
+
+  constructor(wallMs: () => number = () => Date.now(), monotonicMs: () => number = () => performance.now()) {
+    this.#wallMs = wallMs
+    this.#monotonicMs = monotonicMs
+    this.#earliest = new Believed(-1, this.#offsetMs)
+    this.#latest = new Believed(1, this.#offsetMs)
+  }
+
+  /** The least that the time may be (ms since 1970): for what is done to things of a certain age. */
+  get earliestMs(): number {
+    return Math.floor(this.#earliest.after(this.#offsetMs, this.#monotonicMs()) + this.#monotonicMs())
+  }
+
+  /** The most that the time may be: for what must not be of the future. */
+  get latestMs(): number {
+    return Math.ceil(this.#latest.after(this.#offsetMs, this.#monotonicMs()) + this.#monotonicMs())
+  }
+
+  /** The time was this before the process began; what is between that and now has to be believed like any other jump. */
+  wasAt(timeMs: number): void {
+    const offsetMs = timeMs - this.#monotonicMs()
+    this.#earliest.include(offsetMs)
+    this.#latest.include(offsetMs)
+  }
+
+  /** From the monotonic clock to the wall clock. */
+  get #offsetMs(): number {
+    return this.#wallMs() - this.#monotonicMs()
+  }
+}
+
+/** One end of the interval, as an offset from the monotonic clock. */
+class Believed {
+  /** -1: goes down at once and up reluctantly; 1: the other way round. */
+  readonly #direction: -1 | 1
+  #offsetMs: number
+  #jump: Jump | undefined
+
+  constructor(direction: -1 | 1, offsetMs: number) {
+    this.#direction = direction
+    this.#offsetMs = offsetMs
+  }
+
+  include(offsetMs: number): void {
+    if ((offsetMs - this.#offsetMs) * this.#direction > 0) this.#offsetMs = offsetMs
+  }
+
+  after(offsetMs: number, monotonicMs: number): number {
+    // How far the wall clock has gone where this end follows reluctantly.
+    const ahead = (this.#offsetMs - offsetMs) * this.#direction
+    if (ahead <= slackMs || this.#hasHeld(offsetMs, monotonicMs)) {
+      this.#offsetMs = offsetMs
+      this.#jump = undefined
+    }
+    return this.#offsetMs
+  }
+
+  #hasHeld(offsetMs: number, monotonicMs: number): boolean {
+    const { offsetMs: jumped, sinceMs } = this.#jump ?? { offsetMs, sinceMs: monotonicMs }
+    const wentFurther = Math.abs(offsetMs - jumped) > slackMs
+    this.#jump = wentFurther ? { offsetMs, sinceMs: monotonicMs } : { offsetMs: jumped, sinceMs }
+    const holdMs = Math.min(Math.abs(offsetMs - this.#offsetMs), holdMsMax)
+    return monotonicMs - this.#jump.sinceMs >= holdMs
+  }
+}

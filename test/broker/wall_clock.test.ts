@@ -1,0 +1,89 @@
+import * as assert from 'uvu/assert'
+import { WallClock } from '../../broker/wall_clock.js'
+import { suite } from '../helpers/suite.js'
+
+const test = suite('broker/wall_clock')
+
+const hourMs = 3_600_000
+const startMs = 1_800_000_000_000
+
+/** A clock over hands that a test moves. */
+function clockAt(wall = startMs) {
+  const hands = { wall, monotonic: 5_000 }
+  const clock = new WallClock(
+    () => hands.wall,
+    () => hands.monotonic,
+  )
+  const pass = (ms: number): void => {
+    hands.wall += ms
+    hands.monotonic += ms
+    clock.earliestMs
+    clock.latestMs
+  }
+  return { clock, hands, pass, interval: () => [clock.earliestMs - startMs, clock.latestMs - startMs] }
+}
+
+test('tells the time while nobody touches the wall clock', () => {
+  const { pass, interval, hands } = clockAt()
+  assert.equal(interval(), [0, 0])
+  pass(10 * hourMs)
+  hands.wall += 900
+  assert.equal(interval(), [10 * hourMs + 900, 10 * hourMs + 900], 'small corrections are taken as they come')
+})
+
+test('a jump ahead makes nothing older until it has held for as long as it is large', () => {
+  const { pass, interval, hands } = clockAt()
+  hands.wall += 600_000
+  assert.equal(interval(), [0, 600_000])
+  pass(590_000)
+  assert.equal(interval(), [590_000, 1_190_000])
+  pass(10_000)
+  assert.equal(interval(), [1_200_000, 1_200_000])
+})
+
+test('a jump ahead that is undone leaves nothing behind', () => {
+  const { pass, interval, hands } = clockAt()
+  hands.wall += hourMs
+  pass(1_000)
+  hands.wall -= hourMs
+  assert.is(interval()[0], 1_000)
+  pass(hourMs + 1_000)
+  assert.equal(interval(), [hourMs + 2_000, hourMs + 2_000])
+})
+
+test('a jump back makes nothing come from the future until it has held', () => {
+  const { pass, interval, hands } = clockAt()
+  hands.wall -= 600_000
+  assert.equal(interval(), [-600_000, 0])
+  pass(600_000)
+  assert.equal(interval(), [0, 0])
+})
+
+test('an hour is enough for any jump', () => {
+  const { pass, interval, hands } = clockAt()
+  hands.wall += 1_000 * hourMs
+  pass(0)
+  pass(hourMs)
+  assert.equal(interval(), [1_001 * hourMs, 1_001 * hourMs])
+})
+
+test('a clock that keeps jumping is not believed sooner', () => {
+  const { pass, interval, hands } = clockAt()
+  for (let i = 0; i < 60; i++) {
+    hands.wall += 120_000
+    pass(60_000)
+  }
+  assert.is(interval()[0], 60 * 60_000)
+})
+
+test('the time between two processes has to be believed too', () => {
+  const { clock, pass, interval } = clockAt()
+  clock.wasAt(startMs - 600_000)
+  assert.equal(interval(), [-600_000, 0])
+  pass(600_000)
+  assert.equal(interval(), [600_000, 600_000])
+  clock.wasAt(startMs + 700_000)
+  assert.equal(interval(), [600_000, 700_000])
+})
+
+test.run()
