@@ -1,4 +1,5 @@
 import { connect, type Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import {
   commandOf,
   commands,
@@ -33,6 +34,8 @@ const burstsPerConnectionMax = 5
 /** Replies that don't come for this long are not waited for: a long poll takes up to a minute. */
 const patienceMs = 400
 const findingsMax = 20
+const refusalsMax = 200
+const refusedPauseMs = 50
 const helloCorrelation = 1
 
 /** Sends hostile frames over many connections as fast as they are answered, and reads every answer. */
@@ -46,6 +49,8 @@ export class PortStorm {
   readonly kinds: Record<string, number> = {}
   readonly #options: PortStormOptions
   readonly #hello: Buffer
+  #refusals = 0
+  #gaveUp = false
 
   constructor(options: PortStormOptions) {
     this.#options = options
@@ -62,17 +67,26 @@ export class PortStorm {
   async run(frames: number, signal: AbortSignal): Promise<void> {
     const goal = this.answered + frames
     const lane = async (): Promise<void> => {
-      while (this.answered < goal && !signal.aborted && this.findings.length < findingsMax)
-        await this.#visit()
+      while (this.answered < goal && !signal.aborted && !this.#isOver) await this.#visit()
     }
     await Promise.all(Array.from({ length: this.#options.connections }, lane))
+  }
+
+  get #isOver(): boolean {
+    return this.#gaveUp || this.findings.length >= findingsMax
   }
 
   /** One connection, from its beginning to its end. */
   async #visit(): Promise<void> {
     const { port, random } = this.#options
     const visit = new Visit(port, (reply, request) => this.#judge(reply, request))
-    await visit.connected
+    try {
+      await visit.connected
+      this.#refusals = 0
+    } catch (error) {
+      await this.#refused(error)
+      return
+    }
     this.connections++
     try {
       if (!random.chance(0.03)) await visit.greet(this.#hello, random.chance(0.97) ? patienceMs : 0)
@@ -83,6 +97,17 @@ export class PortStorm {
     } finally {
       visit.destroy()
     }
+  }
+
+  /** This machine may be out of ports for a moment, as may the broker of descriptors; not for long. */
+  async #refused(error: unknown): Promise<void> {
+    if (++this.#refusals === refusalsMax)
+      this.findings.push({
+        check: 'broker-refuses',
+        evidence: `${refusalsMax} times in a row: ${String(error)}`,
+      })
+    if (this.#refusals >= refusalsMax) this.#gaveUp = true
+    await sleep(refusedPauseMs)
   }
 
   /**
