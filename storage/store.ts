@@ -390,7 +390,8 @@ export class Store {
       const log = this.#logs.get(logId)
       const [result] =
         log === undefined ? [] : await readLogs(this.#journal, [{ log, offset: range.from, bytesMax: 1 }])
-      if (result?.error === undefined) this.#damage.forget(logId, range)
+      const isReadable = result !== undefined && result.error === undefined && result.bytes > 0
+      if (log === undefined || isReadable) this.#damage.forget(logId, range)
     }
   }
 

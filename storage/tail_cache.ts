@@ -49,7 +49,13 @@ export class LogTail {
     let next = offset
     for (let at = low; at < chunks.length; at++) {
       const chunk = chunks[at] as TailChunk
-      if (chunk.firstOffset > next || (found.length > 0 && bytes + chunk.bytes.length > bytesMax)) break
+      // Behind the last chunk are records that were lost.
+      if (
+        chunk.firstOffset > next ||
+        chunk.nextOffset <= offset ||
+        (found.length > 0 && bytes + chunk.bytes.length > bytesMax)
+      )
+        break
       found.push(chunk)
       bytes += chunk.bytes.length
       next = chunk.nextOffset

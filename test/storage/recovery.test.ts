@@ -55,6 +55,36 @@ test('a damaged block behind the checkpoint is reported, and only its records ar
   assert.equal(await valuesOf(store, logOf(store, 2)), ['0=b0', '1=b1', '2=b2'])
 })
 
+test('records that are lost at the end of a log are lost too, and stay reported', async (context) => {
+  const engines = await writtenEngines(context)
+  const blocks = await engines.entries('journal')
+  const [key, value] = blocks[5] as [Uint8Array, Uint8Array]
+  await engines.put('journal', key, flip(value, value.length - 1))
+  for (const reasons of [2, 1]) {
+    const { store } = await openTestStore(context, { engines })
+    const log = logOf(store, 1)
+    assert.is(store.health.reasons.length, reasons, store.health.reasons.join('\n'))
+    assert.is(store.health.reasons.at(-1), 'partition log 1: offsets 2 to 2 are damaged or lost')
+    const [result] = await store.read([{ log, offset: 2, bytesMax: 100 }])
+    assert.ok(isMillraceError(result?.error, 'CORRUPT'), 'also when memory holds what is before it')
+    assert.is(log.endOffset, 3)
+    await store.close()
+  }
+})
+
+test('where it is not known whose records a block held, no offset is given twice', async (context) => {
+  const engines = await writtenEngines(context)
+  const blocks = await engines.entries('journal')
+  const [key, value] = blocks[5] as [Uint8Array, Uint8Array]
+  await engines.put('journal', key, new Uint8Array(value.length))
+  const { store } = await openTestStore(context, { engines })
+  const [a, b] = [logOf(store, 1), logOf(store, 2)]
+  assert.equal(await valuesOf(store, b), ['0=b0', '1=b1', '2=b2'], 'a newer block shows that it lost nothing')
+  assert.match(store.health.reasons.join('\n'), /partition log 1: offsets 2 to \d+ are damaged or lost/)
+  await store.commit([{ log: a, batch: batchOf('new') }])
+  assert.equal(await valuesOf(store, a, a.endOffset - 1), [`${2 + 2 ** 31}=new`])
+})
+
 test('a missing block is noticed by its position, and its records by the gap that they leave', async (context) => {
   const engines = await writtenEngines(context)
   const [key] = (await engines.entries('journal'))[3] as [Uint8Array, Uint8Array]
