@@ -52,8 +52,9 @@ export interface Broker {
 export async function startBroker({ logger, engines, ...options }: BrokerOptions = {}): Promise<Broker> {
   const settings = settingsOf(options)
   const log = logger ?? defaultLogger(settings.logLevel)
-  const shard = await Shard.open({ ...settings, engines })
-  const broker = new RunningBroker(settings, shard, log)
+  const clock = new WallClock()
+  const shard = await Shard.open({ ...settings, engines, clock })
+  const broker = new RunningBroker(settings, shard, clock, log)
   try {
     await broker.listen()
   } catch (error) {
@@ -72,20 +73,21 @@ class RunningBroker implements Broker, BrokerContext {
   readonly retention: Retention
   readonly metrics: Metrics
   readonly logger: Logger
-  readonly clock = new WallClock()
+  readonly clock: WallClock
   readonly startedAtMs = Date.now()
   #draining = false
   #closing: Promise<void> | undefined
 
-  constructor(settings: BrokerSettings, shard: Shard, logger: Logger) {
+  constructor(settings: BrokerSettings, shard: Shard, clock: WallClock, logger: Logger) {
     this.settings = settings
     this.shard = shard
+    this.clock = clock
     this.logger = logger
     this.metrics = new Metrics(() => shard.store.stats.commits)
-    this.groups = groupsOf(shard, settings, this.clock, logger, (partition, timeMs) =>
+    this.groups = groupsOf(shard, settings, clock, logger, (partition, timeMs) =>
       offsetForTime(shard, partition, timeMs),
     )
-    this.retention = new Retention(shard, this.clock, logger, settings.retentionIntervalMs)
+    this.retention = new Retention(shard, clock, logger, settings.retentionIntervalMs)
     this.server = new Server({
       settings,
       handle: (session, frame) => dispatch(this, session, frame),

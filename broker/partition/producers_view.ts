@@ -8,6 +8,8 @@ export interface ProducerLimits {
   readonly producersPerPartitionMax: number
   readonly producersMax: number
   readonly producerIdleMs: number
+  /** The wall clock otherwise. A producer must not look older than it is because the clock was set back for a moment. */
+  readonly clock?: { readonly latestMs: number } | undefined
 }
 
 /** Keeps the idempotent producers of all partitions within their limits, and in the state. */
@@ -52,7 +54,7 @@ export class ProducersView {
   appended(partition: Partition, header: BatchHeader): void {
     if (header.producerId === 0) return
     const table = partition.producers
-    const nowMs = Date.now()
+    const nowMs = this.#limits.clock?.latestMs ?? Date.now()
     const known = table.size
     const state = table.applied(header, nowMs)
     if (!table.hasPending) this.#withPending.delete(table)

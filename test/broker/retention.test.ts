@@ -59,8 +59,14 @@ test('everything may go, and offsets go on', async (context) => {
 })
 
 test('a wall clock that jumps drops nothing early and refuses nothing', async (context) => {
-  const broker = await testBroker(context, { retentionIntervalMs: 20, timestampAheadMsMax: 60_000 })
+  const broker = await testBroker(context, {
+    retentionIntervalMs: 20,
+    timestampAheadMsMax: 60_000,
+    producerIdleMs: 1_800_000,
+  })
   const client = await testClient(context, broker)
+  const { body } = await client.request(commands.producerInit, {})
+  const stamp = (baseSequence: number) => ({ ...body, producerEpoch: 0, baseSequence })
   const settings = { retentionMs: 1_800_000 }
   const topicId = await createTopic(client, 'orders', { settings })
   const control = await createTopic(client, 'control', { settings })
@@ -69,16 +75,39 @@ test('a wall clock that jumps drops nothing early and refuses nothing', async (c
   context.defer(() => {
     Date.now = realNow
   })
-  for (const jumpMs of [3_600_000, -3_600_000]) {
+  for (const [at, jumpMs] of [3_600_000, -3_600_000, 0, 3_600_000].entries()) {
     Date.now = () => realNow() + jumpMs
-    const [refused] = await publish(client, [topicId, 0, batchOf(['x'], undefined, nowMs)])
-    assert.is(refused?.error, 0)
+    const [refused] = await publish(client, [topicId, 0, batchOf(['x'], stamp(at), nowMs)])
+    assert.is(refused?.error, 0, refused?.message)
     const old = batchOf(['old'], undefined, nowMs - 7_200_000)
     const [{ baseOffset = 0 } = { error: 1 }] = await publish(client, [control, 0, old])
     if (jumpMs > 0)
       await waitFor('old records to go', async () => (await startOf(client, control)) > baseOffset)
   }
   assert.is(await startOf(client, topicId), 0)
+})
+
+test('a producer that published while the clock was set back is remembered after a restart', async (context) => {
+  const options = { dir: await context.tempDir(), retentionIntervalMs: 20, producerIdleMs: 1_800_000 }
+  const nowMs = Date.now()
+  const realNow = Date.now
+  context.defer(() => {
+    Date.now = realNow
+  })
+  const first = await testBroker(context, options)
+  Date.now = () => realNow() - 3_600_000
+  const before = await testClient(context, first)
+  const topicId = await createTopic(before, 'orders', { settings: { retentionMs: 1_800_000 } })
+  const control = await createTopic(before, 'control', { settings: { retentionMs: 1_800_000 } })
+  const stamp = { ...(await before.request(commands.producerInit, {})).body, producerEpoch: 0 }
+  await publish(before, [topicId, 0, batchOf(['a'], { ...stamp, baseSequence: 0 }, nowMs)])
+  await first.close()
+  Date.now = realNow
+  const after = await testClient(context, await testBroker(context, options))
+  await publish(after, [control, 0, batchOf(['old'], undefined, nowMs - 7_200_000)])
+  await waitFor('retention to run', async () => (await startOf(after, control)) === 1)
+  const [next] = await publish(after, [topicId, 0, batchOf(['b'], { ...stamp, baseSequence: 1 }, nowMs)])
+  assert.is(next?.error, 0, next?.message)
 })
 
 test('a run that fails shows in the health, and the next one makes it good', async (context) => {
