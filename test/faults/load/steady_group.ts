@@ -1,0 +1,85 @@
+import { type Client, type Consumer, connect, defineTopic, string } from '../../../client/index.js'
+import type { TestContext } from '../../helpers/context.js'
+import { waitFor } from '../../helpers/wait_for.js'
+
+export interface GroupPlan {
+  readonly server: string
+  readonly topic: string
+  readonly group: string
+  readonly members: number
+  readonly partitions: number
+  readonly sessionTimeoutMs: number
+}
+
+/**
+ * Members of a stream group that do nothing wrong, so that none of them has a reason to lose what it owns: each message
+ * is acknowledged at once. Messages are counted by value.
+ */
+export class SteadyGroup {
+  readonly #plan: GroupPlan
+  readonly #consumers: readonly Consumer<string, string>[]
+  /** How often each value was delivered. */
+  readonly delivered = new Map<string, number>()
+  /** Partitions that were taken away, one line each. */
+  readonly revoked: string[] = []
+  readonly #client: Client
+
+  private constructor(plan: GroupPlan, client: Client) {
+    this.#plan = plan
+    this.#client = client
+    const topic = defineTopic(plan.topic, { value: string })
+    this.#consumers = Array.from({ length: plan.members }, (_, index) => {
+      const consumer = client.consume(topic, {
+        group: plan.group,
+        from: 'earliest',
+        sessionTimeoutMs: plan.sessionTimeoutMs,
+        onRevoked: (partitions, { lost }) => {
+          const names = partitions.map(({ partition }) => partition).join(', ')
+          this.revoked.push(`member ${index} ${lost ? 'lost' : 'gave up'} partitions ${names}`)
+        },
+      })
+      return consumer
+    })
+  }
+
+  /** Makes the topic; returns when every partition has its owner and nothing is left to move. */
+  static async start(context: TestContext, plan: GroupPlan): Promise<SteadyGroup> {
+    const client = await connect(plan.server)
+    context.defer(() => client.close({ timeoutMs: 0 }))
+    await client.topics.create(plan.topic, { partitions: plan.partitions })
+    const group = new SteadyGroup(plan, client)
+    for (const consumer of group.#consumers) void group.#read(consumer).catch(() => {})
+    await group.settled()
+    return group
+  }
+
+  /** Waits until the group is stable with all its members, and forgets what was taken away before. */
+  async settled(): Promise<void> {
+    const { group, members } = this.#plan
+    const isSettled = async (): Promise<boolean> => {
+      const described = await this.#client.groups.describe(group).catch(() => undefined)
+      return (
+        described?.state === 'stable' &&
+        described.members.length === members &&
+        described.partitions.every(({ memberId }) => memberId !== undefined)
+      )
+    }
+    await waitFor(`all ${members} members of ${group} to own their partitions`, isSettled, {
+      deadlineMs: 30_000,
+    })
+    this.revoked.length = 0
+  }
+
+  /** The members as the broker knows them; a new life of a member has a new id. */
+  async memberIds(): Promise<string[]> {
+    const { members } = await this.#client.groups.describe(this.#plan.group)
+    return members.map(({ memberId }) => memberId).sort()
+  }
+
+  async #read(consumer: Consumer<string, string>): Promise<void> {
+    for await (const message of consumer) {
+      this.delivered.set(message.value, (this.delivered.get(message.value) ?? 0) + 1)
+      message.ack()
+    }
+  }
+}
