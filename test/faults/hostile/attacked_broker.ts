@@ -32,7 +32,8 @@ export interface AttackedBroker {
 export async function startAttackedBroker(context: TestContext): Promise<AttackedBroker> {
   const dir = await context.tempDir()
   const set = Object.entries(settings).flatMap(([name, value]) => ['--set', `${name}=${value}`])
-  const broker = spawnMillrace(context, ['serve', '--data', dir, '--port', '0', ...set])
+  const env = { NODE_OPTIONS: `--import ${new URL('./collect_on_signal.js', import.meta.url).href}` }
+  const broker = spawnMillrace(context, ['serve', '--data', dir, '--port', '0', ...set], { env })
   const [, port] = await broker.waitForOutput('stderr', /ready on 127\.0\.0\.1:(\d+)/)
   return { process: broker, port: Number(port), complaints: () => complaintsOf(broker) }
 }
@@ -65,17 +66,18 @@ const samplesPerReading = 6
 const sampleEveryMs = 200
 
 /**
- * Memory that belongs to a process alone, in bytes: without files that it maps. The least of a few samples, since a heap
- * is largest just before it is collected.
+ * Memory that belongs to a broker alone, in bytes: without files that it maps, and without garbage. The least of a few
+ * samples, since its clients go on meanwhile.
  */
-export async function anonymousBytes(pid: number): Promise<number> {
+export async function anonymousBytes({ process: { pid } }: AttackedBroker): Promise<number> {
   let least = Number.POSITIVE_INFINITY
   for (let n = 0; n < samplesPerReading; n++) {
+    process.kill(pid, 'SIGUSR2')
+    await sleep(sampleEveryMs)
     const text = await readFile(`/proc/${pid}/status`, 'utf8')
     const kib = Number(/^RssAnon:\s+(\d+) kB$/m.exec(text)?.[1])
     if (Number.isNaN(kib)) throw new Error(`/proc/${pid}/status has no RssAnon`)
     least = Math.min(least, kib * 1024)
-    await sleep(sampleEveryMs)
   }
   return least
 }

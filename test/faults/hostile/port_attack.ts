@@ -60,7 +60,7 @@ export async function attackPort(
   await waitFor('the witness to read', () => witness.read > 0)
   const { connections: openBefore } = await witness.client.status()
   await storm.run(warmUpFrames, context.signal)
-  const warmBytes = await anonymousBytes(broker.process.pid)
+  const warmBytes = await anonymousBytes(broker)
   await storm.run(frames - warmUpFrames, context.signal)
   const findings = [...storm.findings]
   try {
@@ -68,7 +68,7 @@ export async function attackPort(
   } catch (error) {
     findings.push({ check: 'broker-unwell', evidence: String(error) })
   }
-  const driftBytes = (await anonymousBytes(broker.process.pid)) - warmBytes
+  const driftBytes = (await anonymousBytes(broker)) - warmBytes
   if (driftBytes > driftBytesMax)
     findings.push({ check: 'memory-drift', evidence: `${driftBytes} bytes over ${storm.answered} frames` })
   findings.push(...(await witness.finish()), ...(await broker.complaints()))
