@@ -30,6 +30,8 @@ const headBytes = 40
 const directoryEntryBytes = 32
 const operationHeadBytes = 5
 const maskDelta = 0xa282ead8
+/** Heads with more entries are not searched for a wrong bit: it takes the square of their length. */
+const mendedEntriesMax = 64
 
 export interface DirectoryEntry {
   readonly logId: number
@@ -172,8 +174,28 @@ export function verifyBlock(bytes: Uint8Array, position: number): Buffer {
   return block
 }
 
-/** What can still be told of a block whose body is damaged; undefined when its head is damaged too. */
+/**
+ * What can still be told of a block whose body is damaged; undefined when its head is damaged too, by more than one bit: of a
+ * head the checksum of which does not match, the single bit is looked for with which it would.
+ */
 export function decodeDamagedHead(bytes: Uint8Array, position: number): BlockHead | undefined {
+  return decodeHead(bytes, position) ?? decodeHeadButOneBit(bytes, position)
+}
+
+function decodeHeadButOneBit(bytes: Uint8Array, position: number): BlockHead | undefined {
+  const block = Buffer.from(bytes.subarray(0, headBytes + directoryEntryBytes * mendedEntriesMax))
+  for (let bit = 0; bit < block.length * 8; bit++) {
+    const at = bit >>> 3
+    const byte = block[at] as number
+    block[at] = byte ^ (1 << (bit & 7))
+    const head = decodeHead(block, position)
+    block[at] = byte
+    if (head !== undefined) return head
+  }
+  return undefined
+}
+
+function decodeHead(bytes: Uint8Array, position: number): BlockHead | undefined {
   const block = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   if (block.length < headBytes || block.readUInt32LE(0) !== magic) return undefined
   const bodyFrom = headBytes + block.readUInt32LE(28) * directoryEntryBytes
@@ -189,7 +211,7 @@ export function decodeDamagedHead(bytes: Uint8Array, position: number): BlockHea
 export function blockBytesAt(bytes: Buffer, at: number): number | undefined {
   const block = bytes.subarray(at)
   if (block.length < headBytes) return undefined
-  const head = decodeDamagedHead(block, readU64(block, 8))
+  const head = decodeHead(block, readU64(block, 8))
   if (head === undefined) return undefined
   let end = headBytes + head.directory.length * directoryEntryBytes
   for (const entry of head.directory) end += entry.bytes

@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { MillraceError } from '../protocol/index.js'
 import type { EngineFactory } from './engine.js'
@@ -36,7 +35,7 @@ async function openJournal(shardDir: string, reports: LevelReports): Promise<Lev
     found = await inspectDatabase(folder)
   }
   if (found.broken.length > 0) throw brokenError(folder, found.broken)
-  if (found.cutManifest !== undefined) await cutManifest(shardDir, found.cutManifest, reports)
+  if (found.mendedManifest !== undefined) await replaceManifest(shardDir, found.mendedManifest, reports)
   await mendWriteAheadFiles(shardDir, found, reports)
   return LevelEngine.open(folder)
 }
@@ -59,18 +58,15 @@ async function restoreCurrent(shardDir: string, manifest: string, { problem }: L
   )
 }
 
-/** LevelDB refuses a last record whose checksum is wrong, though it deletes nothing before such a record is durable. */
-async function cutManifest(
+/** LevelDB refuses a MANIFEST of which a checksum is wrong, and takes a wrong length for its end. */
+async function replaceManifest(
   shardDir: string,
-  { name, bytes }: { readonly name: string; readonly bytes: number },
+  { name, bytes }: { readonly name: string; readonly bytes: Uint8Array },
   { problem }: LevelReports,
 ): Promise<void> {
   const copy = await keepCopy(shardDir, 'journal', name)
-  const manifest = await readFile(join(shardDir, 'journal', name))
-  await replaceFile(join(shardDir, 'journal'), name, manifest.subarray(0, bytes))
-  problem(
-    `the last ${manifest.length - bytes} bytes of journal/${name} made no record and were cut off; the old one is ${copy}`,
-  )
+  await replaceFile(join(shardDir, 'journal'), name, bytes)
+  problem(`the file journal/${name} was damaged and written anew without loss; the old one is ${copy}`)
 }
 
 /** Takes the damage out of write-ahead files of the journal; copies of them are kept. */

@@ -83,7 +83,8 @@ async function inspect(shardDir: string, name: Name): Promise<Found> {
   return { name, damage: damageOf(await inspectDatabase(join(shardDir, name), { tables: true })) }
 }
 
-function damageOf({ broken, damagedTables, writeAhead }: Inspection): string | undefined {
+function damageOf({ broken, damagedTables, writeAhead, mendedManifest }: Inspection): string | undefined {
+  if (mendedManifest !== undefined) return `${mendedManifest.name}: a record of it is damaged`
   const [first] = [...broken, ...damagedTables]
   if (first !== undefined) return `${first.file}: ${first.problem}`
   const file = writeAhead.find(({ damaged }) => damaged)

@@ -1,6 +1,6 @@
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type LogFile, readLogFile } from './log_format.js'
+import { type LogFile, readLogFile, writeLogFile } from './log_format.js'
 import { readVersion, type TableFile, type Version } from './manifest.js'
 import { tableProblem } from './table.js'
 
@@ -32,8 +32,11 @@ export interface Inspection {
   readonly writeAhead: readonly WriteAheadFile[]
   /** The one intact MANIFEST that there is, when CURRENT doesn't name it. */
   readonly onlyManifest: string | undefined
-  /** A MANIFEST of which the last bytes make no record, and can go: all that the others name is there. */
-  readonly cutManifest: { readonly name: string; readonly bytes: number } | undefined
+  /**
+   * The MANIFEST as it should be, when damage to it is no loss: only headers of records are damaged, or the last bytes make
+   * no record, and all that the others name is there.
+   */
+  readonly mendedManifest: { readonly name: string; readonly bytes: Uint8Array } | undefined
 }
 
 const manifestPattern = /^MANIFEST-(\d+)$/
@@ -54,7 +57,7 @@ export async function inspectDatabase(
     damagedTables: [],
     writeAhead: [],
     onlyManifest: undefined,
-    cutManifest: undefined,
+    mendedManifest: undefined,
   }
   if (!names.some((name) => isData(name))) return { ...nothing, isNew: true }
   const current = names.includes('CURRENT') ? await readFile(join(folder, 'CURRENT'), 'latin1') : ''
@@ -73,9 +76,10 @@ export async function inspectDatabase(
   const broken = await missingFiles(folder, names, manifest.tailBytes, named, version)
   const writeAhead = await readWriteAheadFiles(folder, names, version.logNumber ?? 0)
   const damagedTables = tables ? await damagedTablesOf(folder, names, version) : []
-  const isCut = manifest.tailBytes > 0 && broken.length === 0
-  const cutManifest = isCut ? { name: named, bytes: manifest.intactBytes } : undefined
-  return { isNew: false, broken, damagedTables, writeAhead, onlyManifest: undefined, cutManifest }
+  const { mended } = manifest
+  const isMendable = mended !== undefined && broken.length === 0
+  const mendedManifest = isMendable ? { name: named, bytes: mended } : undefined
+  return { isNew: false, broken, damagedTables, writeAhead, onlyManifest: undefined, mendedManifest }
 }
 
 export function isManifest(name: string): boolean {
@@ -98,12 +102,11 @@ async function namesIn(folder: string): Promise<string[]> {
 }
 
 type ManifestRead =
-  | { readonly version: Version; readonly tailBytes: number; readonly intactBytes: number }
+  | { readonly version: Version; readonly tailBytes: number; readonly mended: Uint8Array | undefined }
   | FileProblem
 
 async function readManifest(folder: string, name: string): Promise<ManifestRead> {
-  const file = await readFile(join(folder, name))
-  const { records, tailBytes } = readLogFile(file)
+  const { records, tailBytes, damagedHeaders } = readLogFile(await readFile(join(folder, name)))
   const damaged = records.find(({ intact }) => !intact)
   if (damaged !== undefined) return { file: name, problem: `its record at byte ${damaged.from} is damaged` }
   if (records.length === 0) return { file: name, problem: 'it holds no intact record' }
@@ -111,7 +114,8 @@ async function readManifest(folder: string, name: string): Promise<ManifestRead>
     const version = readVersion(records.map(({ data }) => data))
     // A first record alone, without what comes when the database is opened, is none that LevelDB would take.
     if (version.logNumber === undefined) return { file: name, problem: 'its last record is damaged' }
-    return { version, tailBytes, intactBytes: file.length - tailBytes }
+    const isWhole = tailBytes === 0 && !damagedHeaders
+    return { version, tailBytes, mended: isWhole ? undefined : writeLogFile(records.map(({ data }) => data)) }
   } catch {
     return { file: name, problem: 'a record of it makes no sense' }
   }
@@ -122,7 +126,7 @@ async function soleManifest(folder: string, names: readonly string[]): Promise<s
   const [name, other] = names.filter(isManifest)
   if (name === undefined || other !== undefined) return undefined
   const manifest = await readManifest(folder, name)
-  if ('problem' in manifest || manifest.tailBytes > 0) return undefined
+  if ('problem' in manifest || manifest.mended !== undefined) return undefined
   const missing = await missingFiles(folder, names, 0, name, manifest.version)
   return missing.length === 0 ? name : undefined
 }
@@ -165,7 +169,7 @@ export async function readWriteAheadFiles(
     const name = `${padded(number)}.log`
     const bytes = await readFile(join(folder, name))
     const log = readLogFile(bytes)
-    files.push({ name, bytes, log, damaged: log.records.some(({ intact }) => !intact) })
+    files.push({ name, bytes, log, damaged: log.damagedHeaders || log.records.some(({ intact }) => !intact) })
   }
   // A write is synced before the next begins, in the next file too.
   return files.map((file, index) => {

@@ -22,6 +22,11 @@ export interface LogFile {
   readonly records: readonly LogFileRecord[]
   /** Bytes at the end that make no record: a write that was cut short, or damage to the last one. */
   readonly tailBytes: number
+  /**
+   * A header among the records is damaged. LevelDB would leave out what follows, also where the record itself can be told
+   * by its checksum.
+   */
+  readonly damagedHeaders: boolean
 }
 
 interface Fragment {
@@ -30,6 +35,8 @@ interface Fragment {
   readonly data: Buffer
   /** Absent when it is damaged. */
   readonly type: number | undefined
+  /** Its header is damaged, and what it should be was found by the checksum. */
+  readonly healed?: boolean
 }
 
 /**
@@ -37,12 +44,14 @@ interface Fragment {
  * is damaged and not followed by anything intact counts as the tail.
  */
 export function readLogFile(file: Buffer): LogFile {
-  const records = joinFragments(readFragments(file))
+  const fragments = readFragments(file)
+  const records = joinFragments(fragments)
   let count = records.length
   while (count > 0 && records[count - 1]?.intact === false) count--
   const kept = records.slice(0, count)
   const end = kept.at(-1)?.end ?? 0
-  return { records: kept, tailBytes: trailingBytes(file, end) }
+  const damagedHeaders = fragments.some((fragment) => fragment.healed === true && fragment.from < end)
+  return { records: kept, tailBytes: trailingBytes(file, end), damagedHeaders }
 }
 
 /** Zeros that fill up a block are no tail. */
@@ -108,7 +117,7 @@ function damagedAt(file: Buffer, at: number, blockEnd: number): Fragment {
   const type = Object.values(types).find(
     (type) => maskedCrc32c(data, crcOfType(type)) === file.readUInt32LE(at),
   )
-  return { from: at, end, data, type }
+  return { from: at, end, data, type, healed: type !== undefined }
 }
 
 function crcOfType(type: number): number {

@@ -126,7 +126,7 @@ test('the directory of a damaged body can still be read, and a damaged directory
   const bodyFrom = 40 + 2 * 32
   for (let at = 8; at < bytes.length; at++) {
     const flipped = Buffer.from(bytes)
-    flipped[at] = (flipped[at] as number) ^ 0x10
+    flipped[at] = (flipped[at] as number) ^ 0x11
     const head = decodeDamagedHead(flipped, place.position)
     if (at < bodyFrom) assert.is(head, undefined, `byte ${at}`)
     else
@@ -138,6 +138,16 @@ test('the directory of a damaged body can still be read, and a damaged directory
   assert.ok(decodeDamagedHead(bytes.subarray(0, bodyFrom), place.position), 'a cut in the body')
   assert.is(decodeDamagedHead(bytes.subarray(0, bodyFrom - 1), place.position), undefined)
   assert.is(decodeDamagedHead(new Uint8Array(0), place.position), undefined)
+})
+
+test('a head of which one bit is wrong is read all the same', () => {
+  const { bytes, directory } = encoded()
+  for (let bit = 8 * 8; bit < (40 + 2 * 32) * 8; bit++) {
+    const flipped = Buffer.from(bytes)
+    flipped[bit >>> 3] = (flipped[bit >>> 3] as number) ^ (1 << (bit & 7))
+    assert.throws(() => decodeBlock(flipped, place.position), /damaged/, 'what it holds is not')
+    assert.equal(decodeDamagedHead(flipped, place.position)?.directory, directory, `bit ${bit}`)
+  }
 })
 
 test('the link depends on the head too, also without a directory', () => {

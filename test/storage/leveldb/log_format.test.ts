@@ -35,6 +35,8 @@ test('any flipped bit in front of the last record is noticed, and every other re
     const damaged = Buffer.from(file)
     damaged[at] = (damaged[at] as number) ^ (1 << random.int(0, 7))
     const read = readLogFile(damaged)
+    const isNoticed = read.damagedHeaders || read.records.some((record) => !record.intact)
+    assert.ok(isNoticed, `nobody noticed a flip at ${at}`)
     const intact = read.records.filter((record) => record.intact).map(({ data }) => data.toString())
     const missed = records.filter((data) => !intact.includes(data.toString()))
     assert.ok(missed.length <= 1, `a flip at ${at} cost ${missed.length} records`)
