@@ -3,6 +3,7 @@ import { type CheckOptions, FindingList } from './check.js'
 import { checks } from './checks.js'
 import type { HistoryEvent } from './history.js'
 import { type HistoryCounts, type HistoryIndex, indexHistory } from './history_index.js'
+import { recoveries } from './recoveries.js'
 
 export type { CheckOptions } from './check.js'
 
@@ -17,6 +18,19 @@ export interface Verdict {
   /** Why it proves nothing. */
   readonly unknown: readonly string[]
   readonly operations: HistoryCounts
+  /** From each healing to the first publish acknowledged after it, in milliseconds; where the next fault came sooner, none. */
+  readonly recoveryMs: readonly number[]
+  /** Messages of drain 1 that groups had not committed when their offsets were last read; no finding by itself. */
+  readonly backlogs: readonly Backlog[]
+}
+
+export interface Backlog {
+  readonly group: string
+  readonly topic: string
+  readonly partition: number
+  /** -1: none. */
+  readonly committedOffset: number
+  readonly endOffset: number
 }
 
 /**
@@ -35,7 +49,18 @@ export function checkHistory(events: readonly HistoryEvent[], options: CheckOpti
   }
   const unknown = unknownReasons(index)
   const verdict = findings.length > 0 ? 'failed' : unknown.length > 0 ? 'unknown' : 'passed'
-  return { verdict, findings, findingsByCheck, unknown, operations: index.counts }
+  const recoveryMs = recoveries(index).flatMap((recovery) => recovery.recoveryMs ?? [])
+  const operations = index.counts
+  return { verdict, findings, findingsByCheck, unknown, operations, recoveryMs, backlogs: backlogs(index) }
+}
+
+function backlogs({ groupPartitions }: HistoryIndex): Backlog[] {
+  return groupPartitions.flatMap(({ group, partition: { topic, partition, drains }, reads }) => {
+    const read = reads.findLast(({ outcome }) => outcome === 'ok')
+    const [committedOffset, endOffset] = [read?.offset ?? -1, drains.get(1)?.endOffset ?? 0]
+    const behind = group !== null && read !== undefined && committedOffset < endOffset
+    return behind ? [{ group, topic, partition, committedOffset, endOffset }] : []
+  })
 }
 
 function unknownReasons({ counts, drains }: HistoryIndex): string[] {

@@ -35,6 +35,8 @@ export interface Completed<C extends Call = Call> {
   readonly invokedAt: number
   /** Infinity unless it is `ok` or `fail`: what nobody knows may still happen. */
   readonly completedAt: number
+  /** When its outcome was noted, `info` too; undefined when none was. */
+  readonly notedAt: number | undefined
   readonly outcome: 'ok' | 'fail' | 'info'
   /** As the outcome names it. */
   readonly partition: number | undefined
@@ -245,6 +247,7 @@ class IndexBuilder {
       process,
       invokedAt: at,
       completedAt: Number.POSITIVE_INFINITY,
+      notedAt: undefined,
       outcome: 'info',
       partition: undefined,
       offset: undefined,
@@ -285,6 +288,7 @@ class IndexBuilder {
     }
     pending?.delete(event.id)
     open.outcome = event.type
+    open.notedAt = event.at
     if (event.type !== 'info') open.completedAt = event.at
     open.partition = event.partition
     open.offset = event.offset
