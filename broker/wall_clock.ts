@@ -11,7 +11,8 @@ interface Jump {
 /**
  * What can be relied on of the wall clock, which people, NTP and hypervisors set, wrongly at times: an interval that
  * holds the true time. Its ends follow the monotonic clock. One moves with a jump of the wall clock at once, the other
- * when the jump has held for as long as it is large, or for an hour: by then a mistake is noticed and undone.
+ * when the jump has held for as long as it is large, or for an hour: by then a mistake is noticed and undone. A clock that
+ * comes back to where it was within the hour is believed at once.
  */
 export class WallClock {
   readonly #wallMs: () => number
@@ -55,6 +56,8 @@ class Believed {
   readonly #direction: -1 | 1
   #offsetMs: number
   #jump: Jump | undefined
+  /** Where it was before it went off at once. */
+  #left: Jump | undefined
 
   constructor(direction: -1 | 1, offsetMs: number) {
     this.#direction = direction
@@ -68,11 +71,20 @@ class Believed {
   after(offsetMs: number, monotonicMs: number): number {
     // How far the wall clock has gone where this end follows reluctantly.
     const ahead = (this.#offsetMs - offsetMs) * this.#direction
-    if (ahead <= slackMs || this.#hasHeld(offsetMs, monotonicMs)) {
+    const isBack = this.#isBack(offsetMs, monotonicMs)
+    if (ahead < -slackMs) this.#left ??= { offsetMs: this.#offsetMs, sinceMs: monotonicMs }
+    if (ahead <= slackMs || isBack || this.#hasHeld(offsetMs, monotonicMs)) {
       this.#offsetMs = offsetMs
       this.#jump = undefined
     }
     return this.#offsetMs
+  }
+
+  #isBack(offsetMs: number, monotonicMs: number): boolean {
+    if (this.#left === undefined) return false
+    const isBack = Math.abs(offsetMs - this.#left.offsetMs) <= slackMs
+    if (isBack || monotonicMs - this.#left.sinceMs >= holdMsMax) this.#left = undefined
+    return isBack
   }
 
   #hasHeld(offsetMs: number, monotonicMs: number): boolean {

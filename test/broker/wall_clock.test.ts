@@ -59,6 +59,19 @@ test('a jump back makes nothing come from the future until it has held', () => {
   assert.equal(interval(), [0, 0])
 })
 
+test('a clock that comes back from the past within the hour is believed at once', () => {
+  const { pass, interval, hands } = clockAt()
+  hands.wall -= hourMs
+  pass(60_000)
+  hands.wall -= hourMs
+  pass(60_000)
+  assert.is(interval()[0], -2 * hourMs + 120_000)
+  hands.wall += 2 * hourMs
+  assert.equal(interval(), [120_000, 120_000])
+  hands.wall += hourMs
+  assert.equal(interval(), [120_000, hourMs + 120_000], 'but only to where it was')
+})
+
 test('an hour is enough for any jump', () => {
   const { pass, interval, hands } = clockAt()
   hands.wall += 1_000 * hourMs
