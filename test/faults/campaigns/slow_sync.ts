@@ -27,7 +27,7 @@ interface Phase {
 }
 
 const full: readonly Phase[] = [
-  { name: 'healthy', delayMs: undefined, ms: 10_000, isJudged: true },
+  { name: 'healthy', delayMs: undefined, ms: 10_000, isJudged: false },
   { name: 'traced', delayMs: 0, ms: 10_000, isJudged: false },
   { name: '+20 ms', delayMs: 20, ms: 30_000, isJudged: true },
   { name: '+200 ms', delayMs: 200, ms: 30_000, isJudged: false },
