@@ -248,8 +248,13 @@ export class Fetcher<Value, Key> {
   }
 
   #failed(error: unknown, asked: readonly Asked<Value, Key>[]): void {
-    if (!isMillraceError(error) || !error.retryable) this.#options.onFailed(error)
-    else for (const { stream } of asked) delay(stream)
+    if (isMillraceError(error) && error.retryable) {
+      for (const { stream } of asked) delay(stream)
+      return
+    }
+    // The consumer may be closing already and take its time: until then each next fetch would fail at once.
+    this.close()
+    this.#options.onFailed(error)
   }
 
   /** Never rejects. */

@@ -226,4 +226,15 @@ test('an error that is not retryable is reported, a retryable one is waited out'
   assert.is(other.failures.length, 1)
 })
 
+test('after an error that is final nothing is fetched any more, even while the consumer is slow to close', async (context) => {
+  const bench = new Bench(context, 2)
+  bench.fetcher.streamsChanged()
+  await settled()
+  await bench.last.fail(new MillraceError('CLOSED'))
+  bench.fetcher.streamsChanged()
+  await settled()
+  assert.is(bench.sent.length, 1)
+  assert.is(bench.failures.length, 1)
+})
+
 test.run()

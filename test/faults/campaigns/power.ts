@@ -53,7 +53,7 @@ async function cut(context: RoundContext, trial: Trial, volume: LoopVolume): Pro
 
 /** The cut begins in the very turn that is told of the new file. */
 async function cutAtRotation(context: RoundContext, trial: Trial, volume: LoopVolume): Promise<void> {
-  const folder = join(trial.dir, 'journal')
+  const folder = join(trial.dir, 'shard-0', 'journal')
   let end = (): void => {}
   await new Promise<void>((resolve, reject) => {
     context.signal.addEventListener('abort', () => reject(context.signal.reason), { once: true })
