@@ -56,7 +56,7 @@ class MirroredEngine implements Engine {
  * copy of the other.
  * @throws MillraceError CORRUPT when both are damaged, and what LevelDB throws
  */
-export async function openMirror(shardDir: string, { problem }: LevelReports): Promise<Engine> {
+export async function openMirror(shardDir: string, { problem, notice }: LevelReports): Promise<Engine> {
   for (const name of names) await rm(join(shardDir, `${name}.new`), { recursive: true, force: true })
   const found = await Promise.all(names.map((name) => inspect(shardDir, name)))
   const damaged = found.filter(({ damage }) => damage !== undefined)
@@ -67,6 +67,10 @@ export async function openMirror(shardDir: string, { problem }: LevelReports): P
       `the database ${name} was damaged (${damage}); it was replaced by its copy, the old one is ${path}`,
     )
   }
+  for (const { name, tailBytes } of found.filter((one) => one.damage === undefined && one.tailBytes > 0))
+    notice(
+      `the last ${tailBytes} bytes of the write-ahead file of ${name} make no whole write and were dropped: a write that a crash cut short, or damage`,
+    )
   const engines = await openBoth(shardDir)
   const [first, copy] = await Promise.all(engines.map(checkpointIn))
   if (first === copy) return new MirroredEngine(...engines)
@@ -77,10 +81,13 @@ interface Found {
   readonly name: Name
   /** What of it is damaged; undefined when it is well, or new. */
   readonly damage: string | undefined
+  readonly tailBytes: number
 }
 
 async function inspect(shardDir: string, name: Name): Promise<Found> {
-  return { name, damage: damageOf(await inspectDatabase(join(shardDir, name), { tables: true })) }
+  const inspection = await inspectDatabase(join(shardDir, name), { tables: true })
+  const tailBytes = inspection.writeAhead.reduce((sum, { log }) => sum + log.tailBytes, 0)
+  return { name, damage: damageOf(inspection), tailBytes }
 }
 
 function damageOf({ broken, damagedTables, writeAhead, mendedManifest }: Inspection): string | undefined {

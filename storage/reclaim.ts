@@ -78,6 +78,8 @@ const stateBytesMin = 4 * mebibyte
 const stateShareMin = 0.05
 const statePauseMs = 20_000
 const indexEntryBytes = 32
+/** After so many failures in a row what was freed stays as it is. */
+const compactionsMax = 3
 
 export interface ReclaimParts {
   readonly logs: LogTable
@@ -121,6 +123,8 @@ export class Reclaim {
   #stateCompactedMs = performance.now()
   /** The engine that has compacted what was freed, until the next call settles that. */
   #compactedBy: Engine | undefined
+  /** How often the engine has failed behind a compaction, one after the other. */
+  #failedCompactions = 0
   /** The state is damaged where reclaim keeps its notes. */
   #damaged = false
 
@@ -306,8 +310,24 @@ export class Reclaim {
     const engine = this.#compactedBy
     if (engine === undefined) return
     this.#compactedBy = undefined
-    if (engine !== this.#parts.journalEngine()) return
+    if (engine !== this.#parts.journalEngine()) {
+      this.#giveUpCompaction()
+      return
+    }
     await engine.compact(journalEndKey, journalEndKey)
+    this.#failedCompactions = 0
+    this.#setFreed([])
+  }
+
+  /** Where a file is damaged, no compaction will succeed, and each makes the store reopen its databases. */
+  #giveUpCompaction(): void {
+    this.#failedCompactions++
+    if (this.#failedCompactions < compactionsMax) return
+    this.#failedCompactions = 0
+    const ranges = this.#freed.map(({ from, to }) => `${from} to ${to}`).join(', ')
+    this.#parts.problem(
+      `space of blocks ${ranges} can't be given back: compacting them fails again and again`,
+    )
     this.#setFreed([])
   }
 

@@ -65,14 +65,14 @@ function readEntry(batch: Buffer, at: number): { put: Put | undefined; end: numb
     const key = cursor.bytes()
     if (key.length !== keyBytes) return undefined
     if (tag === entryTags.deletion) return { put: undefined, end: cursor.at }
-    const position = positionOf(key)
+    const named = positionOf(key)
     const stated = cursor.varint()
     // The head tells better how long the block is, if the length of the value is what is damaged.
-    const length = isBlock(batch.subarray(cursor.at, cursor.at + stated), position)
-      ? stated
-      : (blockBytesAt(batch, cursor.at) ?? stated)
+    const isWhole = isBlock(batch.subarray(cursor.at, cursor.at + stated), named)
+    const value = cursor.take(isWhole ? stated : (blockBytesAt(batch, cursor.at) ?? stated))
+    const position = isWhole ? named : (ownPosition(value) ?? named)
     if (!Number.isSafeInteger(position)) return undefined
-    return { put: { position, value: cursor.take(length) }, end: cursor.at }
+    return { put: { position, value }, end: cursor.at }
   } catch {
     return undefined
   }
@@ -88,6 +88,12 @@ function nextBlock(batch: Buffer, from: number): { put: Put; end: number } | und
     return { put: { position, value: batch.subarray(at, end) }, end }
   }
   return undefined
+}
+
+/** What an undamaged block says that it is: then its key is what is damaged. */
+function ownPosition(value: Buffer): number | undefined {
+  const position = value.length < 16 ? 0 : Number(value.readBigUInt64LE(8))
+  return isBlock(value, position) ? position : undefined
 }
 
 function isBlock(bytes: Buffer, position: number): boolean {

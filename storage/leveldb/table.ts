@@ -20,6 +20,12 @@ export function tableProblem(file: Buffer): string | undefined {
     const footer = new Cursor(file, file.length - footerBytes)
     const metaIndex = readHandle(footer)
     const index = readHandle(footer)
+    // LevelDB's repair compresses what it writes: of such a table no more than its index is looked at.
+    if (isCompressed(file, metaIndex) || isCompressed(file, index)) {
+      checkedBlock(file, metaIndex)
+      checkedBlock(file, index)
+      return undefined
+    }
     const filters = handlesIn(checkedBlock(file, metaIndex))
     const blocks = [metaIndex, index, ...filters, ...handlesIn(checkedBlock(file, index))]
     let covered = footerBytes
@@ -35,6 +41,11 @@ export function tableProblem(file: Buffer): string | undefined {
 
 function readHandle(cursor: Cursor): BlockHandle {
   return { from: cursor.varint(), bytes: cursor.varint() }
+}
+
+/** @throws RangeError */
+function isCompressed(file: Buffer, { from, bytes }: BlockHandle): boolean {
+  return file.readUInt8(from + bytes) !== 0
 }
 
 /** @throws RangeError */

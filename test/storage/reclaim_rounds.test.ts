@@ -2,6 +2,7 @@ import * as assert from 'uvu/assert'
 import { encodeTrims, opKinds, type PartitionLog, retentionOffset, type Store } from '../../storage/index.js'
 import { positionOf, stateTables } from '../../storage/keys.js'
 import { suite } from '../helpers/suite.js'
+import { waitFor } from '../helpers/wait_for.js'
 import {
   batchOf,
   batchOfBytes,
@@ -197,6 +198,35 @@ test('what a failed engine had compacted is compacted again', async (context) =>
     await new Promise((resolve) => store.events.once('health', resolve))
   await store.reclaim()
   assert.is(compacted.length, 2)
+})
+
+test('compaction that fails again and again is given up, and commits go on', async (context) => {
+  const engines = new FaultyEngines()
+  const { store } = await openTestStore(context, { engines, reopenDelayMs: 1 })
+  const [log] = await createLogs(store, 1)
+  for (let n = 0; n < 5; n++) await store.commit([{ log, batch: batchOfBytes(new Uint8Array(40_000)) }])
+  await trim(store, [log, 4])
+  let compactions = 0
+  let failing = false
+  engines.onCompact = (name, gte, lt) => {
+    if (name !== 'journal' || Buffer.compare(gte, lt) === 0) return
+    compactions++
+    failing = true
+  }
+  // As LevelDB does: the write after the compaction is rejected.
+  engines.beforeCommit = (name) => {
+    if (name !== 'journal' || !failing) return
+    failing = false
+    throw new Error('Corruption: bad entry in block')
+  }
+  for (let round = 0; round < 6; round++) {
+    await store.reclaim()
+    await store.commit([{ log, batch: batchOf('after') }]).catch(() => {})
+    await waitFor('the store to have reopened', () => store.health.status !== 'failed')
+  }
+  assert.is(compactions, 3)
+  assert.match(store.health.reasons.join('\n'), /space of blocks .* can't be given back/)
+  await store.commit([{ log, batch: batchOf('later') }])
 })
 
 test('closing stops a round between two steps, and the next process goes on', async (context) => {

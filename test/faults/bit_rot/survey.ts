@@ -18,7 +18,9 @@ export async function survey(
     const partitions: (ObservedPartition | undefined)[] = []
     for (const partition of expected) partitions.push(await surveyPartition(client, partition, committed))
     const { body } = await client.request(commands.status, {})
-    const hasTailNotice = /make no whole write/.test(broker.process.output.stderr)
+    const hasTailNotice = /of \d+ bytes of journal\/\S+ make no whole write/.test(
+      broker.process.output.stderr,
+    )
     return { partitions, reasons: body.health.reasons, hasTailNotice }
   } finally {
     client.destroy()

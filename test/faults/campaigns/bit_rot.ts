@@ -28,7 +28,7 @@ interface Trial {
 export const bitRot: Campaign = {
   name: 'bit-rot',
   title: 'flipped bits, bytes and sectors in the files of a closed data folder',
-  rounds: { full: 50, short: 1 },
+  rounds: { full: 50, short: 2 },
   roundDeadlineMs: 180_000,
   unavailable: async () => undefined,
   round,
