@@ -51,6 +51,7 @@ class PartitionWriter {
     readonly topicId: number,
     readonly partition: number,
     readonly rng: Random,
+    readonly planted: string | undefined,
   ) {}
 
   /** One batch after the other, as an idempotent producer sends them. */
@@ -90,8 +91,13 @@ class PartitionWriter {
     }
     const producer = { producerId: this.#producerId, producerEpoch: 0, baseSequence: this.#sequence }
     this.#sequence += count
-    return { batch: builder.finish('none', producer), digests }
+    return { batch: sealFor(this.planted, builder.finish('none', producer)), digests }
   }
+}
+
+/** A broker without checksums takes them all for 0, and refuses a batch that says otherwise. */
+export function sealFor(planted: string | undefined, batch: Uint8Array): Uint8Array {
+  return planted === 'no-checksum' ? Uint8Array.from(batch).fill(0, 4, 8) : batch
 }
 
 export function digestOf(key: Uint8Array, value: Uint8Array): Digest {
@@ -141,7 +147,7 @@ export async function makeBaseFolder(
         const settings = retentionBytes === undefined ? {} : { settings: { retentionBytes } }
         const { body } = await client.request(commands.topicCreate, { topic, partitions, ...settings })
         for (let partition = 0; partition < partitions; partition++)
-          writers.push(new PartitionWriter(plan, body.topicId, partition, context.rng))
+          writers.push(new PartitionWriter(plan, body.topicId, partition, context.rng, context.planted))
       }
     }
     await Promise.all(writers.map((writer) => writer.write(client, writer.plan.bytesPerRun)))

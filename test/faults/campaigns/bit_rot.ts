@@ -1,6 +1,7 @@
 import { cp, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { spawnMillrace } from '../../helpers/spawn.js'
+import { fileURLToPath } from 'node:url'
+import { spawnMillrace, spawnNode } from '../../helpers/spawn.js'
 import { type BaseFolder, makeBaseFolder, planFor } from '../bit_rot/base_folder.js'
 import { type Flip, fileClasses, flipSomewhere } from '../bit_rot/flip.js'
 import { judge } from '../bit_rot/judge.js'
@@ -12,6 +13,8 @@ import { BrokerProcess } from '../trial/broker_process.js'
 const flipsPerRound = { full: 10, short: 4 }
 /** One round in so many has a journal of which reclaim has given most back. */
 const reclaimEvery = 5
+
+const plantedPath = fileURLToPath(new URL('../planted/main.js', import.meta.url))
 
 /** What became of a flip. */
 type Outcome = 'harmless' | 'mended or reported' | 'refused, then repaired' | 'found'
@@ -83,7 +86,7 @@ async function tryFlip(context: RoundContext, dir: string, folder: BaseFolder, f
     if (typeof broker === 'string') return trial('found', [{ check: 'not-repairable', evidence: broker }])
   }
   try {
-    const observed = await survey(broker, expected)
+    const observed = await survey(broker, expected, context.planted)
     const findings = judge(expected, observed, afterCrash).map(({ check, evidence }) => ({
       check,
       evidence: `${evidence}; ${repairText ?? 'not repaired'}; the health says: ${observed.reasons.join('; ').slice(0, 1_000)}`,
@@ -121,7 +124,11 @@ function refusalProblem(output: string): Finding | undefined {
 /** What the command printed, or that it failed. */
 async function repair(context: RoundContext, dir: string): Promise<string | Finding> {
   for (const flags of [[], ['--marker']]) {
-    const process = spawnMillrace(context, ['repair', '--data', dir, ...flags])
+    const args = ['repair', '--data', dir, ...flags]
+    const process =
+      context.planted === undefined
+        ? spawnMillrace(context, args)
+        : spawnNode(context, plantedPath, [context.planted, ...args])
     const { code, signal } = await process.exited
     const { stdout, stderr } = process.output
     if (flags.length === 0 && stderr.includes('--marker')) continue
