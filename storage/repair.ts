@@ -1,4 +1,4 @@
-import { readdir } from 'node:fs/promises'
+import { readdir, realpath } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Level } from 'level'
 import { MillraceError } from '../protocol/index.js'
@@ -17,7 +17,8 @@ export type FolderProblem = FileProblem & { readonly database: string }
  * @throws MillraceError FOLDER_IN_USE, UNKNOWN_FORMAT
  */
 export async function checkFolder(dir: string): Promise<FolderProblem[]> {
-  const folder = await openFolder(dir)
+  // What is not there must not be made.
+  const folder = await openFolder(await realpath(dir))
   try {
     const shard = await folder.shard(0)
     const problems: FolderProblem[] = []
