@@ -41,7 +41,7 @@ async function cut(context: RoundContext, trial: Trial, volume: LoopVolume): Pro
   const atRotation = context.rng.chance(1 / 3)
   const name = atRotation ? 'power cut at a change of the write-ahead file' : 'power cut'
   if (!atRotation) await sleep(context.rng.int(0, 50))
-  const cutting = atRotation ? cutAtRotation(context, trial, volume) : volume.cutPower()
+  const cutting = atRotation ? cutAtRotation(context, trial, volume) : volume.cutPower([trial.broker.pid])
   trial.inject(name)
   await cutting
   await trial.broker.kill()
@@ -57,6 +57,6 @@ async function cutAtRotation(context: RoundContext, trial: Trial, volume: LoopVo
   let end = (): void => {}
   await new Promise<void>((resolve, reject) => {
     context.signal.addEventListener('abort', () => reject(context.signal.reason), { once: true })
-    end = watchWal(context, folder, () => volume.cutPower().then(resolve, reject))
+    end = watchWal(context, folder, () => volume.cutPower([trial.broker.pid]).then(resolve, reject))
   }).finally(() => end())
 }
