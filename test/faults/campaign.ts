@@ -56,3 +56,13 @@ export interface RoundResult {
   /** Samples of measurements by name, with the unit in the name: `reopen ms`. Gathered over rounds, shown as p50, p99 and maximum. */
   readonly samples?: Readonly<Record<string, readonly number[]>>
 }
+
+/** Ends a round with a finding. */
+export class FoundError extends Error {
+  readonly check: string
+
+  constructor(check: string, evidence: string, options?: ErrorOptions) {
+    super(evidence, options)
+    this.check = check
+  }
+}

@@ -1,8 +1,29 @@
 import type { Campaign } from './campaign.js'
+import { bitRot } from './campaigns/bit_rot.js'
+import { churn } from './campaigns/churn.js'
+import { clock } from './campaigns/clock.js'
 import { drain } from './campaigns/drain.js'
+import { fastPublishers } from './campaigns/fast_publishers.js'
+import { hostileInput } from './campaigns/hostile_input.js'
+import { idleConnections } from './campaigns/idle_connections.js'
 import { kill } from './campaigns/kill.js'
 import { power } from './campaigns/power.js'
+import { slowSync } from './campaigns/slow_sync.js'
+import { stalledConsumers } from './campaigns/stalled_consumers.js'
 import { zombies } from './campaigns/zombies.js'
 
-/** All campaigns, in the order in which they are run. A new one is a file and a line here. */
-export const campaigns: readonly Campaign[] = [kill, power, zombies, drain]
+/** All campaigns, in the order in which they are run. A new one is a file, its test beside it, and a line here. */
+export const campaigns: readonly Campaign[] = [
+  kill,
+  power,
+  bitRot,
+  drain,
+  zombies,
+  churn,
+  slowSync,
+  clock,
+  stalledConsumers,
+  idleConnections,
+  fastPublishers,
+  hostileInput,
+]

@@ -2,7 +2,7 @@ import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { RunningTest, withDeadline } from '../helpers/context.js'
 import { Random } from '../helpers/random.js'
-import type { Campaign, Finding, RoundResult } from './campaign.js'
+import { type Campaign, type Finding, FoundError, type RoundResult } from './campaign.js'
 import { type Figure, figureOf } from './figures.js'
 
 export interface CampaignPlan {
@@ -96,7 +96,8 @@ async function runRound(
     )
   } catch (error) {
     const evidence = error instanceof Error ? (error.stack ?? error.message) : String(error)
-    result = { operations: 0, faults: {}, findings: [{ check: 'round-failed', evidence }] }
+    const check = error instanceof FoundError ? error.check : 'round-failed'
+    result = { operations: 0, faults: {}, findings: [{ check, evidence }] }
   }
   await test.cleanUp()
   if (result.findings.length === 0) await rm(evidenceDir, { recursive: true })

@@ -6,6 +6,7 @@ import { watchWal } from '../machine/wal_watch.js'
 import { Trial } from '../trial/trial.js'
 
 const cuts = { full: 5, short: 1 }
+const rotationMs = 3
 const volumeBytes = 512 * 1024 * 1024
 /** Large enough for LevelDB's write-ahead file, of 1.5 MiB, to change every second or so. */
 const client = { publisherRate: 400, valueBytesMax: 16_384 }
@@ -51,12 +52,18 @@ async function cut(context: RoundContext, trial: Trial, volume: LoopVolume): Pro
   trial.heal(name)
 }
 
-/** The cut begins in the very turn that is told of the new file. */
+/** The cut comes while the old file is being made a table of, which takes some milliseconds. */
 async function cutAtRotation(context: RoundContext, trial: Trial, volume: LoopVolume): Promise<void> {
   const folder = join(trial.dir, 'shard-0', 'journal')
   let end = (): void => {}
   await new Promise<void>((resolve, reject) => {
     context.signal.addEventListener('abort', () => reject(context.signal.reason), { once: true })
-    end = watchWal(context, folder, () => volume.cutPower([trial.broker.pid]).then(resolve, reject))
+    end = watchWal(context, folder, () => {
+      end()
+      setTimeout(
+        () => volume.cutPower([trial.broker.pid]).then(resolve, reject),
+        context.rng.int(0, rotationMs),
+      )
+    })
   }).finally(() => end())
 }

@@ -18,6 +18,7 @@ export interface Plant {
 type Batch = (this: unknown, operations: readonly unknown[], options: object) => Promise<void>
 
 const lateWriteMs = 15
+const absentKey = Uint8Array.of(0xff, 0xff)
 
 /** Replaces how LevelDB's atomic writes are made. */
 function replaceWrites(replace: (write: Batch) => Batch): void {
@@ -60,15 +61,14 @@ const ackBeforeWrite: Plant = {
 }
 
 const asyncThenSync: Plant = {
-  title: 'the parts of a commit are written one by one, and only the last one is synced',
+  title: 'a commit is written without a sync, and a write after it is synced',
   campaign: 'power',
   plant: async () =>
     replaceWrites(
       (write) =>
         async function (operations, options) {
-          const last = operations.length - 1
-          for (const [index, operation] of operations.entries())
-            await write.call(this, [operation], { ...options, sync: index === last })
+          await write.call(this, operations, { ...options, sync: false })
+          await write.call(this, [{ type: 'del', key: absentKey }], options)
         },
     ),
 }

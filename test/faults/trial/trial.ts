@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { type Client, connect } from '../../../client/index.js'
 import { type SpawnedProcess, spawnNode } from '../../helpers/spawn.js'
 import { waitFor } from '../../helpers/wait_for.js'
-import type { Finding, RoundContext, RoundResult } from '../campaign.js'
+import { type Finding, FoundError, type RoundContext, type RoundResult } from '../campaign.js'
 import { type CheckOptions, checkHistory, type Verdict } from '../history/checker.js'
 import { HistoryWriter, monotonicUs, readHistories } from '../history/history.js'
 import type { ClientPlan } from '../workloads/main.js'
@@ -130,9 +130,15 @@ export class Trial {
     this.#findings.push({ check, evidence })
   }
 
-  /** Starts the broker again on the same port, after it has ended. */
+  /**
+   * Starts the broker again on the same port, after it has ended.
+   * @throws FoundError when it does not start
+   */
   async restart(): Promise<void> {
-    this.broker = await BrokerProcess.start(this.#context, { ...this.#brokerPlan, port: this.broker.port })
+    const plan = { ...this.#brokerPlan, port: this.broker.port }
+    this.broker = await BrokerProcess.start(this.#context, plan).catch((cause: Error) => {
+      throw new FoundError('not-reopened', cause.message, { cause })
+    })
     this.reopenMs.push(this.broker.readyMs)
   }
 
@@ -182,7 +188,7 @@ export class Trial {
       faults: this.#faults,
       findings: [...this.#findings, ...verdict.findings],
       ...(verdict.verdict === 'unknown' ? { unknown: verdict.unknown.join('; ') } : {}),
-      samples: { 'reopen ms': this.reopenMs },
+      samples: { 'reopen ms': this.reopenMs, 'recovery ms': verdict.recoveryMs },
     }
   }
 
