@@ -202,7 +202,9 @@ test('a peer that does not read costs a bounded amount of memory, and goes when 
   const requests = Array.from({ length: 200 }, () =>
     lazy.request(commands.fetch, body).catch(() => undefined),
   )
-  const { outbound } = (broker as unknown as { server: { outbound: { isTight: boolean } } }).server
+  const { outbound } = (
+    broker as unknown as { server: { outbound: { isTight: boolean; usedBytes: number } } }
+  ).server
   await waitFor('replies to pile up', () => outbound.isTight)
   assert.ok(outbound.usedBytes < 4 * 1024 * 1024)
   // Waits for room, and gets it once the lazy peer is dropped.
@@ -238,7 +240,9 @@ test('peers that take nothing of large replies do not keep small ones from other
   const healthy = await testClient(context, broker)
   const topicId = await createTopic(healthy, 'orders')
   for (let i = 0; i < 40; i++) await publish(healthy, [topicId, 0, batchOf(['x'.repeat(500_000)])])
-  const { outbound } = (broker as unknown as { server: { outbound: { isTight: boolean } } }).server
+  const { outbound } = (
+    broker as unknown as { server: { outbound: { isTight: boolean; usedBytes: number } } }
+  ).server
   const wanted = 8_000_000
   const body = {
     waitMs: 0,

@@ -110,7 +110,9 @@ export class Trial {
       deadlineMs,
       signal: this.#context.signal,
     }).catch((cause) => {
-      throw new Error(`${cause instanceof Error ? cause.message : cause}\n${stopped()}`, { cause })
+      throw new FoundError('no-progress', `${cause instanceof Error ? cause.message : cause}\n${stopped()}`, {
+        cause,
+      })
     })
   }
 
