@@ -1,6 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Campaign } from '../campaign.js'
+import type { Campaign, Finding } from '../campaign.js'
+import type { HistoryEvent, PublishCall } from '../history/history.js'
 import { Trial } from '../trial/trial.js'
+import { isRawPublisher } from '../workloads/publishers.js'
 
 const drains = { full: 5, short: 1 }
 const drainMsMax = 10_000
@@ -29,6 +31,31 @@ export const drain: Campaign = {
     }
     await trial.progress(200)
     const result = await trial.conclude()
-    return { ...result, samples: { ...result.samples, 'drain ms': drainMs } }
+    const findings = [...result.findings, ...resetHalfWay(await trial.events())]
+    return { ...result, findings, samples: { ...result.samples, 'drain ms': drainMs } }
   },
+}
+
+/**
+ * Requests that the broker carried out and did not answer. Publishers of the protocol alone send each request once, so one
+ * that lost its connection and is in the log all the same was cut off between the two.
+ */
+function resetHalfWay(events: readonly HistoryEvent[]): Finding[] {
+  const calls = new Map<string, PublishCall>()
+  const unanswered = new Map<string, string>()
+  const findings: Finding[] = []
+  for (const event of events) {
+    if (event.type === 'invoke' && event.call.op === 'publish')
+      calls.set(`${event.process} ${event.id}`, event.call)
+    const call = event.type === 'info' ? calls.get(`${event.process} ${event.id}`) : undefined
+    if (call !== undefined && isRawPublisher(event.process)) unanswered.set(call.value, event.process)
+    if (event.type !== 'drained' || event.drain !== 2) continue
+    for (const [offset, value] of event.records) {
+      const process = unanswered.get(value)
+      if (process === undefined) continue
+      const evidence = `'${value}' of ${process} is at ${event.topic}/${event.partition} offset ${offset} and was never answered`
+      findings.push({ check: 'reset-half-way', evidence })
+    }
+  }
+  return findings
 }

@@ -6,7 +6,7 @@ import { type SpawnedProcess, spawnNode } from '../../helpers/spawn.js'
 import { waitFor } from '../../helpers/wait_for.js'
 import { type Finding, FoundError, type RoundContext, type RoundResult } from '../campaign.js'
 import { type CheckOptions, checkHistory, type Verdict } from '../history/checker.js'
-import { HistoryWriter, monotonicUs, readHistories } from '../history/history.js'
+import { type HistoryEvent, HistoryWriter, monotonicUs, readHistories } from '../history/history.js'
 import type { ClientPlan } from '../workloads/main.js'
 import { readCommitted } from '../workloads/observer.js'
 import { workloads } from '../workloads/table.js'
@@ -180,11 +180,15 @@ export class Trial {
     return this.check(options)
   }
 
+  /** All that was noted so far. */
+  events(): Promise<HistoryEvent[]> {
+    const names = this.clients.map((_, index) => `client-${index}.jsonl`)
+    return readHistories(['harness.jsonl', ...names].map((name) => join(this.historyDir, name)))
+  }
+
   /** Checks what the histories hold. */
   async check(options: CheckOptions = {}): Promise<RoundResult> {
-    const names = this.clients.map((_, index) => `client-${index}.jsonl`)
-    const paths = ['harness.jsonl', ...names].map((name) => join(this.historyDir, name))
-    const verdict = checkHistory(await readHistories(paths), options)
+    const verdict = checkHistory(await this.events(), options)
     return {
       operations: operationsOf(verdict),
       faults: this.#faults,

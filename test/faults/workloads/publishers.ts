@@ -10,7 +10,7 @@ const tickMs = 10
 const inFlightMax = 2_000
 const lanes = 3
 const rawBatchMax = 5
-const rawPauseMs = 20
+const rawPauseMs = 5
 const rawTimeoutMs = 5_000
 
 /** Errors of the SDK after which the message may be there all the same. */
@@ -25,6 +25,13 @@ const unknownOutcomes: readonly ErrorCode[] = [
 ]
 /** Refusals by which the broker says that it did not take the batch. Everything else leaves the outcome unknown. */
 const definiteRefusals: readonly ErrorCode[] = ['STORAGE_FULL', 'OVERLOADED', 'DRAINING', 'CORRUPT']
+
+const rawPublisherName = /w\d*$/
+
+/** Whether a process of a history is one of `rawPublisher`. */
+export function isRawPublisher(process: string): boolean {
+  return rawPublisherName.test(process)
+}
 
 /** Publishes through the SDK, which retries: at a steady rate, under a few keys, without waiting for receipts. */
 export async function sdkPublisher(
