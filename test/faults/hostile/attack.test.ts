@@ -4,8 +4,6 @@ import { commands, encodeFrame, errorFields, MillraceError } from '../../../prot
 import { testBroker } from '../../broker/harness.js'
 import { Random } from '../../helpers/random.js'
 import { suite, type TestContext } from '../../helpers/suite.js'
-import type { RoundContext } from '../campaign.js'
-import { hostileInput } from '../campaigns/hostile_input.js'
 import { FrameSplitter, partsOf } from './frame_bytes.js'
 import { Mutator } from './mutator.js'
 import { knownNames } from './port_attack.js'
@@ -15,29 +13,6 @@ import { replay } from './replay.js'
 import { Witness } from './witness.js'
 
 const test = suite('faults/hostile/attack')
-
-test(
-  'a broker, its decoders and its clients bear hostile frames',
-  async (context) => {
-    const reason = await hostileInput.unavailable()
-    if (reason !== undefined) context.skip(reason)
-    const rng = context.random()
-    const round: RoundContext = Object.assign(Object.create(context), {
-      ...context,
-      index: 0,
-      rng,
-      evidenceDir: await context.tempDir(),
-      planted: undefined,
-      short: true,
-      log: () => {},
-    })
-    const { findings, unknown, faults } = await hostileInput.round(round)
-    assert.equal(findings, [])
-    assert.is(unknown, undefined)
-    assert.ok((faults['frames to the port'] ?? 0) >= 8_000)
-  },
-  { deadlineMs: 120_000 },
-)
 
 /** Answers hello, and every other request with an error that no broker should send. */
 async function failingServer({ defer }: TestContext): Promise<number> {
