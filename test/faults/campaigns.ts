@@ -4,6 +4,7 @@ import { churn } from './campaigns/churn.js'
 import { clock } from './campaigns/clock.js'
 import { drain } from './campaigns/drain.js'
 import { fastPublishers } from './campaigns/fast_publishers.js'
+import { fullDisk } from './campaigns/full_disk.js'
 import { hostileInput } from './campaigns/hostile_input.js'
 import { idleConnections } from './campaigns/idle_connections.js'
 import { kill } from './campaigns/kill.js'
@@ -26,4 +27,5 @@ export const campaigns: readonly Campaign[] = [
   idleConnections,
   fastPublishers,
   hostileInput,
+  fullDisk,
 ]

@@ -1,0 +1,110 @@
+import { waitFor } from '../../helpers/wait_for.js'
+import { Findings, percentile } from '../load/figures.js'
+import { type ProbeCall, StoreProbe } from './store_probe.js'
+
+/** What a broker owes its clients while its disk does not take writes. */
+export interface DiskDuties {
+  /** Names of errors with which it may refuse a publish. */
+  readonly refusals: readonly string[]
+  /** Whether publishes may succeed in between, since some room is left or comes back. */
+  readonly mayAccept: boolean
+  /** Whether what is on the disk must be readable; what is in memory always has to be. */
+  readonly readsDisk: boolean
+}
+
+export const redMsMax = 1_000
+const recoveryMsMax = 10_000
+const publishMsMax = 2_000
+
+/** Judges by the calls of a probe how a broker bore a fault of its disk. */
+export class DiskJudge {
+  readonly findings = new Findings()
+  readonly samples: Record<'health red ms' | 'refusal ms' | 'disk recovery ms', number[]> = {
+    'health red ms': [],
+    'refusal ms': [],
+    'disk recovery ms': [],
+  }
+  readonly #probe: StoreProbe
+
+  constructor(probe: StoreProbe) {
+    this.#probe = probe
+  }
+
+  /** Waits until the health is not ok any more, which it has to be within a second. */
+  async red(fault: string, sinceMs: number): Promise<void> {
+    const isRed = ({ outcome }: ProbeCall): boolean => outcome === 'degraded' || outcome === 'failed'
+    const seen = await waitFor(
+      'the health to turn red',
+      () => this.#probe.since('status', sinceMs).find(isRed),
+      { deadlineMs: 3 * redMsMax },
+    ).catch(() => undefined)
+    const ms = seen === undefined ? Number.POSITIVE_INFINITY : seen.endedMs - sinceMs
+    if (seen !== undefined) this.samples['health red ms'].push(ms)
+    this.findings.expect(ms <= redMsMax, 'health-late', () => {
+      const told = JSON.stringify(StoreProbe.tally(this.#probe.since('status', sinceMs)))
+      const published = JSON.stringify(StoreProbe.tally(this.#probe.since('publish', sinceMs)))
+      return `${fault}: health red after ${ms} ms, expected within ${redMsMax} ms; status said ${told}, publishes ${published}`
+    })
+  }
+
+  /** Judges the calls that began in a span in which the fault held. */
+  during(fault: string, fromMs: number, toMs: number, duties: DiskDuties): void {
+    const within = (kind: 'publish' | 'hotRead' | 'coldRead'): ProbeCall[] =>
+      this.#probe.since(kind, fromMs).filter(({ startedMs }) => startedMs < toMs)
+    this.#publishes(fault, within('publish'), duties)
+    this.#reads(`${fault}: reading from memory`, within('hotRead'), true)
+    this.#reads(`${fault}: reading from disk`, within('coldRead'), duties.readsDisk)
+  }
+
+  /** Waits until a publish succeeds again, without anybody's help. */
+  async recovered(fault: string, sinceMs: number): Promise<void> {
+    const first = await this.#probe.works('publish', sinceMs, recoveryMsMax).catch(() => undefined)
+    if (first !== undefined) this.samples['disk recovery ms'].push(first.endedMs - sinceMs)
+    this.findings.expect(first !== undefined, 'not-recovered', () => {
+      const last = this.#probe.calls.publish.at(-1)
+      return `${fault}: nothing was accepted within ${recoveryMsMax} ms after it was over: ${last?.outcome} ${last?.detail}`
+    })
+  }
+
+  #publishes(fault: string, calls: readonly ProbeCall[], { refusals, mayAccept }: DiskDuties): void {
+    const refused = calls.filter(({ outcome }) => outcome !== 'ok')
+    const ms = refused.map(({ startedMs, endedMs }) => endedMs - startedMs)
+    this.samples['refusal ms'].push(...ms)
+    const tally = JSON.stringify(StoreProbe.tally(calls))
+    this.findings.expect(refused.length > 0, 'not-refused', () => `${fault}: publishes came to ${tally}`)
+    this.findings.expect(
+      mayAccept || refused.length === calls.length,
+      'accepted',
+      () => `${fault}: publishes came to ${tally}, expected no "ok"`,
+    )
+    const [other] = refused.filter(({ outcome }) => !refusals.includes(outcome))
+    this.findings.expect(
+      other === undefined,
+      'unnamed-refusal',
+      () =>
+        `${fault}: publishes came to ${tally}, such as ${other?.outcome} ${other?.detail}, expected ${refusals.join(' or ')}`,
+    )
+    const slowest = percentile(ms, 1)
+    this.findings.expect(
+      slowest <= publishMsMax,
+      'slow-refusal',
+      () => `${fault}: a publish was pending for ${slowest.toFixed(0)} ms, expected under ${publishMsMax} ms`,
+    )
+  }
+
+  #reads(what: string, calls: readonly ProbeCall[], mustSucceed: boolean): void {
+    const failed = calls.filter(({ outcome }) => outcome !== 'ok')
+    const wrong = failed.filter(({ outcome }) => mustSucceed || outcome !== 'STORAGE_FAILED')
+    this.findings.expect(
+      wrong.length === 0,
+      'read-failed',
+      () =>
+        `${what}: ${JSON.stringify(StoreProbe.tally(calls))}, the first ${wrong[0]?.outcome} ${wrong[0]?.detail}`,
+    )
+    this.findings.expect(
+      !mustSucceed || calls.length > failed.length,
+      'reads-stopped',
+      () => `${what}: none of ${calls.length} succeeded`,
+    )
+  }
+}
