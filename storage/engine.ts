@@ -43,4 +43,6 @@ export interface Engine {
 /** Opens the two engines of a shard; called again after a rejected write. */
 export interface EngineFactory {
   open(name: 'journal' | 'state'): Promise<Engine>
+  /** Rejects while the disk takes no writes; asked before engines are closed that can't be opened then. */
+  tryWriting?(): Promise<void>
 }

@@ -31,8 +31,12 @@ export class EnginePair {
     return this.#state
   }
 
-  /** Closes both and opens them anew. When that fails, it can be called again. */
+  /**
+   * Closes both and opens them anew. When that fails, it can be called again. They stay open, for readers, until the disk
+   * takes writes again: they can't be opened otherwise.
+   */
   async reopen(): Promise<void> {
+    await this.#factory.tryWriting?.()
     await this.close()
     this.#journal = await this.#factory.open('journal')
     this.#state = await this.#factory.open('state')

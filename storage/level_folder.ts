@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { MillraceError } from '../protocol/index.js'
+import { removeTrial, tryWriting } from './disk_trial.js'
 import type { EngineFactory } from './engine.js'
 import { LevelEngine } from './level_engine.js'
 import { type FileProblem, type Inspection, inspectDatabase } from './leveldb/index.js'
@@ -24,10 +25,12 @@ const silent: LevelReports = { problem: () => {}, notice: () => {} }
 export function levelEngines(dir: string, reports: LevelReports = silent): EngineFactory {
   return {
     open: (name) => (name === 'journal' ? openJournal(dir, reports) : openMirror(dir, reports)),
+    tryWriting: () => tryWriting(dir),
   }
 }
 
 async function openJournal(shardDir: string, reports: LevelReports): Promise<LevelEngine> {
+  await removeTrial(shardDir)
   const folder = join(shardDir, 'journal')
   let found = await inspectDatabase(folder)
   if (found.onlyManifest !== undefined) {

@@ -1,7 +1,12 @@
+import { existsSync } from 'node:fs'
+import { mkdir, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import * as assert from 'uvu/assert'
 import { isMillraceError } from '../../protocol/index.js'
 import type { Engine, EngineFactory, Store } from '../../storage/index.js'
+import { levelEngines } from '../../storage/level_folder.js'
 import { suite } from '../helpers/suite.js'
+import { waitFor } from '../helpers/wait_for.js'
 import { batchOf, createLogs, FaultyEngines, noteKind, openTestStore, valuesOf } from './fixtures.js'
 
 const test = suite('storage/failures')
@@ -136,6 +141,45 @@ test('a verification that is cut short takes nothing in twice', async (context) 
   assert.is(views.appendedTo.length, 16)
   assert.equal([logs[0].endOffset, logs[1].endOffset], [8, 8])
   assert.is((await valuesOf(store, logs[0])).length, 8)
+})
+
+test('the databases stay open for readers until the disk takes writes again', async (context) => {
+  const engines = new FaultyEngines()
+  const { store } = await openTestStore(context, { engines, tailCacheBytes: 0, reopenDelayMs: 1 })
+  const [log] = await createLogs(store, 1)
+  await store.commit([{ log, batch: batchOf('x') }])
+  let trials = 0
+  engines.beforeReopen = () => {
+    trials++
+    throw new Error('no space left on device')
+  }
+  engines.beforeCommit = () => {
+    throw new Error('no space left on device')
+  }
+  assert.is(await outcome(store.commit([{ log, batch: batchOf('y') }])), 'STORAGE_FAILED')
+  await waitFor('the disk to be tried', () => trials > 2)
+  assert.is(engines.opens, 2, 'nothing was closed')
+  assert.equal(await valuesOf(store, log), ['0=x'])
+  assert.match(store.health.reasons[0] ?? '', /can't be reopened: no space left/)
+  const serving = servingAgain(store)
+  engines.beforeReopen = () => {}
+  engines.beforeCommit = () => {}
+  await serving
+  assert.is(engines.opens, 4)
+})
+
+test('a data folder whose disk is tried before it is opened anew', async (context) => {
+  const dir = await context.tempDir()
+  await mkdir(join(dir, 'shard-0'), { recursive: true })
+  const [left, shard] = [join(dir, 'shard-0', 'TRIAL'), join(dir, 'shard-0')]
+  await writeFile(left, 'left by a crash')
+  const engines = levelEngines(shard)
+  await (await engines.open('journal')).close()
+  assert.not.ok(existsSync(left))
+  await engines.tryWriting?.()
+  assert.not.ok(existsSync(left))
+  await rm(shard, { recursive: true })
+  assert.is(await outcome(engines.tryWriting?.() ?? Promise.resolve()), 'ENOENT')
 })
 
 test('reads that meet a closed database fail retryably, each by itself', async (context) => {

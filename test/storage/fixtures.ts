@@ -119,7 +119,13 @@ export class FaultyEngines implements EngineFactory {
   beforeRead: (name: 'journal' | 'state', keys: readonly Uint8Array[]) => void = () => {}
   /** Called when an engine is asked to compact a range. */
   onCompact: (name: 'journal' | 'state', gte: Uint8Array, lt: Uint8Array) => void = () => {}
+  /** Called before the engines are opened anew; what it throws says that the disk takes no writes. */
+  beforeReopen: () => void = () => {}
   opens = 0
+
+  async tryWriting(): Promise<void> {
+    this.beforeReopen()
+  }
 
   async open(name: 'journal' | 'state'): Promise<Engine> {
     const engine = await this.#inner.open(name)
