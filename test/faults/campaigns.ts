@@ -7,6 +7,7 @@ import { fastPublishers } from './campaigns/fast_publishers.js'
 import { fullDisk } from './campaigns/full_disk.js'
 import { hostileInput } from './campaigns/hostile_input.js'
 import { idleConnections } from './campaigns/idle_connections.js'
+import { ioErrors } from './campaigns/io_errors.js'
 import { kill } from './campaigns/kill.js'
 import { power } from './campaigns/power.js'
 import { slowSync } from './campaigns/slow_sync.js'
@@ -28,4 +29,5 @@ export const campaigns: readonly Campaign[] = [
   fastPublishers,
   hostileInput,
   fullDisk,
+  ioErrors,
 ]

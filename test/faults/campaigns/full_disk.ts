@@ -32,7 +32,7 @@ const below: Fill = {
 const toTheEnd: Fill = {
   name: 'disk filled up',
   freeBytes: 0,
-  duties: { refusals: ['STORAGE_FULL', 'STORAGE_FAILED'], mayAccept: true, readsDisk: false },
+  duties: { refusals: ['STORAGE_FULL', 'STORAGE_FAILED'], mayAccept: true, readsDisk: true },
 }
 
 /** Another process fills the disk under load, gives the room back, and the broker is killed. */
@@ -89,7 +89,7 @@ async function fillAndFree(context: RoundContext, filling: Filling): Promise<voi
   await sleep(rng.int(300, 1_500))
   const heldMs = performance.now()
   const published = JSON.stringify(StoreProbe.tally(probe.since('publish', redMs)))
-  judge.during(fill.name, redMs, heldMs, fill.duties)
+  judge.during(fill.name, fullMs, redMs, heldMs, fill.duties)
   const killsFirst = rng.chance(1 / 3)
   if (killsFirst) {
     trial.inject('kill while the disk is full')
