@@ -62,6 +62,8 @@ class Model {
   #values = 0
   #epochs = 0
   #faulty = false
+  /** How many publishes were. */
+  #acknowledged = 0
 
   constructor(readonly rng: Random) {
     const partitions = rng.int(1, 3)
@@ -86,6 +88,7 @@ class Model {
 
   finish(): HistoryEvent[] {
     if (this.#faulty) this.#fault()
+    this.#succeed(this.rng.pick(this.#publishers))
     this.#at += quietUs
     for (const drain of [1, 2]) {
       for (const [partition, log] of this.#logs.entries()) this.#drain(drain, partition, log)
@@ -122,6 +125,17 @@ class Model {
     })
   }
 
+  /** As workloads do after healing: publishes until it is acknowledged. */
+  #succeed(publisher: Publisher): void {
+    while (publisher.queue.length > 0) this.#append(publisher)
+    const before = this.#acknowledged
+    while (this.#acknowledged === before) {
+      this.#publish(publisher)
+      this.#append(publisher)
+      this.#answer(publisher)
+    }
+  }
+
   /** The oldest of a lane reaches the log, is refused, or is lost on its way. */
   #append({ process, partition, queue, unanswered }: Publisher): void {
     const oldest = queue.shift()
@@ -147,6 +161,7 @@ class Model {
     if (answered?.offset === undefined) return
     const offset = this.rng.chance(0.05) ? -1 : answered.offset
     this.#outcome(process, answered.id, 'ok', { partition, offset })
+    this.#acknowledged++
   }
 
   #grant(partition: number): void {

@@ -154,7 +154,10 @@ export const mutations: readonly Mutation[] = [
     apply(history) {
       const view = history.pick(
         history.index.groupPartitions.filter(({ partition, processed }) => {
-          return new Set(processed.flatMap(({ offsets }) => offsets)).size < partition.log.length - 1
+          return (
+            new Set(processed.flatMap(({ offsets }) => offsets)).size <
+            (partition.drains.get(1)?.records.length ?? 0) - 1
+          )
         }),
       )
       const last = view?.partition.drains.get(1)?.records.at(-1)
