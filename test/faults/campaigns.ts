@@ -9,6 +9,7 @@ import { hostileInput } from './campaigns/hostile_input.js'
 import { idleConnections } from './campaigns/idle_connections.js'
 import { ioErrors } from './campaigns/io_errors.js'
 import { kill } from './campaigns/kill.js'
+import { limits } from './campaigns/limits.js'
 import { power } from './campaigns/power.js'
 import { slowSync } from './campaigns/slow_sync.js'
 import { stalledConsumers } from './campaigns/stalled_consumers.js'
@@ -30,4 +31,5 @@ export const campaigns: readonly Campaign[] = [
   hostileInput,
   fullDisk,
   ioErrors,
+  limits,
 ]
