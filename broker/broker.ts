@@ -8,6 +8,7 @@ import type { Groups } from './groups/index.js'
 import { defaultLogger, type Logger } from './log.js'
 import { LongPolls } from './long_polls.js'
 import { Metrics } from './metrics.js'
+import { connectionsAllowed, descriptorsMaxOfProcess } from './net/descriptors.js'
 import { Server } from './net/server.js'
 import { offsetForTime } from './partition/offset_for_time.js'
 import { Retention } from './retention.js'
@@ -88,13 +89,18 @@ class RunningBroker implements Broker, BrokerContext {
       offsetForTime(shard, partition, timeMs),
     )
     this.retention = new Retention(shard, clock, logger, settings.retentionIntervalMs)
+    const connectionsMax = connectionsAllowed(settings.connectionsMax, descriptorsMaxOfProcess())
+    if (connectionsMax < settings.connectionsMax)
+      logger.warn(
+        { connectionsMax, wanted: settings.connectionsMax },
+        'the limit on open files (ulimit -n) allows fewer connections than connectionsMax',
+      )
     this.server = new Server({
-      settings,
+      settings: { ...settings, connectionsMax },
       handle: (session, frame) => dispatch(this, session, frame),
       failed: (session, command, error) =>
         logger.error({ err: error, command, address: session.address }, 'a request failed unexpectedly'),
-      refused: (count) =>
-        logger.warn({ count, connectionsMax: settings.connectionsMax }, 'connections were refused'),
+      refused: (count) => logger.warn({ count, connectionsMax }, 'connections were refused'),
       acceptFailed: (error) => logger.error({ err: error }, 'accepting connections failed'),
     })
     shard.store.events.on('health', (health) => {

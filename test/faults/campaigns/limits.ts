@@ -16,6 +16,7 @@ const volumeBytes = 1024 * mib
 const memoryLimitBytes = 400 * mib
 const descriptorsLeft = 5
 const newcomers = 40
+const descriptorsMax = 700
 const newcomerMs = 1_000
 /** Refusals that say what is short; what was pending when a connection ended is not among them. */
 const namedRefusals = ['ok', 'STORAGE_FAILED', 'STORAGE_FULL', 'OVERLOADED']
@@ -33,11 +34,11 @@ interface Limited {
   readonly judge: DiskJudge
 }
 
-/** No descriptors left, little memory, or a slow device, in turn: the broker lives, and what it acknowledged stays. */
+/** No descriptors left, few of them, little memory, or a slow device, in turn: the broker lives, and what it acknowledged stays. */
 export const limits: Campaign = {
   name: 'limits',
-  title: 'file descriptors exhausted, 400 MB of memory, a throttled device, in turn, each under load',
-  rounds: { full: 15, short: 3 },
+  title: 'file descriptors exhausted or few, 400 MB of memory, a throttled device, in turn, each under load',
+  rounds: { full: 16, short: 4 },
   roundDeadlineMs: 180_000,
   unavailable: async () =>
     (await limitDescriptorsUnavailable()) ??
@@ -60,7 +61,7 @@ const descriptors: Variant = async (context) => {
     trial.inject(name)
     const beganMs = performance.now()
     const restore = await limitDescriptors(context, trial.broker.pid, descriptorsLeft)
-    const accepted = await crowd(context, trial)
+    const accepted = await crowd(context, trial, newcomers)
     await sleep(context.rng.int(500, 3_000))
     const endedMs = performance.now()
     for (const one of accepted) one.destroy()
@@ -78,6 +79,35 @@ const descriptors: Variant = async (context) => {
     await newcomer(trial).then(
       (one) => one.destroy(),
       (error: Error) => trial.find('not-recovered', `${name}: no connection after it: ${error.message}`),
+    )
+  }
+  await trial.crash()
+  return finish(limited)
+}
+
+/** A limit that is there from the start: the broker keeps descriptors for its databases, and nobody else notices. */
+const fewDescriptors: Variant = async (context) => {
+  const client = { publisherRate: 100, valueBytesMax: 65_536 }
+  const under = ['prlimit', `--nofile=${descriptorsMax}:${descriptorsMax}`]
+  const limited = await start(context, { workload: 'mix', clients: 2, client, broker: { settings, under } })
+  const { trial, probe, judge } = limited
+  const name = `more connections than a limit of ${descriptorsMax} files allows`
+  for (let count = context.short ? 1 : 3; count > 0; count--) {
+    await trial.progress(context.rng.int(50, 500))
+    trial.inject(name)
+    const beganMs = performance.now()
+    const accepted = await crowd(context, trial, descriptorsMax)
+    await sleep(context.rng.int(500, 3_000))
+    const endedMs = performance.now()
+    for (const one of accepted) one.destroy()
+    trial.heal(name)
+    named(limited, name, beganMs, endedMs)
+    judge.findings.expect(accepted.length < descriptorsMax, 'limit', () => `${accepted.length} connected`)
+    const failed = probe.since('publish', beganMs).filter(({ outcome }) => outcome !== 'ok')
+    judge.findings.expect(
+      failed.length === 0,
+      'publishing-stopped',
+      () => `${name}: ${failed.length} publishes failed, such as ${failed[0]?.outcome} ${failed[0]?.detail}`,
     )
   }
   await trial.crash()
@@ -152,7 +182,7 @@ const slowDevice: Variant = async (context) => {
   }
 }
 
-const variants: readonly Variant[] = [descriptors, memory, slowDevice]
+const variants: readonly Variant[] = [descriptors, fewDescriptors, memory, slowDevice]
 
 async function start(context: RoundContext, options: TrialOptions): Promise<Limited> {
   const trial = await Trial.start(context, options)
@@ -185,8 +215,8 @@ function named({ context, probe, judge }: Limited, fault: string, fromMs: number
 }
 
 /** Many connect at once. Returns those that the broker greeted. */
-async function crowd(context: RoundContext, trial: Trial): Promise<RawClient[]> {
-  const tried = await Promise.allSettled(Array.from({ length: newcomers }, () => newcomer(trial)))
+async function crowd(context: RoundContext, trial: Trial, count: number): Promise<RawClient[]> {
+  const tried = await Promise.allSettled(Array.from({ length: count }, () => newcomer(trial)))
   const greeted = tried.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []))
   context.defer(() => {
     for (const one of greeted) one.destroy()
