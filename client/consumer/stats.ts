@@ -14,6 +14,11 @@ export interface PartitionStats extends TopicPartition {
   readonly position: number
   /** What the broker is known to have committed for the group. */
   readonly committedOffset: number | undefined
+  /**
+   * In a group: the number under which the broker assigned the partition. Unique for ever and growing with each new owner, so that
+   * what the messages are written to can refuse an owner from before (a fencing token). 0 alone.
+   */
+  readonly epoch: number
   readonly unacked: number
   readonly bufferedBytes: number
   /** End of the partition when it was last heard of. */
@@ -54,6 +59,7 @@ export function partitionStats<Value, Key>(
     state: visibleState(stream, delivery),
     position: stream.position,
     committedOffset: stream.committed,
+    epoch: stream.epoch,
     unacked: stream.acks?.unacked ?? 0,
     bufferedBytes: stream.bufferedBytes,
     endOffset: stream.endOffset,

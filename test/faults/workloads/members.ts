@@ -50,7 +50,8 @@ class Membership {
   readonly #topic: Topic<SizedValue>
   readonly #group: string
   readonly #process: string
-  readonly #owned = new Set<number>()
+  /** Epoch by partition. */
+  readonly #owned = new Map<number, number>()
   /** Next offset of the partitions that moved since the last commit. */
   readonly #uncommitted = new Map<number, number>()
 
@@ -70,7 +71,7 @@ class Membership {
   }
 
   async run(signal: AbortSignal): Promise<void> {
-    const consumer = this.#client.consume(this.#topic, {
+    const consumer: Consumer<SizedValue, string> = this.#client.consume(this.#topic, {
       group: this.#group,
       from: 'earliest',
       sessionTimeoutMs: this.#context.sessionTimeoutMs,
@@ -78,7 +79,7 @@ class Membership {
       commitIntervalMs: 3_600_000,
       fetchWaitMs: 100,
       signal,
-      onAssigned: (partitions) => this.#assigned(partitions),
+      onAssigned: (partitions) => this.#assigned(consumer, partitions),
       onRevoked: (partitions) => this.#revoked(partitions),
     })
     let batches = 0
@@ -95,7 +96,7 @@ class Membership {
         if (++batches % commitEveryBatches === 0) await this.#commit(consumer)
       }
     } finally {
-      this.#revoked([...this.#owned].map((partition) => ({ topic: this.#topic.name, partition })))
+      this.#revoked([...this.#owned.keys()].map((partition) => ({ topic: this.#topic.name, partition })))
     }
   }
 
@@ -107,6 +108,7 @@ class Membership {
         topic: this.#topic.name,
         partition,
         offset,
+        epoch: this.#owned.get(partition) ?? 0,
       }),
     )
     this.#uncommitted.clear()
@@ -122,15 +124,20 @@ class Membership {
     }
   }
 
-  #assigned(partitions: readonly PartitionName[]): void {
-    for (const { partition } of partitions) this.#owned.add(partition)
-    this.#history.write({
-      type: 'assigned',
-      at: monotonicUs(),
-      process: this.#process,
-      group: this.#group,
-      partitions,
-    })
+  #assigned(consumer: Consumer<SizedValue, string>, partitions: readonly PartitionName[]): void {
+    const epochs = new Map(consumer.stats().partitions.map(({ partition, epoch }) => [partition, epoch]))
+    for (const name of partitions) {
+      const epoch = epochs.get(name.partition) ?? 0
+      this.#owned.set(name.partition, epoch)
+      this.#history.write({
+        type: 'assigned',
+        at: monotonicUs(),
+        process: this.#process,
+        group: this.#group,
+        epoch,
+        partitions: [name],
+      })
+    }
   }
 
   #revoked(partitions: readonly PartitionName[]): void {
