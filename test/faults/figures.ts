@@ -6,18 +6,18 @@ export interface Figure {
   readonly max: number
 }
 
-/** The value that the share `of` (0 to 1) of the samples does not exceed, by nearest rank; NaN for none. */
-export function percentile(sorted: readonly number[], of: number): number {
-  return sorted[Math.max(0, Math.ceil(sorted.length * of) - 1)] ?? Number.NaN
+/** The smallest value that at least this share (0 to 1) of the values does not exceed; 0 for none. */
+export function percentile(values: readonly number[], share: number): number {
+  const sorted = Float64Array.from(values).sort()
+  return sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)] ?? 0
 }
 
 export function figureOf(values: readonly number[]): Figure {
-  const sorted = [...values].sort((a, b) => a - b)
   return {
-    count: sorted.length,
-    p50: percentile(sorted, 0.5),
-    p99: percentile(sorted, 0.99),
-    max: percentile(sorted, 1),
+    count: values.length,
+    p50: percentile(values, 0.5),
+    p99: percentile(values, 0.99),
+    max: percentile(values, 1),
   }
 }
 

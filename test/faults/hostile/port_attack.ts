@@ -1,6 +1,7 @@
 import { commands } from '../../../protocol/index.js'
 import { waitFor } from '../../helpers/wait_for.js'
 import type { Finding, RoundContext } from '../campaign.js'
+import { percentile } from '../figures.js'
 import { anonymousBytes, startAttackedBroker } from './attacked_broker.js'
 import type { KnownNames } from './generator.js'
 import { Mutator, type ReadableRequest } from './mutator.js'
@@ -22,6 +23,7 @@ export interface PortAttack {
   readonly known: KnownNames
 }
 
+const readingsPerLevel = { full: 5, short: 1 }
 const driftBytesMax = 50 * 1024 * 1024
 const connectionsAtATime = 24
 const roughShare = 0.02
@@ -57,18 +59,31 @@ export async function attackPort(
     connections: connectionsAtATime,
     isForbidden: (request) => isForbidden(request, witness.topicId),
   })
+  /** The last quarter of the frames is interrupted for readings: what is under way at one moment differs by some 30 MiB. */
+  const levelAfter = async (count: number): Promise<number> => {
+    await storm.run(Math.floor(count * 0.75), context.signal)
+    const wanted = context.short ? readingsPerLevel.short : readingsPerLevel.full
+    const readings: number[] = []
+    for (let reading = 0; reading < wanted; reading++) {
+      await storm.run(Math.ceil((count * 0.25) / wanted), context.signal)
+      readings.push(await anonymousBytes(broker))
+    }
+    return percentile(
+      readings.sort((a, b) => a - b),
+      0.5,
+    )
+  }
   await waitFor('the witness to read', () => witness.read > 0)
   const { connections: openBefore } = await witness.client.status()
-  await storm.run(warmUpFrames, context.signal)
-  const warmBytes = await anonymousBytes(broker)
-  await storm.run(frames - warmUpFrames, context.signal)
+  const warmBytes = await levelAfter(warmUpFrames)
+  const endBytes = await levelAfter(frames - warmUpFrames)
   const findings = [...storm.findings]
   try {
     await checkAfter(witness, openBefore, broker.process.pid, findings)
   } catch (error) {
     findings.push({ check: 'broker-unwell', evidence: String(error) })
   }
-  const driftBytes = (await anonymousBytes(broker)) - warmBytes
+  const driftBytes = endBytes - warmBytes
   if (driftBytes > driftBytesMax)
     findings.push({ check: 'memory-drift', evidence: `${driftBytes} bytes over ${storm.answered} frames` })
   findings.push(...(await witness.finish()), ...(await broker.complaints()))

@@ -1,6 +1,6 @@
 import * as assert from 'uvu/assert'
 import { suite } from '../../helpers/suite.js'
-import { percentile } from './figures.js'
+import { percentile } from '../figures.js'
 import { Ownership } from './ownership.js'
 
 const test = suite('faults/load/ownership')

@@ -1,5 +1,6 @@
 import { waitFor } from '../../helpers/wait_for.js'
-import { Findings, percentile } from '../load/figures.js'
+import { percentile } from '../figures.js'
+import { Findings } from '../findings.js'
 import { type ProbeCall, StoreProbe } from './store_probe.js'
 
 /** What a broker owes its clients while its disk does not take writes. */

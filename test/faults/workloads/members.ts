@@ -51,7 +51,7 @@ class Membership {
   readonly #group: string
   readonly #process: string
   /** Epoch by partition. */
-  readonly #owned = new Map<number, number>()
+  readonly #owned = new Map<number, number | undefined>()
   /** Next offset of the partitions that moved since the last commit. */
   readonly #uncommitted = new Map<number, number>()
 
@@ -101,16 +101,17 @@ class Membership {
   }
 
   async #commit(consumer: Consumer<SizedValue, string>): Promise<void> {
-    const calls = [...this.#uncommitted].map(([partition, offset]) =>
-      this.#history.invoke(this.#process, {
+    const calls = [...this.#uncommitted].map(([partition, offset]) => {
+      const epoch = this.#owned.get(partition)
+      return this.#history.invoke(this.#process, {
         op: 'commit',
         group: this.#group,
         topic: this.#topic.name,
         partition,
         offset,
-        epoch: this.#owned.get(partition) ?? 0,
-      }),
-    )
+        ...(epoch === undefined ? {} : { epoch }),
+      })
+    })
     this.#uncommitted.clear()
     if (calls.length === 0) return
     try {
@@ -127,14 +128,15 @@ class Membership {
   #assigned(consumer: Consumer<SizedValue, string>, partitions: readonly PartitionName[]): void {
     const epochs = new Map(consumer.stats().partitions.map(({ partition, epoch }) => [partition, epoch]))
     for (const name of partitions) {
-      const epoch = epochs.get(name.partition) ?? 0
+      // Undefined when the partition has gone again meanwhile.
+      const epoch = epochs.get(name.partition)
       this.#owned.set(name.partition, epoch)
       this.#history.write({
         type: 'assigned',
         at: monotonicUs(),
         process: this.#process,
         group: this.#group,
-        epoch,
+        ...(epoch === undefined ? {} : { epoch }),
         partitions: [name],
       })
     }

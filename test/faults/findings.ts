@@ -1,12 +1,6 @@
-import type { Finding } from '../campaign.js'
+import type { Finding } from './campaign.js'
 
 export const mib = 1024 * 1024
-
-/** The smallest value that at least this share (0 to 1) of the values does not exceed; 0 for none. */
-export function percentile(values: readonly number[], share: number): number {
-  const sorted = Float64Array.from(values).sort()
-  return sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)] ?? 0
-}
 
 /** Gathers what a round found. */
 export class Findings {
