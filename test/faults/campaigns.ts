@@ -10,6 +10,7 @@ import { idleConnections } from './campaigns/idle_connections.js'
 import { ioErrors } from './campaigns/io_errors.js'
 import { kill } from './campaigns/kill.js'
 import { limits } from './campaigns/limits.js'
+import { network } from './campaigns/network.js'
 import { power } from './campaigns/power.js'
 import { slowSync } from './campaigns/slow_sync.js'
 import { stalledConsumers } from './campaigns/stalled_consumers.js'
@@ -32,4 +33,5 @@ export const campaigns: readonly Campaign[] = [
   fullDisk,
   ioErrors,
   limits,
+  network,
 ]
