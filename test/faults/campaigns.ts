@@ -10,6 +10,7 @@ import { idleConnections } from './campaigns/idle_connections.js'
 import { ioErrors } from './campaigns/io_errors.js'
 import { kill } from './campaigns/kill.js'
 import { limits } from './campaigns/limits.js'
+import { linkDown } from './campaigns/link_down.js'
 import { network } from './campaigns/network.js'
 import { power } from './campaigns/power.js'
 import { slowSync } from './campaigns/slow_sync.js'
@@ -34,4 +35,5 @@ export const campaigns: readonly Campaign[] = [
   ioErrors,
   limits,
   network,
+  linkDown,
 ]

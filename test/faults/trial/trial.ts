@@ -2,7 +2,7 @@ import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type Client, connect } from '../../../client/index.js'
-import { type SpawnedProcess, spawnNode } from '../../helpers/spawn.js'
+import { type SpawnedProcess, spawnProcess } from '../../helpers/spawn.js'
 import { waitFor } from '../../helpers/wait_for.js'
 import { type Finding, FoundError, type RoundContext, type RoundResult } from '../campaign.js'
 import { type CheckOptions, checkHistory, type Verdict } from '../history/checker.js'
@@ -25,6 +25,8 @@ export interface TrialOptions {
   readonly client?: Partial<Pick<ClientPlan, keyof typeof clientDefaults>>
   /** Where clients connect to, when it is not the broker itself: a proxy in front of it. */
   readonly clientAddress?: (broker: BrokerProcess) => { readonly host: string; readonly port: number }
+  /** Program and arguments to run a client process under, such as `ip netns exec NAME`. */
+  readonly clientUnder?: (index: number) => readonly string[]
 }
 
 const clientDefaults = {
@@ -233,7 +235,9 @@ export class Trial {
     }
     const { host, port } = plan.address
     const argument = JSON.stringify({ ...plan, address: { host, port } })
-    this.clients.push(spawnNode(this.#context, clientPath, [argument]))
+    const under = this.#options.clientUnder?.(index) ?? []
+    const [command = '', ...args] = [...under, process.execPath, clientPath, argument]
+    this.clients.push(spawnProcess(this.#context, command, args))
   }
 
   async #withinStop<T>(exited: Promise<T>): Promise<T> {
