@@ -54,6 +54,33 @@ export function readLogFile(file: Buffer): LogFile {
   return { records: kept, tailBytes: trailingBytes(file, end), damagedHeaders }
 }
 
+/**
+ * Hands out the records of a log file one after the other, and keeps none. Returns whether the file is intact to its last
+ * byte; where it is not it ends there: `readLogFile` tells the rest.
+ */
+export function forEachRecord(file: Buffer, handle: (record: Buffer) => void): boolean {
+  let open: Buffer[] = []
+  let end = 0
+  for (let at = 0; at + headerBytes <= file.length; ) {
+    const blockEnd = Math.min(file.length, at - (at % blockBytes) + blockBytes)
+    if (blockEnd - at < headerBytes) {
+      at = blockEnd
+      continue
+    }
+    const fragment = intactAt(file, at, blockEnd)
+    if (fragment === undefined) return false
+    at = fragment.end
+    const begins = fragment.type === types.full || fragment.type === types.first
+    if (begins !== (open.length === 0)) return false
+    open.push(fragment.data)
+    if (fragment.type !== types.full && fragment.type !== types.last) continue
+    handle(open.length === 1 ? fragment.data : Buffer.concat(open))
+    open = []
+    end = at
+  }
+  return trailingBytes(file, end) === 0
+}
+
 /** Zeros that fill up a block are no tail. */
 function trailingBytes(file: Buffer, end: number): number {
   const left = blockBytes - (end % blockBytes)

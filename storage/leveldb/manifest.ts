@@ -30,29 +30,31 @@ const tags = {
 
 const internalBytes = 8
 
-/**
- * Folds the records of a MANIFEST.
- * @throws RangeError when a record is no VersionEdit
- */
-export function readVersion(records: readonly Buffer[]): Version {
-  const tables = new Map<number, TableFile>()
-  let logNumber: number | undefined
-  for (const record of records) {
+/** Folds the records of a MANIFEST, one after the other. */
+export class VersionReader {
+  readonly #tables = new Map<number, TableFile>()
+  #logNumber: number | undefined
+
+  get version(): Version {
+    return { tables: this.#tables, logNumber: this.#logNumber }
+  }
+
+  /** @throws RangeError when a record is no VersionEdit */
+  add(record: Buffer): void {
     const cursor = new Cursor(record)
     while (!cursor.atEnd) {
       const tag = cursor.varint()
-      if (tag === tags.logNumber) logNumber = cursor.varint()
+      if (tag === tags.logNumber) this.#logNumber = cursor.varint()
       else if (tag === tags.deletedFile) {
         cursor.varint()
-        tables.delete(cursor.varint())
+        this.#tables.delete(cursor.varint())
       } else if (tag === tags.newFile) {
         cursor.varint()
         const table = readTableFile(cursor)
-        tables.set(table.number, table)
+        this.#tables.set(table.number, table)
       } else skip(tag, cursor)
     }
   }
-  return { tables, logNumber }
 }
 
 function readTableFile(cursor: Cursor): TableFile {

@@ -1,6 +1,7 @@
 import * as assert from 'uvu/assert'
 import { crc32c } from '../../../storage/leveldb/crc32c.js'
 import { readLogFile, writeLogFile } from '../../../storage/leveldb/index.js'
+import { forEachRecord } from '../../../storage/leveldb/log_format.js'
 import { suite } from '../../helpers/suite.js'
 
 const test = suite('storage/leveldb/log_format')
@@ -57,6 +58,34 @@ test('a last record that was cut short is the tail, and so is one that is damage
   const damaged = Buffer.from(file)
   damaged[file.length - 1] = (damaged[file.length - 1] as number) ^ 1
   assert.equal([readLogFile(damaged).records.length, readLogFile(damaged).tailBytes], [1, file.length - 307])
+})
+
+test('records one after the other are the same ones, up to whatever is not as it was written', (context) => {
+  const random = context.random()
+  const records = [
+    record(1, 300),
+    record(2, 40_000),
+    record(3, 32 * 1024 - 7_700),
+    record(4, 0),
+    record(5, 100),
+  ]
+  const file = writeLogFile(records)
+  for (let round = 0; round < 300; round++) {
+    const changed = Buffer.from(
+      file.subarray(0, random.int(0, 1) === 0 ? file.length : random.int(0, file.length)),
+    )
+    const isFlipped = changed.length > 0 && random.int(0, 1) === 0
+    const at = random.int(0, Math.max(0, changed.length - 1))
+    if (isFlipped) changed[at] = (changed[at] as number) ^ (1 << random.int(0, 7))
+    const handed: string[] = []
+    const isWhole = forEachRecord(changed, (data) => handed.push(data.toString()))
+    const read = readLogFile(changed)
+    const isIntact =
+      read.tailBytes === 0 && !read.damagedHeaders && read.records.every((record) => record.intact)
+    assert.is(isWhole, isIntact, `${changed.length} of ${file.length} bytes, flipped at ${isFlipped && at}`)
+    assert.equal(handed, records.slice(0, handed.length).map(String))
+    if (isWhole) assert.is(handed.length, read.records.length)
+  }
 })
 
 test.run()
