@@ -4,6 +4,7 @@ import { removeTrial, tryWriting } from './disk_trial.js'
 import type { EngineFactory } from './engine.js'
 import { LevelEngine } from './level_engine.js'
 import { type FileProblem, type Inspection, inspectDatabase } from './leveldb/index.js'
+import { replaceManifest } from './mended_manifest.js'
 import { openMirror } from './mirror.js'
 import { mendWriteAhead } from './salvage.js'
 import { keepCopy, replaceFile } from './set_aside.js'
@@ -38,7 +39,8 @@ async function openJournal(shardDir: string, reports: LevelReports): Promise<Lev
     found = await inspectDatabase(folder)
   }
   if (found.broken.length > 0) throw brokenError(folder, found.broken)
-  if (found.mendedManifest !== undefined) await replaceManifest(shardDir, found.mendedManifest, reports)
+  if (found.mendedManifest !== undefined)
+    await replaceManifest(shardDir, 'journal', found.mendedManifest, reports)
   await mendWriteAheadFiles(shardDir, found, reports)
   return LevelEngine.open(folder)
 }
@@ -59,17 +61,6 @@ async function restoreCurrent(shardDir: string, manifest: string, { problem }: L
   problem(
     `the file journal/CURRENT was damaged; it was written anew${copy === undefined ? '' : `, the old one is ${copy}`}`,
   )
-}
-
-/** LevelDB refuses a MANIFEST of which a checksum is wrong, and takes a wrong length for its end. */
-async function replaceManifest(
-  shardDir: string,
-  { name, bytes }: { readonly name: string; readonly bytes: Uint8Array },
-  { problem }: LevelReports,
-): Promise<void> {
-  const copy = await keepCopy(shardDir, 'journal', name)
-  await replaceFile(join(shardDir, 'journal'), name, bytes)
-  problem(`the file journal/${name} was damaged and written anew without loss; the old one is ${copy}`)
 }
 
 /** Takes the damage out of write-ahead files of the journal; copies of them are kept. */

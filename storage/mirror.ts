@@ -5,7 +5,8 @@ import type { Engine, EngineEntry, EngineOp, RangeOptions } from './engine.js'
 import { stateEndKey } from './keys.js'
 import { LevelEngine } from './level_engine.js'
 import type { LevelReports } from './level_folder.js'
-import { type Inspection, inspectDatabase } from './leveldb/index.js'
+import { type Inspection, inspectDatabase, type MendedManifest } from './leveldb/index.js'
+import { replaceManifest } from './mended_manifest.js'
 import { setAside, syncFolder } from './set_aside.js'
 import { checkpointIn } from './state.js'
 
@@ -54,19 +55,24 @@ class MirroredEngine implements Engine {
 /**
  * Opens the state and its copy. Every byte of both is verified; one that is damaged, or behind the other, is replaced by a
  * copy of the other.
- * @throws MillraceError CORRUPT when both are damaged, and what LevelDB throws
+ * @throws MillraceError CORRUPT when both are damaged, or the only one that there is, and what LevelDB throws
  */
-export async function openMirror(shardDir: string, { problem, notice }: LevelReports): Promise<Engine> {
+export async function openMirror(shardDir: string, reports: LevelReports): Promise<Engine> {
+  const { problem, notice } = reports
   for (const name of names) await rm(join(shardDir, `${name}.new`), { recursive: true, force: true })
   const found = await Promise.all(names.map((name) => inspect(shardDir, name)))
   const damaged = found.filter(({ damage }) => damage !== undefined)
-  if (damaged.length === names.length) throw bothDamaged(shardDir, damaged)
+  if (damaged.length > 0 && !found.some(({ damage, isNew }) => damage === undefined && !isNew))
+    throw noCopyLeft(shardDir, damaged)
   for (const { name, damage } of damaged) {
     const path = await setAside(shardDir, join(shardDir, name))
     problem(
       `the database ${name} was damaged (${damage}); it was replaced by its copy, the old one is ${path}`,
     )
   }
+  for (const { name, damage, tornManifest } of found)
+    if (damage === undefined && tornManifest !== undefined)
+      await replaceManifest(shardDir, name, tornManifest, reports)
   for (const { name, tailBytes } of found.filter((one) => one.damage === undefined && one.tailBytes > 0))
     notice(
       `the last ${tailBytes} bytes of the write-ahead file of ${name} make no whole write and were dropped: a write that a crash cut short, or damage`,
@@ -81,29 +87,36 @@ interface Found {
   readonly name: Name
   /** What of it is damaged; undefined when it is well, or new. */
   readonly damage: string | undefined
+  readonly isNew: boolean
+  /** Both databases write theirs at about the same time, so one power cut may tear both. */
+  readonly tornManifest: MendedManifest | undefined
   readonly tailBytes: number
 }
 
 async function inspect(shardDir: string, name: Name): Promise<Found> {
   const inspection = await inspectDatabase(join(shardDir, name), { tables: true })
   const tailBytes = inspection.writeAhead.reduce((sum, { log }) => sum + log.tailBytes, 0)
-  return { name, damage: damageOf(inspection), tailBytes }
+  const { isNew, mendedManifest } = inspection
+  const tornManifest = mendedManifest?.wasTorn === true ? mendedManifest : undefined
+  return { name, damage: damageOf(inspection), isNew, tornManifest, tailBytes }
 }
 
 function damageOf({ broken, damagedTables, writeAhead, mendedManifest }: Inspection): string | undefined {
-  if (mendedManifest !== undefined) return `${mendedManifest.name}: a record of it is damaged`
+  if (mendedManifest?.wasTorn === false) return `${mendedManifest.name}: a record of it is damaged`
   const [first] = [...broken, ...damagedTables]
   if (first !== undefined) return `${first.file}: ${first.problem}`
   const file = writeAhead.find(({ damaged }) => damaged)
   return file === undefined ? undefined : `${file.name}: a record in the midst of it is damaged`
 }
 
-function bothDamaged(shardDir: string, damaged: readonly Found[]): MillraceError {
+function noCopyLeft(shardDir: string, damaged: readonly Found[]): MillraceError {
+  const what = damaged.length === names.length ? 'both copies of the state' : 'the only copy of the state'
+  const are =
+    damaged.length === names.length
+      ? 'are damaged and were left as they are'
+      : 'is damaged and was left as it is'
   const files = damaged.map(({ name, damage }) => `${name}/${damage}`).join('; ')
-  return new MillraceError(
-    'CORRUPT',
-    `both copies of the state in ${shardDir} are damaged and were left as they are: ${files}`,
-  )
+  return new MillraceError('CORRUPT', `${what} in ${shardDir} ${are}: ${files}`)
 }
 
 async function openBoth(shardDir: string): Promise<[LevelEngine, LevelEngine]> {

@@ -1,5 +1,5 @@
 import { copyFile, mkdir, open, rename } from 'node:fs/promises'
-import { basename, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 
 /** Where files that were damaged are kept: beside the databases, never deleted by us. */
 const folderName = 'damaged'
@@ -8,20 +8,29 @@ const folderName = 'damaged'
 export async function setAside(shardDir: string, path: string): Promise<string> {
   const target = await placeFor(shardDir, basename(path))
   await rename(path, target)
+  await syncFolder(dirname(target))
   await syncFolder(shardDir)
   return target
 }
 
-/** Keeps a copy of a file of a database before it is changed. Returns where it is. */
+/** Keeps a copy of a file of a database, durably, before it is changed. Returns where it is. */
 export async function keepCopy(shardDir: string, database: string, file: string): Promise<string> {
   const target = await placeFor(shardDir, `${database}-${file}`)
   await copyFile(join(shardDir, database, file), target)
+  const copy = await open(target, 'r')
+  try {
+    await copy.sync()
+  } finally {
+    await copy.close()
+  }
+  await syncFolder(dirname(target))
   return target
 }
 
 async function placeFor(shardDir: string, name: string): Promise<string> {
   const folder = join(shardDir, folderName)
   await mkdir(folder, { recursive: true })
+  await syncFolder(shardDir)
   return join(folder, `${new Date().toISOString().replaceAll(':', '-')}-${name}`)
 }
 

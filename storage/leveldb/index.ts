@@ -3,6 +3,7 @@ export {
   type Inspection,
   inspectDatabase,
   isManifest,
+  type MendedManifest,
   readWriteAheadFiles,
   type WriteAheadFile,
 } from './inspect.js'

@@ -36,7 +36,14 @@ export interface Inspection {
    * The MANIFEST as it should be, when damage to it is no loss: only headers of records are damaged, or the last bytes make
    * no record, and all that the others name is there.
    */
-  readonly mendedManifest: { readonly name: string; readonly bytes: Uint8Array } | undefined
+  readonly mendedManifest: MendedManifest | undefined
+}
+
+export interface MendedManifest {
+  readonly name: string
+  readonly bytes: Uint8Array
+  /** Nothing but bytes at the end was dropped, as a write leaves that a power cut tore. */
+  readonly wasTorn: boolean
 }
 
 const manifestPattern = /^MANIFEST-(\d+)$/
@@ -80,7 +87,9 @@ export async function inspectDatabase(
   const damagedTables = tables ? await damagedTablesOf(folder, names, version) : []
   const { mended } = manifest
   const isMendable = mended !== undefined && broken.length === 0
-  const mendedManifest = isMendable ? { name: named, bytes: mended } : undefined
+  const mendedManifest = isMendable
+    ? { name: named, bytes: mended, wasTorn: !manifest.damagedHeaders }
+    : undefined
   return { isNew: false, broken, damagedTables, writeAhead, onlyManifest: undefined, mendedManifest }
 }
 
@@ -104,7 +113,12 @@ async function namesIn(folder: string): Promise<string[]> {
 }
 
 type ManifestRead =
-  | { readonly version: Version; readonly tailBytes: number; readonly mended: Uint8Array | undefined }
+  | {
+      readonly version: Version
+      readonly tailBytes: number
+      readonly damagedHeaders: boolean
+      readonly mended: Uint8Array | undefined
+    }
   | FileProblem
 
 async function readManifest(folder: string, name: string): Promise<ManifestRead> {
@@ -124,7 +138,7 @@ function readWholeManifest(file: Buffer): ManifestRead | undefined {
   } catch {
     return undefined
   }
-  return { version: reader.version, tailBytes: 0, mended: undefined }
+  return { version: reader.version, tailBytes: 0, damagedHeaders: false, mended: undefined }
 }
 
 function readDamagedManifest(file: Buffer, name: string): ManifestRead {
@@ -139,7 +153,8 @@ function readDamagedManifest(file: Buffer, name: string): ManifestRead {
     // A first record alone, without what comes when the database is opened, is none that LevelDB would take.
     if (version.logNumber === undefined) return { file: name, problem: 'its last record is damaged' }
     const isWhole = tailBytes === 0 && !damagedHeaders
-    return { version, tailBytes, mended: isWhole ? undefined : writeLogFile(records.map(({ data }) => data)) }
+    const mended = isWhole ? undefined : writeLogFile(records.map(({ data }) => data))
+    return { version, tailBytes, damagedHeaders, mended }
   } catch {
     return { file: name, problem: 'a record of it makes no sense' }
   }

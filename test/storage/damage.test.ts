@@ -1,4 +1,4 @@
-import { cp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { appendFile, cp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import * as assert from 'uvu/assert'
 import { isMillraceError, type MillraceError } from '../../protocol/index.js'
@@ -82,6 +82,42 @@ test('both copies damaged: nothing is changed, and the error names the files', a
   assert.ok(isMillraceError(error, 'CORRUPT'))
   assert.match(error.message, /state\/CURRENT: .*state-copy\/CURRENT: /)
   assert.equal(await readdir(join(dir, 'shard-0')), before)
+})
+
+test('a state that is damaged and has no copy is refused, not begun anew', async (context) => {
+  const dir = await writtenFolder(context)
+  const shard = join(dir, 'shard-0')
+  await rm(join(shard, 'state-copy'), { recursive: true })
+  await flip(join(shard, 'state'), /^CURRENT/, middle)
+  const before = await readdir(shard)
+  const error = await openTestStore(context, { dir }).catch((error: MillraceError) => error)
+  assert.ok(isMillraceError(error, 'CORRUPT'))
+  assert.match(
+    error.message,
+    /the only copy of the state .* is damaged and was left as it is: state\/CURRENT/,
+  )
+  assert.equal(await readdir(shard), before)
+})
+
+test('a write to each MANIFEST that a power cut tore is no damage', async (context) => {
+  const written = await writtenFolder(context)
+  // As much as is there of a record of 60 bytes, and one of which the disk has only the length.
+  const torn = Buffer.from('aabbccdd3c0001', 'hex')
+  for (const end of [Buffer.concat([torn, Buffer.alloc(13, 7)]), Buffer.concat([torn, Buffer.alloc(60)])]) {
+    const dir = await context.tempDir()
+    await cp(written, dir, { recursive: true })
+    for (const name of ['journal', 'state', 'state-copy']) {
+      const folder = join(dir, 'shard-0', name)
+      for (const file of await readdir(folder))
+        if (file.startsWith('MANIFEST')) await appendFile(join(folder, file), end)
+    }
+    const { store } = await openTestStore(context, { dir })
+    assert.equal(store.health.reasons, [])
+    assert.is(store.notices.filter((text) => text.includes('MANIFEST')).length, 3)
+    assert.equal(await valuesOf(store, logOf(store, 1)), served)
+    await store.close()
+    assert.equal(await checkFolder(dir), [])
+  }
 })
 
 test('damage in the midst of the write-ahead file of the journal costs the records it hit', async (context) => {
