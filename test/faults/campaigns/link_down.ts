@@ -21,7 +21,7 @@ export const linkDown: Campaign = {
       clients: 2,
       client: { sessionTimeoutMs, publisherRate: 200 },
       broker: { host: away.hostAddress },
-      clientUnder: (index) => (index === 1 ? ['ip', 'netns', 'exec', away.name] : []),
+      clientUnder: (index) => (index === 1 ? away.command : []),
     })
     for (let count = context.short ? cuts.short : cuts.full; count > 0; count--) {
       await trial.progress(200)

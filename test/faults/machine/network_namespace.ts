@@ -15,7 +15,7 @@ let namespaces = 0
  * packets from outside vanish silently.
  */
 export class NetworkNamespace {
-  /** Name for ip-netns(8). */
+  /** As ip-netns(8) has it. */
   readonly name: string
   /** Address of this side. */
   readonly hostAddress: string
@@ -51,9 +51,18 @@ export class NetworkNamespace {
     return namespace
   }
 
+  /**
+   * Program and arguments to run another program inside. Not `ip netns exec`, which takes along a copy of all mounts: a volume
+   * that is unmounted meanwhile would stay in use by that.
+   */
+  get command(): readonly [command: string, ...args: string[]] {
+    return ['nsenter', `--net=/run/netns/${this.name}`, '--']
+  }
+
   /** Starts a program inside. */
   spawn(command: string, args: readonly string[], options: SpawnOptions = {}): SpawnedProcess {
-    return spawnProcess(this.#context, 'ip', ['netns', 'exec', this.name, command, ...args], options)
+    const [enter, ...entering] = this.command
+    return spawnProcess(this.#context, enter, [...entering, command, ...args], options)
   }
 
   async linkDown(): Promise<void> {
@@ -78,6 +87,6 @@ async function unusedSubnet(): Promise<string> {
 /** Why there are no network namespaces here. */
 export const networkNamespaceUnavailable: Unavailable = checkOnce(
   linuxRoot,
-  tools('ip'),
+  tools('ip', 'nsenter'),
   trial('a network namespace', (context) => NetworkNamespace.create(context)),
 )

@@ -13,6 +13,7 @@ const packages = {
   losetup: 'mount',
   'mkfs.ext4': 'e2fsprogs',
   mount: 'mount',
+  nsenter: 'util-linux',
   prlimit: 'util-linux',
   python3: 'python3',
   strace: 'strace',

@@ -13,7 +13,7 @@ export interface BrokerPlan {
   readonly settings?: Readonly<Record<string, string | number>>
   /** A fault that is planted into the program, see planted/plants.ts. */
   readonly planted?: string | undefined
-  /** Program and arguments to run the broker under, such as `ip netns exec NAME`. */
+  /** Program and arguments to run the broker under, such as `nsenter --net=FILE`. */
   readonly under?: readonly string[]
   readonly readyDeadlineMs?: number
 }
