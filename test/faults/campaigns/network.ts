@@ -1,15 +1,23 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { connect } from '../../../client/index.js'
 import type { Random } from '../../helpers/random.js'
-import type { Campaign, RoundContext } from '../campaign.js'
+import { waitFor } from '../../helpers/wait_for.js'
+import type { Campaign, RoundContext, RoundResult } from '../campaign.js'
+import { indexHistory } from '../history/history_index.js'
 import { FaultyProxy } from '../machine/faulty_proxy.js'
 import { Trial } from '../trial/trial.js'
+import { isRawPublisher } from '../workloads/publishers.js'
 
 const disturbances = { full: 8, short: 3 }
 const disturbedMs = { min: 50, max: 3_000 }
+const briefMs = { min: 50, max: 1_000 }
+/** Longer than clients wait for a reply, so that they give up the connection by themselves. */
+const longMs = { min: 5_500, max: 7_000 }
 
 /** Something that networks do, from now until the proxy is healed. */
 interface Disturbance {
   readonly name: string
+  readonly long?: true
   begin(proxy: FaultyProxy, rng: Random): void
 }
 
@@ -23,6 +31,8 @@ const all: readonly Disturbance[] = [
   { name: 'lost requests', begin: (proxy) => proxy.set({ swallow: true }, 'requests') },
   { name: 'lost replies', begin: (proxy) => proxy.set({ swallow: true }, 'replies') },
   { name: 'freeze', begin: (proxy) => proxy.freeze() },
+  { name: 'long freeze', long: true, begin: (proxy) => proxy.freeze() },
+  { name: 'long freeze of replies', long: true, begin: (proxy) => proxy.set({ frozen: true }, 'replies') },
   { name: 'cut by FIN', begin: (proxy) => proxy.cut('fin') },
   { name: 'cut by RST', begin: (proxy) => proxy.cut('rst') },
   { name: 'cut in a request', begin: (proxy, rng) => proxy.cutAfter('requests', rng.int(1, 5_000)) },
@@ -51,26 +61,60 @@ export const network: Campaign = {
         return { host: '127.0.0.1', port: proxy.port }
       },
     })
-    const count = context.short ? disturbances.short : disturbances.full
-    for (const { name, begin } of rng.shuffle(all).slice(0, count)) {
-      await trial.progress(rng.int(1, 200))
-      trial.inject(name)
-      begin(proxy, rng)
-      await disturbed(context, trial)
-      proxy.heal()
-      proxy.accept()
-      trial.heal(name)
-    }
+    await disturb(context, trial, proxy)
     await trial.progress(200)
-    if (proxy.connections === 0) trial.find('no-proxy', 'no connection of the clients went through the proxy')
-    return trial.conclude()
+    await findBypass(trial, proxy)
+    const result = await trial.conclude()
+    return { ...result, samples: { ...result.samples, ...(await unacknowledged(trial)) } }
   },
 }
 
-async function disturbed({ rng, short }: RoundContext, trial: Trial): Promise<void> {
-  const ms = rng.int(disturbedMs.min, short ? disturbedMs.max / 3 : disturbedMs.max)
+/** One disturbance after the other, now and then two at once. */
+async function disturb(context: RoundContext, trial: Trial, proxy: FaultyProxy): Promise<void> {
+  const { rng, short } = context
+  const candidates = rng.shuffle(short ? all.filter(({ long }) => long === undefined) : all)
+  let left = short ? disturbances.short : disturbances.full
+  while (left > 0) {
+    const chosen = candidates.splice(0, Math.min(left, rng.chance(1 / 4) ? 2 : 1))
+    left -= chosen.length
+    await trial.progress(rng.int(1, 200))
+    for (const { name, begin } of chosen) {
+      trial.inject(name)
+      begin(proxy, rng)
+    }
+    const { min, max } = chosen.some(({ long }) => long) ? longMs : short ? briefMs : disturbedMs
+    await disturbed(context, trial, rng.int(min, max))
+    proxy.heal()
+    for (const { name } of chosen) trial.heal(name)
+  }
+}
+
+async function disturbed({ rng }: RoundContext, trial: Trial, ms: number): Promise<void> {
   if (rng.chance(0.8)) return sleep(ms)
   await sleep(ms / 2)
   await trial.crash()
   await sleep(ms / 2)
+}
+
+/** Metadata names the broker's own address: a client that went there would pass by all faults. */
+async function findBypass(trial: Trial, proxy: FaultyProxy): Promise<void> {
+  const client = await connect(trial.broker.server)
+  try {
+    let counts = ''
+    await waitFor('all connections to come through the proxy', async () => {
+      const { connections } = await client.status()
+      counts = `the broker has ${connections}, the harness 1 of them, the proxy ${proxy.connections}`
+      return connections - 1 === proxy.connections
+    }).catch(() => trial.find('no-proxy', `connections go past the proxy: ${counts}`))
+  } finally {
+    await client.close({ timeoutMs: 0 })
+  }
+}
+
+/** How often what the faults are about came about: publishes that the broker carried out, and the client never knew. */
+async function unacknowledged(trial: Trial): Promise<NonNullable<RoundResult['samples']>> {
+  const { publishes } = indexHistory(await trial.events())
+  const raw = publishes.filter(({ process }) => isRawPublisher(process))
+  const unknown = raw.filter(({ outcome, place }) => outcome === 'info' && place !== undefined)
+  return raw.length === 0 ? {} : { 'appended unacknowledged': [unknown.length] }
 }

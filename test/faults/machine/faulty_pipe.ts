@@ -28,6 +28,8 @@ export interface PipeControl {
   readonly mode: () => PipeMode
   /** Says whether a connection should be cut within these bytes: after how many. */
   readonly takeCut: (lengthBytes: number) => number | undefined
+  /** Told of bytes that went on to the other side. */
+  readonly passed: (lengthBytes: number) => void
   readonly rng: Random
 }
 
@@ -128,6 +130,7 @@ export class FaultyPipe {
     const rest = bytes.subarray(pieceBytes)
     this.#heldBytes -= piece.length
     if (piece.length > 0) this.#waitsForDrain = !this.#to.write(piece)
+    this.#control.passed(piece.length)
     const spentMs = (piece.length / bytesPerSecond) * 1000
     if (rest.length > 0 || spentMs > 0) {
       const dueMs = performance.now() + spentMs

@@ -56,6 +56,12 @@ async function exchange(client: End, server: End): Promise<void> {
   await waitFor('both', () => client.received() === clientSide && server.received() === serverSide)
 }
 
+test('counts what it carried', async (context) => {
+  const { proxy, client, server } = await open(context)
+  await exchange(client, server)
+  assert.equal(proxy.relayedBytes, { requests: 'request'.length, replies: 'reply'.length })
+})
+
 test('carries bytes and the end both ways', async (context) => {
   const { proxy, client, server } = await open(context)
   await exchange(client, server)

@@ -24,6 +24,8 @@ const directions: readonly Direction[] = ['requests', 'replies']
  */
 export class FaultyProxy {
   readonly port: number
+  /** Bytes that were relayed so far, by direction. */
+  readonly relayedBytes: Record<Direction, number> = { requests: 0, replies: 0 }
   readonly #server: Server
   readonly #links = new Set<Link>()
   readonly #targetPort: () => number
@@ -135,6 +137,9 @@ export class FaultyProxy {
       new FaultyPipe(from, to, {
         mode: () => this.#modes[direction],
         takeCut: (lengthBytes) => this.#takeCut(direction, lengthBytes),
+        passed: (lengthBytes) => {
+          this.relayedBytes[direction] += lengthBytes
+        },
         rng: this.#rng,
       })
     const pipes = {
