@@ -25,8 +25,14 @@ export interface TrialOptions {
   readonly client?: Partial<Pick<ClientPlan, keyof typeof clientDefaults>>
   /** Where clients connect to, when it is not the broker itself: a proxy in front of it. */
   readonly clientAddress?: (broker: BrokerProcess) => { readonly host: string; readonly port: number }
-  /** Program and arguments to run a client process under, such as `nsenter --net=FILE`. */
+  /** Program and arguments to run a client process under, such as `ip netns exec NAME`. */
   readonly clientUnder?: (index: number) => readonly string[]
+}
+
+/** Calls that succeeded. */
+interface Succeeded {
+  readonly published: number
+  readonly processed: number
 }
 
 const clientDefaults = {
@@ -94,14 +100,18 @@ export class Trial {
   }
 
   /** Calls of the clients that have succeeded so far. */
-  get succeeded(): { readonly published: number; readonly processed: number } {
-    let [published, processed] = [0, 0]
-    for (const { output } of this.clients) {
-      const last = output.stdout.trimEnd().split('\n').at(-1)?.split(' ') ?? []
-      published += Number(last[1] ?? 0)
-      processed += Number(last[2] ?? 0)
+  get succeeded(): Succeeded {
+    const each = this.clients.map((_, index) => this.succeededOf(index))
+    return {
+      published: each.reduce((sum, { published }) => sum + published, 0),
+      processed: each.reduce((sum, { processed }) => sum + processed, 0),
     }
-    return { published, processed }
+  }
+
+  /** Calls of one client process that have succeeded so far, as it said last. */
+  succeededOf(index: number): Succeeded {
+    const words = this.clients[index]?.output.stdout.trimEnd().split('\n').at(-1)?.split(' ') ?? []
+    return { published: Number(words[1] ?? 0), processed: Number(words[2] ?? 0) }
   }
 
   /** Waits until clients have published `count` messages more, so that the broker is known to work. */
