@@ -40,10 +40,12 @@ interface Read {
 export async function replay(journal: Journal, target: ReplayTarget): Promise<ReplayEnd> {
   const walk = new Walk(journal.last, target)
   for (;;) {
-    const { blocks, damaged, isEnd } = await journal.scan(walk.last.position + 1, scanBlocks)
+    const { position: before } = walk.last
+    const { blocks, damaged, isEnd } = await journal.scan(before + 1, scanBlocks)
     for (const { position, bytes } of blocks) walk.step(position, bytes)
     if (damaged) walk.damaged()
-    if (isEnd) return walk.end()
+    // All that is left can be keys that no block can have.
+    if (isEnd || walk.last.position === before) return walk.end()
   }
 }
 

@@ -1,8 +1,8 @@
 import { EventEmitter } from 'node:events'
-import { MillraceError, readBatchHeader } from '../protocol/index.js'
+import { MillraceError, readBatchHeader, splitBatches } from '../protocol/index.js'
 import type { Operation } from './block.js'
 import { CommitQueue, type CommitRequest, groupByLog, type PendingAppend } from './commit_queue.js'
-import { Damage } from './damage.js'
+import { Damage, type OffsetRange } from './damage.js'
 import { DiskWatch, folderBytes } from './disk_watch.js'
 import type { EngineFactory } from './engine.js'
 import { EnginePair } from './engine_pair.js'
@@ -32,6 +32,7 @@ import {
 
 const reopenDelayMsMax = 5_000
 const recheckedMax = 1_000
+const recheckBytes = 1024 * 1024
 
 /**
  * serving -> draining -> closing -> closed; from serving and draining to reopening when a write is rejected, and from
@@ -388,11 +389,20 @@ export class Store {
   async #recheckDamage(): Promise<void> {
     for (const [logId, range] of this.#damage.ranges.slice(0, recheckedMax)) {
       const log = this.#logs.get(logId)
-      const [result] =
-        log === undefined ? [] : await readLogs(this.#journal, [{ log, offset: range.from, bytesMax: 1 }])
-      const isReadable = result !== undefined && result.error === undefined && result.bytes > 0
-      if (log === undefined || isReadable) this.#damage.forget(logId, range)
+      if (log === undefined || (await this.#isReadable(log, range))) this.#damage.forget(logId, range)
     }
+  }
+
+  /** Whether all of a range can be read that retention has left. */
+  async #isReadable(log: PartitionLog, { from, to }: OffsetRange): Promise<boolean> {
+    for (let offset = Math.max(from, log.startOffset); offset < to; ) {
+      const [result] = await readLogs(this.#journal, [{ log, offset, bytesMax: recheckBytes }])
+      const batch = splitBatches(result?.chunks.at(-1) ?? new Uint8Array(0)).at(-1)
+      if (result?.error !== undefined || batch === undefined) return false
+      const { baseOffset, recordCount } = readBatchHeader(batch)
+      offset = baseOffset + recordCount
+    }
+    return true
   }
 
   get #damageTexts(): string[] {

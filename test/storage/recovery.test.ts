@@ -1,6 +1,8 @@
 import * as assert from 'uvu/assert'
 import { isMillraceError } from '../../protocol/index.js'
 import { type DirectoryEntry, decodeBlock, encodeBlock } from '../../storage/block.js'
+import { encodeTrims, opKinds } from '../../storage/index.js'
+import { positionKey } from '../../storage/keys.js'
 import { suite, type TestContext } from '../helpers/suite.js'
 import { batchOf, createLogs, FaultyEngines, logOf, openTestStore, valuesOf } from './fixtures.js'
 
@@ -197,6 +199,36 @@ test('damage in the state is noticed, not believed', async (context) => {
     assert.ok(isMillraceError(error, 'CORRUPT'))
     assert.match((error as Error).message, /state entry .* is damaged/)
   }
+})
+
+test('what is damaged stays known until all of it can be read again, or retention has passed it', async (context) => {
+  const engines = await writtenEngines(context)
+  const open = () => openTestStore(context, { engines, tailCacheBytes: 0 })
+  await (await open()).store.close()
+  const blocks = await engines.entries('journal')
+  const [first, second] = [blocks[1], blocks[3]] as [[Uint8Array, Uint8Array], [Uint8Array, Uint8Array]]
+  for (const [key, value] of [first, second]) await engines.put('journal', key, flip(value, value.length - 1))
+  const { store } = await open()
+  for (const offset of [0, 1]) await store.read([{ log: logOf(store, 1), offset, bytesMax: 1 }])
+  assert.is(store.problemOf(logOf(store, 1)), 'offsets 0 to 1 are damaged or lost')
+  await store.close()
+  await engines.put('journal', ...first)
+  const half = await open()
+  assert.is(half.store.problemOf(logOf(half.store, 1)), 'offsets 0 to 1 are damaged or lost')
+  await half.store.commit([{ kind: opKinds.logsTrimmed, payload: encodeTrims([[1, 1]]) }])
+  await half.store.close()
+  await engines.put('journal', ...second)
+  const whole = await open()
+  assert.equal(whole.store.health.reasons, [], 'what is left of the range is well')
+})
+
+test('any number of blocks under keys that no block can have are passed over', async (context) => {
+  const engines = await writtenEngines(context)
+  const [, [, value]] = (await engines.entries('journal')) as [unknown, [Uint8Array, Uint8Array]]
+  for (let n = 0; n < 40; n++) await engines.put('journal', positionKey(2 ** 50 + n), value)
+  const { store } = await openTestStore(context, { engines })
+  assert.equal(await valuesOf(store, logOf(store, 1)), ['0=a0', '1=a1', '2=a2'])
+  assert.match(store.health.reasons.join('\n'), /under a key that no block can have/)
 })
 
 test.run()
