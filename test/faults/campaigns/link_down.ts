@@ -34,7 +34,7 @@ export const linkDown: Campaign = {
       clients: 2,
       client: { sessionTimeoutMs, publisherRate: 200 },
       broker: { host: machine.hostAddress },
-      clientUnder: (index) => (index === away ? ['ip', 'netns', 'exec', machine.name] : []),
+      clientUnder: (index) => (index === away ? machine.command : []),
     })
     const watch = await LinkWatch.start(context, trial, machine, workload)
     await watch.afterUp()

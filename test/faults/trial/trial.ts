@@ -25,7 +25,7 @@ export interface TrialOptions {
   readonly client?: Partial<Pick<ClientPlan, keyof typeof clientDefaults>>
   /** Where clients connect to, when it is not the broker itself: a proxy in front of it. */
   readonly clientAddress?: (broker: BrokerProcess) => { readonly host: string; readonly port: number }
-  /** Program and arguments to run a client process under, such as `ip netns exec NAME`. */
+  /** Program and arguments to run a client process under, such as `nsenter --net=FILE`. */
   readonly clientUnder?: (index: number) => readonly string[]
 }
 
