@@ -59,7 +59,7 @@ class MirroredEngine implements Engine {
  */
 export async function openMirror(shardDir: string, reports: LevelReports): Promise<Engine> {
   const { problem, notice } = reports
-  for (const name of names) await rm(join(shardDir, `${name}.new`), { recursive: true, force: true })
+  for (const name of names) for (const suffix of ['.new', '.old']) await remove(join(shardDir, name + suffix))
   const found = await Promise.all(names.map((name) => inspect(shardDir, name)))
   const damaged = found.filter(({ damage }) => damage !== undefined)
   if (damaged.length > 0 && !found.some(({ damage, isNew }) => damage === undefined && !isNew))
@@ -78,7 +78,10 @@ export async function openMirror(shardDir: string, reports: LevelReports): Promi
       `the last ${tailBytes} bytes of the write-ahead file of ${name} make no whole write and were dropped: a write that a crash cut short, or damage`,
     )
   const engines = await openBoth(shardDir)
-  const [first, copy] = await Promise.all(engines.map(checkpointIn))
+  const [first, copy] = await Promise.all(engines.map(checkpointIn)).catch(async (error: unknown) => {
+    for (const engine of engines) await engine.close()
+    throw error
+  })
   if (first === copy) return new MirroredEngine(...engines)
   return new MirroredEngine(...(await level(shardDir, engines, (first ?? 0) > (copy ?? 0))))
 }
@@ -145,15 +148,21 @@ async function level(
     } finally {
       await made.close()
     }
-    await rm(path, { recursive: true, force: true })
+    // A folder that is removed file by file would look damaged in between.
+    await rename(path, `${path}.old`)
     await rename(`${path}.new`, path)
     await syncFolder(shardDir)
+    await remove(`${path}.old`)
     const opened = await LevelEngine.open(path)
     return firstIsNewer ? [source, opened] : [opened, source]
   } catch (error) {
     await source.close()
     throw error
   }
+}
+
+function remove(path: string): Promise<void> {
+  return rm(path, { recursive: true, force: true })
 }
 
 async function copyEntries(source: Engine, target: Engine): Promise<void> {
