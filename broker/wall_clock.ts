@@ -55,7 +55,8 @@ class Believed {
   /** -1: goes down at once and up reluctantly; 1: the other way round. */
   readonly #direction: -1 | 1
   #offsetMs: number
-  #jump: Jump | undefined
+  /** Where it is to follow to, each further than the one before: a clock that goes on jumping has held what it passed. */
+  #jumps: Jump[] = []
   /** Where it was before it went off at once. */
   #left: Jump | undefined
 
@@ -73,10 +74,10 @@ class Believed {
     const ahead = (this.#offsetMs - offsetMs) * this.#direction
     const isBack = this.#isBack(offsetMs, monotonicMs)
     if (ahead < -slackMs) this.#left ??= { offsetMs: this.#offsetMs, sinceMs: monotonicMs }
-    if (ahead <= slackMs || isBack || this.#hasHeld(offsetMs, monotonicMs)) {
+    if (ahead <= slackMs || isBack) {
       this.#offsetMs = offsetMs
-      this.#jump = undefined
-    }
+      this.#jumps = []
+    } else this.#follow(offsetMs, monotonicMs)
     return this.#offsetMs
   }
 
@@ -87,11 +88,17 @@ class Believed {
     return isBack
   }
 
-  #hasHeld(offsetMs: number, monotonicMs: number): boolean {
-    const { offsetMs: jumped, sinceMs } = this.#jump ?? { offsetMs, sinceMs: monotonicMs }
-    const wentFurther = Math.abs(offsetMs - jumped) > slackMs
-    this.#jump = wentFurther ? { offsetMs, sinceMs: monotonicMs } : { offsetMs: jumped, sinceMs }
+  #follow(offsetMs: number, monotonicMs: number): void {
+    const beyond = (jump: Jump): number => (jump.offsetMs - offsetMs) * this.#direction
+    // The wall clock has come back from these.
+    const jumps = this.#jumps.filter((jump) => beyond(jump) >= -slackMs)
+    const furthest = jumps.at(-1)
+    if (furthest === undefined || beyond(furthest) > slackMs) jumps.push({ offsetMs, sinceMs: monotonicMs })
     const holdMs = Math.min(Math.abs(offsetMs - this.#offsetMs), holdMsMax)
-    return monotonicMs - this.#jump.sinceMs >= holdMs
+    const held = jumps.findLastIndex(({ sinceMs }) => monotonicMs - sinceMs >= holdMs)
+    this.#jumps = jumps.slice(held + 1)
+    const believed = jumps[held]
+    if (believed === undefined) return
+    this.#offsetMs = this.#jumps.length === 0 ? offsetMs : believed.offsetMs
   }
 }

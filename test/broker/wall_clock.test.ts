@@ -99,4 +99,41 @@ test('the time between two processes has to be believed too', () => {
   assert.equal(interval(), [600_000, 700_000])
 })
 
+test('a machine that sleeps again and again is followed, although no hour passes without a jump', () => {
+  const { pass, interval, hands } = clockAt()
+  for (let sleeps = 0; sleeps < 100; sleeps++) {
+    hands.wall += hourMs
+    for (let minutes = 0; minutes < 10; minutes++) pass(60_000)
+  }
+  const [earliestMs = 0, latestMs = 0] = interval()
+  assert.is(latestMs, 100 * (hourMs + 600_000))
+  assert.ok(latestMs - earliestMs <= 7 * hourMs, `${latestMs - earliestMs} ms behind`)
+  pass(hourMs)
+  assert.is(interval()[0], interval()[1])
+})
+
+test('a clock that drifts by more than a second between two looks is followed', () => {
+  const { pass, interval, hands } = clockAt()
+  for (const driftMs of [1_500, -1_500]) {
+    for (let minutes = 0; minutes < 1_000; minutes++) {
+      hands.wall += driftMs
+      pass(60_000)
+    }
+    const [earliestMs = 0, latestMs = 0] = interval()
+    assert.ok(latestMs - earliestMs <= 3_000, `${latestMs - earliestMs} ms between both ends`)
+  }
+})
+
+test('of jumps one after the other those that were undone are not believed', () => {
+  const { pass, interval, hands } = clockAt()
+  hands.wall += 600_000
+  pass(0)
+  pass(300_000)
+  hands.wall += hourMs
+  pass(300_000)
+  assert.is(interval()[0], 600_000)
+  hands.wall -= hourMs
+  assert.is(interval()[0], 1_200_000, 'the first has held')
+})
+
 test.run()
