@@ -94,12 +94,16 @@ export function connectRaw(address: { readonly host: string; readonly port: numb
   })
 }
 
-/** Connects and says hello. */
-export async function connectHello(address: {
-  readonly host: string
-  readonly port: number
-}): Promise<RawClient> {
+/**
+ * Connects and says hello.
+ * @param idleMsMax the connection is destroyed after so long without a byte either way; default never
+ */
+export async function connectHello(
+  address: { readonly host: string; readonly port: number },
+  { idleMsMax = 0 }: { readonly idleMsMax?: number } = {},
+): Promise<RawClient> {
   const client = await connectRaw(address)
+  client.socket.setTimeout(idleMsMax, () => client.destroy())
   await client.request(commands.hello, {
     versionMin: protocolVersionMin,
     versionMax: protocolVersion,

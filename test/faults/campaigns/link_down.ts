@@ -15,13 +15,20 @@ const takeOverMsMax = 10_000
 const goOnMsMax = 15_000
 const away = 1
 
+/** What happens to the link, and how it ends. */
+const outages = [
+  { name: 'link down', begin: 'linkDown', end: 'linkUp' },
+  { name: 'packets lost', begin: 'losePackets', end: 'passPackets' },
+] as const
+
 /**
- * One of two machines with clients loses its link, for less and for more than a session lasts; nobody is told by a reset. Its
- * members are removed in time, those of the other machine take over, and when the link is back all goes on by itself.
+ * One of two machines with clients loses its link, or all packets on it, for less and for more than a session lasts; nobody
+ * is told by a reset. Its members are removed in time, those of the other machine take over, and when the link is back all
+ * goes on by itself, also with a broker that was killed meanwhile.
  */
 export const linkDown: Campaign = {
   name: 'link-down',
-  title: 'a machine with clients whose link goes down and comes up again',
+  title: 'a machine with clients that loses its link, or all packets, and gets it back',
   rounds: { full: 15, short: 1 },
   roundDeadlineMs: 240_000,
   unavailable: networkNamespaceUnavailable,
@@ -40,14 +47,16 @@ export const linkDown: Campaign = {
     await watch.afterUp()
     for (const isBrief of rng.shuffle(short ? [false] : [true, false, false, false])) {
       await trial.progress(200)
-      trial.inject('link down')
-      await machine.linkDown()
+      const { name, begin, end } = rng.pick(outages)
+      trial.inject(name)
+      await machine[begin]()
       const ms = isBrief
         ? rng.int(1_000, sessionTimeoutMs)
         : rng.int(2_000, short ? downMs.short : downMs.full)
       await watch.whileDown(ms)
-      await machine.linkUp()
-      trial.heal('link down')
+      if (!isBrief && rng.chance(1 / 4)) await trial.crash()
+      await machine[end]()
+      trial.heal(name)
       await watch.afterUp()
     }
     await trial.progress(200)
@@ -123,7 +132,10 @@ class LinkWatch {
     )
     for (const { what, is } of results) {
       if (!is)
-        this.#trial.find('not-gone-on', await this.#describe(`nothing ${what} ${goOnMsMax} ms after link up`))
+        this.#trial.find(
+          'not-gone-on',
+          await this.#describe(`nothing ${what} in ${goOnMsMax} ms with the link`),
+        )
     }
   }
 

@@ -228,9 +228,10 @@ console.log('ready')`
   }
 })
 
-test('a connection over a link that is down stalls, and goes on when it is up', async (context) => {
-  await skipIf(context, networkNamespaceUnavailable)
-  const network = await NetworkNamespace.create(context)
+async function connectionInto(
+  context: TestContext,
+  network: NetworkNamespace,
+): Promise<{ client: SpawnedProcess; received: string[]; events: string[] }> {
   const received: string[] = []
   const events: string[] = []
   const server = createServer((socket: Socket) => {
@@ -247,13 +248,30 @@ process.stdin.on('data', (bytes) => socket.write(bytes))`
   const client = network.spawn(process.execPath, ['-e', script])
   client.stdin.write('one')
   await waitFor('the first', () => received.join('') === 'one')
-  await network.linkDown()
-  client.stdin.write('two')
-  await assertStays(() => received.join('') === 'one', 300)
-  await network.linkUp()
-  await waitFor('the second', () => received.join('') === 'onetwo')
-  assert.equal(events, [])
-})
+  return { client, received, events }
+}
+
+for (const [how, begin, end] of [
+  ['over a link that is down', 'linkDown', 'linkUp'],
+  ['whose packets are lost', 'losePackets', 'passPackets'],
+] as const) {
+  test(`a connection ${how} stalls, and goes on afterwards`, async (context) => {
+    await skipIf(context, networkNamespaceUnavailable)
+    const network = await NetworkNamespace.create(context)
+    const { client, received, events } = await connectionInto(context, network)
+    for (const [before, text, after] of [
+      ['one', 'two', 'onetwo'],
+      ['onetwo', 'three', 'onetwothree'],
+    ] as const) {
+      await network[begin]()
+      client.stdin.write(text)
+      await assertStays(() => received.join('') === before, 300)
+      await network[end]()
+      await waitFor('what was held up', () => received.join('') === after)
+    }
+    assert.equal(events, [])
+  })
+}
 
 test('a process is suspended, and goes on', async (context) => {
   await skipIf(context, suspendUnavailable)

@@ -3,6 +3,9 @@ import { type SpawnedProcess, type SpawnOptions, spawnProcess } from '../../help
 import { run, runAtExit } from './command.js'
 import { checkOnce, linuxRoot, tools, trial, type Unavailable } from './requirements.js'
 
+/** Locally administered, so that no interface comes with it. */
+const nobody = '02:00:00:00:00:01'
+
 let namespaces = 0
 
 /**
@@ -12,7 +15,7 @@ let namespaces = 0
  * it was down the later). A broker that clients inside should reach listens on `hostAddress`.
  *
  * Limits: the side inside knows that its interface is down, so its new connections fail at once (ENETUNREACH), while
- * packets from outside vanish silently.
+ * packets from outside vanish silently. `losePackets` tells neither side anything.
  */
 export class NetworkNamespace {
   /** As ip-netns(8) has it. */
@@ -71,6 +74,30 @@ export class NetworkNamespace {
 
   async linkUp(): Promise<void> {
     await run('ip', '-n', this.name, 'link', 'set', 'cable', 'up')
+  }
+
+  /**
+   * Loses all packets both ways while the interfaces stay up, as a switch or a route does that fails further away: neither
+   * side is told anything, also not of new connections. Each side addresses the other by a hardware address that nobody has.
+   */
+  async losePackets(): Promise<void> {
+    for (const [side, address] of this.#neighbours())
+      await run('ip', ...side, 'neigh', 'replace', ...address, 'lladdr', nobody, 'nud', 'permanent')
+  }
+
+  async passPackets(): Promise<void> {
+    for (const [side, address] of this.#neighbours()) await run('ip', ...side, 'neigh', 'delete', ...address)
+  }
+
+  /** How each side sees the other, as arguments of ip-neighbour(8). */
+  #neighbours(): readonly (readonly [side: readonly string[], address: readonly string[]])[] {
+    return [
+      [
+        ['-n', this.name],
+        [this.hostAddress, 'dev', 'cable'],
+      ],
+      [[], [this.insideAddress, 'dev', this.name]],
+    ]
   }
 }
 

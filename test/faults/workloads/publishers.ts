@@ -86,8 +86,8 @@ export async function rawPublisher(
   for (let connection = 0; !stop.aborted; connection++) {
     let client: RawClient | undefined
     try {
-      client = await connectHello(context.address)
-      const { body } = await within(client, client.request(commands.metadata, { topics: [topic] }))
+      client = await connectHello(context.address, { idleMsMax: rawTimeoutMs })
+      const { body } = await client.request(commands.metadata, { topics: [topic] })
       const topicId = body.topics[0]?.topicId ?? 0
       while (!stop.aborted) {
         const ids = Array.from({ length: random.int(1, rawBatchMax) }, () => `${name}:${number++}`)
@@ -132,7 +132,7 @@ async function publishRaw(context: WorkloadContext, client: RawClient, batch: Ra
   const calls = ids.map((value) => history.invoke(name, { op: 'publish', topic, value, lane }))
   try {
     const request = { batches: [[topicId, partition, payload.length] as const] }
-    const { body } = await within(client, client.request(commands.publish, request, payload))
+    const { body } = await client.request(commands.publish, request, payload)
     const [result] = body.results
     if (result === undefined || result.error !== 0) throw errorOf(result ?? { error: 1 })
     for (const [index, id] of calls.entries())
@@ -143,16 +143,6 @@ async function publishRaw(context: WorkloadContext, client: RawClient, batch: Ra
     const type = definiteRefusals.includes(error.code) ? 'fail' : 'info'
     for (const id of calls) history.outcome(name, id, type, { error: error.code })
     if (client.socket.destroyed) throw error
-  }
-}
-
-/** Ends the connection when no reply comes, which rejects the request. */
-async function within<T>(client: RawClient, reply: Promise<T>): Promise<T> {
-  const timer = setTimeout(() => client.destroy(), rawTimeoutMs)
-  try {
-    return await reply
-  } finally {
-    clearTimeout(timer)
   }
 }
 

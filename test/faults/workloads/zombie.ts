@@ -7,6 +7,9 @@ import { monotonicUs } from '../history/history.js'
 import { isSystemError } from './publishers.js'
 import type { WorkloadContext } from './workload.js'
 
+/** How long a reply may take, or the silence after the session. */
+const patienceMs = 5_000
+
 type Assignment = ReplyOf<typeof commands.groupJoin>
 
 /**
@@ -23,7 +26,7 @@ export async function zombieMembers(
   for (let life = 0; !context.stop.aborted; life++) {
     let client: RawClient | undefined
     try {
-      client = await connectHello(context.address)
+      client = await connectHello(context.address, { idleMsMax: context.sessionTimeoutMs + patienceMs })
       await liveAndRise(context, client, { topic, group, process: `${name}.${life}` })
     } catch (error) {
       if (!isMillraceError(error) && !isSystemError(error)) throw error
