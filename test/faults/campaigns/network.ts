@@ -14,6 +14,9 @@ const briefMs = { min: 50, max: 1_000 }
 /** Longer than clients wait for a reply, so that they give up the connection by themselves. */
 const longMs = { min: 5_500, max: 7_000 }
 
+/** Messages are given up in the midst of a fault, or sent again until it is over. */
+const deliveryTimeoutsMs = [1_500, 30_000]
+
 /** Something that networks do, from now until the proxy is healed. */
 interface Disturbance {
   readonly name: string
@@ -31,6 +34,13 @@ const all: readonly Disturbance[] = [
   { name: 'lost requests', begin: (proxy) => proxy.set({ swallow: true }, 'requests') },
   { name: 'lost replies', begin: (proxy) => proxy.set({ swallow: true }, 'replies') },
   { name: 'freeze', begin: (proxy) => proxy.freeze() },
+  {
+    name: 'long thin line',
+    long: true,
+    begin: (proxy, rng) => proxy.set({ bytesPerSecond: rng.int(2_000, 20_000) }),
+  },
+  { name: 'long black hole', long: true, begin: (proxy) => proxy.set({ swallow: true }) },
+  { name: 'long loss of replies', long: true, begin: (proxy) => proxy.set({ swallow: true }, 'replies') },
   { name: 'long freeze', long: true, begin: (proxy) => proxy.freeze() },
   { name: 'long freeze of replies', long: true, begin: (proxy) => proxy.set({ frozen: true }, 'replies') },
   { name: 'cut by FIN', begin: (proxy) => proxy.cut('fin') },
@@ -56,6 +66,7 @@ export const network: Campaign = {
     const trial = await Trial.start(context, {
       workload: rng.pick(['log', 'stream-groups', 'mix']),
       clients: 2,
+      client: { deliveryTimeoutMs: rng.pick(deliveryTimeoutsMs) },
       clientAddress: ({ port }) => {
         brokerPort = port
         return { host: '127.0.0.1', port: proxy.port }
@@ -114,7 +125,14 @@ async function findBypass(trial: Trial, proxy: FaultyProxy): Promise<void> {
 /** How often what the faults are about came about: publishes that the broker carried out, and the client never knew. */
 async function unacknowledged(trial: Trial): Promise<NonNullable<RoundResult['samples']>> {
   const { publishes } = indexHistory(await trial.events())
-  const raw = publishes.filter(({ process }) => isRawPublisher(process))
-  const unknown = raw.filter(({ outcome, place }) => outcome === 'info' && place !== undefined)
-  return raw.length === 0 ? {} : { 'appended unacknowledged': [unknown.length] }
+  const unknown = publishes.filter(({ outcome }) => outcome === 'info')
+  const raw = unknown.filter(({ process }) => isRawPublisher(process))
+  return {
+    'unanswered once sent': [raw.length],
+    'unanswered and there': [raw.filter(({ place }) => place !== undefined).length],
+    'given up by the SDK': [unknown.length - raw.length],
+    'given up and there': [
+      unknown.filter(({ process, place }) => !isRawPublisher(process) && place !== undefined).length,
+    ],
+  }
 }
