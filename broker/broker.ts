@@ -14,6 +14,7 @@ import { offsetForTime } from './partition/offset_for_time.js'
 import { Retention } from './retention.js'
 import { Shard } from './shard.js'
 import { type BrokerStatus, brokerStatus } from './status.js'
+import { TurnBudget } from './turn_budget.js'
 import { WallClock } from './wall_clock.js'
 
 /** Any of the settings (see `configSchema`); the others keep their defaults. */
@@ -23,6 +24,9 @@ export type BrokerOptions = Partial<BrokerSettings> & {
   /** Other databases than those that `engine` names. */
   readonly engines?: EngineFactory | undefined
 }
+
+/** Some milliseconds of work; a loop that turns costs microseconds. */
+const fetchBytesPerTurnMax = 8 * 1024 * 1024
 
 /** A running broker. */
 export interface Broker {
@@ -71,6 +75,7 @@ class RunningBroker implements Broker, BrokerContext {
   readonly groups: Groups
   readonly server: Server
   readonly longPolls = new LongPolls()
+  readonly fetchTurns = new TurnBudget(fetchBytesPerTurnMax)
   readonly retention: Retention
   readonly metrics: Metrics
   readonly logger: Logger

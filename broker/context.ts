@@ -6,6 +6,7 @@ import type { Metrics } from './metrics.js'
 import type { Server } from './net/server.js'
 import type { Retention } from './retention.js'
 import type { Shard } from './shard.js'
+import type { TurnBudget } from './turn_budget.js'
 import type { WallClock } from './wall_clock.js'
 
 /** The parts of a running broker, as handlers see them. */
@@ -15,6 +16,8 @@ export interface BrokerContext {
   readonly groups: Groups
   readonly server: Server
   readonly longPolls: LongPolls
+  /** For replies with messages. */
+  readonly fetchTurns: TurnBudget
   readonly retention: Retention
   readonly metrics: Metrics
   readonly logger: Logger

@@ -27,10 +27,11 @@ const bodyShare = 1 / 16
  */
 const fetch: Handler<typeof commands.fetch> = (context, request) => {
   const { broker, session } = context
-  if (!session.hasRoom) return fetchSlowly(context, request, undefined)
+  if (!session.hasRoom || broker.fetchTurns.isUsedUp) return fetchSlowly(context, request, undefined)
   const collector = new FetchCollector(broker, request, session.roomBytes)
   collector.collectFromMemory()
   if (collector.needsJournal) return fetchSlowly(context, request, undefined)
+  broker.fetchTurns.add(collector.bytes)
   if (collector.isEnough || request.waitMs === 0) return collector.reply()
   return fetchSlowly(context, request, collector)
 }
@@ -60,14 +61,18 @@ async function fetchSlowly(
 
 /** Acquires the room for what it takes at the moment of taking it, or all who waited for room would find it free. */
 async function collect({ broker, session }: RequestContext, request: FetchRequest): Promise<FetchCollector> {
+  const { fetchTurns } = broker
   for (let isSmall = true; ; isSmall = false) {
-    while (isSmall ? session.roomBytes === 0 : !session.hasRoom) {
-      await session.roomChange(isSmall ? 1 : Number.POSITIVE_INFINITY)
+    for (;;) {
+      if (fetchTurns.isUsedUp) await fetchTurns.next()
+      else if (isSmall ? session.roomBytes > 0 : session.hasRoom) break
+      else await session.roomChange(isSmall ? 1 : Number.POSITIVE_INFINITY)
     }
     const { hasRoom, roomBytes } = session
     const collector = new FetchCollector(broker, request, roomBytes)
     collector.collectFromMemory()
     collector.acquiredBytes = collector.needsJournal ? collector.bytesMax : collector.bytes
+    fetchTurns.add(collector.acquiredBytes)
     await session.acquire(collector.acquiredBytes)
     if (!collector.needsJournal) return collector
     try {
