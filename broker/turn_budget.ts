@@ -17,6 +17,7 @@ export class TurnBudget {
 
   /** Counts work that is done in this turn; may overshoot the limit once. */
   add(bytes: number): void {
+    if (bytes === 0) return
     this.#usedBytes += bytes
     void this.next()
   }
