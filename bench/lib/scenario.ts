@@ -25,6 +25,8 @@ export interface FigureOptions {
   readonly target?: number
   /** The same work through the pipe, in the same unit. */
   readonly pipe?: number
+  /** Whose it is: the `id` of a contender. Default: Millrace's. */
+  readonly contender?: string
 }
 
 /** A figure with the values of all its runs. */
@@ -32,12 +34,28 @@ export interface Figure extends FigureOptions {
   readonly values: readonly number[]
   /** What else was seen in the last run: "cpu broker" 0.8. */
   readonly details: Readonly<Record<string, number | string>>
+  /** Latencies of the last run, where latency is what was measured. */
+  readonly latency?: LatencyFigures
+  /** What changed during the last run: memory, throughput. */
+  readonly series?: readonly Series[]
+}
+
+/** Something sampled over time. */
+export interface Series {
+  /** "resident memory of the broker" */
+  readonly name: string
+  /** "MB" */
+  readonly unit: string
+  /** Seconds since the beginning of the run, and the value. */
+  readonly points: readonly (readonly [seconds: number, value: number])[]
 }
 
 /** One run's value, with what else it saw. */
 export interface Measured {
   readonly value: number
   readonly details?: Figure['details']
+  readonly latency?: LatencyFigures
+  readonly series?: readonly Series[]
 }
 
 export interface BenchContextOptions {
@@ -86,7 +104,14 @@ export class BenchContext {
       measured.push(await run())
     }
     const values = measured.map(({ value }) => value)
-    this.add({ ...figure, values, details: measured.at(-1)?.details ?? {} })
+    const { details = {}, latency, series } = measured.at(-1) as Measured
+    this.add({
+      ...figure,
+      values,
+      details,
+      ...(latency === undefined ? {} : { latency }),
+      ...(series === undefined ? {} : { series }),
+    })
     return median(values)
   }
 
