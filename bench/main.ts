@@ -4,7 +4,7 @@ import { loadavg, tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { Command, InvalidArgumentError } from 'commander'
 import { describeMachine, machineLine } from './lib/machine.js'
-import { BenchContext, type Figure, type Scenario } from './lib/scenario.js'
+import { BenchContext, type Failure, type RecordedFigure, type Scenario } from './lib/scenario.js'
 import { median } from './lib/statistics.js'
 import { detailsLine, shown, table } from './lib/table.js'
 import { scenarios } from './scenarios/index.js'
@@ -38,7 +38,8 @@ async function main(names: readonly string[], options: Options): Promise<void> {
     rmSync(dataRoot, { recursive: true, force: true })
     process.exit(130)
   })
-  const figures: Figure[] = []
+  const figures: RecordedFigure[] = []
+  const failures: Failure[] = []
   const context = new BenchContext({
     quick: options.quick,
     runs: options.runs ?? (options.quick ? 1 : 3),
@@ -49,10 +50,14 @@ async function main(names: readonly string[], options: Options): Promise<void> {
       console.error(`${figure.name}: ${shown(median(figure.values))} ${figure.unit}  ${detailsLine(figure)}`)
     },
     onProgress: (line) => console.error(line),
+    onFailure: (failure) => {
+      failures.push(failure)
+      console.error(`${[failure.scenario, failure.what].filter(Boolean).join(', ')} FAILED: ${failure.error}`)
+    },
   })
   const startedAt = new Date().toISOString()
   try {
-    for (const scenario of chosen) await scenario.run(context)
+    for (const scenario of chosen) await context.run(scenario)
   } finally {
     await rm(dataRoot, { recursive: true, force: true })
     console.log(`\n${table(figures)}`)
@@ -61,6 +66,7 @@ async function main(names: readonly string[], options: Options): Promise<void> {
     const result = { startedAt, machine, quick: context.quick, runs: context.runs, figures }
     await writeFile(options.json, `${JSON.stringify(result, null, 2)}\n`)
   }
+  if (failures.length > 0) process.exitCode = 1
 }
 
 function choose(names: readonly string[]): readonly Scenario[] {

@@ -1,4 +1,5 @@
 import { type PipeOptions, runPipe, runPipeLatency } from '../pipe/pipe.js'
+import type { Contender, Durability, Missing } from './contender.js'
 import type { LatencyFigures } from './latency.js'
 import { median } from './statistics.js'
 import type { Interval, Throughput } from './throughput.js'
@@ -25,7 +26,7 @@ export interface FigureOptions {
   readonly target?: number
   /** The same work through the pipe, in the same unit. */
   readonly pipe?: number
-  /** Whose it is: the `id` of a contender. Default: Millrace's. */
+  /** Whose it is: the `id` of a contender. Default: Millrace's. The same work has the same `name` for all of them. */
   readonly contender?: string
 }
 
@@ -38,6 +39,33 @@ export interface Figure extends FigureOptions {
   readonly latency?: LatencyFigures
   /** What changed during the last run: memory, throughput. */
   readonly series?: readonly Series[]
+}
+
+/** A figure, and what measured it. */
+export interface RecordedFigure extends Figure {
+  /** The `name` of the scenario. */
+  readonly scenario: string
+}
+
+/** A contender as the reports show it. */
+export interface ContenderEntry {
+  readonly id: string
+  readonly system: string
+  readonly durability: Durability
+  readonly settings: readonly string[]
+  /** Empty when it was skipped. */
+  readonly versions: Readonly<Record<string, string>>
+  /** Why it took no part; undefined when it did. */
+  readonly skipped?: Missing
+}
+
+/** Something that could not be measured. */
+export interface Failure {
+  /** The `name` of the scenario. */
+  readonly scenario: string
+  /** What was being done: "redis, publish, 100 B"; undefined when the whole scenario ended. */
+  readonly what?: string
+  readonly error: string
 }
 
 /** Something sampled over time. */
@@ -67,8 +95,12 @@ export interface BenchContextOptions {
   readonly dataRoot: string
   /** Size of the log where that is what is measured, in 10^9 bytes. */
   readonly gigabytes: number
-  readonly onFigure: (figure: Figure) => void
+  /** Ids of the contenders that take part where several do. Default: all. */
+  readonly contenders?: readonly string[]
+  readonly onFigure: (figure: RecordedFigure) => void
   readonly onProgress: (line: string) => void
+  readonly onContender?: (entry: ContenderEntry) => void
+  readonly onFailure?: (failure: Failure) => void
 }
 
 /** What is sent, how, and whether it is also received. */
@@ -80,10 +112,13 @@ export class BenchContext {
   readonly runs: number
   readonly dataRoot: string
   readonly gigabytes: number
+  /** Ids of the contenders that take part where several do; undefined for all. */
+  readonly contenders: readonly string[] | undefined
   /** How long a steady rate is measured. */
   readonly interval: Interval
   readonly #options: BenchContextOptions
   readonly #pipes = new Map<string, Promise<number>>()
+  #scenario = ''
 
   constructor(options: BenchContextOptions) {
     this.#options = options
@@ -91,28 +126,38 @@ export class BenchContext {
     this.runs = options.runs
     this.dataRoot = options.dataRoot
     this.gigabytes = options.gigabytes
+    this.contenders = options.contenders
     this.interval = options.quick
       ? { warmUpMs: 500, measureMs: 1_000 }
       : { warmUpMs: 2_000, measureMs: 5_000 }
   }
 
-  /** Measures a figure `runs` times, adds it to the result and returns the median. */
-  async measure(figure: FigureOptions, run: () => Promise<Measured>): Promise<number> {
-    const measured: Measured[] = []
-    for (let i = 1; i <= this.runs; i++) {
-      this.#options.onProgress(`${figure.name}: run ${i} of ${this.runs}`)
-      measured.push(await run())
+  /** Runs a scenario; when it fails, that is recorded and what it has measured so far is kept. */
+  async run(scenario: Scenario): Promise<void> {
+    this.#scenario = scenario.name
+    try {
+      await scenario.run(this)
+    } catch (error) {
+      this.#fail(error)
     }
-    const values = measured.map(({ value }) => value)
-    const { details = {}, latency, series } = measured.at(-1) as Measured
-    this.add({
-      ...figure,
-      values,
-      details,
-      ...(latency === undefined ? {} : { latency }),
-      ...(series === undefined ? {} : { series }),
-    })
-    return median(values)
+  }
+
+  /** Measures a figure `runs` times, adds it to the result and returns the median. */
+  measure(figure: FigureOptions, run: () => Promise<Measured>): Promise<number> {
+    return this.#measure(figure, run, this.#scenario)
+  }
+
+  /**
+   * Enters a contender into the reports.
+   * @returns false when something keeps it from running here: the reports then show it as skipped
+   */
+  async contender(contender: Contender): Promise<boolean> {
+    const { id, system, durability, settings } = contender
+    const skipped = await contender.missing()
+    const versions = skipped === undefined ? await contender.versions() : {}
+    const entry = { id, system, durability, settings, versions }
+    this.#options.onContender?.(skipped === undefined ? entry : { ...entry, skipped })
+    return skipped === undefined
   }
 
   /** Tells the person who waits. */
@@ -122,7 +167,20 @@ export class BenchContext {
 
   /** Adds a figure that was measured in another way. */
   add(figure: Figure): void {
-    this.#options.onFigure(figure)
+    this.#options.onFigure({ ...figure, scenario: this.#scenario })
+  }
+
+  /** Adds a figure from all its runs, for who alternates runs of several figures. Nothing is added when there are none. */
+  addMeasured(figure: FigureOptions, measured: readonly Measured[]): void {
+    if (measured.length > 0) this.add(figureOf(figure, measured))
+  }
+
+  /**
+   * Records that a part of the scenario failed, for who goes on with the others.
+   * @param what like "redis, publish, 100 B"
+   */
+  failed(what: string, error: unknown): void {
+    this.#fail(error, what)
   }
 
   /** Messages/s of the pipe for the same work; measured at the first call, once for all scenarios. */
@@ -146,9 +204,38 @@ export class BenchContext {
   #measureOnce(figure: FigureOptions, run: () => Promise<Measured>): Promise<number> {
     const known = this.#pipes.get(figure.name)
     if (known !== undefined) return known
-    const measured = this.measure(figure, run)
+    const measured = this.#measure(figure, run, 'pipe')
     this.#pipes.set(figure.name, measured)
     return measured
+  }
+
+  async #measure(figure: FigureOptions, run: () => Promise<Measured>, scenario: string): Promise<number> {
+    const measured: Measured[] = []
+    for (let i = 1; i <= this.runs; i++) {
+      this.progress(`${figure.name}: run ${i} of ${this.runs}`)
+      measured.push(await run())
+    }
+    const recorded = figureOf(figure, measured)
+    this.#options.onFigure({ ...recorded, scenario })
+    return median(recorded.values)
+  }
+
+  #fail(error: unknown, what?: string): void {
+    const text = error instanceof Error ? error.message : String(error)
+    const failure = { scenario: this.#scenario, error: text }
+    this.#options.onFailure?.(what === undefined ? failure : { ...failure, what })
+  }
+}
+
+/** A figure from its runs, of which there must be one; details, latencies and series are those of the last. */
+function figureOf(figure: FigureOptions, measured: readonly Measured[]): Figure {
+  const { details = {}, latency, series } = measured.at(-1) as Measured
+  return {
+    ...figure,
+    values: measured.map(({ value }) => value),
+    details,
+    ...(latency === undefined ? {} : { latency }),
+    ...(series === undefined ? {} : { series }),
   }
 }
 
