@@ -28,10 +28,17 @@ export interface CommitContent {
 /** Requests that wait for a commit, in order, with their bytes counted. */
 export class CommitQueue {
   #requests: CommitRequest[] = []
+  #waitingBytes = 0
   #bytes = 0
 
+  /** Bytes that are not released. */
   get bytes(): number {
     return this.#bytes
+  }
+
+  /** Bytes that are not taken. */
+  get waitingBytes(): number {
+    return this.#waitingBytes
   }
 
   get length(): number {
@@ -41,6 +48,7 @@ export class CommitQueue {
   push(request: CommitRequest): void {
     this.#requests.push(request)
     this.#bytes += request.bytes
+    this.#waitingBytes += request.bytes
   }
 
   /** Takes requests from the front, at least one, up to `bytesMax`. Their bytes count until `release`. */
@@ -52,6 +60,7 @@ export class CommitQueue {
       bytes += request.bytes
       count++
     }
+    this.#waitingBytes -= bytes
     return this.#requests.splice(0, count)
   }
 

@@ -23,6 +23,13 @@ export interface WrittenBlock {
   readonly operations: readonly Operation[]
 }
 
+/** A commit as it will stand in the journal. */
+export interface EncodedCommit {
+  readonly blocks: readonly WrittenBlock[]
+  /** Its newest block. */
+  readonly last: Checkpoint
+}
+
 interface BlockContent {
   readonly logs: LogBatches[]
   readonly operations: Operation[]
@@ -34,24 +41,22 @@ interface BlockContent {
  */
 export class Journal {
   readonly #engine: Engine
-  #lastPosition: number
-  #lastLink: number
+  /** The newest durable block. */
+  #last: Checkpoint
+  /** The newest block that was encoded. */
+  #encoded: Checkpoint
 
   constructor(engine: Engine, last: Checkpoint) {
     this.#engine = engine
-    this.#lastPosition = last.position
-    this.#lastLink = last.link
+    this.#last = last
+    this.#encoded = last
   }
 
-  /**
-   * Writes one commit. Must not be called again before it has resolved.
-   * @throws whatever the engine throws; nothing may be written after that through this journal
-   */
-  async write(logs: readonly LogBatches[], operations: readonly Operation[]): Promise<WrittenBlock[]> {
+  /** Makes the next commit, which may be done while the one before it is written. What is encoded must be written, in order. */
+  encode(logs: readonly LogBatches[], operations: readonly Operation[]): EncodedCommit {
     const contents = packBlocks(logs, operations)
     const blocks: WrittenBlock[] = []
-    let link = this.#lastLink
-    let position = this.#lastPosition
+    let { position, link } = this.#encoded
     for (const [index, content] of contents.entries()) {
       position++
       const place = { position, previousLink: link, indexInCommit: index, blocksInCommit: contents.length }
@@ -64,17 +69,24 @@ export class Journal {
         operations: content.operations,
       })
     }
+    this.#encoded = { position, link }
+    return { blocks, last: this.#encoded }
+  }
+
+  /**
+   * Writes one commit. Must not be called again before it has resolved.
+   * @throws whatever the engine throws; nothing may be written after that through this journal
+   */
+  async write({ blocks, last }: EncodedCommit): Promise<void> {
     await this.#engine.commit(
       blocks.map((block) => ({ type: 'put' as const, key: positionKey(block.position), value: block.bytes })),
     )
-    this.#lastPosition = position
-    this.#lastLink = link
-    return blocks
+    this.#last = last
   }
 
   /** The newest durable block. */
   get last(): Checkpoint {
-    return { position: this.#lastPosition, link: this.#lastLink }
+    return this.#last
   }
 
   /** Raw blocks at these positions; undefined where there is none, or where the engine can't read it. */

@@ -1,12 +1,13 @@
 import { EventEmitter } from 'node:events'
 import { MillraceError, readBatchHeader, splitBatches } from '../protocol/index.js'
 import type { Operation } from './block.js'
-import { CommitQueue, type CommitRequest, groupByLog, type PendingAppend } from './commit_queue.js'
+import type { CommitRequest, PendingAppend } from './commit_queue.js'
 import { Damage, type OffsetRange } from './damage.js'
 import { DiskWatch, folderBytes } from './disk_watch.js'
 import type { EngineFactory } from './engine.js'
 import { EnginePair } from './engine_pair.js'
 import { type DataFolder, openFolder } from './folder.js'
+import { GroupCommit } from './group_commit.js'
 import { Journal, type WrittenBlock } from './journal.js'
 import { positionKey } from './keys.js'
 import { levelEngines } from './level_folder.js'
@@ -82,7 +83,7 @@ export class Store {
   readonly events = new EventEmitter<{ health: [StoreHealth]; writable: [] }>()
   readonly #parts: Parts
   readonly #logs: LogTable
-  readonly #queue = new CommitQueue()
+  readonly #groupCommit: GroupCommit
   readonly #reclaim: Reclaim
   readonly #problems: Problems
   readonly #damage: Damage
@@ -92,7 +93,6 @@ export class Store {
   /** Up to where the logs and views reflect the journal. */
   #applied: Checkpoint
   #failure: string | undefined
-  #pumping: Promise<void> | undefined
   #checkpointing: Promise<void> | undefined
   #reclaiming: Promise<void> | undefined
   #reopening: Promise<void> | undefined
@@ -110,6 +110,7 @@ export class Store {
     this.#journal = new Journal(engines.journal, state.checkpoint)
     this.#damage = new Damage(state)
     this.#logs = new LogTable(state, parts.settings.tailCacheBytes, this.#damage)
+    this.#groupCommit = this.#makeGroupCommit()
     this.#reclaim = new Reclaim({
       logs: this.#logs,
       state,
@@ -144,7 +145,7 @@ export class Store {
 
   /** Bytes of commits that are not durable yet. */
   get pendingBytes(): number {
-    return this.#queue.bytes
+    return this.#groupCommit.bytes
   }
 
   get health(): StoreHealth {
@@ -166,7 +167,7 @@ export class Store {
       commits: this.#commits,
       journalPosition: this.#journal.last.position,
       checkpointPosition: this.state.checkpoint.position,
-      pendingBytes: this.#queue.bytes,
+      pendingBytes: this.#groupCommit.bytes,
       tailCacheBytes: this.#logs.tail.bytes,
       freeBytes: this.#disk?.freeBytes ?? Number.POSITIVE_INFINITY,
     }
@@ -221,8 +222,7 @@ export class Store {
       }
     }
     return new Promise((resolve, reject) => {
-      this.#queue.push({ appends, operations, bytes, resolve, reject })
-      this.#pumping ??= this.#pump()
+      this.#groupCommit.push({ appends, operations, bytes, resolve, reject })
     })
   }
 
@@ -254,7 +254,7 @@ export class Store {
 
   async #closeOnce(): Promise<void> {
     if (this.#phase === 'serving') this.#phase = 'draining'
-    while (this.#pumping !== undefined) await this.#pumping
+    while (this.#groupCommit.pumping !== undefined) await this.#groupCommit.pumping
     const failed = this.#failure !== undefined
     this.#phase = 'closing'
     for (const timer of this.#timers) clearInterval(timer)
@@ -311,29 +311,27 @@ export class Store {
     return this.#phase === 'serving' || this.#phase === 'draining'
   }
 
-  /** Group commit: while one commit is written the next one gathers. */
-  async #pump(): Promise<void> {
-    // Requests that arrive in the same turn of the event loop, from any connection, share the commit.
-    await new Promise<void>((resolve) => setImmediate(resolve))
-    while (this.#queue.length > 0 && this.#isWriting) {
-      const requests = this.#queue.take(this.#parts.settings.commitBytesMax)
-      const { logs, operations } = groupByLog(requests)
-      let blocks: WrittenBlock[]
-      try {
-        blocks = await this.#journal.write(logs, operations)
-      } catch (error) {
-        this.#fail(error, requests)
-        break
-      }
-      this.#commits++
-      for (const block of blocks) this.#apply(block)
-      this.#applied = this.#journal.last
-      this.#queue.release(requests)
-      for (const request of requests) request.resolve()
-      this.events.emit('writable')
-      if (this.state.dirtyBytes > this.#parts.settings.checkpointBytesMax) void this.checkpoint()
-    }
-    this.#pumping = undefined
+  #makeGroupCommit(): GroupCommit {
+    const store = this
+    return new GroupCommit({
+      commitBytesMax: this.#parts.settings.commitBytesMax,
+      get journal() {
+        return store.#journal
+      },
+      get isWriting() {
+        return store.#isWriting
+      },
+      applied: ({ blocks, last }) => {
+        this.#commits++
+        for (const block of blocks) this.#apply(block)
+        this.#applied = last
+      },
+      committed: () => {
+        this.events.emit('writable')
+        if (this.state.dirtyBytes > this.#parts.settings.checkpointBytesMax) void this.checkpoint()
+      },
+      failed: (error, requests) => this.#fail(error, requests),
+    })
   }
 
   #apply(block: WrittenBlock): void {
@@ -450,8 +448,8 @@ export class Store {
   /** A write was rejected: nothing that waits is acknowledged, and nothing is written until the log is verified. */
   #fail(error: unknown, requests: readonly CommitRequest[]): void {
     const failure = `a write was rejected: ${textOf(error)}`
-    const refused = [...requests, ...this.#queue.take(Number.POSITIVE_INFINITY)]
-    this.#queue.release(refused)
+    const refused = [...requests, ...this.#groupCommit.takeAll()]
+    this.#groupCommit.release(refused)
     if (this.#isWriting) {
       this.#phase = 'reopening'
       this.#failure = failure
@@ -482,7 +480,7 @@ export class Store {
 
   async #reopenOnce(): Promise<void> {
     // What is still on its way to the old databases settles first: it may succeed.
-    await Promise.all([this.#pumping, this.#checkpointing, this.#reclaiming])
+    await Promise.all([this.#groupCommit.pumping, this.#checkpointing, this.#reclaiming])
     await this.#engines.reopen()
     this.state.replaceEngine(this.#engines.state)
     // The rejected commit may be there in spite of the error: then it is taken in, and its publishers learn so.

@@ -1,7 +1,7 @@
 import * as assert from 'uvu/assert'
-import { decodeBlock, type LogBatches } from '../../storage/block.js'
+import { decodeBlock, type LogBatches, type Operation } from '../../storage/block.js'
 import { memoryEngines } from '../../storage/index.js'
-import { Journal } from '../../storage/journal.js'
+import { Journal, type WrittenBlock } from '../../storage/journal.js'
 import { suite } from '../helpers/suite.js'
 import { batchOfBytes } from './fixtures.js'
 
@@ -13,9 +13,32 @@ const logOf = (logId: number, firstOffset: number, ...sizes: number[]): LogBatch
   return { logId, firstOffset, batches, bytes: batches.reduce((sum, { length }) => sum + length, 0) }
 }
 
+async function write(
+  journal: Journal,
+  logs: LogBatches[],
+  operations: Operation[] = [],
+): Promise<readonly WrittenBlock[]> {
+  const commit = journal.encode(logs, operations)
+  await journal.write(commit)
+  return commit.blocks
+}
+
+test('a commit that is encoded while another is written follows it', async () => {
+  const journal = new Journal(await memoryEngines().open('journal'), start)
+  const first = journal.encode([logOf(1, 0, 10)], [])
+  const written = journal.write(first)
+  const second = journal.encode([logOf(1, 1, 10)], [])
+  await written
+  assert.equal(journal.last, first.last)
+  await journal.write(second)
+  assert.equal(journal.last, second.last)
+  const [, block] = (await journal.scan(1, 100)).blocks
+  assert.is(decodeBlock((block as { bytes: Uint8Array }).bytes, 2).previousLink, first.last.link)
+})
+
 test('positions ascend by one and every block names the link of the one before', async () => {
   const journal = new Journal(await memoryEngines().open('journal'), start)
-  for (let n = 0; n < 3; n++) await journal.write([logOf(1, n * 2, 50_000, 50_000)], [])
+  for (let n = 0; n < 3; n++) await write(journal, [logOf(1, n * 2, 50_000, 50_000)])
   const blocks = (await journal.scan(1, 100)).blocks.map(({ position, bytes }) =>
     decodeBlock(bytes, position),
   )
@@ -38,7 +61,8 @@ test('positions ascend by one and every block names the link of the one before',
 test('small batches and operations of a commit share blocks, large ones have their own', async () => {
   const journal = new Journal(await memoryEngines().open('journal'), start)
   const payload = new Uint8Array(100)
-  const written = await journal.write(
+  const written = await write(
+    journal,
     [logOf(1, 0, 200), logOf(2, 0, 40_000), logOf(3, 0, 200), logOf(4, 0, 300_000, 100)],
     [{ kind: 9, payload }],
   )
@@ -58,7 +82,8 @@ test('small batches and operations of a commit share blocks, large ones have the
 
 test('shared blocks end at about 64 KiB', async () => {
   const journal = new Journal(await memoryEngines().open('journal'), start)
-  const written = await journal.write(
+  const written = await write(
+    journal,
     Array.from({ length: 100 }, (_, n) => logOf(n + 1, 0, 3_000)),
     Array.from({ length: 1_000 }, () => ({ kind: 9, payload: new Uint8Array(300) })),
   )
@@ -84,7 +109,7 @@ test('nothing is known of a commit that the engine rejects', async () => {
     },
     { position: 5, link: 77 },
   )
-  await journal.write([logOf(1, 0, 10)], []).then(
+  await write(journal, [logOf(1, 0, 10)]).then(
     () => assert.unreachable(),
     (error) => assert.is(error.message, 'no'),
   )
