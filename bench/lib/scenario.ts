@@ -12,6 +12,8 @@ export interface Scenario {
   readonly summary: string
   /** False for what takes minutes: it is run only when it is named. */
   readonly byDefault: boolean
+  /** Ids of the contenders that take part, for a scenario that compares several: `--contenders` chooses among them. */
+  readonly contenders?: readonly string[]
   run(context: BenchContext): Promise<void>
 }
 
@@ -167,7 +169,7 @@ export class BenchContext {
 
   /** Adds a figure that was measured in another way. */
   add(figure: Figure): void {
-    this.#options.onFigure({ ...figure, scenario: this.#scenario })
+    this.#record({ ...figure, scenario: this.#scenario })
   }
 
   /** Adds a figure from all its runs, for who alternates runs of several figures. Nothing is added when there are none. */
@@ -216,8 +218,15 @@ export class BenchContext {
       measured.push(await run())
     }
     const recorded = figureOf(figure, measured)
-    this.#options.onFigure({ ...recorded, scenario })
+    this.#record({ ...recorded, scenario })
     return median(recorded.values)
+  }
+
+  /** What is no number is no figure: it can't be compared, nor written as JSON. */
+  #record(figure: RecordedFigure): void {
+    const bad = figure.values.find((value) => !Number.isFinite(value))
+    if (figure.values.length > 0 && bad === undefined) this.#options.onFigure(figure)
+    else this.failed(figure.name, `measured ${bad ?? 'nothing'}`)
   }
 
   #fail(error: unknown, what?: string): void {

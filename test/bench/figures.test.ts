@@ -1,9 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import * as assert from 'uvu/assert'
 import { LatencyHistogram, sendAtRate } from '../../bench/lib/latency.js'
-import { median, spread } from '../../bench/lib/statistics.js'
-import { reachesTarget, table } from '../../bench/lib/table.js'
+import { mannWhitneyP, median, spread } from '../../bench/lib/statistics.js'
+import { drawTable, reachesTarget, shown, shownDuration, withoutEmptyColumns } from '../../bench/lib/table.js'
 import { monotonicMs } from '../../bench/lib/worker.js'
+import { figuresTable } from '../../bench/report/tables.js'
 import { suite } from '../helpers/suite.js'
 
 const test = suite('bench/figures')
@@ -13,11 +14,37 @@ test('takes the median of odd and even numbers of values, in any order', () => {
   assert.is(median([40, 10, 20, 30]), 25)
   assert.ok(Number.isNaN(median([])))
   assert.is(spread([90, 100, 120]), 0.3)
+  assert.is(spread([0, 0]), 0)
+})
+
+test('gives the exact p-value of the Mann-Whitney U test', () => {
+  // Tables of the test: 3 against 3 apart gives 2/20, 4 against 4 2/70, 5 against 5 with U = 2 gives 8/252.
+  assert.is(mannWhitneyP([1, 2, 3], [4, 5, 6]), 2 / 20)
+  assert.is(mannWhitneyP([8, 7, 6, 5], [1, 2, 3, 4]), 2 / 70)
+  assert.is(mannWhitneyP([1, 2, 3, 4, 7], [5, 6, 8, 9, 10]), 8 / 252)
+  assert.is(mannWhitneyP([5, 5, 5], [5, 5, 5]), 1)
+  assert.ok(Number.isNaN(mannWhitneyP([], [1])))
+})
+
+test('draws tables as Markdown, without empty columns and with cells that cannot end early', () => {
+  const columns = [
+    { name: 'name', align: 'left' },
+    { name: 'none', align: 'left' },
+    { name: 'value', align: 'right' },
+  ] as const
+  const drawn = drawTable(withoutEmptyColumns({ columns, rows: [['a|b', '', '10']] }))
+  assert.is(drawn, '| name | value |\n| ---- | ----: |\n| a\\|b |    10 |')
+})
+
+test('shows numbers with the digits that tell something', () => {
+  assert.equal([1234567, 12.34, 1.234, 0.01234, 0].map(shown), ['1,234,567', '12.3', '1.23', '0.0123', '0'])
+  assert.equal([4.4, 65, 3_660].map(shownDuration), ['4 s', '1 min 5 s', '1 h 1 min'])
 })
 
 test('shows ratio to the pipe and whether the target is reached', () => {
   const figure = { unit: 'messages/s', better: 'higher', values: [500], details: {} } as const
-  const lines = table([{ name: 'publish', ...figure, pipe: 1_000, target: 600 }]).split('\n')
+  const recorded = { scenario: 'publish', name: 'publish', ...figure, pipe: 1_000, target: 600 }
+  const lines = drawTable(figuresTable([recorded])).split('\n')
   assert.match(lines[2] ?? '', /publish .* 500 .* 1,000 \| +0\.50 \| >= 600 \| MISSED/)
   assert.is(reachesTarget({ name: 'x', ...figure, better: 'lower', target: 600 }), true)
   assert.is(reachesTarget({ name: 'x', ...figure }), undefined)

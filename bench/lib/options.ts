@@ -1,0 +1,83 @@
+import { tmpdir } from 'node:os'
+import { Command, InvalidArgumentError, Option } from 'commander'
+import { suggestion } from '../../broker/index.js'
+import type { Scenario } from './scenario.js'
+
+/** What the command line gives. */
+export interface BenchOptions {
+  readonly quick: boolean
+  readonly runs?: number
+  readonly data: string
+  readonly gigabytes: number
+  readonly contenders?: readonly string[]
+  readonly json?: string
+  readonly report?: string
+  readonly compare?: string
+  readonly with?: string
+  readonly failOnRegression: boolean
+}
+
+/**
+ * The command line of the bench; the caller adds the action.
+ * @throws CommanderError from `parseAsync` instead of ending the process
+ */
+export function benchCommand(scenarios: readonly Scenario[]): Command {
+  const names = scenarios.map(({ name }) => name)
+  const contenders = [...new Set(scenarios.flatMap((scenario) => scenario.contenders ?? []))]
+  return new Command('bench')
+    .description(
+      'Measures Millrace through its public SDK, beside a throw-away pipe, the bare disk and its peers.',
+    )
+    .argument(
+      '[scenario...]',
+      `what to measure: ${names.join(', ')}`,
+      (name, before: readonly string[] = []) => [...before, known('scenario', name, names)],
+    )
+    .option('--quick', 'short runs, to see that everything works', false)
+    .option(
+      '--runs <number>',
+      'how often each figure is measured (default 3, with --quick 1)',
+      positiveInteger,
+    )
+    .option('--data <folder>', 'folder on the disk to measure on', tmpdir())
+    .option('--gigabytes <number>', 'size of the log in scenarios that fill one', positiveInteger, 10)
+    .option('--contenders <ids>', `who takes part where several do: ${contenders.join(',')}`, (ids) =>
+      ids.split(',').map((id) => known('contender', id.trim(), contenders)),
+    )
+    .addOption(
+      new Option('--only-millrace', 'no peers').conflicts('contenders').implies({ contenders: ['millrace'] }),
+    )
+    .option('--json <file>', 'also write the result here, for machines')
+    .option('--report <folder>', 'also write report.json and report.md there')
+    .option('--compare <file>', 'hold the result against that of an earlier run, written by --json')
+    .option('--with <file>', 'measure nothing: hold this result against that of --compare')
+    .option('--fail-on-regression', 'exit with 1 when a figure is worse beyond the noise', false)
+    .exitOverride()
+    .addHelpText('after', () => `\nScenarios:\n${scenarios.map(helpLine).join('\n')}`)
+}
+
+/** The scenarios of these names, in this order; those that run by default when there are none. */
+export function chooseScenarios(
+  names: readonly string[],
+  scenarios: readonly Scenario[],
+): readonly Scenario[] {
+  if (names.length === 0) return scenarios.filter(({ byDefault }) => byDefault)
+  return names.flatMap((name) => scenarios.filter((scenario) => scenario.name === name))
+}
+
+/** @throws InvalidArgumentError naming the nearest name for one that is unknown */
+function known(kind: string, name: string, names: readonly string[]): string {
+  if (names.includes(name)) return name
+  const all = `expected one of ${names.join(', ')}`
+  throw new InvalidArgumentError(`No ${kind} is named "${name}", ${all}${suggestion(name, names)}`)
+}
+
+function positiveInteger(text: string): number {
+  const value = Number(text)
+  if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError('expected a whole number from 1.')
+  return value
+}
+
+function helpLine({ name, summary, byDefault }: Scenario): string {
+  return `  ${name.padEnd(14)}${summary}${byDefault ? '' : ' (only when named)'}`
+}

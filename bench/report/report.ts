@@ -1,0 +1,144 @@
+import { readFile, writeFile } from 'node:fs/promises'
+import type { Machine } from '../lib/machine.js'
+import type { ContenderEntry, Failure, RecordedFigure } from '../lib/scenario.js'
+import * as check from './check.js'
+
+/** Changes when a reader of the one before would misread a file. Fields may be added without a new one. */
+export const reportFormat = 'millrace-bench/1'
+
+/**
+ * What a run of the bench gives, as it stands in the file that `--json` writes: this type, one to one. Times are in the units
+ * that the names carry; a figure's `values` are in its `unit`, one for each run, in the order in which they were measured.
+ */
+export interface Report {
+  readonly format: typeof reportFormat
+  /** ISO 8601, UTC. */
+  readonly startedAt: string
+  readonly durationS: number
+  /** False when it was interrupted: scenarios may be missing then. */
+  readonly complete: boolean
+  readonly machine: Machine
+  /** Load average over a minute before the first scenario: above about 1, others were being measured too. */
+  readonly loadBefore: number
+  readonly settings: ReportSettings
+  /** Who took part in the scenarios that compare, and who could not. */
+  readonly contenders: readonly ContenderEntry[]
+  readonly figures: readonly RecordedFigure[]
+  readonly failures: readonly Failure[]
+}
+
+export interface ReportSettings {
+  readonly quick: boolean
+  /** How often each figure was measured, unless it has fewer values. */
+  readonly runs: number
+  readonly warmUpMs: number
+  readonly measureMs: number
+  /** Size of the log in scenarios that fill one, in 10^9 bytes. */
+  readonly gigabytes: number
+  readonly scenarios: readonly string[]
+  /** Absent when all took part. */
+  readonly contenders?: readonly string[]
+}
+
+const { isString, isNumber, isBoolean, isOptional, isListOf, isRecordOf, isObjectOf, isOneOf } = check
+
+const isFigure = isObjectOf({
+  scenario: isString,
+  name: isString,
+  unit: isString,
+  better: isOneOf('higher', 'lower'),
+  target: isOptional(isNumber),
+  pipe: isOptional(isNumber),
+  contender: isOptional(isString),
+  values: isListOf(isNumber, 1),
+  details: isRecordOf(check.isNumberOrString),
+  latency: isOptional(isRecordOf(isNumber)),
+  series: isOptional(
+    isListOf(isObjectOf({ name: isString, unit: isString, points: isListOf(isListOf(isNumber, 2)) })),
+  ),
+})
+
+const isReport = isObjectOf({
+  startedAt: isString,
+  durationS: isNumber,
+  complete: isBoolean,
+  machine: isObjectOf({
+    processor: isString,
+    processors: isNumber,
+    memoryBytes: isNumber,
+    system: isString,
+    cpuGovernor: isOptional(isString),
+    disk: isOptional(
+      isObjectOf({
+        fileSystem: isString,
+        mountOptions: isString,
+        device: isString,
+        writeCache: isOptional(isString),
+        rotational: isOptional(isBoolean),
+      }),
+    ),
+    versions: isRecordOf(isString),
+  }),
+  loadBefore: isNumber,
+  settings: isObjectOf({
+    quick: isBoolean,
+    runs: isNumber,
+    warmUpMs: isNumber,
+    measureMs: isNumber,
+    gigabytes: isNumber,
+    scenarios: isListOf(isString),
+    contenders: isOptional(isListOf(isString)),
+  }),
+  contenders: isListOf(
+    isObjectOf({
+      id: isString,
+      system: isString,
+      durability: isOneOf('fsync', 'default'),
+      settings: isListOf(isString),
+      versions: isRecordOf(isString),
+      skipped: isOptional(isObjectOf({ reason: isString, install: isString })),
+    }),
+  ),
+  figures: isListOf(isFigure),
+  failures: isListOf(isObjectOf({ scenario: isString, what: isOptional(isString), error: isString })),
+})
+
+/** @throws ReportError naming the file and the first field that is wrong */
+export async function readReport(file: string): Promise<Report> {
+  try {
+    return parseReport(await readFile(file, 'utf8'))
+  } catch (error) {
+    throw new check.ReportError(`${file} can't be read as a report of the bench: ${reasonOf(error)}`, {
+      cause: error,
+    })
+  }
+}
+
+/** @throws ReportError naming the first field that is wrong */
+export function parseReport(text: string): Report {
+  const value = parseJson(text)
+  isObjectOf({})(value, '')
+  isOneOf(reportFormat)((value as { readonly format?: unknown }).format, 'format')
+  isReport(value, '')
+  return value as Report
+}
+
+export function renderJson(report: Report): string {
+  return `${JSON.stringify(report, null, 2)}\n`
+}
+
+export async function writeReport(file: string, report: Report): Promise<void> {
+  await writeFile(file, renderJson(report))
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (error) {
+    throw new check.ReportError(`it is not JSON (${reasonOf(error)})`, { cause: error })
+  }
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}

@@ -1,0 +1,170 @@
+import type { ContenderEntry, RecordedFigure } from '../lib/scenario.js'
+import { median } from '../lib/statistics.js'
+import {
+  type Column,
+  reachesTarget,
+  shown,
+  shownSpread,
+  type Table,
+  withoutEmptyColumns,
+} from '../lib/table.js'
+import type { Report } from './report.js'
+
+/** The figures of one scenario, divided for the reports. */
+export interface ScenarioSection {
+  readonly scenario: string
+  /** What Millrace, the pipe and the disk did. */
+  readonly own: readonly RecordedFigure[]
+  /** The same work by several contenders; one entry for each kind of work. */
+  readonly comparisons: readonly Comparison[]
+}
+
+/** One kind of work, best median first. */
+export interface Comparison {
+  readonly name: string
+  readonly unit: string
+  readonly figures: readonly RecordedFigure[]
+}
+
+/** The `id` of the contender that a figure without one belongs to. */
+export const millraceId = 'millrace'
+
+export function contenderOf({ contender }: RecordedFigure): string {
+  return contender ?? millraceId
+}
+
+/** Divides the figures by scenario, in the order in which they were measured. */
+export function sectionsOf(figures: readonly RecordedFigure[]): readonly ScenarioSection[] {
+  return [...groupBy(figures, ({ scenario }) => scenario)].map(([scenario, all]) => {
+    const works = [...groupBy(all, ({ name, unit }) => `${name}\n${unit}`).values()]
+    const isCompared = (work: readonly RecordedFigure[]): boolean =>
+      work.some((figure) => contenderOf(figure) !== millraceId)
+    return {
+      scenario,
+      own: works.filter((work) => !isCompared(work)).flat(),
+      comparisons: works.filter(isCompared).map(comparisonOf),
+    }
+  })
+}
+
+/** Median, spread, share of the pipe and target of each figure. */
+export function figuresTable(figures: readonly RecordedFigure[]): Table {
+  const columns = [
+    left(''),
+    right('median'),
+    left('unit'),
+    right('spread'),
+    right('n'),
+    right('pipe'),
+    right('of pipe'),
+    right('target'),
+    left('result'),
+  ]
+  return withoutEmptyColumns({ columns, rows: figures.map(figureRow) })
+}
+
+/** One row for each contender, and how many times as good Millrace is. */
+export function comparisonTable({ figures }: Comparison, contenders: readonly ContenderEntry[]): Table {
+  const columns = [
+    left('system'),
+    left('durability'),
+    right('median'),
+    left('unit'),
+    right('spread'),
+    right('n'),
+    ...latencyColumns.map(({ name }) => right(name)),
+    right('Millrace is'),
+  ]
+  const millrace = figures.find((figure) => contenderOf(figure) === millraceId)
+  const rows = figures.map((figure) => {
+    const entry = contenders.find(({ id }) => id === contenderOf(figure))
+    return [
+      systemName(figure, entry),
+      entry?.durability ?? '',
+      shown(median(figure.values)),
+      figure.unit,
+      shownSpread(figure.values),
+      String(figure.values.length),
+      ...latencyColumns.map(({ value }) =>
+        figure.latency === undefined ? '' : shown(value(figure.latency)),
+      ),
+      millrace === undefined || millrace === figure ? '' : `${shown(timesAsGood(millrace, figure))} times`,
+    ]
+  })
+  return withoutEmptyColumns({ columns, rows })
+}
+
+/** How many times as much `figure` does as `other`, or as fast where less is better; NaN when both are 0. */
+export function timesAsGood(figure: RecordedFigure, other: RecordedFigure): number {
+  const [own, others] = [median(figure.values), median(other.values)]
+  return figure.better === 'higher' ? own / others : others / own
+}
+
+/** Contenders that took no part, why, and the command that installs them; undefined when there are none. */
+export function skippedTable({ contenders }: Pick<Report, 'contenders'>): Table | undefined {
+  const rows = contenders.flatMap(({ id, system, skipped }) =>
+    skipped === undefined ? [] : [[`${system} (${id})`, skipped.reason, skipped.install]],
+  )
+  return rows.length === 0 ? undefined : { columns: [left('skipped'), left('reason'), left('install')], rows }
+}
+
+/** What could not be measured; undefined when everything could. */
+export function failuresTable({ failures }: Pick<Report, 'failures'>): Table | undefined {
+  const rows = failures.map(({ scenario, what = 'the whole scenario', error }) => [scenario, what, error])
+  return rows.length === 0 ? undefined : { columns: [left('failed'), left('what'), left('error')], rows }
+}
+
+export function systemName(figure: RecordedFigure, entry: ContenderEntry | undefined): string {
+  if (entry !== undefined) return entry.system
+  return contenderOf(figure) === millraceId ? 'Millrace' : contenderOf(figure)
+}
+
+const latencyColumns = [
+  { name: 'p50 ms', value: (latency: Latency) => latency.p50Ms },
+  { name: 'p99 ms', value: (latency: Latency) => latency.p99Ms },
+  { name: 'p99.9 ms', value: (latency: Latency) => latency.p999Ms },
+  { name: 'longest ms', value: (latency: Latency) => latency.maxMs },
+] as const
+
+type Latency = NonNullable<RecordedFigure['latency']>
+
+function comparisonOf(figures: readonly RecordedFigure[]): Comparison {
+  const [first] = figures as readonly [RecordedFigure]
+  const sign = first.better === 'higher' ? -1 : 1
+  const sorted = [...figures].sort((a, b) => sign * (median(a.values) - median(b.values)))
+  return { name: first.name, unit: first.unit, figures: sorted }
+}
+
+function figureRow(figure: RecordedFigure): string[] {
+  const { name, unit, values, pipe, target, better } = figure
+  const reached = reachesTarget(figure)
+  return [
+    name,
+    shown(median(values)),
+    unit,
+    shownSpread(values),
+    String(values.length),
+    pipe === undefined ? '' : shown(pipe),
+    pipe === undefined ? '' : (median(values) / pipe).toFixed(2),
+    target === undefined ? '' : `${better === 'higher' ? '>=' : '<='} ${shown(target)}`,
+    reached === undefined ? '' : reached ? 'reached' : 'MISSED',
+  ]
+}
+
+function groupBy<T>(items: readonly T[], keyOf: (item: T) => string): Map<string, T[]> {
+  const groups = new Map<string, T[]>()
+  for (const item of items) {
+    const group = groups.get(keyOf(item))
+    if (group === undefined) groups.set(keyOf(item), [item])
+    else group.push(item)
+  }
+  return groups
+}
+
+function left(name: string): Column {
+  return { name, align: 'left' }
+}
+
+function right(name: string): Column {
+  return { name, align: 'right' }
+}
