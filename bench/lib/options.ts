@@ -48,7 +48,7 @@ export function benchCommand(scenarios: readonly Scenario[]): Command {
       new Option('--only-millrace', 'no peers').conflicts('contenders').implies({ contenders: ['millrace'] }),
     )
     .option('--json <file>', 'also write the result here, for machines')
-    .option('--report <folder>', 'also write report.json and report.md there')
+    .option('--report <folder>', 'also write report.json, report.html and report.md there')
     .option('--compare <file>', 'hold the result against that of an earlier run, written by --json')
     .option('--with <file>', 'measure nothing: hold this result against that of --compare')
     .option('--fail-on-regression', 'exit with 1 when a figure is worse beyond the noise', false)

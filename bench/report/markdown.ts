@@ -2,7 +2,14 @@ import { machineLines, versionsLine } from '../lib/machine.js'
 import type { ContenderEntry } from '../lib/scenario.js'
 import { drawTable, shown, shownDuration } from '../lib/table.js'
 import type { Report } from './report.js'
-import { comparisonTable, failuresTable, figuresTable, sectionsOf, skippedTable } from './tables.js'
+import {
+  comparisonTable,
+  comparisonTitle,
+  failuresTable,
+  figuresTable,
+  sectionsOf,
+  skippedTable,
+} from './tables.js'
 
 /** The figures by scenario, with what was skipped and what failed: for the terminal, and a part of the Markdown. */
 export function renderFigures(report: Report): string {
@@ -10,7 +17,7 @@ export function renderFigures(report: Report): string {
     `## ${scenario}`,
     ...(own.length > 0 ? [drawTable(figuresTable(own))] : []),
     ...comparisons.flatMap((comparison) => [
-      `### ${comparison.name}`,
+      `### ${comparisonTitle(comparison)}`,
       drawTable(comparisonTable(comparison, report.contenders)),
     ]),
   ])

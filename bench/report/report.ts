@@ -1,4 +1,4 @@
-import { readFile, writeFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import type { Machine } from '../lib/machine.js'
 import type { ContenderEntry, Failure, RecordedFigure } from '../lib/scenario.js'
 import * as check from './check.js'
@@ -123,12 +123,11 @@ export function parseReport(text: string): Report {
   return value as Report
 }
 
+/** Indented, but lists of numbers on one line: there may be thousands of points. Strings hold no line breaks in JSON. */
 export function renderJson(report: Report): string {
-  return `${JSON.stringify(report, null, 2)}\n`
-}
-
-export async function writeReport(file: string, report: Report): Promise<void> {
-  await writeFile(file, renderJson(report))
+  const numbers = /\[\n\s+-?[\d.e+-]+(?:,\n\s+-?[\d.e+-]+)*\n\s+\]/g
+  const text = JSON.stringify(report, null, 2).replace(numbers, (list) => list.replace(/\n\s+/g, ' '))
+  return `${text}\n`
 }
 
 function parseJson(text: string): unknown {

@@ -69,7 +69,6 @@ export function comparisonTable({ figures }: Comparison, contenders: readonly Co
     left('system'),
     left('durability'),
     right('median'),
-    left('unit'),
     right('spread'),
     right('n'),
     ...latencyColumns.map(({ name }) => right(name)),
@@ -82,13 +81,14 @@ export function comparisonTable({ figures }: Comparison, contenders: readonly Co
       systemName(figure, entry),
       entry?.durability ?? '',
       shown(median(figure.values)),
-      figure.unit,
       shownSpread(figure.values),
       String(figure.values.length),
       ...latencyColumns.map(({ value }) =>
         figure.latency === undefined ? '' : shown(value(figure.latency)),
       ),
-      millrace === undefined || millrace === figure ? '' : `${shown(timesAsGood(millrace, figure))} times`,
+      millrace === undefined || millrace === figure
+        ? ''
+        : `${shownTimes(timesAsGood(millrace, figure))} times`,
     ]
   })
   return withoutEmptyColumns({ columns, rows })
@@ -98,6 +98,16 @@ export function comparisonTable({ figures }: Comparison, contenders: readonly Co
 export function timesAsGood(figure: RecordedFigure, other: RecordedFigure): number {
   const [own, others] = [median(figure.values), median(other.values)]
   return figure.better === 'higher' ? own / others : others / own
+}
+
+/** "0.85", "3.2", "41": two digits or so, as more would be noise. */
+export function shownTimes(times: number): string {
+  return times.toFixed(times < 0.995 ? 2 : times < 9.95 ? 1 : 0)
+}
+
+/** What is compared, and in which unit. */
+export function comparisonTitle({ name, unit }: Comparison): string {
+  return `${name} (${unit})`
 }
 
 /** Contenders that took no part, why, and the command that installs them; undefined when there are none. */

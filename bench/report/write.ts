@@ -1,11 +1,13 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { renderHtml } from './html.js'
 import { renderMarkdown } from './markdown.js'
 import { type Report, renderJson } from './report.js'
 
 export interface ReportTargets {
   /** A file for the JSON alone. */
   readonly json?: string
+  /** A folder for report.json, report.html and report.md. */
   readonly report?: string
 }
 
@@ -24,6 +26,7 @@ export function writeReports(report: Report, targets: ReportTargets): readonly s
   if (targets.report !== undefined) {
     write(join(targets.report, 'report.json'), renderJson(report))
     write(join(targets.report, 'report.md'), renderMarkdown(report))
+    write(join(targets.report, 'report.html'), renderHtml(report))
   }
   return written
 }

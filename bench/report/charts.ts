@@ -1,0 +1,183 @@
+import type { ContenderEntry, RecordedFigure } from '../lib/scenario.js'
+import { median } from '../lib/statistics.js'
+import { shown } from '../lib/table.js'
+import { type Comparison, contenderOf, millraceId, shownTimes, systemName, timesAsGood } from './tables.js'
+
+/** What page.js draws; plain data, so that it can stand in the page as JSON. */
+export type Chart = BarChart | LineChart
+
+export interface BarChart {
+  readonly kind: 'bars'
+  readonly title: string
+  readonly unit: string
+  /** For values too far apart to be seen on one linear scale. */
+  readonly logarithmic: boolean
+  readonly bars: readonly Bar[]
+}
+
+export interface Bar {
+  /** Lines of the label. */
+  readonly label: readonly string[]
+  readonly value: number
+  /** Smallest and largest of the runs: the whiskers. */
+  readonly range: readonly [smallest: number, largest: number]
+  /** Written beside the bar. */
+  readonly note: string
+  readonly tone: 'millrace' | 'fsync' | 'default'
+  /** The pipe's figure for the same work: a mark across the bar. */
+  readonly pipe?: number
+  readonly target?: number
+}
+
+export interface LineChart {
+  readonly kind: 'lines'
+  readonly title: string
+  readonly x: string
+  readonly y: string
+  readonly logarithmic: boolean
+  /** Names on the x axis; absent when it is a number. */
+  readonly categories?: readonly string[]
+  readonly lines: readonly Line[]
+}
+
+export interface Line {
+  readonly label: string
+  readonly isMillrace: boolean
+  readonly points: readonly (readonly [x: number, y: number])[]
+}
+
+const logarithmicFrom = 25
+const pointsMax = 400
+const labelLineMax = 34
+
+/** One bar for each contender, with whiskers from the smallest to the largest run. */
+export function comparisonChart(
+  { name, unit, figures }: Comparison,
+  contenders: readonly ContenderEntry[],
+): BarChart {
+  const millrace = figures.find((figure) => contenderOf(figure) === millraceId)
+  const bars = figures.map((figure): Bar => {
+    const entry = contenders.find(({ id }) => id === contenderOf(figure))
+    const isMillrace = figure === millrace
+    const times =
+      millrace === undefined || isMillrace ? '' : `  (${shownTimes(timesAsGood(millrace, figure))}x)`
+    return {
+      label: [contenderLabel(figure, entry)],
+      ...measuredOf(figure),
+      note: `${shown(median(figure.values))}${times}`,
+      tone: isMillrace ? 'millrace' : (entry?.durability ?? 'default'),
+    }
+  })
+  return { kind: 'bars', title: name, unit, logarithmic: isLogarithmic(bars), bars }
+}
+
+/** Bars of figures that have the same unit, with marks for the pipe and the targets; none for a single figure. */
+export function figuresCharts(figures: readonly RecordedFigure[]): readonly BarChart[] {
+  const units = [...new Set(figures.map(({ unit }) => unit))]
+  return units.flatMap((unit) => {
+    const same = figures.filter((figure) => figure.unit === unit)
+    if (same.length < 2) return []
+    const prefix = commonPrefix(same.map(({ name }) => name.split(', ')))
+    const bars = same.map(
+      (figure): Bar => ({
+        label: wrapped(figure.name.split(', ').slice(prefix.length)),
+        ...measuredOf(figure),
+        note: shown(median(figure.values)),
+        tone: figure.scenario === 'pipe' || figure.scenario === 'disk' ? 'default' : 'millrace',
+        ...(figure.pipe === undefined ? {} : { pipe: figure.pipe }),
+        ...(figure.target === undefined ? {} : { target: figure.target }),
+      }),
+    )
+    const title = prefix.length === 0 ? (same[0]?.scenario ?? '') : prefix.join(', ')
+    return [{ kind: 'bars', title, unit, logarithmic: isLogarithmic(bars), bars }]
+  })
+}
+
+/** A line for each figure that has latencies, over their percentiles; undefined when none has. */
+export function latencyChart(
+  title: string,
+  figures: readonly RecordedFigure[],
+  labelOf: (figure: RecordedFigure) => string,
+): LineChart | undefined {
+  const lines = figures.flatMap((figure): Line[] =>
+    figure.latency === undefined
+      ? []
+      : [{ ...lineOf(figure, labelOf), points: percentilesOf(figure.latency).map((ms, i) => [i, ms]) }],
+  )
+  if (lines.length === 0) return undefined
+  const categories = ['p50', 'p99', 'p99.9', 'longest']
+  return { kind: 'lines', title, x: 'percentile', y: 'ms', logarithmic: true, categories, lines }
+}
+
+/** What changed over time during figures of one kind of work: a chart for each unit. */
+export function seriesCharts(
+  title: string,
+  figures: readonly RecordedFigure[],
+  labelOf: (figure: RecordedFigure) => string,
+): readonly LineChart[] {
+  const all = figures.flatMap((figure) => (figure.series ?? []).map((series) => ({ figure, series })))
+  return [...new Set(all.map(({ series }) => series.unit))].map((unit) => {
+    const same = all.filter(({ series }) => series.unit === unit)
+    const names = new Set(same.map(({ series }) => series.name))
+    // What all lines show is said once.
+    const shared = names.size === 1 ? `: ${[...names].join()}` : ''
+    const lines = same.map(({ figure, series: { name, points } }): Line => {
+      const { label, isMillrace } = lineOf(figure, labelOf)
+      const parts = [...(label === '' ? [] : [label]), ...(shared === '' ? [name] : [])]
+      return { label: parts.join(': '), isMillrace, points: thinned(points) }
+    })
+    return { kind: 'lines', title: `${title}${shared}`, x: 's', y: unit, logarithmic: false, lines }
+  })
+}
+
+/** "Redis Streams, fsync". */
+export function contenderLabel(figure: RecordedFigure, entry: ContenderEntry | undefined): string {
+  return [systemName(figure, entry), ...(entry === undefined ? [] : [entry.durability])].join(', ')
+}
+
+function measuredOf({ values }: RecordedFigure): Pick<Bar, 'value' | 'range'> {
+  return { value: median(values), range: [Math.min(...values), Math.max(...values)] }
+}
+
+function lineOf(
+  figure: RecordedFigure,
+  labelOf: (figure: RecordedFigure) => string,
+): Pick<Line, 'label' | 'isMillrace'> {
+  return { label: labelOf(figure), isMillrace: contenderOf(figure) === millraceId }
+}
+
+function percentilesOf({ p50Ms, p99Ms, p999Ms, maxMs }: NonNullable<RecordedFigure['latency']>): number[] {
+  return [p50Ms, p99Ms, p999Ms, maxMs]
+}
+
+function isLogarithmic(bars: readonly Bar[]): boolean {
+  const values = bars.map(({ value }) => value)
+  const smallest = Math.min(...values)
+  return smallest > 0 && Math.max(...values) / smallest >= logarithmicFrom
+}
+
+/** The first parts that all names share, but for the last part of the shortest. */
+function commonPrefix(names: readonly (readonly string[])[]): readonly string[] {
+  const [first = [], ...others] = names
+  const lengthMax = Math.min(...names.map((parts) => parts.length - 1))
+  let length = 0
+  while (length < lengthMax && others.every((parts) => parts[length] === first[length])) length++
+  return first.slice(0, length)
+}
+
+/** Joins parts to lines of a label that is not too wide. */
+function wrapped(parts: readonly string[]): readonly string[] {
+  const lines: string[] = []
+  for (const part of parts) {
+    const joined = `${lines.at(-1) ?? ''}, ${part}`
+    if (lines.length > 0 && joined.length <= labelLineMax) lines[lines.length - 1] = joined
+    else lines.push(part)
+  }
+  return lines
+}
+
+/** At most so many points, evenly chosen, the last among them. */
+function thinned(points: Line['points']): Line['points'] {
+  const step = Math.ceil(points.length / pointsMax)
+  return points.filter((_point, i) => i % step === 0 || i === points.length - 1)
+}
