@@ -8,6 +8,8 @@ interface PeerWorkerOptions {
   readonly topic: string
   readonly messageBytes: number
   readonly durability: Durability
+  /** Which of a peer's kinds of topics, where it has several: "quorum". */
+  readonly topicKind?: string
   /** Whether this worker removes the topic at its end, so that the server needs no more memory and disk than for one. */
   readonly removesTopic: boolean
 }

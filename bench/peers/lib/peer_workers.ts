@@ -28,6 +28,8 @@ export interface PeerWorkersOptions {
   readonly consumer: URL
   readonly server: PeerServer
   readonly durability: Durability
+  /** Given to the workers: which of a peer's kinds of topics, where it has several. */
+  readonly topicKind?: string
 }
 
 const sampleEveryMs = 100
@@ -88,8 +90,9 @@ export class PeerWorkers {
     { messageBytes }: { readonly messageBytes: number },
     use: (start: StartWorker, stop: (worker: Worker) => Promise<unknown>) => Promise<T>,
   ): Promise<T> {
-    const { server, durability, publisher, consumer } = this.#options
-    const common = { port: server.port, topic: `bench-${++this.#topics}`, messageBytes, durability }
+    const { server, durability, topicKind, publisher, consumer } = this.#options
+    const topic = `bench-${++this.#topics}`
+    const common = { port: server.port, topic, topicKind, messageBytes, durability }
     const workers: Worker[] = []
     const start = async (name: string, script: URL, options: object): Promise<Worker> => {
       const worker = await Worker.start(name, script, options)

@@ -30,6 +30,8 @@ export interface ServerOptions {
   readonly command: (place: ServerPlace) => ServerCommand | Promise<ServerCommand>
   /** Asked again and again until it doesn't throw. Default: connects to the port. */
   readonly probe?: (place: ServerPlace) => Promise<void>
+  /** Given what it prints, as it comes. */
+  readonly onOutput?: (text: string) => void
   /** How long it may take until it serves. Default: 20 s. */
   readonly startMsMax?: number
   /** How long it may take to end after SIGTERM before it is killed. Default: 10 s. */
@@ -48,18 +50,18 @@ const running = new Set<ServerProcess>()
 export class ServerProcess {
   readonly folder: string
   readonly port: number
-  readonly #name: string
   readonly #child: ChildProcess
   readonly #exited: Promise<void>
   readonly #stopMsMax: number
+  readonly #onOutput: ((text: string) => void) | undefined
   #output = ''
   #end: string | undefined
 
   private constructor(options: ServerOptions, { folder, port }: ServerPlace, command: ServerCommand) {
     this.folder = folder
     this.port = port
-    this.#name = options.name
     this.#stopMsMax = options.stopMsMax ?? 10_000
+    this.#onOutput = options.onOutput
     // A group of its own, so that what the server starts ends with it.
     this.#child = spawn(command.program, command.args, {
       cwd: folder,
@@ -158,7 +160,9 @@ export class ServerProcess {
   }
 
   readonly #keep = (chunk: Buffer): void => {
-    this.#output = `${this.#output}${chunk.toString()}`.slice(-outputCharactersMax)
+    const text = chunk.toString()
+    this.#output = `${this.#output}${text}`.slice(-outputCharactersMax)
+    this.#onOutput?.(text)
   }
 
   #killGroup(): void {
