@@ -15,7 +15,10 @@ import { encodeBody } from './msgpack.js'
  */
 export const frameHeaderBytes = 16
 const lengthFieldBytes = 4
-const chunksMax = 1024
+/** A frame is given at most so many times the memory that has come of it, */
+const growthMax = 16
+/** and at least so much. */
+const capacityMin = 4 * 1024
 const lengthMin = frameHeaderBytes - lengthFieldBytes
 
 export const frameFlags = { reply: 1, error: 2 } as const
@@ -28,6 +31,8 @@ export interface Frame {
   readonly body: Uint8Array
   /** A view into what was received: copy what must outlive the call. */
   readonly payload: Uint8Array
+  /** What the decoder's `allocate` gave to put this frame together, where it came in pieces. */
+  readonly memory?: Buffer
 }
 
 /**
@@ -54,21 +59,31 @@ export function encodeFrame(
 
 /**
  * Cuts a byte stream into frames, on either end. The length is checked as soon as its four bytes are there, before
- * anything of the frame is kept; a frame inside one chunk is not copied, one across chunks is copied once.
+ * anything of the frame is kept; a frame inside one chunk is not copied, one across chunks is copied once, and again as
+ * its memory grows with what has come.
  */
 export class FrameDecoder {
   /** The limit on the length field; raised by the broker once `hello` is answered. */
   frameBytesMax: number
-  #chunks: Uint8Array[] = []
-  #bufferedBytes = 0
+  readonly #allocate: (bytes: number) => Buffer
+  /** The unfinished frame; its bytes so far are the first of it. */
+  #memory: Buffer | undefined
+  #receivedBytes = 0
+  /** Size of the unfinished frame; undefined while its length is incomplete. */
+  #frameBytes: number | undefined
 
-  constructor(frameBytesMax: number = limits.frameBytesMax) {
+  /** @param allocate gives the memory of frames that come in pieces */
+  constructor(
+    frameBytesMax: number = limits.frameBytesMax,
+    allocate: (bytes: number) => Buffer = Buffer.allocUnsafeSlow,
+  ) {
     this.frameBytesMax = frameBytesMax
+    this.#allocate = allocate
   }
 
-  /** Bytes of an unfinished frame that are held. */
+  /** Bytes that are held for an unfinished frame. */
   get bufferedBytes(): number {
-    return this.#bufferedBytes
+    return this.#memory?.length ?? 0
   }
 
   /**
@@ -77,64 +92,71 @@ export class FrameDecoder {
    */
   push(chunk: Uint8Array): Frame[] {
     const frames: Frame[] = []
-    let rest = chunk
-    while (rest.length > 0) {
-      const needed = this.#frameBytes(rest)
-      const missing = (needed ?? Number.POSITIVE_INFINITY) - this.#bufferedBytes
-      if (rest.length < missing) {
-        this.#keep(rest)
-        break
+    for (let at = 0; at < chunk.length; ) {
+      if (this.#memory === undefined) {
+        const bytes = frameBytesAt(chunk, at, this.frameBytesMax)
+        if (bytes !== undefined && at + bytes <= chunk.length) {
+          frames.push(parseFrame(chunk.subarray(at, at + bytes)))
+          at += bytes
+          continue
+        }
+        this.#frameBytes = bytes
+        this.#receivedBytes = 0
       }
-      frames.push(parseFrame(this.#take(rest.subarray(0, missing))))
-      rest = rest.subarray(missing)
+      at = this.#fill(chunk, at)
+      if (this.#receivedBytes === this.#frameBytes) frames.push(this.#finish())
     }
     return frames
   }
 
-  /** A peer that sends byte by byte must not cost an object a byte, so many small chunks become one. */
-  #keep(chunk: Uint8Array): void {
-    this.#chunks.push(chunk)
-    this.#bufferedBytes += chunk.length
-    if (this.#chunks.length >= chunksMax) this.#chunks = [Buffer.concat(this.#chunks)]
+  /** Copies what the unfinished frame lacks, or the chunk has; returns where the rest begins. */
+  #fill(chunk: Uint8Array, at: number): number {
+    const wantedBytes = this.#frameBytes ?? lengthFieldBytes
+    const end = Math.min(chunk.length, at + wantedBytes - this.#receivedBytes)
+    const memory = this.#reserve(this.#receivedBytes + end - at, wantedBytes)
+    memory.set(chunk.subarray(at, end), this.#receivedBytes)
+    this.#receivedBytes += end - at
+    this.#frameBytes ??=
+      this.#receivedBytes < lengthFieldBytes ? undefined : frameBytesAt(memory, 0, this.frameBytesMax)
+    return end
   }
 
-  #take(last: Uint8Array): Uint8Array {
-    if (this.#chunks.length === 0) return last
-    this.#chunks.push(last)
-    const whole = Buffer.concat(this.#chunks)
-    this.#chunks = []
-    this.#bufferedBytes = 0
-    return whole
+  /** Memory for so many bytes of the frame, with those in it that have come. A length alone gets a peer little of it. */
+  #reserve(bytes: number, wantedBytes: number): Buffer {
+    const memory = this.#memory
+    if (memory !== undefined && memory.length >= bytes) return memory
+    const grown = this.#allocate(Math.min(wantedBytes, Math.max(bytes * growthMax, capacityMin)))
+    if (memory !== undefined) grown.set(memory)
+    this.#memory = grown
+    return grown
   }
 
-  /** Size of the frame that begins the buffered chunks and then `next`; undefined while its length is incomplete. */
-  #frameBytes(next: Uint8Array): number | undefined {
-    if (this.#bufferedBytes + next.length < lengthFieldBytes) return undefined
-    let length = 0
-    for (let i = 0; i < lengthFieldBytes; i++) length += this.#byteAt(i, next) * 2 ** (8 * i)
-    if (length > this.frameBytesMax) {
-      throw new MillraceError(
-        'BAD_FRAME',
-        `the length field says ${length} bytes, at most ${this.frameBytesMax} are allowed`,
-      )
-    }
-    if (length < lengthMin) {
-      throw new MillraceError(
-        'BAD_FRAME',
-        `the length field says ${length} bytes, at least ${lengthMin} are needed`,
-      )
-    }
-    return lengthFieldBytes + length
+  #finish(): Frame {
+    const memory = this.#memory as Buffer
+    this.#memory = undefined
+    this.#frameBytes = undefined
+    return { ...parseFrame(memory), memory }
   }
+}
 
-  #byteAt(index: number, next: Uint8Array): number {
-    let at = index
-    for (const chunk of this.#chunks) {
-      if (at < chunk.length) return chunk[at] as number
-      at -= chunk.length
-    }
-    return next[at] as number
-  }
+/**
+ * Size of the frame that begins at `at`; undefined while its length is incomplete.
+ * @throws MillraceError BAD_FRAME
+ */
+function frameBytesAt(bytes: Uint8Array, at: number, frameBytesMax: number): number | undefined {
+  if (at + lengthFieldBytes > bytes.length) return undefined
+  const length = new DataView(bytes.buffer, bytes.byteOffset + at, lengthFieldBytes).getUint32(0, true)
+  if (length > frameBytesMax)
+    throw new MillraceError(
+      'BAD_FRAME',
+      `the length field says ${length} bytes, at most ${frameBytesMax} are allowed`,
+    )
+  if (length < lengthMin)
+    throw new MillraceError(
+      'BAD_FRAME',
+      `the length field says ${length} bytes, at least ${lengthMin} are needed`,
+    )
+  return lengthFieldBytes + length
 }
 
 function parseFrame(whole: Uint8Array): Frame {

@@ -91,13 +91,14 @@ export function blockBytes(logs: readonly LogBatches[], operations: readonly Ope
  * Writes a block. Batches are copied here, and only here, on their way to disk; their base offsets are stamped into
  * the copy.
  * @param logs in ascending order of log ids
+ * @param bytes where it is written, as long as `blockBytes` says
  */
 export function encodeBlock(
   place: BlockPlace,
   logs: readonly LogBatches[],
   operations: readonly Operation[],
+  bytes: Buffer = Buffer.allocUnsafeSlow(blockBytes(logs, operations)),
 ): { bytes: Buffer; directory: DirectoryEntry[]; link: number } {
-  const bytes = Buffer.allocUnsafeSlow(blockBytes(logs, operations))
   const bodyFrom = headBytes + logs.length * directoryEntryBytes
   const directory: DirectoryEntry[] = []
   let at = bodyFrom

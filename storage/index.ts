@@ -1,3 +1,4 @@
+export { BufferPool, type SharedBuffer } from './buffer_pool.js'
 export type { Engine, EngineEntry, EngineFactory, EngineOp, RangeOptions } from './engine.js'
 export { levelEngines } from './level_folder.js'
 export type { LogRead, LogReadResult } from './log_reader.js'

@@ -1,5 +1,6 @@
 import { isMillraceError } from '../protocol/index.js'
 import { blockBytes, type DirectoryEntry, encodeBlock, type LogBatches, type Operation } from './block.js'
+import { BufferPool, SharedBuffer } from './buffer_pool.js'
 import type { Engine } from './engine.js'
 import { journalEndKey, positionKey, positionOf } from './keys.js'
 import type { Checkpoint } from './state.js'
@@ -19,6 +20,8 @@ const probesMax = 32_768
 export interface WrittenBlock {
   readonly position: number
   readonly bytes: Uint8Array
+  /** Holds `bytes`, where they are used again; the tail cache is its first user. */
+  readonly memory?: SharedBuffer
   readonly directory: readonly DirectoryEntry[]
   readonly operations: readonly Operation[]
 }
@@ -41,13 +44,16 @@ interface BlockContent {
  */
 export class Journal {
   readonly #engine: Engine
+  readonly #pool: BufferPool
   /** The newest durable block. */
   #last: Checkpoint
   /** The newest block that was encoded. */
   #encoded: Checkpoint
 
-  constructor(engine: Engine, last: Checkpoint) {
+  /** @param pool where the memory of blocks comes from */
+  constructor(engine: Engine, last: Checkpoint, pool = new BufferPool(0)) {
     this.#engine = engine
+    this.#pool = pool
     this.#last = last
     this.#encoded = last
   }
@@ -60,11 +66,13 @@ export class Journal {
     for (const [index, content] of contents.entries()) {
       position++
       const place = { position, previousLink: link, indexInCommit: index, blocksInCommit: contents.length }
-      const block = encodeBlock(place, content.logs, content.operations)
+      const memory = new SharedBuffer(this.#pool, blockBytes(content.logs, content.operations))
+      const block = encodeBlock(place, content.logs, content.operations, memory.bytes)
       link = block.link
       blocks.push({
         position,
         bytes: block.bytes,
+        memory,
         directory: block.directory,
         operations: content.operations,
       })

@@ -1,5 +1,6 @@
 import { MillraceError } from '../protocol/index.js'
 import { findLogBatches, verifyBlock } from './block.js'
+import type { SharedBuffer } from './buffer_pool.js'
 import type { OffsetRange } from './damage.js'
 import type { IndexEntry } from './index_page.js'
 import type { Journal } from './journal.js'
@@ -15,6 +16,8 @@ export interface LogRead {
 export interface LogReadResult {
   readonly chunks: readonly Uint8Array[]
   readonly bytes: number
+  /** Holds chunks that came from memory, for which it was retained: to be released when they are not used any more. */
+  readonly memory?: readonly SharedBuffer[]
   readonly error?: MillraceError
   /** With `error`: all offsets that can't be read for the same reason. */
   readonly damaged?: OffsetRange
@@ -38,8 +41,14 @@ export function readTail({ log, offset, bytesMax }: LogRead): LogReadResult | un
   if (offset === log.endOffset) return nothing
   const found = log.tail.from(offset, bytesMax)
   if (found === undefined) return undefined
+  const memory: SharedBuffer[] = []
+  for (const chunk of found) {
+    if (chunk.memory === undefined) continue
+    chunk.memory.retain()
+    memory.push(chunk.memory)
+  }
   const chunks = found.map((chunk) => chunk.bytes)
-  return trimChunks(chunks, offset, bytesMax)
+  return { ...trimChunks(chunks, offset, bytesMax), memory }
 }
 
 /** Reads several logs, each block once; what is wrong with one log does not touch the others. */

@@ -1,6 +1,7 @@
 import { EventEmitter } from 'node:events'
 import { MillraceError, readBatchHeader, splitBatches } from '../protocol/index.js'
 import type { Operation } from './block.js'
+import { BufferPool } from './buffer_pool.js'
 import type { CommitRequest, PendingAppend } from './commit_queue.js'
 import { Damage, type OffsetRange } from './damage.js'
 import { DiskWatch, folderBytes } from './disk_watch.js'
@@ -33,6 +34,8 @@ import {
 
 const reopenDelayMsMax = 5_000
 const recheckedMax = 1_000
+/** What is kept of the memory of blocks that have left the tail cache. */
+const pooledBytesMax = 4 * 1024 * 1024
 const recheckBytes = 1024 * 1024
 
 /**
@@ -84,6 +87,7 @@ export class Store {
   readonly #parts: Parts
   readonly #logs: LogTable
   readonly #groupCommit: GroupCommit
+  readonly #pool = new BufferPool(pooledBytesMax)
   readonly #reclaim: Reclaim
   readonly #problems: Problems
   readonly #damage: Damage
@@ -107,7 +111,7 @@ export class Store {
     this.#engines = engines
     this.state = state
     this.#applied = state.checkpoint
-    this.#journal = new Journal(engines.journal, state.checkpoint)
+    this.#journal = new Journal(engines.journal, state.checkpoint, this.#pool)
     this.#damage = new Damage(state)
     this.#logs = new LogTable(state, parts.settings.tailCacheBytes, this.#damage)
     this.#groupCommit = this.#makeGroupCommit()
@@ -347,7 +351,7 @@ export class Store {
   }
 
   async #replay(): Promise<void> {
-    this.#journal = new Journal(this.#engines.journal, this.#applied)
+    this.#journal = new Journal(this.#engines.journal, this.#applied, this.#pool)
     const { last, torn, uncertain } = await replay(this.#journal, {
       block: (block) => this.#apply(block),
       damagedBlock: (head) => this.#logs.lost(head),
@@ -363,7 +367,7 @@ export class Store {
       )
     }
     this.#applied = last
-    this.#journal = new Journal(this.#engines.journal, last)
+    this.#journal = new Journal(this.#engines.journal, last, this.#pool)
   }
 
   /** A journal that ends before its checkpoint has lost its tail: then every log is asked for what it lost. */

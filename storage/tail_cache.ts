@@ -1,3 +1,4 @@
+import type { SharedBuffer } from './buffer_pool.js'
 import type { WrittenBlock } from './journal.js'
 
 /** What one log has in one cached block. */
@@ -5,6 +6,8 @@ export interface TailChunk {
   readonly firstOffset: number
   readonly nextOffset: number
   readonly bytes: Uint8Array
+  /** Retain it before `bytes` are used in another turn, where it is there. */
+  readonly memory: SharedBuffer | undefined
 }
 
 /** Memory that a block, and each log's chunk of it, takes beside its bytes. */
@@ -66,7 +69,7 @@ export class LogTail {
 
 /**
  * The newest blocks of the journal, whole, as they were written: consumers that keep up are served from here without a
- * copy. One budget for the process; the oldest block leaves first and takes its chunks out of every log.
+ * copy. It releases the memory of the blocks that it is given once they leave. One budget for the process; the oldest block leaves first and takes its chunks out of every log.
  */
 export class TailCache {
   readonly #bytesMax: number
@@ -85,12 +88,17 @@ export class TailCache {
   }
 
   add(block: WrittenBlock): void {
-    if (block.directory.length === 0) return
+    const { memory } = block
+    if (block.directory.length === 0) {
+      memory?.release()
+      return
+    }
     for (const entry of block.directory) {
       this.#tailOf(entry.logId)?.push({
         firstOffset: entry.firstOffset,
         nextOffset: entry.firstOffset + entry.recordCount,
         bytes: block.bytes.subarray(entry.from, entry.from + entry.bytes),
+        memory,
       })
     }
     this.#blocks.push(block)
@@ -103,6 +111,7 @@ export class TailCache {
     this.#blocks[this.#head++] = undefined
     this.#bytes -= memoryBytes(oldest)
     for (const entry of oldest.directory) this.#tailOf(entry.logId)?.shift()
+    oldest.memory?.release()
     if (this.#head > 256 && this.#head * 2 > this.#blocks.length) {
       this.#blocks = this.#blocks.slice(this.#head)
       this.#head = 0

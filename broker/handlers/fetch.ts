@@ -5,7 +5,7 @@ import {
   type ReplyOf,
   type RequestOf,
 } from '../../protocol/index.js'
-import type { LogRead, LogReadResult } from '../../storage/index.js'
+import type { LogRead, LogReadResult, SharedBuffer } from '../../storage/index.js'
 import type { BrokerContext } from '../context.js'
 import { DataWait } from '../long_polls.js'
 import type { Partition } from '../partition/partition.js'
@@ -30,7 +30,10 @@ const fetch: Handler<typeof commands.fetch> = (context, request) => {
   if (!session.hasRoom || broker.fetchTurns.isUsedUp) return fetchSlowly(context, request, undefined)
   const collector = new FetchCollector(broker, request, session.roomBytes)
   collector.collectFromMemory()
-  if (collector.needsJournal) return fetchSlowly(context, request, undefined)
+  if (collector.needsJournal) {
+    collector.releaseMemory()
+    return fetchSlowly(context, request, undefined)
+  }
   broker.fetchTurns.add(collector.bytes)
   if (collector.isEnough || request.waitMs === 0) return collector.reply()
   return fetchSlowly(context, request, collector)
@@ -50,6 +53,7 @@ async function fetchSlowly(
   for (;;) {
     const leftMs = untilMs - performance.now()
     if (collector.isEnough || leftMs <= 0 || broker.draining || !session.isOpen) return collector.reply()
+    collector.releaseMemory()
     session.release(collector.acquiredBytes)
     const wait = new DataWait(broker.longPolls, collector.partitions, collector.missingBytes, leftMs)
     const unsubscribe = session.onClose(wait.end)
@@ -78,11 +82,13 @@ async function collect({ broker, session }: RequestContext, request: FetchReques
     try {
       await collector.collectFromJournal()
     } catch (error) {
+      collector.releaseMemory()
       session.release(collector.acquiredBytes)
       throw error
     }
     if (hasRoom || collector.bytes <= roomBytes) return collector
     // A single batch that is larger than the share of those who hold little.
+    collector.releaseMemory()
     session.release(collector.acquiredBytes)
   }
 }
@@ -105,6 +111,7 @@ class FetchCollector {
   acquiredBytes = 0
   readonly #replies: PartitionReply[] = []
   readonly #payload: Uint8Array[] = []
+  readonly #memory: SharedBuffer[] = []
   readonly #cold: ColdEntry[] = []
   readonly #errors: EntryErrors
   #bytes = 0
@@ -180,7 +187,13 @@ class FetchCollector {
     metrics.fetchedBytes += this.#bytes
     metrics.fetchedRecords += this.#records
     const { acquiredBytes } = this
-    return { body: { partitions: this.#replies }, payload: this.#payload, acquiredBytes }
+    const body = { partitions: this.#replies }
+    return { body, payload: this.#payload, sent: () => this.releaseMemory(), acquiredBytes }
+  }
+
+  /** To be called when what was collected is not used any more: then its memory may be. */
+  releaseMemory(): void {
+    for (const memory of this.#memory.splice(0)) memory.release()
   }
 
   #find(entry: FetchEntry): Partition | undefined {
@@ -192,7 +205,8 @@ class FetchCollector {
     }
   }
 
-  #take(entry: FetchEntry, partition: Partition, { chunks, bytes, error }: LogReadResult): void {
+  #take(entry: FetchEntry, partition: Partition, { chunks, bytes, memory, error }: LogReadResult): void {
+    if (memory !== undefined) this.#memory.push(...memory)
     const { startOffset, endOffset } = partition
     if (error !== undefined) {
       this.#fail(entry, startOffset, endOffset, error)

@@ -27,6 +27,8 @@ export class Outbox {
   readonly #owner: OutboxOwner
   #parts: Uint8Array[] = []
   #partsBytes = 0
+  /** Told once the kernel has the parts. */
+  #sent: (() => void)[] = []
   /** Bytes that were given to the socket, or wait for that, or are reserved. */
   #bytes = 0
   /** Since when the peer takes nothing, while something waits for it. */
@@ -89,7 +91,9 @@ export class Outbox {
     if (this.#waiting.length > 0 && !this.isFull) this.#wake()
   }
 
-  send(head: Uint8Array, payload?: readonly Uint8Array[]): void {
+  /** @param sent called once nothing of the payload is needed any more; never when the connection ends before */
+  send(head: Uint8Array, payload?: readonly Uint8Array[], sent?: () => void): void {
+    if (sent !== undefined) this.#sent.push(sent)
     let bytes = head.length
     this.#parts.push(head)
     if (payload !== undefined) {
@@ -110,12 +114,17 @@ export class Outbox {
     this.#flushPlanned = false
     const parts = this.#parts
     const bytes = this.#partsBytes
+    const sent = this.#sent
     if (parts.length === 0) return
     this.#parts = []
     this.#partsBytes = 0
+    this.#sent = []
     if (this.#closed || this.#socket.destroyed) return
     const last = parts.length - 1
-    const taken = (): void => this.#taken(bytes)
+    const taken = (error?: Error | null): void => {
+      if (error === undefined || error === null) for (const callback of sent) callback()
+      this.#taken(bytes)
+    }
     this.#socket.cork()
     for (let i = 0; i < last; i++) this.#socket.write(parts[i] as Uint8Array)
     this.#socket.write(parts[last] as Uint8Array, taken)
@@ -136,6 +145,7 @@ export class Outbox {
     if (this.#closed) return
     this.#closed = true
     this.#parts = []
+    this.#sent = []
     this.#budget.release(this.#bytes)
     this.#bytes = 0
     this.#wake()

@@ -1,5 +1,6 @@
 import { createServer, type Server as NetServer, type Socket } from 'node:net'
 import { encodeFrame, errorFields, type Frame, frameFlags, MillraceError } from '../../protocol/index.js'
+import { BufferPool } from '../../storage/index.js'
 import { ByteBudget } from './byte_budget.js'
 import { type Reply, Session, type SessionHost, type SessionSettings } from './session.js'
 
@@ -29,6 +30,8 @@ const keepAliveDelayMs = 60_000
 const listenBacklog = 1024
 /** The share of the room for replies that is kept for connections which hold little. */
 const fairReserve = 1 / 4
+/** What is kept of the memory of frames that were answered. */
+const pooledBytesMax = 8 * 1024 * 1024
 /** How long a refused peer may take to read why. */
 const refusedLingerMs = 1_000
 
@@ -37,6 +40,7 @@ export class Server implements SessionHost {
   readonly settings: ServerSettings
   readonly inbound: ByteBudget
   readonly outbound: ByteBudget
+  readonly framePool = new BufferPool(pooledBytesMax)
   nowMs = performance.now()
   readonly #options: ServerOptions
   readonly #server: NetServer

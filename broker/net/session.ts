@@ -8,6 +8,7 @@ import {
   limits,
   MillraceError,
 } from '../../protocol/index.js'
+import type { BufferPool } from '../../storage/index.js'
 import type { ByteBudget } from './byte_budget.js'
 import { Outbox } from './outbox.js'
 
@@ -21,6 +22,8 @@ type SessionState = 'greeting' | 'ready' | 'closing' | 'closed'
 export interface Reply {
   readonly body: unknown
   readonly payload?: readonly Uint8Array[] | undefined
+  /** Called once the payload is with the kernel; never when the connection ends before. */
+  readonly sent?: (() => void) | undefined
   /** Room that was acquired for this reply; it is released when the reply itself is counted. */
   readonly acquiredBytes?: number | undefined
 }
@@ -42,6 +45,8 @@ export interface SessionHost {
   readonly inbound: ByteBudget
   /** Replies of all connections that were not taken yet. */
   readonly outbound: ByteBudget
+  /** Where the memory of frames that come in pieces is from; they go back once they are answered. */
+  readonly framePool: BufferPool
   /** Coarse monotonic clock. */
   readonly nowMs: number
   /** Answers a request, or throws a MillraceError; BAD_FRAME and HELLO_REQUIRED end the session. */
@@ -73,7 +78,7 @@ export class Session {
   clientVersion = ''
   readonly #host: SessionHost
   readonly #socket: Socket
-  readonly #decoder = new FrameDecoder(limits.frameBytesBeforeHelloMax)
+  readonly #decoder: FrameDecoder
   readonly #outbox: Outbox
   #state: SessionState = 'greeting'
   #stateSinceMs: number
@@ -93,6 +98,8 @@ export class Session {
     this.id = id
     this.#host = host
     this.#socket = socket
+    const allocate = (bytes: number) => host.framePool.take(bytes)
+    this.#decoder = new FrameDecoder(limits.frameBytesBeforeHelloMax, allocate)
     this.address = `${socket.remoteAddress ?? ''}:${socket.remotePort ?? 0}`
     this.localAddress = (socket.localAddress ?? '').replace(mappedIpv4, '')
     this.#stateSinceMs = host.nowMs
@@ -259,7 +266,6 @@ export class Session {
   }
 
   #accept(frame: Frame): void {
-    const { command, correlation } = frame
     const heldBytes = frame.payload.length + frame.body.length * decodedPerBodyByte
     this.#inFlight++
     this.#heldBytes += heldBytes
@@ -268,42 +274,44 @@ export class Session {
     try {
       reply = this.#host.handle(this, frame)
     } catch (error) {
-      this.#refuse(command, correlation, heldBytes, error)
+      this.#refuse(frame, heldBytes, error)
       return
     }
     if (!(reply instanceof Promise)) {
-      this.#answer(command, correlation, heldBytes, reply)
+      this.#answer(frame, heldBytes, reply)
       return
     }
     reply.then(
       (settled) => {
-        this.#answer(command, correlation, heldBytes, settled)
+        this.#answer(frame, heldBytes, settled)
         this.#pump()
       },
       (error: unknown) => {
-        this.#refuse(command, correlation, heldBytes, error)
+        this.#refuse(frame, heldBytes, error)
         this.#pump()
       },
     )
   }
 
-  #answer(command: number, correlation: number, heldBytes: number, reply: Reply): void {
-    const { body, payload, acquiredBytes = 0 } = reply
+  #answer(frame: Frame, heldBytes: number, reply: Reply): void {
+    const { command, correlation } = frame
+    const { body, payload, sent, acquiredBytes = 0 } = reply
     if (acquiredBytes > 0) this.#outbox.release(acquiredBytes)
     if (this.isOpen) {
       let payloadBytes = 0
       if (payload !== undefined) for (const part of payload) payloadBytes += part.length
       const head = encodeFrame(command, frameFlags.reply, correlation, body, payloadBytes)
       if (head.length > limits.bodyBytesMax) {
-        this.#refuse(command, correlation, heldBytes, replyTooLarge(head.length))
+        this.#refuse(frame, heldBytes, replyTooLarge(head.length))
         return
       }
-      this.#outbox.send(head, payload)
+      this.#outbox.send(head, payload, sent)
     }
-    this.#settle(heldBytes)
+    this.#settle(frame, heldBytes)
   }
 
-  #refuse(command: number, correlation: number, heldBytes: number, error: unknown): void {
+  #refuse(frame: Frame, heldBytes: number, error: unknown): void {
+    const { command, correlation } = frame
     if (!(error instanceof MillraceError)) this.#host.failed(this, command, error)
     if (this.isOpen) {
       const flags = frameFlags.reply | frameFlags.error
@@ -311,10 +319,11 @@ export class Session {
       const endsSession = error instanceof MillraceError && endingCodes.has(error.code)
       if (endsSession) this.#end()
     }
-    this.#settle(heldBytes)
+    this.#settle(frame, heldBytes)
   }
 
-  #settle(heldBytes: number): void {
+  #settle({ memory }: Frame, heldBytes: number): void {
+    if (memory !== undefined) this.#host.framePool.give(memory)
     this.#inFlight--
     this.#heldBytes -= heldBytes
     this.#host.inbound.release(heldBytes)

@@ -35,12 +35,35 @@ test('refuses a body over its limit though the frame is large enough', () => {
   refuses(() => new FrameDecoder().push(frame), /at most 4194304 are possible/)
 })
 
-test('holds what it was given of a frame, and nothing once it is complete', () => {
+/** A decoder holds at most so many times what came of a frame, or 4 KiB. */
+const heldPerByteMax = 16
+
+test('memory for a frame in pieces comes from outside, and the frame names it', () => {
+  const given: Buffer[] = []
+  const decoder = new FrameDecoder(1_000_000, (bytes) => {
+    given.push(Buffer.alloc(bytes))
+    return given.at(-1) as Buffer
+  })
+  const frame = encodeFrame(2, 0, 1, { text: 'x'.repeat(100_000) })
+  decoder.push(frame.subarray(0, 3))
+  decoder.push(frame.subarray(3, 20_000))
+  const [got] = decoder.push(frame.subarray(20_000))
+  assert.is(got?.memory, given.at(-1))
+  assert.is(got?.memory?.length, frame.length)
+  assert.is(new FrameDecoder().push(frame)[0]?.memory, undefined)
+})
+
+test('holds memory in proportion to what came of a frame, and none once it is complete', () => {
   const decoder = new FrameDecoder()
   const frame = encodeFrame(2, 0, 1, { text: 'x'.repeat(5_000) })
-  for (let at = 0; at < frame.length - 1; at++) assert.equal(decoder.push(frame.subarray(at, at + 1)), [])
-  assert.is(decoder.bufferedBytes, frame.length - 1)
-  assert.is(decoder.push(frame.subarray(frame.length - 1)).length, 1)
+  for (let at = 0; at < frame.length - 1; at++) {
+    assert.equal(decoder.push(frame.subarray(at, at + 1)), [])
+    assert.ok(
+      decoder.bufferedBytes > at && decoder.bufferedBytes <= Math.max(heldPerByteMax * (at + 1), 4096),
+    )
+  }
+  const [got] = decoder.push(frame.subarray(frame.length - 1))
+  assert.equal(Buffer.from(got?.body ?? []), frame.subarray(16))
   assert.is(decoder.bufferedBytes, 0)
 })
 
