@@ -1,7 +1,16 @@
 import type { ContenderEntry, RecordedFigure } from '../lib/scenario.js'
 import { median } from '../lib/statistics.js'
 import { shown } from '../lib/table.js'
-import { type Comparison, contenderOf, millraceId, shownTimes, systemName, timesAsGood } from './tables.js'
+import {
+  type Comparison,
+  contenderLabel,
+  contenderOf,
+  millraceId,
+  percentileNames,
+  percentilesOf,
+  shownTimes,
+  timesAsGood,
+} from './tables.js'
 
 /** What page.js draws; plain data, so that it can stand in the page as JSON. */
 export type Chart = BarChart | LineChart
@@ -62,7 +71,7 @@ export function comparisonChart(
     const times =
       millrace === undefined || isMillrace ? '' : `  (${shownTimes(timesAsGood(millrace, figure))}x)`
     return {
-      label: [contenderLabel(figure, entry)],
+      label: [contenderLabel(figure, contenders)],
       ...measuredOf(figure),
       note: `${shown(median(figure.values))}${times}`,
       tone: isMillrace ? 'millrace' : (entry?.durability ?? 'default'),
@@ -105,8 +114,15 @@ export function latencyChart(
       : [{ ...lineOf(figure, labelOf), points: percentilesOf(figure.latency).map((ms, i) => [i, ms]) }],
   )
   if (lines.length === 0) return undefined
-  const categories = ['p50', 'p99', 'p99.9', 'longest']
-  return { kind: 'lines', title, x: 'percentile', y: 'ms', logarithmic: true, categories, lines }
+  return {
+    kind: 'lines',
+    title,
+    x: 'percentile',
+    y: 'ms',
+    logarithmic: true,
+    categories: percentileNames,
+    lines,
+  }
 }
 
 /** What changed over time during figures of one kind of work: a chart for each unit. */
@@ -130,11 +146,6 @@ export function seriesCharts(
   })
 }
 
-/** "Redis Streams, fsync". */
-export function contenderLabel(figure: RecordedFigure, entry: ContenderEntry | undefined): string {
-  return [systemName(figure, entry), ...(entry === undefined ? [] : [entry.durability])].join(', ')
-}
-
 function measuredOf({ values }: RecordedFigure): Pick<Bar, 'value' | 'range'> {
   return { value: median(values), range: [Math.min(...values), Math.max(...values)] }
 }
@@ -146,10 +157,6 @@ function lineOf(
   return { label: labelOf(figure), isMillrace: contenderOf(figure) === millraceId }
 }
 
-function percentilesOf({ p50Ms, p99Ms, p999Ms, maxMs }: NonNullable<RecordedFigure['latency']>): number[] {
-  return [p50Ms, p99Ms, p999Ms, maxMs]
-}
-
 function isLogarithmic(bars: readonly Bar[]): boolean {
   const values = bars.map(({ value }) => value)
   const smallest = Math.min(...values)
@@ -157,8 +164,9 @@ function isLogarithmic(bars: readonly Bar[]): boolean {
 }
 
 /** The first parts that all names share, but for the last part of the shortest. */
-function commonPrefix(names: readonly (readonly string[])[]): readonly string[] {
-  const [first = [], ...others] = names
+export function commonPrefix(names: readonly (readonly string[])[]): readonly string[] {
+  const [first, ...others] = names
+  if (first === undefined) return []
   const lengthMax = Math.min(...names.map((parts) => parts.length - 1))
   let length = 0
   while (length < lengthMax && others.every((parts) => parts[length] === first[length])) length++

@@ -6,8 +6,8 @@ import type { ContenderEntry, RecordedFigure } from '../lib/scenario.js'
 import { detailsLine, type Table } from '../lib/table.js'
 import {
   type Chart,
+  commonPrefix,
   comparisonChart,
-  contenderLabel,
   figuresCharts,
   latencyChart,
   seriesCharts,
@@ -18,9 +18,11 @@ import type { Report } from './report.js'
 import {
   comparisonTable,
   comparisonTitle,
+  contenderLabel,
   contenderOf,
   failuresTable,
   figuresTable,
+  latencyTable,
   millraceId,
   type ScenarioSection,
   sectionsOf,
@@ -129,15 +131,31 @@ ${skipped === undefined ? undefined : html`<div class="stack"><div class="card">
   }
 
   #latencies(): Part | undefined {
-    const charts = this.#sections.flatMap(({ scenario, own, comparisons }) => [
-      latencyChart(scenario, own, ({ name }) => name),
-      ...comparisons.map(({ name, figures }) =>
-        latencyChart(name, figures, (figure) => this.#labelOf(figure)),
-      ),
-    ])
-    const body = this.#cards(charts.filter((chart) => chart !== undefined))
-    if (body === undefined) return undefined
-    return { id: 'latency', title: 'Latency', body: [latencyIntroduction, body] }
+    const cards = this.#sections.flatMap(({ scenario, own, comparisons }) => {
+      const timed = own.filter(({ latency }) => latency !== undefined)
+      const prefix = commonPrefix(timed.map(({ name }) => name.split(', ')))
+      const title = prefix.length === 0 ? scenario : prefix.join(', ')
+      return [
+        this.#latencyCard(title, timed, ({ name }) => name.split(', ').slice(prefix.length).join(', ')),
+        ...comparisons.map(({ name, figures }) =>
+          this.#latencyCard(name, figures, (figure) => this.#labelOf(figure)),
+        ),
+      ]
+    })
+    if (cards.every((card) => card === undefined)) return undefined
+    const body = html`${latencyIntroduction}\n<div class="grid">${cards}</div>`
+    return { id: 'latency', title: 'Latency', body }
+  }
+
+  #latencyCard(
+    title: string,
+    figures: readonly RecordedFigure[],
+    labelOf: (figure: RecordedFigure) => string,
+  ): Markup | undefined {
+    const chart = latencyChart(title, figures, labelOf)
+    const table = latencyTable(figures, labelOf)
+    if (chart === undefined || table === undefined) return undefined
+    return html`<div class="card"><h3>${title}</h3>${this.#chart(chart)}\n${tableMarkup(table)}</div>\n`
   }
 
   #overTime(): Part | undefined {
@@ -155,7 +173,10 @@ ${skipped === undefined ? undefined : html`<div class="stack"><div class="card">
     const cards = this.#sections.map(({ scenario, own, comparisons }) => {
       const all = [...own, ...comparisons.flatMap(({ figures }) => figures)]
       return html`<div class="card"><h3>${scenario}</h3>
-${figuresCharts(own).map((chart) => [html`<h4 class="muted">${chart.title}</h4>`, this.#chart(chart)])}
+${figuresCharts(own).map((chart) => [
+  chart.title === scenario ? undefined : html`<h4>${chart.title}</h4>`,
+  this.#chart(chart),
+])}
 ${own.length === 0 ? undefined : tableMarkup(figuresTable(own))}
 ${this.#detailsOf(all)}</div>\n`
     })
@@ -195,8 +216,7 @@ ${this.#detailsOf(all)}</div>\n`
   }
 
   #labelOf(figure: RecordedFigure): string {
-    const entry = this.#report.contenders.find(({ id }) => id === contenderOf(figure))
-    return contenderLabel(figure, entry)
+    return contenderLabel(figure, this.#report.contenders)
   }
 
   #cards(charts: readonly Chart[]): Markup | undefined {

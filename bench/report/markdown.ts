@@ -1,12 +1,14 @@
 import { machineLines, versionsLine } from '../lib/machine.js'
 import type { ContenderEntry } from '../lib/scenario.js'
-import { drawTable, shown, shownDuration } from '../lib/table.js'
+import { drawTable, shown, shownDuration, type Table } from '../lib/table.js'
 import type { Report } from './report.js'
 import {
   comparisonTable,
   comparisonTitle,
+  contenderLabel,
   failuresTable,
   figuresTable,
+  latencyTable,
   sectionsOf,
   skippedTable,
 } from './tables.js'
@@ -16,9 +18,11 @@ export function renderFigures(report: Report): string {
   const parts = sectionsOf(report.figures).flatMap(({ scenario, own, comparisons }) => [
     `## ${scenario}`,
     ...(own.length > 0 ? [drawTable(figuresTable(own))] : []),
+    ...drawn(latencyTable(own, ({ name }) => name)),
     ...comparisons.flatMap((comparison) => [
       `### ${comparisonTitle(comparison)}`,
       drawTable(comparisonTable(comparison, report.contenders)),
+      ...drawn(latencyTable(comparison.figures, (figure) => contenderLabel(figure, report.contenders))),
     ]),
   ])
   const skipped = skippedTable(report)
@@ -55,6 +59,10 @@ export function conditions(report: Report): readonly (readonly [name: string, va
       `${runs} ${runs === 1 ? 'run' : 'runs'}, ${interval}${quick ? '; QUICK, not to compare' : ''}`,
     ],
   ]
+}
+
+function drawn(table: Table | undefined): string[] {
+  return table === undefined ? [] : [drawTable(table)]
 }
 
 function contenderPart({ id, system, durability, settings, versions }: ContenderEntry): string {

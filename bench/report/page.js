@@ -35,10 +35,18 @@ const annotations = {
       ctx.font = `${bar.tone === 'millrace' ? '600 ' : ''}12px ${font}`
       ctx.textBaseline = 'middle'
       const marks = [bar.pipe, bar.target].filter((value) => value !== undefined).map(at)
-      ctx.fillText(bar.note, Math.max(element.x, to, ...marks) + 8, element.y + 0.5)
+      const width = ctx.measureText(bar.note).width
+      ctx.fillText(bar.note, placeFor(width, Math.max(element.x, to), marks), element.y + 0.5)
     }
     ctx.restore()
   },
+}
+
+/** Behind the bar, where the text meets no mark. */
+function placeFor(width, end, marks) {
+  let x = end + 8
+  for (const mark of marks.sort((a, b) => a - b)) if (mark > end && mark < x + width + 4) x = mark + 8
+  return x
 }
 
 function strokeWhisker(ctx, from, to, y, half) {
@@ -76,7 +84,13 @@ function scale(title, logarithmic, more = {}) {
     grid: { color: color('line') },
     border: { display: false },
     ...more,
-    ticks: { color: color('muted'), maxRotation: 0, callback: tickText(logarithmic), ...more.ticks },
+    ticks: {
+      color: color('muted'),
+      maxRotation: 0,
+      includeBounds: logarithmic,
+      callback: tickText(logarithmic),
+      ...more.ticks,
+    },
   }
 }
 
@@ -164,6 +178,7 @@ function lineConfig({ lines, x, y, logarithmic, categories }) {
       borderDash: other > 7 ? [5, 3] : [],
       pointRadius: categories === undefined ? 0 : 3,
       pointHitRadius: 8,
+      clip: false,
       tension: 0,
     }
   })

@@ -71,7 +71,6 @@ export function comparisonTable({ figures }: Comparison, contenders: readonly Co
     right('median'),
     right('spread'),
     right('n'),
-    ...latencyColumns.map(({ name }) => right(name)),
     right('Millrace is'),
   ]
   const millrace = figures.find((figure) => contenderOf(figure) === millraceId)
@@ -83,15 +82,34 @@ export function comparisonTable({ figures }: Comparison, contenders: readonly Co
       shown(median(figure.values)),
       shownSpread(figure.values),
       String(figure.values.length),
-      ...latencyColumns.map(({ value }) =>
-        figure.latency === undefined ? '' : shown(value(figure.latency)),
-      ),
       millrace === undefined || millrace === figure
         ? ''
         : `${shownTimes(timesAsGood(millrace, figure))} times`,
     ]
   })
   return withoutEmptyColumns({ columns, rows })
+}
+
+/** Percentiles of the last run of each figure that has latencies; undefined when none has. */
+export function latencyTable(
+  figures: readonly RecordedFigure[],
+  labelOf: (figure: RecordedFigure) => string,
+): Table | undefined {
+  const rows = figures.flatMap((figure) =>
+    figure.latency === undefined
+      ? []
+      : [[labelOf(figure), ...percentilesOf(figure.latency).map(shown), shown(figure.latency.count)]],
+  )
+  const columns = [left('ms, in the last run'), ...percentileNames.map(right), right('messages')]
+  return rows.length === 0 ? undefined : { columns, rows }
+}
+
+/** What `percentilesOf` gives, in its order. */
+export const percentileNames = ['p50', 'p99', 'p99.9', 'longest'] as const
+
+/** In milliseconds. */
+export function percentilesOf(latency: NonNullable<RecordedFigure['latency']>): readonly number[] {
+  return [latency.p50Ms, latency.p99Ms, latency.p999Ms, latency.maxMs]
 }
 
 /** How many times as much `figure` does as `other`, or as fast where less is better; NaN when both are 0. */
@@ -124,19 +142,16 @@ export function failuresTable({ failures }: Pick<Report, 'failures'>): Table | u
   return rows.length === 0 ? undefined : { columns: [left('failed'), left('what'), left('error')], rows }
 }
 
-export function systemName(figure: RecordedFigure, entry: ContenderEntry | undefined): string {
+/** "Redis Streams, fsync". */
+export function contenderLabel(figure: RecordedFigure, contenders: readonly ContenderEntry[]): string {
+  const entry = contenders.find(({ id }) => id === contenderOf(figure))
+  return [systemName(figure, entry), ...(entry === undefined ? [] : [entry.durability])].join(', ')
+}
+
+function systemName(figure: RecordedFigure, entry: ContenderEntry | undefined): string {
   if (entry !== undefined) return entry.system
   return contenderOf(figure) === millraceId ? 'Millrace' : contenderOf(figure)
 }
-
-const latencyColumns = [
-  { name: 'p50 ms', value: (latency: Latency) => latency.p50Ms },
-  { name: 'p99 ms', value: (latency: Latency) => latency.p99Ms },
-  { name: 'p99.9 ms', value: (latency: Latency) => latency.p999Ms },
-  { name: 'longest ms', value: (latency: Latency) => latency.maxMs },
-] as const
-
-type Latency = NonNullable<RecordedFigure['latency']>
 
 function comparisonOf(figures: readonly RecordedFigure[]): Comparison {
   const [first] = figures as readonly [RecordedFigure]
