@@ -8,23 +8,25 @@ export interface PeerConsumer {
   close(): Promise<void>
 }
 
+export type ReceiveValue = (value: Uint8Array | string) => void
+
 /**
  * Serves the consumer of a peer as a worker: counts what it receives.
  * @param connect resolves when messages that are published from now on will be received; calls `receive` with the value of
- * each message, which is not kept
+ * each message, which is not kept; unless latency is measured it may be a string with one character for each byte
  */
 export function serveConsumer(
-  connect: (options: PeerConsumerOptions, receive: (value: Uint8Array) => void) => Promise<PeerConsumer>,
+  connect: (options: PeerConsumerOptions, receive: ReceiveValue) => Promise<PeerConsumer>,
 ): Promise<void> {
   return serveWorker(async (options: PeerConsumerOptions): Promise<WorkerTask> => {
     const histogram = new LatencyHistogram()
     let messages = 0
     let bytes = 0
-    const receive = (value: Uint8Array): void => {
+    const receive: ReceiveValue = (value) => {
       if (options.latency && messages === 0) setTimeout(() => histogram.reset(), options.warmUpMs)
       messages++
       bytes += value.length
-      if (options.latency)
+      if (options.latency && typeof value !== 'string')
         histogram.recordSince(Buffer.from(value.buffer, value.byteOffset, 8).readDoubleLE())
     }
     const consumer = await connect(options, receive)

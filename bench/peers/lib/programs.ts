@@ -19,7 +19,7 @@ export async function findPrograms(
   name: string,
   folders: readonly string[] = [],
 ): Promise<readonly string[]> {
-  const searched = new Set([...(process.env['PATH'] ?? '').split(delimiter), ...folders])
+  const searched = new Set([...(process.env.PATH ?? '').split(delimiter), ...folders])
   const found: string[] = []
   for (const folder of searched) {
     const path = join(folder, name)

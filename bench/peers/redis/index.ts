@@ -1,0 +1,68 @@
+import type { Contender, Durability, Missing } from '../../lib/contender.js'
+import { packageVersion } from '../lib/packages.js'
+import { findProgram, programOutput } from '../lib/programs.js'
+import { runningPeer } from '../lib/running_peer.js'
+import { ServerProcess } from '../lib/server_process.js'
+
+const program = 'redis-server'
+const missing: Missing = { reason: `${program} is not installed`, install: `apt-get install ${program}` }
+
+const commonSettings = [
+  'appendonly yes: without it Redis loses everything since its last snapshot (redis.io, "Redis persistence")',
+  'save "" and auto-aof-rewrite-percentage 0: no snapshot and no rewrite of the log in the midst of measuring, in favour of Redis',
+  'io-threads 1, as it comes: redis.conf advises more from 4 processors on',
+  'client: @redis/client ("node-redis"), RESP 2; it was faster than ioredis in both directions',
+  'publisher: pipelines of 500 XADD, 4 of them unacknowledged at a time (redis.io, "Redis pipelining"); one stream, not trimmed',
+  'consumer: a group, XREADGROUP COUNT 2000, and one XACK for each batch in the same packet as the next read',
+] as const
+
+const settingsOf: Readonly<Record<Durability, string>> = {
+  default:
+    'appendfsync everysec: the default; up to a second of acknowledged messages is lost with the machine',
+  fsync:
+    'appendfsync always: synced before the reply; Redis syncs once for all commands of a turn of its loop',
+}
+
+/** Redis Streams. */
+export const redisContenders: readonly Contender[] = [
+  redisContender('redis', 'default'),
+  redisContender('redis-fsync', 'fsync'),
+]
+
+function redisContender(id: string, durability: Durability): Contender {
+  return {
+    id,
+    system: 'Redis Streams',
+    durability,
+    settings: [settingsOf[durability], ...commonSettings],
+    missing: async () => ((await findProgram(program)) === undefined ? missing : undefined),
+    versions: async () => {
+      const text = await programOutput(program, ['--version'])
+      return {
+        [program]: /v=(\S+)/.exec(text)?.[1] ?? text,
+        '@redis/client': await packageVersion('@redis/client'),
+        node: process.versions.node,
+      }
+    },
+    start: async (dataRoot) => {
+      const server = await ServerProcess.start({
+        name: program,
+        dataRoot,
+        command: ({ folder, port }) => ({ program, args: serverArguments(folder, port, durability) }),
+      })
+      return runningPeer(server, {
+        publisher: new URL('./publisher.js', import.meta.url),
+        consumer: new URL('./consumer.js', import.meta.url),
+        durability,
+      })
+    },
+  }
+}
+
+function serverArguments(folder: string, port: number, durability: Durability): readonly string[] {
+  return [
+    ...['--bind', '127.0.0.1', '--port', String(port), '--dir', folder, '--save', ''],
+    ...['--appendonly', 'yes', '--appendfsync', durability === 'fsync' ? 'always' : 'everysec'],
+    ...['--auto-aof-rewrite-percentage', '0'],
+  ]
+}
