@@ -1,6 +1,6 @@
 import { rmSync } from 'node:fs'
 import { mkdir, mkdtemp } from 'node:fs/promises'
-import { loadavg, tmpdir } from 'node:os'
+import { constants, loadavg, tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { renderFigures } from '../report/markdown.js'
 import { ReportRecorder } from '../report/recorder.js'
@@ -13,12 +13,14 @@ import { BenchContext, type RecordedFigure, type Scenario } from './scenario.js'
 import { median } from './statistics.js'
 import { detailsLine, shown } from './table.js'
 
+const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+
 /** What of the options a run needs. */
 export type RunOptions = Pick<BenchOptions, 'quick' | 'gigabytes'> & Partial<BenchOptions>
 
 /**
  * Runs scenarios one after the other, prints the figures and writes the reports. A scenario that fails is reported as
- * failed, and the others run on. On SIGINT and SIGTERM what has been measured is printed and written, and the process ends.
+ * failed, and the others run on. On SIGINT, SIGTERM and SIGHUP what has been measured is printed and written, and the process ends.
  * @param names of the scenarios to run; none for those that run by default
  * @throws Error when the data folder or a report can't be written
  */
@@ -46,9 +48,9 @@ export async function runBench(
     process.on('exit', () => removeFolder(dataRoot))
     console.error(`\n${signal}: what has been measured so far:`)
     finish(false)
-    process.exit(signal === 'SIGINT' ? 130 : 143)
+    process.exit(128 + constants.signals[signal])
   }
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, interrupt)
+  for (const signal of signals) process.once(signal, interrupt)
   try {
     for (const scenario of chosen) {
       progress.next()
@@ -56,7 +58,7 @@ export async function runBench(
     }
   } finally {
     removeFolder(dataRoot)
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.off(signal, interrupt)
+    for (const signal of signals) process.off(signal, interrupt)
   }
   return finish(true)
 }

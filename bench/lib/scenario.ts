@@ -199,7 +199,7 @@ export class BenchContext {
     const name = `pipe, p99 latency, ${sizeName(shape.messageBytes)}, ${shape.messagesPerS} messages/s`
     return this.#measureOnce({ name, unit: 'ms', better: 'lower' }, async () => {
       const latency = await runPipeLatency({ ...shape, ...this.interval, dataRoot: this.dataRoot })
-      return { value: latency.p99Ms, details: latencyDetails(latency) }
+      return { value: latency.p99Ms, details: latencyDetails(latency), latency }
     })
   }
 

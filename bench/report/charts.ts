@@ -32,7 +32,7 @@ export interface Bar {
   readonly range: readonly [smallest: number, largest: number]
   /** Written beside the bar. */
   readonly note: string
-  readonly tone: 'millrace' | 'fsync' | 'default'
+  readonly tone: 'millrace' | 'pipe' | 'fsync' | 'default'
   /** The pipe's figure for the same work: a mark across the bar. */
   readonly pipe?: number
   readonly target?: number
@@ -55,6 +55,8 @@ export interface Line {
   readonly points: readonly (readonly [x: number, y: number])[]
 }
 
+/** The `id` under which the yardstick takes part in comparisons. */
+const pipeId = 'pipe'
 const logarithmicFrom = 25
 const pointsMax = 400
 const labelLineMax = 34
@@ -74,7 +76,7 @@ export function comparisonChart(
       label: [contenderLabel(figure, contenders)],
       ...measuredOf(figure),
       note: `${shown(median(figure.values))}${times}`,
-      tone: isMillrace ? 'millrace' : (entry?.durability ?? 'default'),
+      tone: toneOf(figure, entry),
     }
   })
   return { kind: 'bars', title: name, unit, logarithmic: isLogarithmic(bars), bars }
@@ -92,7 +94,7 @@ export function figuresCharts(figures: readonly RecordedFigure[]): readonly BarC
         label: wrapped(figure.name.split(', ').slice(prefix.length)),
         ...measuredOf(figure),
         note: shown(median(figure.values)),
-        tone: figure.scenario === 'pipe' || figure.scenario === 'disk' ? 'default' : 'millrace',
+        tone: toneOf(figure, undefined),
         ...(figure.pipe === undefined ? {} : { pipe: figure.pipe }),
         ...(figure.target === undefined ? {} : { target: figure.target }),
       }),
@@ -144,6 +146,13 @@ export function seriesCharts(
     })
     return { kind: 'lines', title: `${title}${shared}`, x: 's', y: unit, logarithmic: false, lines }
   })
+}
+
+function toneOf(figure: RecordedFigure, entry: ContenderEntry | undefined): Bar['tone'] {
+  const id = contenderOf(figure)
+  if (id === pipeId || figure.scenario === 'pipe') return 'pipe'
+  if (figure.scenario === 'disk') return 'default'
+  return id === millraceId ? 'millrace' : (entry?.durability ?? 'default')
 }
 
 function measuredOf({ values }: RecordedFigure): Pick<Bar, 'value' | 'range'> {

@@ -157,8 +157,10 @@ function warningsOf(before: Report, after: Report): string[] {
     addDifferences(warnings, `${id}: `, old.versions, versions)
     addDifferences(warnings, `${id}: `, { settings: old.settings }, { settings })
   }
-  for (const [which, { complete }] of [['old', before] as const, ['new', after] as const])
+  for (const [which, { complete, settings }] of [['old', before] as const, ['new', after] as const]) {
     if (!complete) warnings.push(`the ${which} run was interrupted`)
+    if (settings.quick) warnings.push(`the ${which} run was made with --quick, which is not to compare`)
+  }
   return warnings
 }
 

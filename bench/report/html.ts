@@ -123,7 +123,7 @@ ${this.#chart(comparisonChart(comparison, contenders))}
 ${tableMarkup(comparisonTable(comparison, contenders), (_row, i) => (isOwn(i) ? 'own' : ''))}</div>\n`
     })
     const body = html`<p>${key('millrace')}Millrace, ${key('fsync')}on disk before the
-acknowledgement, ${key('default')}durability as the system comes. Whiskers span the runs; behind each figure stands how many times
+acknowledgement, ${key('default')}durability as the system comes, ${key('pipe')}the pipe. Whiskers span the runs; behind each figure stands how many times
 as good Millrace is.</p>
 <div class="grid">${cards}</div>
 ${skipped === undefined ? undefined : html`<div class="stack"><div class="card">${tableMarkup(skipped)}</div></div>`}`
