@@ -6,6 +6,7 @@ import { monotonicMs } from './worker.js'
 export interface LatencyFigures {
   readonly count: number
   readonly p50Ms: number
+  readonly p90Ms: number
   readonly p99Ms: number
   readonly p999Ms: number
   readonly maxMs: number
@@ -33,6 +34,7 @@ export class LatencyHistogram {
     return {
       count: this.#histogram.count,
       p50Ms: percentileMs(50),
+      p90Ms: percentileMs(90),
       p99Ms: percentileMs(99),
       p999Ms: percentileMs(99.9),
       maxMs: this.#histogram.max / 1000,
@@ -40,21 +42,33 @@ export class LatencyHistogram {
   }
 }
 
+/** One turn of the event loop sends no more than this, so that replies are read between them. */
+const burstMessagesMax = 1_000
+
 /**
  * Sends at a fixed rate whatever becomes of what was sent before: a late send keeps its intended time, so that a stall
  * shows in every message that it delayed and not only in one.
  * @param send gets the intended time on the monotonic clock, in milliseconds; must not throw
+ * @param hasRoom whether more may be sent now; while it says no, messages are late, and their intended times tell
  * @returns when `signal` is aborted
  */
 export async function sendAtRate(
   messagesPerS: number,
   send: (intendedMs: number) => void,
   signal: AbortSignal,
+  hasRoom: () => boolean = () => true,
 ): Promise<void> {
   const stepMs = 1000 / messagesPerS
   let dueMs = monotonicMs()
   while (!signal.aborted) {
-    for (const nowMs = monotonicMs(); dueMs <= nowMs && !signal.aborted; dueMs += stepMs) send(dueMs)
-    await sleep(Math.max(dueMs - monotonicMs(), 0))
+    const nowMs = monotonicMs()
+    let sent = 0
+    while (dueMs <= nowMs && sent < burstMessagesMax && !signal.aborted && hasRoom()) {
+      send(dueMs)
+      dueMs += stepMs
+      sent++
+    }
+    if (sent === burstMessagesMax) await new Promise((resolve) => setImmediate(resolve))
+    else await sleep(Math.max(dueMs - monotonicMs(), 0))
   }
 }

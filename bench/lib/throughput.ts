@@ -1,4 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { withMemoryWatch } from './memory_watch.js'
+import type { Series } from './scenario.js'
 import type { Sample, Worker } from './worker.js'
 
 /** A steady rate, measured over an interval in the middle of the work. */
@@ -6,10 +8,12 @@ export interface Throughput {
   readonly messagesPerS: number
   /** Of message values, in millions of bytes. */
   readonly mbPerS: number
-  /** Share of one processor that each worker used, by its name. */
+  /** Share of one processor that each worker used, by its name; the sum for those of one name. */
   readonly cpu: Readonly<Record<string, number>>
-  /** Resident memory at the end, by the worker's name. */
+  /** Resident memory at the end, by the worker's name; the sum for those of one name. */
   readonly rssBytes: Readonly<Record<string, number>>
+  /** The broker's memory from the beginning of the warm-up on, where a worker is called one. */
+  readonly series?: readonly Series[]
 }
 
 export interface Interval {
@@ -17,27 +21,67 @@ export interface Interval {
   readonly measureMs: number
 }
 
-/** Lets the workers run, and measures how fast the first one counts after the warm-up. */
+/** Lets the workers run, and measures how fast the first one, or all of the first, count after the warm-up. */
 export async function measureThroughput(
-  counting: Worker,
+  counting: Worker | readonly Worker[],
   others: readonly Worker[],
+  interval: Interval,
+): Promise<Throughput> {
+  const counters = [counting].flat() as readonly Worker[]
+  const workers = [...counters, ...others]
+  const broker = workers.find(({ name }) => name.endsWith('broker'))
+  const measure = (): Promise<Throughput> => measureInterval(workers, counters.length, interval)
+  if (broker === undefined) return measure()
+  const { result, series } = await withMemoryWatch(broker, 'broker', measure)
+  return { ...result, series: [series] }
+}
+
+/** @param counters how many of the workers, from the first on, are counted */
+async function measureInterval(
+  workers: readonly Worker[],
+  counters: number,
   { warmUpMs, measureMs }: Interval,
 ): Promise<Throughput> {
-  const workers = [counting, ...others]
   await sleep(warmUpMs)
   const before = await Promise.all(workers.map((worker) => worker.sample()))
   await sleep(measureMs)
   const after = await Promise.all(workers.map((worker) => worker.sample()))
-  const [first, last] = [before[0] as Sample, after[0] as Sample]
-  const seconds = (last.timeMs - first.timeMs) / 1000
-  const cpu = workers.map((worker, i) => {
-    const [from, to] = [before[i] as Sample, after[i] as Sample]
-    return [worker.name, (to.cpuMs - from.cpuMs) / (to.timeMs - from.timeMs)] as const
-  })
+  const changes = workers.map(({ name }, i) => changeOf(name, before[i] as Sample, after[i] as Sample))
+  const counted = changes.slice(0, counters)
   return {
-    messagesPerS: (last.messages - first.messages) / seconds,
-    mbPerS: (last.bytes - first.bytes) / seconds / 1e6,
-    cpu: Object.fromEntries(cpu),
-    rssBytes: Object.fromEntries(workers.map((worker, i) => [worker.name, after[i]?.rssBytes ?? 0])),
+    messagesPerS: sum(counted.map(({ messagesPerS }) => messagesPerS)),
+    mbPerS: sum(counted.map(({ mbPerS }) => mbPerS)),
+    cpu: sumByName(changes.map(({ name, cpu }) => [name, cpu])),
+    rssBytes: sumByName(changes.map(({ name, rssBytes }) => [name, rssBytes])),
   }
+}
+
+interface Change {
+  readonly name: string
+  readonly messagesPerS: number
+  readonly mbPerS: number
+  readonly cpu: number
+  readonly rssBytes: number
+}
+
+/** Each by its own clock: samples of several workers are not taken at the same moment. */
+function changeOf(name: string, before: Sample, after: Sample): Change {
+  const seconds = (after.timeMs - before.timeMs) / 1000
+  return {
+    name,
+    messagesPerS: (after.messages - before.messages) / seconds,
+    mbPerS: (after.bytes - before.bytes) / seconds / 1e6,
+    cpu: (after.cpuMs - before.cpuMs) / 1000 / seconds,
+    rssBytes: after.rssBytes,
+  }
+}
+
+function sumByName(values: readonly (readonly [name: string, value: number])[]): Record<string, number> {
+  const sums: Record<string, number> = {}
+  for (const [name, value] of values) sums[name] = (sums[name] ?? 0) + value
+  return sums
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0)
 }

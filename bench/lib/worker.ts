@@ -2,10 +2,16 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
-/** What a worker has done so far, and what that cost. Times are of the system's monotonic clock. */
-export interface Sample {
+/** What a worker has done so far. */
+export interface Count {
   readonly messages: number
   readonly bytes: number
+  /** Messages of each of its clients, where a worker has several and it matters which of them is slow. */
+  readonly messagesByClient?: readonly number[]
+}
+
+/** What a worker has done so far, and what that cost. Times are of the system's monotonic clock. */
+export interface Sample extends Count {
   readonly timeMs: number
   readonly cpuMs: number
   readonly rssBytes: number
@@ -18,7 +24,7 @@ export interface WorkerTask {
   /** Sent to the process that measures when the worker is ready: a port, for example. */
   readonly ready?: unknown
   /** Messages and their bytes so far. */
-  count(): { readonly messages: number; readonly bytes: number }
+  count(): Count
   /** Ends the work; what it resolves to is the worker's result. */
   stop(): Promise<unknown>
 }
@@ -63,6 +69,11 @@ export class Worker {
     const worker = new Worker(name, script, options)
     worker.ready = await worker.#next('ready')
     return worker
+  }
+
+  /** Of its process; undefined when that could not be started. */
+  get pid(): number | undefined {
+    return this.#child.pid
   }
 
   sample(): Promise<Sample> {

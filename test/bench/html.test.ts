@@ -38,7 +38,7 @@ test('escapes whatever a report may hold', () => {
       figure({
         ...work,
         name: `${evil}, other`,
-        latency: { count: 1, p50Ms: 1, p99Ms: 1, p999Ms: 1, maxMs: 1 },
+        latency: { count: 1, p50Ms: 1, p90Ms: 1, p99Ms: 1, p999Ms: 1, maxMs: 1 },
       }),
     ],
     failures: [{ scenario: evil, what: evil, error: evil }],
