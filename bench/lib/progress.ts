@@ -7,6 +7,8 @@ export type ProgressStream = Pick<NodeJS.WritableStream, 'write'> &
   Partial<Pick<WriteStream, 'isTTY' | 'columns'>>
 
 const redrawMs = 1_000
+/** Of a terminal that doesn't know its width. */
+const columnsDefault = 80
 
 /**
  * Tells the person who waits what is being done, for how long, and what remains: on a terminal in one line that is
@@ -57,7 +59,7 @@ export class Progress {
   #draw(): void {
     if (this.#timer === undefined) return
     this.#erase()
-    this.#stream.write(this.#line().slice(0, (this.#stream.columns ?? 80) - 1))
+    this.#stream.write(this.#line().slice(0, (this.#stream.columns || columnsDefault) - 1))
   }
 
   #erase(): void {

@@ -103,7 +103,7 @@ function tickText(logarithmic) {
   }
 }
 
-function barConfig({ bars, unit, logarithmic }) {
+function barConfig({ bars, unit, logarithmic }, width) {
   const all = bars.flatMap(({ value, range, pipe, target }) => [
     value,
     ...range,
@@ -131,7 +131,10 @@ function barConfig({ bars, unit, logarithmic }) {
       indexAxis: 'y',
       layout: { padding: { right: 4 } },
       scales: {
-        x: scale(unit, logarithmic, { min, max: roomFor(Math.max(...all), min, logarithmic) }),
+        x: scale(unit, logarithmic, {
+          min,
+          max: roomFor(Math.max(...all), min, logarithmic, notesShare(bars, width)),
+        }),
         y: {
           grid: { display: false },
           border: { color: color('line') },
@@ -148,10 +151,19 @@ function barConfig({ bars, unit, logarithmic }) {
   }
 }
 
-/** Leaves a third of the width to the figures beside the bars. */
-function roomFor(largest, smallest, logarithmic) {
-  if (logarithmic) return smallest * (largest / smallest) ** 1.45
-  return largest > 0 ? largest * 1.38 : 1
+/** The largest value of a scale on which the largest bar leaves a share of the width free. */
+function roomFor(largest, smallest, logarithmic, share) {
+  if (logarithmic) return smallest * (largest / smallest) ** (1 / (1 - share))
+  return largest > 0 ? largest / (1 - share) : 1
+}
+
+/** How much of the width between the axes the figures beside the bars need. */
+function notesShare(bars, width) {
+  const ctx = document.createElement('canvas').getContext('2d')
+  ctx.font = `600 12px ${getComputedStyle(document.body).fontFamily}`
+  const widest = (texts) => Math.max(...texts.map((text) => ctx.measureText(text).width))
+  const plotWidth = width - widest(bars.flatMap(({ label }) => label)) - 20
+  return Math.min((widest(bars.map(({ note }) => note)) + 16) / Math.max(plotWidth, 1), 0.7)
 }
 
 function tooltipLines({ value, range, pipe, target }, unit) {
@@ -228,7 +240,8 @@ function draw() {
   for (const canvas of document.querySelectorAll('canvas[data-chart]')) {
     const chart = charts[Number(canvas.dataset.chart)]
     canvas.parentElement.style.height = `${heightOf(chart)}px`
-    drawn.push(new Chart(canvas, chart.kind === 'bars' ? barConfig(chart) : lineConfig(chart)))
+    const width = canvas.parentElement.clientWidth
+    drawn.push(new Chart(canvas, chart.kind === 'bars' ? barConfig(chart, width) : lineConfig(chart)))
   }
 }
 
