@@ -24,14 +24,15 @@ export interface ConsumedSoFar {
 }
 
 /**
- * Reads a line of kafka-consumer-perf-test with --show-detailed-stats and --date-format S: "2026-11-23 07:42:05:920, 0, 17.9,
+ * Reads a line of kafka-consumer-perf-test with --show-detailed-stats: "2026-11-23 07:42:05:920, 0, 17.9,
  * 17.5, 187700, ...": the time and, in the fifth field, all messages so far.
  * @returns undefined for other lines, such as the header
  */
 export function consumerReport(line: string): ConsumedSoFar | undefined {
   const fields = line.split(', ')
   const match = /^(\d+-\d+-\d+) (\d+:\d+:\d+):(\d+)$/.exec(fields[0] ?? '')
-  if (match === null || fields.length < 10) return undefined
+  // In the summary at the end, the second field is a time as well.
+  if (match === null || fields.length < 10 || !/^\d+$/.test(fields[1] ?? '')) return undefined
   return { timeMs: Date.parse(`${match[1]}T${match[2]}.${match[3]}Z`), messages: Number(fields[4]) }
 }
 

@@ -1,0 +1,45 @@
+import { readdir, readFile } from 'node:fs/promises'
+import * as assert from 'uvu/assert'
+import type { Contender, RunningContender } from '../../bench/lib/contender.js'
+import type { TestContext } from '../helpers/suite.js'
+
+const work = { messageBytes: 100, warmUpMs: 100, measureMs: 400 }
+/** A process that has ended stays in the table until its parent has asked for its end. */
+const endedStates = ['Z', 'X']
+
+/** Starts a contender, does each kind of work for a moment and sees that nothing is left; skips when it isn't installed. */
+export async function worksAndLeavesNothing(contender: Contender, context: TestContext): Promise<void> {
+  const missing = await contender.missing()
+  if (missing !== undefined) context.skip(`${missing.reason}: ${missing.install}`)
+  for (const [name, version] of Object.entries(await contender.versions()))
+    assert.match(version, /^\d+(\.\d+)*/, `version of ${name}`)
+  const dataRoot = await context.tempDir()
+  const running = await contender.start(dataRoot)
+  context.defer(() => running.stop())
+  const pids = running.pids
+  assert.ok(pids.length > 0)
+  await doesAllWork(running)
+  await running.stop()
+  assert.equal(await readdir(dataRoot), [])
+  assert.equal(await livingOf(pids), [])
+}
+
+async function doesAllWork(running: RunningContender): Promise<void> {
+  for (const throughput of [await running.publish(work), await running.endToEnd(work)]) {
+    assert.ok(throughput.messagesPerS > 0, `${throughput.messagesPerS} messages/s`)
+    assert.ok(Math.abs(throughput.mbPerS / (throughput.messagesPerS / 1e4) - 1) < 0.01)
+    assert.ok((throughput.rssBytes.server ?? 0) > 1e6, 'memory of the server')
+  }
+  const latency = await running.latency?.({ ...work, messagesPerS: 500 })
+  if (latency === undefined) return
+  assert.ok(latency.count > 10, `${latency.count} messages`)
+  assert.ok(latency.p50Ms > 0 && latency.p50Ms <= latency.p99Ms && latency.p99Ms <= latency.maxMs)
+}
+
+async function livingOf(pids: readonly number[]): Promise<readonly number[]> {
+  const stats = await Promise.all(pids.map((pid) => readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '')))
+  return pids.filter((_, i) => {
+    const state = /^.*\) (\S)/.exec(stats[i] ?? '')?.[1]
+    return state !== undefined && !endedStates.includes(state)
+  })
+}
