@@ -7,9 +7,11 @@ export interface BulkReceipt {
   readonly count: number
 }
 
-/** Hands a message over; returns its bytes. */
-type Hand<Message> = (message: Message, watcher: BatchWatcher) => number | Promise<number>
+/** Hands a message over; returns its bytes. `nowMs` is the time, ms since 1970. */
+type Hand<Message> = (message: Message, watcher: BatchWatcher, nowMs: number) => number | Promise<number>
 
+/** A clock that is read for every message costs more than the message's place in its batch. */
+const messagesPerClockRead = 64
 /** A bulk publish gives the event loop a turn after this many bytes, so that batches leave while it goes on. */
 const turnBytes = 128 * 1024
 
@@ -71,10 +73,12 @@ export class BulkPublish<Message> implements BatchWatcher {
   /** Returns whether there are no more. */
   async #takeSome(iterator: Iterator<Message>): Promise<boolean> {
     this.#check()
-    for (let bytes = 0; bytes < turnBytes; ) {
+    let nowMs = 0
+    for (let bytes = 0, taken = 0; bytes < turnBytes; taken++) {
       const next = iterator.next()
       if (next.done) return true
-      const handed = this.#hand(next.value, this)
+      if (taken % messagesPerClockRead === 0) nowMs = Date.now()
+      const handed = this.#hand(next.value, this, nowMs)
       bytes += typeof handed === 'number' ? handed : await handed
       this.#added++
     }
@@ -87,7 +91,7 @@ export class BulkPublish<Message> implements BatchWatcher {
     let bytes = 0
     for await (const message of messages) {
       this.#check()
-      const handed = this.#hand(message, this)
+      const handed = this.#hand(message, this, Date.now())
       bytes += typeof handed === 'number' ? handed : await handed
       this.#added++
       if (bytes < turnBytes) continue

@@ -12,8 +12,6 @@ import { Turns } from './turns.js'
 
 /** Calls of `publish` that wait for metadata, an asynchronous schema or room in the buffer. */
 const waitingMax = 100_000
-/** Topics for which a current partition of messages without a key is kept. */
-const stickyMax = 10_000
 
 /** Where a record goes, and what it takes at most. */
 interface Placed {
@@ -30,8 +28,6 @@ export class Publisher {
   readonly #turns = new Turns()
   /** `publish` calls that could not hand their message over at once. */
   readonly #waiting = new Set<Promise<Receipt>>()
-  /** For each topic id the partition that messages without a key go to until its batch is full. */
-  readonly #sticky = new Map<number, number>()
   #closed = false
 
   constructor(cluster: Cluster, producer: Producer) {
@@ -49,7 +45,7 @@ export class Publisher {
       signal?.throwIfAborted()
       this.#checkOpen()
       const info = this.#cluster.known(topic.name)
-      const made = recordOf(topic, message)
+      const made = recordOf(topic, message, Date.now())
       if (info !== undefined && !(made instanceof Promise) && !this.#turns.has(topic.name)) {
         const { partition, record, bytes } = this.#place(topic, info, message, made)
         if (this.#producer.hasRoom(bytes))
@@ -75,7 +71,7 @@ export class Publisher {
       topic.name,
       this.#turns,
       signal,
-      (message, watcher) => this.#hand(topic, message, watcher, signal),
+      (message, watcher, nowMs) => this.#hand(topic, message, watcher, nowMs, signal),
     )
     return unlessAborted(bulk.run(messages), signal)
   }
@@ -95,11 +91,12 @@ export class Publisher {
     topic: Topic<Input, Output, Key>,
     message: MessageInput<Input, Key>,
     watcher: BatchWatcher,
+    nowMs: number,
     signal: AbortSignal | undefined,
   ): number | Promise<number> {
     this.#checkOpen()
     const info = this.#cluster.known(topic.name)
-    const made = recordOf(topic, message)
+    const made = recordOf(topic, message, nowMs)
     if (info !== undefined && !(made instanceof Promise)) {
       const { partition, record, bytes } = this.#place(topic, info, message, made)
       if (this.#producer.hasRoom(bytes)) return this.#producer.add(info, partition, record, bytes, watcher)
@@ -168,24 +165,8 @@ export class Publisher {
   ): Placed {
     const bytes = recordBytesMax(record)
     checkSize(topic.name, record, bytes, this.#cluster.limits.batchBytesMax)
-    const partition = partitionFor(topic, info, message, record) ?? this.#stickyPartition(info, bytes)
+    const partition = partitionFor(topic, info, message, record) ?? this.#producer.anyPartition(info, bytes)
     return { info, record, partition, bytes }
-  }
-
-  #stickyPartition(info: TopicInfo, bytes: number): number {
-    const { topicId, partitions } = info
-    if (partitions === 1) return 0
-    let partition = this.#sticky.get(topicId)
-    if (partition === undefined || partition >= partitions) {
-      partition = Math.floor(Math.random() * partitions)
-      if (this.#sticky.size >= stickyMax) this.#sticky.clear()
-    } else if (this.#producer.startsBatch(info, partition, bytes)) {
-      partition = (partition + 1) % partitions
-    } else {
-      return partition
-    }
-    this.#sticky.set(topicId, partition)
-    return partition
   }
 
   #checkOpen(): void {

@@ -22,13 +22,15 @@ export interface MessageInput<Value, Key> {
 
 /**
  * A message as it is stored; a promise where the topic's schema is asynchronous.
+ * @param nowMs its timestamp, unless it has one; ms since 1970
  * @throws MillraceError ENCODE_FAILED
  */
 export function recordOf<Input, Output, Key>(
   topic: Topic<Input, Output, Key>,
   message: MessageInput<Input, Key>,
+  nowMs: number,
 ): RecordInput | Promise<RecordInput> {
-  const { headers, timestamp = Date.now() } = message
+  const { headers, timestamp = nowMs } = message
   if (!Number.isSafeInteger(timestamp) || timestamp < 0)
     throw bad(`the timestamp is ${timestamp}, expected whole ms since 1970`)
   if (headers !== undefined) checkHeaders(headers)

@@ -38,6 +38,9 @@ export class Producer {
   readonly #reconnect: BackoffOptions
   readonly #buffer: BufferBudget
   readonly #topics = new Map<string, TopicQueues>()
+  /** The topic and the queue of the message before: mostly they are those of the next one too. */
+  #lastTopic: TopicQueues | undefined
+  #lastQueue: PartitionQueue | undefined
   /** Queues with something to send. */
   readonly #ready = new Set<PartitionQueue>()
   readonly #closing = new AbortController()
@@ -112,9 +115,9 @@ export class Producer {
     return added
   }
 
-  /** Whether a message of at most `bytes` would be the first of a batch. */
-  startsBatch(topic: TopicInfo, partition: number, bytes: number): boolean {
-    return this.#queue(topic, partition).startsBatch(bytes)
+  /** See TopicQueues. */
+  anyPartition(topic: TopicInfo, bytes: number): number {
+    return this.#topic(topic).anyPartition(bytes)
   }
 
   /**
@@ -151,10 +154,16 @@ export class Producer {
     for (const topic of this.#topics.values()) this.#freed(topic.failAll(error))
     clearInterval(this.#expiryTimer)
     this.#topics.clear()
+    this.#lastTopic = undefined
     this.#ready.clear()
   }
 
   #queue(info: TopicInfo, partition: number): PartitionQueue {
+    return this.#topic(info).queue(partition)
+  }
+
+  #topic(info: TopicInfo): TopicQueues {
+    if (this.#lastTopic?.info === info) return this.#lastTopic
     if (this.#closing.signal.aborted) throw new MillraceError('CLOSED', 'the client is closed')
     let topic = this.#topics.get(info.name)
     if (topic === undefined) {
@@ -169,11 +178,14 @@ export class Producer {
     }
     // When it can't be taken over, what is queued is refused by the broker, which settles it.
     if (topic.info !== info) topic.update(info)
-    return topic.queue(partition)
+    this.#lastTopic = topic
+    return topic
   }
 
   #added(queue: PartitionQueue, bytes: number): void {
     this.#buffer.add(bytes)
+    if (queue === this.#lastQueue) return
+    this.#lastQueue = queue
     this.#ready.add(queue)
     this.#expiryTimer ??= setInterval(() => this.#expire(), expiryIntervalMs)
     this.#planPump()
@@ -204,6 +216,7 @@ export class Producer {
 
   /** Batches for one request: full ones, and others while few requests are on the wire. */
   #takeBatches(producerId: number): SentBatch[] {
+    this.#lastQueue = undefined
     const eager = this.#requestsInFlight < eagerRequestsMax && !this.#lingers()
     const bytesMax = Math.min(requestBytesMax, this.#cluster.limits.frameBytesMax - requestOverheadBytes)
     const taken: SentBatch[] = []
@@ -365,7 +378,10 @@ export class Producer {
       if (isMillraceError(error, 'UNKNOWN_TOPIC')) this.#freed(topic.failWaiting(error))
     }
     topic.isRefreshing = false
-    if (topic.isEmpty && this.#topics.get(name) === topic) this.#topics.delete(name)
+    if (topic.isEmpty && this.#topics.get(name) === topic) {
+      this.#topics.delete(name)
+      this.#lastTopic = undefined
+    }
     for (const queue of topic.all()) if (!queue.isDrained) this.#ready.add(queue)
     this.#pump()
   }
@@ -385,6 +401,7 @@ export class Producer {
     if (this.#buffer.usedBytes > 0) return
     clearInterval(this.#expiryTimer)
     this.#expiryTimer = undefined
+    this.#lastQueue = undefined
   }
 
   #expire(): void {

@@ -9,6 +9,8 @@ export class TopicQueues {
   readonly #options: Omit<QueueOptions, 'topic' | 'partition'>
   readonly #queues: (PartitionQueue | undefined)[] = []
   #info: TopicInfo
+  /** Where messages go that belong to no partition, until its batch is full. */
+  #sticky: number | undefined
 
   constructor(info: TopicInfo, options: Omit<QueueOptions, 'topic' | 'partition'>) {
     this.#info = info
@@ -36,6 +38,18 @@ export class TopicQueues {
       this.#queues[partition] = queue
     }
     return queue
+  }
+
+  /** A partition for a message of about `bytes` bytes that belongs to none: the same one until its batch is full. */
+  anyPartition(bytes: number): number {
+    const { partitions } = this.#info
+    if (partitions === 1) return 0
+    let partition = this.#sticky
+    if (partition === undefined || partition >= partitions) partition = Math.floor(Math.random() * partitions)
+    else if (this.queue(partition).startsBatch(bytes)) partition = (partition + 1) % partitions
+    else return partition
+    this.#sticky = partition
+    return partition
   }
 
   /**
