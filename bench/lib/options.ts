@@ -1,4 +1,5 @@
 import { tmpdir } from 'node:os'
+import { resolve } from 'node:path'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { suggestion } from '../../broker/index.js'
 import type { Scenario } from './scenario.js'
@@ -9,6 +10,7 @@ export interface BenchOptions {
   readonly runs?: number
   readonly data: string
   readonly gigabytes: number
+  readonly sample?: string
   readonly contenders?: readonly string[]
   readonly json?: string
   readonly report?: string
@@ -41,11 +43,16 @@ export function benchCommand(scenarios: readonly Scenario[]): Command {
     )
     .option('--data <folder>', 'folder on the disk to measure on', tmpdir())
     .option('--gigabytes <number>', 'size of the log in scenarios that fill one', positiveInteger, 10)
+    .option('--sample <file>', 'publish its lines where real data matters; .gz is unpacked', (file) =>
+      resolve(file),
+    )
     .option('--contenders <ids>', `who takes part where several do: ${contenders.join(',')}`, (ids) =>
       ids.split(',').map((id) => known('contender', id.trim(), contenders)),
     )
     .addOption(
-      new Option('--only-millrace', 'no peers').conflicts('contenders').implies({ contenders: ['millrace'] }),
+      new Option('--only-millrace', 'no peers: Millrace and the pipe')
+        .conflicts('contenders')
+        .implies({ contenders: ['millrace', 'pipe'] }),
     )
     .option('--json <file>', 'also write the result here, for machines')
     .option('--report <folder>', 'also write report.json, report.html and report.md there')

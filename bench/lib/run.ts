@@ -67,7 +67,7 @@ function prepare(
   dataRoot: string,
   scenarios: readonly string[],
   progress: Progress,
-  { quick, gigabytes, runs = quick ? 1 : 3, contenders }: RunOptions,
+  { quick, gigabytes, runs = quick ? 1 : 3, sample, contenders }: RunOptions,
 ): { readonly recorder: ReportRecorder; readonly context: BenchContext } {
   const machine = describeMachine(dataRoot)
   const loadBefore = loadavg()[0] ?? 0
@@ -77,6 +77,7 @@ function prepare(
     runs,
     dataRoot,
     gigabytes,
+    ...(sample === undefined ? {} : { sample }),
     ...chosen,
     onFigure: (figure) => {
       recorder.addFigure(figure)

@@ -97,6 +97,8 @@ export interface BenchContextOptions {
   readonly dataRoot: string
   /** Size of the log where that is what is measured, in 10^9 bytes. */
   readonly gigabytes: number
+  /** A file whose lines are published where real data matters. Default: lines of generated JSON. */
+  readonly sample?: string
   /** Ids of the contenders that take part where several do. Default: all. */
   readonly contenders?: readonly string[]
   readonly onFigure: (figure: RecordedFigure) => void
@@ -116,8 +118,12 @@ export class BenchContext {
   readonly gigabytes: number
   /** Ids of the contenders that take part where several do; undefined for all. */
   readonly contenders: readonly string[] | undefined
+  /** A file whose lines are published where real data matters; undefined for lines of generated JSON. */
+  readonly sample: string | undefined
   /** How long a steady rate is measured. */
   readonly interval: Interval
+  /** The same for one of many variants of the same work. */
+  readonly shortInterval: Interval
   readonly #options: BenchContextOptions
   readonly #pipes = new Map<string, Promise<number>>()
   #scenario = ''
@@ -129,9 +135,13 @@ export class BenchContext {
     this.dataRoot = options.dataRoot
     this.gigabytes = options.gigabytes
     this.contenders = options.contenders
+    this.sample = options.sample
     this.interval = options.quick
       ? { warmUpMs: 500, measureMs: 1_000 }
       : { warmUpMs: 2_000, measureMs: 5_000 }
+    this.shortInterval = options.quick
+      ? { warmUpMs: 200, measureMs: 300 }
+      : { warmUpMs: 1_500, measureMs: 3_000 }
   }
 
   /** Runs a scenario; when it fails, that is recorded and what it has measured so far is kept. */
@@ -190,7 +200,8 @@ export class BenchContext {
     const figure = { name: `pipe, ${shapeName(shape)}`, unit: 'messages/s', better: 'higher' } as const
     return this.#measureOnce(figure, async () => {
       const throughput = await runPipe({ ...shape, ...this.interval, dataRoot: this.dataRoot })
-      return { value: throughput.messagesPerS, details: throughputDetails(throughput) }
+      const { messagesPerS, series = [] } = throughput
+      return { value: messagesPerS, details: throughputDetails(throughput), series }
     })
   }
 
@@ -254,8 +265,10 @@ export function latencyDetails({ count, p50Ms, p999Ms, maxMs }: LatencyFigures):
 }
 
 /** Describes a throughput for the column of details. */
-export function throughputDetails({ mbPerS, cpu, rssBytes }: Throughput): Figure['details'] {
+export function throughputDetails({ messagesPerS, mbPerS, cpu, rssBytes }: Throughput): Figure['details'] {
   const details: Record<string, number | string> = { 'MB/s': mbPerS }
+  const cpuAll = Object.values(cpu).reduce((sum, share) => sum + share, 0)
+  if (messagesPerS > 0) details['cpu us per message'] = (cpuAll * 1e6) / messagesPerS
   for (const [name, share] of Object.entries(cpu)) details[`cpu ${name}`] = share
   for (const [name, bytes] of Object.entries(rssBytes)) details[`MB of memory ${name}`] = bytes / 1e6
   return details
@@ -267,7 +280,8 @@ export function shapeName({ messageBytes, promises, consume }: PipeShape): strin
   return `${kind}, ${sizeName(messageBytes)}${promises ? ', one promise per message' : ''}`
 }
 
-/** 100 B, 1 KiB. */
+/** 100 B, 1 KiB, 1 MiB. */
 export function sizeName(bytes: number): string {
+  if (bytes % 2 ** 20 === 0) return `${bytes / 2 ** 20} MiB`
   return bytes % 1024 === 0 ? `${bytes / 1024} KiB` : `${bytes} B`
 }
