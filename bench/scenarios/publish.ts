@@ -1,23 +1,107 @@
-import { type BenchContext, type Scenario, shapeName, throughputDetails } from '../lib/scenario.js'
-import { runPublish } from '../sdk/sdk.js'
+import { type BenchContext, type Scenario, shapeName, sizeName, throughputDetails } from '../lib/scenario.js'
+import { type PublishShape, runPublish } from '../sdk/sdk.js'
 
-/** What the broker takes when nobody reads. */
+interface Case extends PublishShape {
+  readonly messageBytes: number
+  /** What differs from the base; undefined for the base itself. */
+  readonly what?: string
+}
+
+const keys = 100_000
+/** Of 10,000 partitions each gets a share of what is under way. */
+const keyedUnacknowledgedBytes = 64 * 1024 * 1024
+
+/** One value again and again, 8 partitions, no keys, one client, no compression. */
+const sizes: readonly Case[] = [100, 1024, 16 * 1024, 1024 * 1024].map((messageBytes) => ({ messageBytes }))
+
+function keyed(partitions: number, messageBytes: number): Case {
+  return {
+    messageBytes,
+    partitions,
+    data: { kind: 'repeated', messageBytes, keys },
+    unacknowledgedBytes: keyedUnacknowledgedBytes,
+    what: `keys over ${partitions.toLocaleString('en')} partitions`,
+  }
+}
+
+function casesOf(sample: string | undefined): readonly Case[] {
+  const line = sample === undefined ? 'generated JSON' : 'lines of the sample'
+  const lines = (compression: PublishShape['compression'] = 'none'): Case => ({
+    messageBytes: 1024,
+    data: { kind: 'lines', messageBytes: 1024, ...(sample === undefined ? {} : { sample }) },
+    compression,
+    what: `${line}, ${compression === 'none' ? 'no compression' : compression}`,
+  })
+  return [
+    ...sizes,
+    { messageBytes: 100, partitions: 1, what: '1 partition' },
+    { messageBytes: 1024, partitions: 1, what: '1 partition' },
+    ...[8, 1_000, 10_000].flatMap((partitions) => [keyed(partitions, 100), keyed(partitions, 1024)]),
+    { messageBytes: 100, clients: 16, what: '16 clients' },
+    { messageBytes: 1024, clients: 16, what: '16 clients' },
+    { messageBytes: 1024, data: { kind: 'random', messageBytes: 1024 }, what: 'random bytes' },
+    ...(['none', 'lz4', 'gzip', 'brotli'] as const).map(lines),
+  ]
+}
+
+/**
+ * What the broker takes when nobody reads. One thing at a time differs from the base, which is one client that sends one
+ * value again and again to 8 partitions, without keys and without compression: the size of messages; the partitions, first
+ * one, then as many keys in random order over 8, 1,000 and 10,000 of them, where 8 is what the others are held against; the
+ * clients, 16 in one process; what messages hold, and the codec. There is no product of all of these.
+ */
 export const publishScenario: Scenario = {
   name: 'publish',
-  summary: 'publishMany, nobody consumes',
+  summary: 'publishMany, nobody consumes: sizes, partitions, clients, content',
   byDefault: true,
   async run(context: BenchContext): Promise<void> {
-    const { interval, dataRoot } = context
-    for (const messageBytes of [100, 1024]) {
-      const shape = { messageBytes, promises: false, consume: false }
-      const pipe = await context.pipe(shape)
-      await context.measure(
-        { name: shapeName(shape), unit: 'messages/s', better: 'higher', pipe },
-        async () => {
-          const throughput = await runPublish({ messageBytes, dataRoot, ...interval })
-          return { value: throughput.messagesPerS, details: throughputDetails(throughput) }
-        },
-      )
+    const keyedRates = new Map<number, number>()
+    for (const { what, ...work } of casesOf(context.sample)) {
+      const median = await measurePublish(context, work, what)
+      if (work.data?.keys === undefined) continue
+      const { messageBytes, partitions = 0 } = work
+      if (partitions === 8) keyedRates.set(messageBytes, median)
+      if (partitions === 10_000) addShare(context, messageBytes, median / (keyedRates.get(messageBytes) ?? 0))
     }
   },
+}
+
+async function measurePublish(
+  context: BenchContext,
+  work: Omit<Case, 'what'>,
+  what: string | undefined,
+): Promise<number> {
+  const { dataRoot } = context
+  const { messageBytes } = work
+  const isBase = what === undefined
+  const shape = { messageBytes, promises: false, consume: false }
+  const interval = isBase ? context.interval : context.shortInterval
+  const name = isBase ? shapeName(shape) : `publish, ${nameOf(work)}${what}`
+  const pipe = hasPipe(messageBytes) && isBase ? { pipe: await context.pipe(shape) } : {}
+  return context.measure({ name, unit: 'messages/s', better: 'higher', ...pipe }, async () => {
+    const throughput = await runPublish({ ...work, dataRoot, ...interval })
+    const { messagesPerS, series = [] } = throughput
+    return { value: messagesPerS, details: throughputDetails(throughput), series }
+  })
+}
+
+/** Lines have sizes of their own. */
+function nameOf({ messageBytes, data }: Pick<Case, 'messageBytes' | 'data'>): string {
+  return data?.kind === 'lines' ? '' : `${sizeName(messageBytes)}, `
+}
+
+/** The pipe's frames end at a few hundred KiB. */
+function hasPipe(messageBytes: number): boolean {
+  return messageBytes <= 16 * 1024
+}
+
+function addShare(context: BenchContext, messageBytes: number, share: number): void {
+  context.add({
+    name: `publish, ${sizeName(messageBytes)}, 10,000 partitions against 8`,
+    unit: 'ratio',
+    better: 'higher',
+    target: 0.7,
+    values: [share],
+    details: {},
+  })
 }

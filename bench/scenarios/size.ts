@@ -4,7 +4,7 @@ import { type Client, connect } from '../../client/index.js'
 import type { BenchContext, Scenario } from '../lib/scenario.js'
 import { monotonicMs, type Sample, type Worker } from '../lib/worker.js'
 import type { ReceiptFigures } from '../sdk/publisher.js'
-import { type RunningBroker, withBroker } from '../sdk/sdk.js'
+import { type RunningBroker, repeated, withBroker } from '../sdk/sdk.js'
 
 /** What is published and read at full speed: the other partitions are there and hold a message each. */
 const topic = { name: 'log', partitions: 8 }
@@ -71,7 +71,7 @@ class SizeRun {
     const prober = await start('publisher', {
       port,
       topic: name,
-      messageBytes: 100,
+      data: repeated(100),
       mode: 'rate',
       messagesPerS,
     })
@@ -80,7 +80,7 @@ class SizeRun {
     const filler = await start('publisher', {
       port,
       topic: topic.name,
-      messageBytes,
+      data: repeated(messageBytes),
       mode: 'bulk',
       messagesMax,
     })

@@ -5,11 +5,13 @@ export interface SdkBrokerOptions {
   readonly folder: string
   /** 0 picks a free one. */
   readonly port: number
+  /** Default: the broker's own. */
+  readonly connectionsMax?: number
 }
 
-/** Runs a broker with the settings that everyone gets. */
-async function start({ folder, port }: SdkBrokerOptions): Promise<WorkerTask> {
-  const broker = await startBroker({ dir: folder, port, logLevel: 'warn' })
+/** Runs a broker with the settings that everyone gets, but for those that are given. */
+async function start({ folder, ...settings }: SdkBrokerOptions): Promise<WorkerTask> {
+  const broker = await startBroker({ dir: folder, logLevel: 'warn', ...settings })
   return {
     ready: broker.address.port,
     count: () => ({ messages: 0, bytes: 0 }),

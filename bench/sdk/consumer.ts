@@ -1,15 +1,18 @@
 import { type Client, type Consumer, connect } from '../../client/index.js'
 import { LatencyHistogram } from '../lib/latency.js'
-import { serveWorker, type WorkerTask } from '../lib/worker.js'
+import { type Count, serveWorker, type WorkerTask } from '../lib/worker.js'
 
 export interface SdkConsumerOptions {
   readonly port: number
   readonly topic: string
   /**
    * "batches": in a group, `batches()`, acknowledged by batch; "messages": in a group, one by one, each acknowledged;
-   * "again": alone, `batches()` from the first message to the last, again and again; "once": the same one time.
+   * "tail": alone, `batches()` of what is published from now on; "again": alone, `batches()` from the first message to the
+   * last, again and again; "once": the same one time.
    */
-  readonly mode: 'batches' | 'messages' | 'again' | 'once'
+  readonly mode: 'batches' | 'messages' | 'tail' | 'again' | 'once'
+  /** Names of the groups; each has a client of its own and receives everything. Default: one. */
+  readonly groups?: readonly string[]
   /** Measures latencies from the intended time at the beginning of every value; `stop` resolves to them. */
   readonly latency: boolean
   /** Latencies are not counted for this long after the first message. */
@@ -17,20 +20,27 @@ export interface SdkConsumerOptions {
 }
 
 class SdkConsumer {
-  readonly histogram = new LatencyHistogram()
+  readonly histogram: LatencyHistogram
   readonly #client: Client
+  readonly #group: string
   readonly #options: SdkConsumerOptions
   readonly #stopped = new AbortController()
   #messages = 0
   #bytes = 0
 
-  constructor(client: Client, options: SdkConsumerOptions) {
+  constructor(client: Client, group: string, histogram: LatencyHistogram, options: SdkConsumerOptions) {
     this.#client = client
+    this.#group = group
+    this.histogram = histogram
     this.#options = options
   }
 
-  count(): { messages: number; bytes: number } {
-    return { messages: this.#messages, bytes: this.#bytes }
+  get messages(): number {
+    return this.#messages
+  }
+
+  get bytes(): number {
+    return this.#bytes
   }
 
   stop(): void {
@@ -41,9 +51,10 @@ class SdkConsumer {
   async start(): Promise<{ readonly finished: Promise<void> }> {
     const { mode } = this.#options
     if (mode === 'again' || mode === 'once') return { finished: this.#readAll(mode === 'again') }
-    const consumer = this.#consume({ group: 'bench', from: 'latest' })
+    const alone = mode === 'tail'
+    const consumer = this.#consume(alone ? { from: 'latest' } : { group: this.#group, from: 'latest' })
     await consumer.start()
-    return { finished: mode === 'batches' ? this.#readBatches(consumer) : this.#readMessages(consumer) }
+    return { finished: mode === 'messages' ? this.#readMessages(consumer) : this.#readBatches(consumer) }
   }
 
   async #readAll(again: boolean): Promise<void> {
@@ -79,17 +90,27 @@ class SdkConsumer {
   }
 }
 
-async function start(options: SdkConsumerOptions): Promise<WorkerTask> {
-  const client = await connect(`127.0.0.1:${options.port}`)
-  const consumer = new SdkConsumer(client, options)
-  const { finished } = await consumer.start()
+function countOf(consumers: readonly SdkConsumer[]): Count {
   return {
-    count: () => consumer.count(),
+    messages: consumers.reduce((sum, { messages }) => sum + messages, 0),
+    bytes: consumers.reduce((sum, { bytes }) => sum + bytes, 0),
+    messagesByClient: consumers.map(({ messages }) => messages),
+  }
+}
+
+async function start(options: SdkConsumerOptions): Promise<WorkerTask> {
+  const { port, groups = ['bench'] } = options
+  const clients = await Promise.all(groups.map(() => connect(`127.0.0.1:${port}`)))
+  const histogram = new LatencyHistogram()
+  const consumers = clients.map((client, i) => new SdkConsumer(client, groups[i] ?? '', histogram, options))
+  const started = await Promise.all(consumers.map((consumer) => consumer.start()))
+  return {
+    count: () => countOf(consumers),
     stop: async () => {
-      consumer.stop()
-      await finished
-      await client.close()
-      return consumer.histogram.figures()
+      for (const consumer of consumers) consumer.stop()
+      await Promise.all(started.map(({ finished }) => finished))
+      await Promise.all(clients.map((client) => client.close()))
+      return histogram.figures()
     },
   }
 }

@@ -1,12 +1,12 @@
-import { type Client, connect } from '../../client/index.js'
+import { type Client, type Compression, connect } from '../../client/index.js'
 import { LatencyHistogram, sendAtRate } from '../lib/latency.js'
-import { jsonLines } from '../lib/sample_data.js'
-import { monotonicMs, serveWorker, type WorkerTask } from '../lib/worker.js'
+import { type Count, monotonicMs, serveWorker, type WorkerTask } from '../lib/worker.js'
+import { type MessageData, MessageSource } from './messages.js'
 
 export interface SdkPublisherOptions {
   readonly port: number
   readonly topic: string
-  readonly messageBytes: number
+  readonly data: MessageData
   /**
    * "bulk": `publishMany`; "promises": `publish`, awaited in windows of 10,000; "rate": `publish`, `messagesPerS` times a
    * second, each value beginning with its intended time as a double, little-endian.
@@ -15,10 +15,15 @@ export interface SdkPublisherOptions {
   readonly messagesPerS?: number
   /** "bulk" ends after this many messages. Default: when it is stopped. */
   readonly messagesMax?: number
+  /** How many clients do the same, each with a connection of its own. Default 1. */
+  readonly clients?: number
+  readonly compression?: Compression
+  /** Values that "bulk" has given to all clients and that are not acknowledged yet. Default 16 MiB. */
+  readonly unacknowledgedBytes?: number
 }
 
-/** How long receipts took to come; only where there is one for each message. */
-export interface ReceiptFigures {
+/** What was acknowledged in all, and how long receipts took to come where there is one for each message. */
+export interface ReceiptFigures extends Count {
   readonly p50Ms: number
   readonly p99Ms: number
   /** The longest time without any receipt. */
@@ -26,107 +31,145 @@ export interface ReceiptFigures {
 }
 
 const windowMessages = 10_000
-/** One call of `publishMany`: short enough to count with, and several of them overlap. */
-const bulkBytes = 2 * 1024 * 1024
+const unacknowledgedBytesDefault = 16 * 1024 * 1024
+/** One call of `publishMany` is short enough to count with, and several of them overlap. */
 const bulkCallsMax = 8
+/** "rate" sends no more before the broker has caught up: what waits grows late instead of large. */
+const unansweredMax = 50_000
 
 class SdkPublisher {
-  readonly #client: Client
+  readonly #clients: readonly Client[]
   readonly #options: SdkPublisherOptions
-  readonly #value: Buffer
+  readonly #source: MessageSource
   readonly #stopped = new AbortController()
   readonly #receipts = new LatencyHistogram()
-  #acknowledged = 0
+  #messages = 0
+  #bytes = 0
+  #given = 0
   #lastReceiptMs = monotonicMs()
   #longestGapMs = 0
 
-  constructor(client: Client, options: SdkPublisherOptions) {
-    this.#client = client
+  constructor(clients: readonly Client[], source: MessageSource, options: SdkPublisherOptions) {
+    this.#clients = clients
+    this.#source = source
     this.#options = options
-    this.#value = jsonLines(options.messageBytes)
   }
 
-  count(): { messages: number; bytes: number } {
-    return { messages: this.#acknowledged, bytes: this.#acknowledged * this.#options.messageBytes }
+  count(): Count {
+    return { messages: this.#messages, bytes: this.#bytes }
   }
 
   receipts(): ReceiptFigures {
     const { p50Ms, p99Ms } = this.#receipts.figures()
-    return { p50Ms, p99Ms, longestGapMs: this.#longestGapMs }
+    return { ...this.count(), p50Ms, p99Ms, longestGapMs: this.#longestGapMs }
   }
 
   stop(): void {
     this.#stopped.abort()
   }
 
-  run(): Promise<void> {
-    if (this.#options.mode === 'bulk')
-      return this.#runBulk(this.#options.messagesMax ?? Number.POSITIVE_INFINITY)
-    return this.#options.mode === 'promises'
-      ? this.#runWindows()
-      : this.#runAtRate(this.#options.messagesPerS ?? 1_000)
+  async run(): Promise<void> {
+    await Promise.all(this.#clients.map((client) => this.#runClient(client)))
+  }
+
+  #runClient(client: Client): Promise<void> {
+    switch (this.#options.mode) {
+      case 'bulk':
+        return this.#runBulk(client, this.#options.messagesMax ?? Number.POSITIVE_INFINITY)
+      case 'promises':
+        return this.#runWindows(client)
+      case 'rate':
+        return this.#runAtRate(client, (this.#options.messagesPerS ?? 1_000) / this.#clients.length)
+    }
   }
 
   /** Keeps a few calls of `publishMany` going, so that there is always something to send. */
-  async #runBulk(messagesMax: number): Promise<void> {
-    const callMessages = Math.ceil(bulkBytes / this.#options.messageBytes)
+  async #runBulk(client: Client, messagesMax: number): Promise<void> {
+    const unacknowledged = this.#options.unacknowledgedBytes ?? unacknowledgedBytesDefault
+    const callBytes = unacknowledged / bulkCallsMax / this.#clients.length
+    const callMessages = Math.ceil(callBytes / this.#source.bytesMean)
     const calls: Promise<void>[] = []
-    for (let given = 0; given < messagesMax && !this.#stopped.signal.aborted; given += callMessages) {
+    while (this.#given < messagesMax && !this.#stopped.signal.aborted) {
       if (calls.length === bulkCallsMax) await calls.shift()
-      calls.push(this.#publishMany(Math.min(callMessages, messagesMax - given)))
+      const messages = Math.min(callMessages, messagesMax - this.#given)
+      this.#given += messages
+      if (messages > 0) calls.push(this.#publishMany(client, messages))
     }
     await Promise.all(calls)
   }
 
-  async #publishMany(messages: number): Promise<void> {
-    await this.#client.publishMany(this.#options.topic, this.#messages(messages))
-    this.#acknowledged += messages
+  async #publishMany(client: Client, messages: number): Promise<void> {
+    const taken = { bytes: 0 }
+    await client.publishMany(this.#options.topic, this.#take(messages, taken))
+    this.#messages += messages
+    this.#bytes += taken.bytes
   }
 
-  *#messages(count: number): Generator<{ readonly value: Uint8Array }> {
-    for (let i = 0; i < count; i++) yield { value: this.#value }
+  *#take(messages: number, taken: { bytes: number }): Generator<ReturnType<MessageSource['next']>> {
+    for (let i = 0; i < messages; i++) {
+      const message = this.#source.next()
+      taken.bytes += message.value.length
+      yield message
+    }
   }
 
-  async #runWindows(): Promise<void> {
-    const acknowledged = (): void => void this.#acknowledged++
+  async #runWindows(client: Client): Promise<void> {
     while (!this.#stopped.signal.aborted) {
       const window: Promise<void>[] = []
-      for (let i = 0; i < windowMessages; i++)
-        window.push(this.#client.publish(this.#options.topic, { value: this.#value }).then(acknowledged))
+      for (let i = 0; i < windowMessages; i++) {
+        const message = this.#source.next()
+        const { length } = message.value
+        window.push(client.publish(this.#options.topic, message).then(() => this.#acknowledged(length)))
+      }
       await Promise.all(window)
     }
   }
 
-  #runAtRate(messagesPerS: number): Promise<void> {
+  #runAtRate(client: Client, messagesPerS: number): Promise<void> {
+    let unanswered = 0
     const send = (intendedMs: number): void => {
-      const value = Buffer.from(this.#value)
+      unanswered++
+      const message = this.#source.next()
+      const value = Buffer.from(message.value)
       value.writeDoubleLE(intendedMs)
+      const answered = (): void => {
+        unanswered--
+        this.#receipt(intendedMs, value.length)
+      }
       // A rejection ends the worker: nothing handles it.
-      void this.#client.publish(this.#options.topic, { value }).then(() => this.#receipt(intendedMs))
+      void client.publish(this.#options.topic, { ...message, value }).then(answered)
     }
     this.#lastReceiptMs = monotonicMs()
-    return sendAtRate(messagesPerS, send, this.#stopped.signal)
+    return sendAtRate(messagesPerS, send, this.#stopped.signal, () => unanswered < unansweredMax)
   }
 
-  #receipt(intendedMs: number): void {
+  #receipt(intendedMs: number, bytes: number): void {
     const nowMs = monotonicMs()
     this.#longestGapMs = Math.max(this.#longestGapMs, nowMs - this.#lastReceiptMs)
     this.#lastReceiptMs = nowMs
     this.#receipts.recordSince(intendedMs)
-    this.#acknowledged++
+    this.#acknowledged(bytes)
+  }
+
+  #acknowledged(bytes: number): void {
+    this.#messages++
+    this.#bytes += bytes
   }
 }
 
 async function start(options: SdkPublisherOptions): Promise<WorkerTask> {
-  const client = await connect(`127.0.0.1:${options.port}`)
-  const publisher = new SdkPublisher(client, options)
+  const { port, clients: count = 1, compression = 'none' } = options
+  const server = { servers: `127.0.0.1:${port}`, producer: { compression } }
+  const source = await MessageSource.open(options.data)
+  const clients = await Promise.all(Array.from({ length: count }, () => connect(server)))
+  const publisher = new SdkPublisher(clients, source, options)
   const finished = publisher.run()
   return {
     count: () => publisher.count(),
     stop: async () => {
       publisher.stop()
       await finished
-      await client.close()
+      await Promise.all(clients.map((client) => client.close()))
       return publisher.receipts()
     },
   }

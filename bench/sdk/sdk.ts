@@ -1,14 +1,15 @@
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { connect } from '../../client/index.js'
+import { type Compression, connect } from '../../client/index.js'
 import type { LatencyFigures } from '../lib/latency.js'
 import { type Interval, measureThroughput, type Throughput } from '../lib/throughput.js'
-import { Worker } from '../lib/worker.js'
+import { monotonicMs, Worker } from '../lib/worker.js'
 import type { SdkBrokerOptions } from './broker.js'
 import type { SdkConnectionsOptions } from './connections.js'
 import type { SdkConsumerOptions } from './consumer.js'
-import type { SdkPublisherOptions } from './publisher.js'
+import type { MessageData } from './messages.js'
+import type { ReceiptFigures, SdkPublisherOptions } from './publisher.js'
 
 /** A broker in a process of its own, and how to start clients of it in theirs. */
 export interface RunningBroker {
@@ -22,14 +23,18 @@ export interface RunningBroker {
   start(name: 'connections', options: SdkConnectionsOptions): Promise<Worker>
 }
 
-const topic = 'bench'
+const stallMsMax = 60_000
+
+/** The topic of most scenarios. */
+export const topic = 'bench'
 /** Few enough that a batch of each is full, enough for a group to share. */
-const partitions = 8
+export const partitionsDefault = 8
 
 /** Starts a broker on an empty folder below `dataRoot`; ends and removes everything afterwards. */
 export async function withBroker<T>(
   dataRoot: string,
   use: (running: RunningBroker) => Promise<T>,
+  settings: Pick<SdkBrokerOptions, 'connectionsMax'> = {},
 ): Promise<T> {
   const folder = join(dataRoot, `broker-${process.pid}`)
   const workers: Worker[] = []
@@ -39,7 +44,7 @@ export async function withBroker<T>(
     return worker
   }
   try {
-    const broker = await start('broker', { folder, port: 0 })
+    const broker = await start('broker', { folder, port: 0, ...settings })
     return await use({ broker, port: broker.ready as number, folder, start })
   } finally {
     for (const worker of workers) await worker.stop().catch(() => worker.kill())
@@ -47,73 +52,122 @@ export async function withBroker<T>(
   }
 }
 
+/** How it is published, where that isn't as simple as can be. */
+export interface PublishShape {
+  /** Default: one value of `messageBytes` again and again. */
+  readonly data?: MessageData
+  readonly partitions?: number
+  readonly clients?: number
+  readonly compression?: Compression
+  readonly unacknowledgedBytes?: number
+}
+
+interface Work extends Interval {
+  readonly messageBytes: number
+  readonly dataRoot: string
+}
+
 /** Publishes at full speed with nobody consuming; counts what is acknowledged. */
-export function runPublish(
-  options: Interval & { readonly messageBytes: number; readonly dataRoot: string },
-): Promise<Throughput> {
-  return withBroker(options.dataRoot, async ({ broker, port, start }) => {
-    await createTopic(port)
-    const { messageBytes } = options
-    const publisher = await start('publisher', { port, topic, messageBytes, mode: 'bulk' })
-    return measureThroughput(publisher, [broker], options)
+export function runPublish(work: Work & PublishShape): Promise<Throughput> {
+  const { messageBytes, partitions, data = repeated(messageBytes), ...others } = work
+  const { dataRoot, warmUpMs, measureMs, ...shape } = others
+  return withBroker(dataRoot, async ({ broker, port, start }) => {
+    await createTopic(port, partitions)
+    const publisher = await start('publisher', { port, topic, data, mode: 'bulk', ...shape })
+    return measureThroughput(publisher, [broker], { warmUpMs, measureMs })
   })
 }
 
 /** Fills a topic with `logBytes` of values, then measures how fast they are read from the first on. */
-export function runConsume(
-  options: Interval & { readonly messageBytes: number; readonly logBytes: number; readonly dataRoot: string },
-): Promise<Throughput> {
-  return withBroker(options.dataRoot, async ({ broker, port, start }) => {
+export function runConsume(work: Work & { readonly logBytes: number }): Promise<Throughput> {
+  return withBroker(work.dataRoot, async (running) => {
+    const { broker, port, start } = running
     await createTopic(port)
-    const { messageBytes, logBytes } = options
-    const messagesMax = Math.ceil(logBytes / messageBytes)
-    const publisher = await start('publisher', { port, topic, messageBytes, mode: 'bulk', messagesMax })
-    while ((await publisher.sample()).messages < messagesMax) await sleep(50)
-    await publisher.stop()
+    await fill(running, { data: repeated(work.messageBytes), logBytes: work.logBytes })
     const consumer = await start('consumer', { port, topic, mode: 'again', latency: false, warmUpMs: 0 })
-    return measureThroughput(consumer, [broker], options)
+    return measureThroughput(consumer, [broker], work)
   })
 }
 
-/** Publishes at full speed and counts what a consumer receives that acknowledges it in a group. */
+/** Publishes at full speed and counts what a consumer receives. */
 export function runEndToEnd(
-  options: Interval & {
-    readonly messageBytes: number
+  work: Work & {
     /** How it is published, and how it is received. */
     readonly publish: 'bulk' | 'promises'
-    readonly consume: 'batches' | 'messages'
-    readonly dataRoot: string
+    readonly consume: 'batches' | 'messages' | 'tail'
   },
 ): Promise<Throughput> {
-  return withBroker(options.dataRoot, async ({ broker, port, start }) => {
+  return withBroker(work.dataRoot, async ({ broker, port, start }) => {
     await createTopic(port)
-    const { messageBytes, publish, consume } = options
+    const { messageBytes, publish: mode, consume } = work
     const consumer = await start('consumer', { port, topic, mode: consume, latency: false, warmUpMs: 0 })
-    const publisher = await start('publisher', { port, topic, messageBytes, mode: publish })
-    return measureThroughput(consumer, [broker, publisher], options)
+    const publisher = await start('publisher', { port, topic, data: repeated(messageBytes), mode })
+    return measureThroughput(consumer, [broker, publisher], work)
   })
 }
 
-/** Latency at a fixed rate, from the intended time of publishing to receipt in a group, one by one. */
-export function runLatency(
-  options: Interval & {
-    readonly messageBytes: number
-    readonly messagesPerS: number
-    readonly dataRoot: string
-  },
-): Promise<LatencyFigures> {
-  return withBroker(options.dataRoot, async ({ port, start }) => {
+/** Latencies at a rate, and the rate that there was. */
+export interface LatencyAtRate extends LatencyFigures {
+  readonly receivedPerS: number
+}
+
+/**
+ * Latency at a fixed rate, from the intended time of publishing to receipt in a group, one by one. What was published
+ * is received to the end before it is told, so that the slowest messages are not left out.
+ */
+export function runLatency(work: Work & { readonly messagesPerS: number }): Promise<LatencyAtRate> {
+  return withBroker(work.dataRoot, async ({ port, start }) => {
     await createTopic(port)
-    const { messageBytes, messagesPerS, warmUpMs, measureMs } = options
+    const { messageBytes, messagesPerS, warmUpMs, measureMs } = work
     const consumer = await start('consumer', { port, topic, mode: 'messages', latency: true, warmUpMs })
-    const publisher = await start('publisher', { port, topic, messageBytes, mode: 'rate', messagesPerS })
-    await sleep(warmUpMs + measureMs)
-    await publisher.stop()
-    return (await consumer.stop()) as LatencyFigures
+    const data = repeated(messageBytes)
+    const publisher = await start('publisher', { port, topic, data, mode: 'rate', messagesPerS })
+    await sleep(warmUpMs)
+    const before = await consumer.sample()
+    await sleep(measureMs)
+    const after = await consumer.sample()
+    const published = (await publisher.stop()) as ReceiptFigures
+    await waitForMessages(consumer, published.messages)
+    const latency = (await consumer.stop()) as LatencyFigures
+    const seconds = (after.timeMs - before.timeMs) / 1000
+    return { ...latency, receivedPerS: (after.messages - before.messages) / seconds }
   })
 }
 
-async function createTopic(port: number): Promise<void> {
-  await using client = await connect(`127.0.0.1:${port}`)
+/** Creates the topic that the others use. */
+export async function createTopic(port: number, partitions = partitionsDefault): Promise<void> {
+  await using client = await connect({ servers: `127.0.0.1:${port}`, requestTimeoutMs: 120_000 })
   await client.topics.create(topic, { partitions })
+}
+
+/** Publishes values of so many bytes in all, and waits until all of them are acknowledged. */
+export async function fill(
+  { port, start }: Pick<RunningBroker, 'port' | 'start'>,
+  { data, logBytes }: { readonly data: MessageData; readonly logBytes: number },
+): Promise<void> {
+  const messagesMax = Math.ceil(logBytes / data.messageBytes)
+  const publisher = await start('publisher', { port, topic, data, mode: 'bulk', messagesMax })
+  await waitForMessages(publisher, messagesMax)
+  await publisher.stop()
+}
+
+/**
+ * Waits until a worker has counted so many messages.
+ * @throws Error when it counts nothing for a minute
+ */
+export async function waitForMessages(worker: Worker, messages: number): Promise<void> {
+  let counted = 0
+  for (let changedMs = monotonicMs(); counted < messages; await sleep(50)) {
+    const sample = await worker.sample()
+    if (sample.messages > counted) changedMs = monotonicMs()
+    else if (monotonicMs() - changedMs > stallMsMax) {
+      throw new Error(`the ${worker.name} has counted ${counted} of ${messages} messages and goes no further`)
+    }
+    counted = sample.messages
+  }
+}
+
+/** One value again and again. */
+export function repeated(messageBytes: number): MessageData {
+  return { kind: 'repeated', messageBytes }
 }
