@@ -2,7 +2,7 @@ import type { ConsumeMessage } from 'amqplib'
 import { type PeerConsumer, serveConsumer } from '../lib/consumer.js'
 import { connectTo, declaration, type QueueKind, queueNames } from './queues.js'
 
-/** For each queue: the most that quorum queues allow. */
+/** For each queue. More, or a quarter, gave no more. */
 const prefetch = 2_000
 
 await serveConsumer(async ({ port, topic, topicKind, removesTopic }, receive): Promise<PeerConsumer> => {
