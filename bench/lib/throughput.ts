@@ -14,6 +14,8 @@ export interface Throughput {
   readonly rssBytes: Readonly<Record<string, number>>
   /** The broker's memory from the beginning of the warm-up on, where a worker is called one. */
   readonly series?: readonly Series[]
+  /** What the server gave to the disk, where that was measured. */
+  readonly writtenBytesPerS?: number
 }
 
 export interface Interval {

@@ -3,6 +3,7 @@ import { consumeScenario } from './consume.js'
 import { diskScenario } from './disk.js'
 import { endToEndScenario } from './end_to_end.js'
 import { latencyScenario } from './latency.js'
+import { peersScenario } from './peers.js'
 import { pipeScenario } from './pipe.js'
 import { publishScenario } from './publish.js'
 import { sizeScenario } from './size.js'
@@ -15,5 +16,6 @@ export const scenarios: readonly Scenario[] = [
   consumeScenario,
   endToEndScenario,
   latencyScenario,
+  peersScenario,
   sizeScenario,
 ]

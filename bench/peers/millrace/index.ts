@@ -1,0 +1,37 @@
+import { fileURLToPath } from 'node:url'
+import type { Contender } from '../../lib/contender.js'
+import { runningPeer } from '../lib/running_peer.js'
+import { ServerProcess } from '../lib/server_process.js'
+
+/** As users start it. */
+const commandLine = fileURLToPath(new URL('../../../cli/main.cjs', import.meta.url))
+
+/** Millrace as it comes: through its command line and its SDK, and measured in the same way as the peers. */
+export const millraceContender: Contender = {
+  id: 'millrace',
+  system: 'Millrace',
+  durability: 'fsync',
+  settings: [
+    'everything as it comes: synced before the acknowledgement',
+    'topics of 8 partitions, messages without a key, no compression',
+    'publisher: publishMany, 8 calls of 2 MiB unacknowledged at a time; consumer: a group, batches(), each acknowledged',
+    'latency: publish for each message; received one by one in a group, each acknowledged',
+  ],
+  missing: async () => undefined,
+  versions: async () => ({ node: process.versions.node }),
+  start: async (dataRoot) => {
+    const server = await ServerProcess.start({
+      name: 'millrace',
+      dataRoot,
+      command: ({ folder, port }) => ({
+        program: process.execPath,
+        args: [commandLine, 'serve', '--data', `${folder}/data`, '--port', String(port)],
+      }),
+    })
+    return runningPeer(server, {
+      publisher: new URL('./publisher.js', import.meta.url),
+      consumer: new URL('./consumer.js', import.meta.url),
+      durability: 'fsync',
+    })
+  },
+}

@@ -1,0 +1,59 @@
+import type { Contender, Durability, Missing } from '../../lib/contender.js'
+import { packageVersion } from '../lib/packages.js'
+import { runningPeer } from '../lib/running_peer.js'
+import { compareVersions, findNats, startNats } from './server.js'
+
+/** The first release with `sync_interval: always`. */
+const versionWithSync = '2.10'
+const install = 'go install github.com/nats-io/nats-server/v2@v2.15.2'
+
+const commonSettings = [
+  'streams in files, one replica, one subject; everything else as it comes',
+  'the newest nats-server in PATH and where "go install" puts it, or that of MILLRACE_BENCH_NATS_SERVER',
+  'publish: fast ingest with a server from 2.14 on (allow_batched, acknowledged every 500 messages, 3 times 500 unacknowledged, no gaps allowed), three times as fast as the alternative: 400 publishes, each acknowledged by itself, unacknowledged at a time',
+  'fast ingest is in @nats-io/jetstream 3.4 but not in its main entry: it is taken from "@nats-io/jetstream/internal"',
+  'consumer: pull, consume() with max_messages 5,000, ack policy "all": every 500th message acknowledges those before it (docs.nats.io, "Consumers": AckAll), twice as fast as "explicit"; max_ack_pending 100,000',
+  'latency: each message published, and acknowledged, by itself',
+] as const
+
+const settingsOf: Readonly<Record<Durability, string>> = {
+  default:
+    'sync_interval 2m: the default; up to two minutes of acknowledged messages are lost with the machine',
+  fsync: 'sync_interval always: synced before the acknowledgement (docs.nats.io, "JetStream", configuration)',
+}
+
+/** NATS JetStream. */
+export const natsContenders: readonly Contender[] = [
+  natsContender('nats', 'default'),
+  natsContender('nats-fsync', 'fsync'),
+]
+
+function natsContender(id: string, durability: Durability): Contender {
+  return {
+    id,
+    system: 'NATS JetStream',
+    durability,
+    settings: [settingsOf[durability], ...commonSettings],
+    missing: () => missing(durability),
+    versions: async () => ({
+      'nats-server': (await findNats())?.version ?? 'none',
+      '@nats-io/transport-node': await packageVersion('@nats-io/transport-node'),
+      '@nats-io/jetstream': await packageVersion('@nats-io/jetstream'),
+      node: process.versions.node,
+    }),
+    start: async (dataRoot) =>
+      runningPeer(await startNats(dataRoot, durability), {
+        publisher: new URL('./publisher.js', import.meta.url),
+        consumer: new URL('./consumer.js', import.meta.url),
+        durability,
+      }),
+  }
+}
+
+async function missing(durability: Durability): Promise<Missing | undefined> {
+  const nats = await findNats()
+  if (nats === undefined) return { reason: 'nats-server is not installed', install }
+  if (durability === 'fsync' && compareVersions(nats.version, versionWithSync) < 0)
+    return { reason: `nats-server ${nats.version} can't sync before it acknowledges`, install }
+  return undefined
+}

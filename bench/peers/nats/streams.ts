@@ -1,0 +1,40 @@
+import { type JetStreamManager, jetstreamManager, StorageType } from '@nats-io/jetstream'
+import { connect, type NatsConnection } from '@nats-io/transport-node'
+
+export interface NatsStream {
+  readonly connection: NatsConnection
+  readonly manager: JetStreamManager
+  /** Whether the server has fast ingest. */
+  readonly fastIngest: boolean
+  /** Removes the stream if it shall, and closes the connection. */
+  close(): Promise<void>
+}
+
+interface StreamOptions {
+  readonly port: number
+  readonly topic: string
+  readonly removesTopic: boolean
+}
+
+/** Connects, and makes the stream whose name and only subject is the topic unless it is there. */
+export async function openStream({ port, topic, removesTopic }: StreamOptions): Promise<NatsStream> {
+  const connection = await connect({ servers: `127.0.0.1:${port}` })
+  const manager = await jetstreamManager(connection)
+  const [major = 0, minor = 0] = (connection.info?.version ?? '').split('.').map(Number)
+  const fastIngest = major > 2 || (major === 2 && minor >= 14)
+  await manager.streams.add({
+    name: topic,
+    subjects: [topic],
+    storage: StorageType.File,
+    ...(fastIngest ? { allow_batched: true } : {}),
+  })
+  return {
+    connection,
+    manager,
+    fastIngest,
+    close: async () => {
+      if (removesTopic) await manager.streams.delete(topic)
+      await connection.close()
+    },
+  }
+}
