@@ -30,10 +30,6 @@ const producerProperties = [
 ]
 const consumerProperties = ['fetch.min.bytes=65536', 'fetch.max.wait.ms=10', 'max.poll.records=5000']
 
-/** A measured interval shorter than this is a trial, whose warm-up stays as short as it was asked for. */
-const trialMs = 2_000
-const warmUpMsMin = 8_000
-
 export interface ToolsOptions {
   readonly server: PeerServer
   /** Folder below which the tools may make theirs. */
@@ -168,10 +164,9 @@ async function measure<Report>(
   { server }: ToolsOptions,
   { messageBytes, warmUpMs, measureMs }: ThroughputWork,
 ): Promise<PeerThroughput> {
-  const interval = { warmUpMs: measureMs < trialMs ? warmUpMs : Math.max(warmUpMs, warmUpMsMin), measureMs }
   const tools = [counting, ...others]
-  const serverMeasured = measureServer(server, interval)
-  await sleep(interval.warmUpMs)
+  const serverMeasured = measureServer(server, { warmUpMs, measureMs })
+  await sleep(warmUpMs)
   const [from, fromMs, before] = [counting.length, monotonicMs(), tools.map(({ pids }) => usageOf(pids))]
   const measured = await serverMeasured
   const [to, toMs, after] = [counting.length, monotonicMs(), tools.map(({ pids }) => usageOf(pids))]
