@@ -12,6 +12,7 @@ export interface BenchOptions {
   readonly gigabytes: number
   readonly sample?: string
   readonly contenders?: readonly string[]
+  readonly onlyMillrace: boolean
   readonly json?: string
   readonly report?: string
   readonly compare?: string
@@ -50,9 +51,7 @@ export function benchCommand(scenarios: readonly Scenario[]): Command {
       ids.split(',').map((id) => known('contender', id.trim(), contenders)),
     )
     .addOption(
-      new Option('--only-millrace', 'no peers: Millrace and the pipe')
-        .conflicts('contenders')
-        .implies({ contenders: ['millrace', 'pipe'] }),
+      new Option('--only-millrace', 'no peers: Millrace and the pipe').conflicts('contenders').default(false),
     )
     .option('--json <file>', 'also write the result here, for machines')
     .option('--report <folder>', 'also write report.json, report.html and report.md there')
@@ -61,6 +60,13 @@ export function benchCommand(scenarios: readonly Scenario[]): Command {
     .option('--fail-on-regression', 'exit with 1 when a figure is worse beyond the noise', false)
     .exitOverride()
     .addHelpText('after', () => `\nScenarios:\n${scenarios.map(helpLine).join('\n')}`)
+}
+
+/** Ids of the contenders that take part; undefined for all. */
+export function chosenContenders(
+  options: Partial<Pick<BenchOptions, 'contenders' | 'onlyMillrace'>>,
+): readonly string[] | undefined {
+  return options.onlyMillrace ? ['millrace', 'pipe'] : options.contenders
 }
 
 /** The scenarios of these names, in this order; those that run by default when there are none. */

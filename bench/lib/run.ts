@@ -1,13 +1,13 @@
 import { rmSync } from 'node:fs'
 import { mkdir, mkdtemp } from 'node:fs/promises'
 import { constants, loadavg, tmpdir } from 'node:os'
-import { join, resolve } from 'node:path'
+import { basename, join, resolve } from 'node:path'
 import { renderFigures } from '../report/markdown.js'
 import { ReportRecorder } from '../report/recorder.js'
 import type { Report } from '../report/report.js'
 import { writeReports } from '../report/write.js'
 import { describeMachine, machineLines } from './machine.js'
-import { type BenchOptions, chooseScenarios } from './options.js'
+import { type BenchOptions, chooseScenarios, chosenContenders } from './options.js'
 import { Progress } from './progress.js'
 import { BenchContext, type RecordedFigure, type Scenario } from './scenario.js'
 import { median } from './statistics.js'
@@ -67,8 +67,10 @@ function prepare(
   dataRoot: string,
   scenarios: readonly string[],
   progress: Progress,
-  { quick, gigabytes, runs = quick ? 1 : 3, sample, contenders }: RunOptions,
+  options: RunOptions,
 ): { readonly recorder: ReportRecorder; readonly context: BenchContext } {
+  const { quick, gigabytes, runs = quick ? 1 : 3, sample } = options
+  const contenders = chosenContenders(options)
   const machine = describeMachine(dataRoot)
   const loadBefore = loadavg()[0] ?? 0
   const chosen = contenders === undefined ? {} : { contenders }
@@ -95,7 +97,16 @@ function prepare(
       progress.log(`  FAILED: ${[failure.scenario, failure.what ?? []].flat().join(', ')}: ${failure.error}`)
     },
   })
-  const settings = { quick, runs, ...context.interval, gigabytes, scenarios, ...chosen }
+  const settings = {
+    quick,
+    runs,
+    ...context.interval,
+    gigabytes,
+    // Not its path, which is nobody's business.
+    ...(sample === undefined ? {} : { sample: basename(sample) }),
+    scenarios,
+    ...chosen,
+  }
   const recorder = new ReportRecorder(machine, loadBefore, settings)
   for (const [name, value] of machineLines(machine)) console.log(`${`${name}:`.padEnd(12)}${value}`)
   console.log(`${'load before:'.padEnd(12)} ${shown(loadBefore)}\n`)

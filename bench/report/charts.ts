@@ -59,6 +59,8 @@ export interface Line {
 const pipeId = 'pipe'
 const logarithmicFrom = 25
 const pointsMax = 400
+/** In one chart: as many as can be told apart. */
+const linesMax = 8
 const labelLineMax = 34
 
 /** One bar for each contender, with whiskers from the smallest to the largest run. */
@@ -127,24 +129,23 @@ export function latencyChart(
   }
 }
 
-/** What changed over time during figures of one kind of work: a chart for each unit. */
+/**
+ * What changed over time during figures that belong together, a line for each of them: a chart for each series of one name
+ * and unit, or several when there would be too many lines in it.
+ */
 export function seriesCharts(
   title: string,
   figures: readonly RecordedFigure[],
   labelOf: (figure: RecordedFigure) => string,
 ): readonly LineChart[] {
   const all = figures.flatMap((figure) => (figure.series ?? []).map((series) => ({ figure, series })))
-  return [...new Set(all.map(({ series }) => series.unit))].map((unit) => {
-    const same = all.filter(({ series }) => series.unit === unit)
-    const names = new Set(same.map(({ series }) => series.name))
-    // What all lines show is said once.
-    const shared = names.size === 1 ? `: ${[...names].join()}` : ''
-    const lines = same.map(({ figure, series: { name, points } }): Line => {
-      const { label, isMillrace } = lineOf(figure, labelOf)
-      const parts = [...(label === '' ? [] : [label]), ...(shared === '' ? [name] : [])]
-      return { label: parts.join(': '), isMillrace, points: thinned(points) }
-    })
-    return { kind: 'lines', title: `${title}${shared}`, x: 's', y: unit, logarithmic: false, lines }
+  const groups = new Map(all.map(({ series }) => [`${series.name}\n${series.unit}`, series]))
+  return [...groups.values()].flatMap(({ name, unit }) => {
+    const lines = all
+      .filter(({ series }) => series.name === name && series.unit === unit)
+      .map(({ figure, series }): Line => ({ ...lineOf(figure, labelOf), points: thinned(series.points) }))
+    const chart = { kind: 'lines', title: `${title}: ${name}`, x: 's', y: unit, logarithmic: false } as const
+    return chunksOf(lines, linesMax).map((some) => ({ ...chart, lines: some }))
   })
 }
 
@@ -191,6 +192,13 @@ function wrapped(parts: readonly string[]): readonly string[] {
     else lines.push(part)
   }
   return lines
+}
+
+/** Parts of at most so many items, as equal as they can be. */
+function chunksOf<T>(items: readonly T[], lengthMax: number): readonly (readonly T[])[] {
+  const chunks = Math.ceil(items.length / lengthMax)
+  const length = Math.ceil(items.length / chunks)
+  return Array.from({ length: chunks }, (_, i) => items.slice(i * length, (i + 1) * length))
 }
 
 /** At most so many points, evenly chosen, the last among them. */

@@ -159,8 +159,8 @@ ${skipped === undefined ? undefined : html`<div class="stack"><div class="card">
   }
 
   #overTime(): Part | undefined {
-    const charts = this.#sections.flatMap(({ own, comparisons }) => [
-      ...own.flatMap((figure) => seriesCharts(figure.name, [figure], () => '')),
+    const charts = this.#sections.flatMap(({ scenario, own, comparisons }) => [
+      ...seriesCharts(scenario, own, ({ name }) => name.replace(`${scenario}, `, '')),
       ...comparisons.flatMap(({ name, figures }) =>
         seriesCharts(name, figures, (figure) => this.#labelOf(figure)),
       ),

@@ -48,12 +48,13 @@ export function renderMarkdown(report: Report): string {
 /** Name and value of everything under which the figures came about. */
 export function conditions(report: Report): readonly (readonly [name: string, value: string])[] {
   const { startedAt, durationS, complete, machine, loadBefore, settings } = report
-  const { quick, runs, warmUpMs, measureMs } = settings
+  const { quick, runs, warmUpMs, measureMs, sample } = settings
   const interval = `${warmUpMs / 1000} s of warm-up, ${measureMs / 1000} s measured`
   return [
     ['measured', `${startedAt}, for ${shownDuration(durationS)}${complete ? '' : '; INTERRUPTED'}`],
     ...machineLines(machine),
     ['load before', shown(loadBefore)],
+    ...(sample === undefined ? [] : [['sample', sample] as const]),
     [
       'settings',
       `${runs} ${runs === 1 ? 'run' : 'runs'}, ${interval}${quick ? '; QUICK, not to compare' : ''}`,

@@ -35,6 +35,8 @@ export interface ReportSettings {
   readonly measureMs: number
   /** Size of the log in scenarios that fill one, in 10^9 bytes. */
   readonly gigabytes: number
+  /** Name of the file whose lines were published where real data matters; absent when they were generated. */
+  readonly sample?: string
   readonly scenarios: readonly string[]
   /** Absent when all took part. */
   readonly contenders?: readonly string[]
@@ -86,6 +88,7 @@ const isReport = isObjectOf({
     warmUpMs: isNumber,
     measureMs: isNumber,
     gigabytes: isNumber,
+    sample: isOptional(isString),
     scenarios: isListOf(isString),
     contenders: isOptional(isListOf(isString)),
   }),

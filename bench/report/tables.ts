@@ -72,6 +72,8 @@ export function comparisonTable({ figures }: Comparison, contenders: readonly Co
     right('spread'),
     right('n'),
     right('Millrace is'),
+    right('target'),
+    left('result'),
   ]
   const millrace = figures.find((figure) => contenderOf(figure) === millraceId)
   const rows = figures.map((figure) => {
@@ -85,6 +87,7 @@ export function comparisonTable({ figures }: Comparison, contenders: readonly Co
       millrace === undefined || millrace === figure
         ? ''
         : `${shownTimes(timesAsGood(millrace, figure))} times`,
+      ...targetCells(figure),
     ]
   })
   return withoutEmptyColumns({ columns, rows })
@@ -161,8 +164,7 @@ function comparisonOf(figures: readonly RecordedFigure[]): Comparison {
 }
 
 function figureRow(figure: RecordedFigure): string[] {
-  const { name, unit, values, pipe, target, better } = figure
-  const reached = reachesTarget(figure)
+  const { name, unit, values, pipe } = figure
   return [
     name,
     shown(median(values)),
@@ -171,9 +173,15 @@ function figureRow(figure: RecordedFigure): string[] {
     String(values.length),
     pipe === undefined ? '' : shown(pipe),
     pipe === undefined ? '' : (median(values) / pipe).toFixed(2),
-    target === undefined ? '' : `${better === 'higher' ? '>=' : '<='} ${shown(target)}`,
-    reached === undefined ? '' : reached ? 'reached' : 'MISSED',
+    ...targetCells(figure),
   ]
+}
+
+/** The target, and whether it is reached. */
+function targetCells(figure: RecordedFigure): readonly [target: string, result: string] {
+  if (figure.target === undefined) return ['', '']
+  const sign = figure.better === 'higher' ? '>=' : '<='
+  return [`${sign} ${shown(figure.target)}`, reachesTarget(figure) ? 'reached' : 'MISSED']
 }
 
 function groupBy<T>(items: readonly T[], keyOf: (item: T) => string): Map<string, T[]> {
