@@ -41,7 +41,8 @@ async function formatted({ folder, port }: ServerPlace, durability: Durability):
   const path = join(folder, 'server.properties')
   const controllerPort = await freePort()
   await writeFile(path, properties({ folder, port, controllerPort, durability }))
-  const cluster = randomBytes(16).toString('base64url')
+  // Not one that begins with a dash, which the tool would take for an option.
+  const cluster = `m${randomBytes(16).toString('base64url').slice(1)}`
   const format = ['format', '--cluster-id', cluster, '--config', path]
   await promisify(execFile)('java', javaArguments([], 'kafka.tools.StorageTool', format), {
     timeout: formatMsMax,

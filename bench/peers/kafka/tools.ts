@@ -15,6 +15,8 @@ const mebibyte = 1024 * 1024
 const recordsMax = '1000000000000'
 const reportEveryMs = 100
 const firstReportMsMax = 60_000
+const lateReportMsMax = 10_000
+const reportsMin = 2
 /** What bin/kafka-producer-perf-test.sh and its like give the tools. */
 const toolHeap = ['-Xmx512M']
 /** Not in the values that are sent. */
@@ -155,6 +157,18 @@ function startConsumer({ server, dataRoot, topic }: ToolsOptions): Promise<Tool>
   return Tool.start('consumer', dataRoot, args, (line) => consumerReport(line) !== undefined)
 }
 
+/** Waits for as many reports as a rate needs: an interval of a trial may be too short for them. */
+async function untilReported<Report>(
+  tool: Tool,
+  from: number,
+  parse: (line: string) => Report | undefined,
+): Promise<void> {
+  const deadlineMs = monotonicMs() + lateReportMsMax
+  const reported = (): number =>
+    tool.linesBetween(from, tool.length).filter((line) => parse(line) !== undefined).length
+  while (reported() < reportsMin && monotonicMs() < deadlineMs) await sleep(reportEveryMs)
+}
+
 /** Measures the rate in the reports of one tool after the warm-up, and what all of them and the server used. */
 async function measure<Report>(
   counting: Tool,
@@ -169,6 +183,7 @@ async function measure<Report>(
   await sleep(warmUpMs)
   const [from, fromMs, before] = [counting.length, monotonicMs(), tools.map(({ pids }) => usageOf(pids))]
   const measured = await serverMeasured
+  await untilReported(counting, from, parse)
   const [to, toMs, after] = [counting.length, monotonicMs(), tools.map(({ pids }) => usageOf(pids))]
   const reports = counting.linesBetween(from, to).map(parse)
   const messagesPerS = rate(reports.filter((report) => report !== undefined))
