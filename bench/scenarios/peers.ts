@@ -83,7 +83,13 @@ async function takingPart(context: BenchContext): Promise<readonly Contender[]> 
       ? contenders.filter((contender) => !context.quick || quick(contender))
       : contenders.filter(({ id }) => context.contenders?.includes(id))
   const taking: Contender[] = []
-  for (const contender of chosen) if (await context.contender(contender)) taking.push(contender)
+  for (const contender of chosen) {
+    try {
+      if (await context.contender(contender)) taking.push(contender)
+    } catch (error) {
+      context.failed(contender.id, error)
+    }
+  }
   return taking
 }
 

@@ -36,7 +36,8 @@ async function doesAllWork(running: RunningContender): Promise<void> {
   assert.ok(latency.p50Ms > 0 && latency.p50Ms <= latency.p99Ms && latency.p99Ms <= latency.maxMs)
 }
 
-async function livingOf(pids: readonly number[]): Promise<readonly number[]> {
+/** Those of the processes that have not ended. */
+export async function livingOf(pids: readonly number[]): Promise<readonly number[]> {
   const stats = await Promise.all(pids.map((pid) => readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '')))
   return pids.filter((_, i) => {
     const state = /^.*\) (\S)/.exec(stats[i] ?? '')?.[1]

@@ -17,8 +17,8 @@ export interface ServerPlace {
 export interface ServerCommand {
   readonly program: string
   readonly args: readonly string[]
-  /** Added to the environment of this process. */
-  readonly env?: Readonly<Record<string, string>>
+  /** Added to the environment of this process; what is undefined is taken out of it. */
+  readonly env?: Readonly<Record<string, string | undefined>>
 }
 
 export interface ServerOptions {

@@ -26,6 +26,7 @@ export const millraceContender: Contender = {
       command: ({ folder, port }) => ({
         program: process.execPath,
         args: [commandLine, 'serve', '--data', `${folder}/data`, '--port', String(port)],
+        env: withoutSettings(),
       }),
     })
     return runningPeer(server, {
@@ -34,4 +35,10 @@ export const millraceContender: Contender = {
       durability: 'fsync',
     })
   },
+}
+
+/** Takes all settings of Millrace out of the environment. */
+function withoutSettings(): Readonly<Record<string, undefined>> {
+  const names = Object.keys(process.env).filter((name) => name.startsWith('MILLRACE_'))
+  return Object.fromEntries(names.map((name) => [name, undefined]))
 }

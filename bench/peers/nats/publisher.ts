@@ -4,20 +4,22 @@ import type { NatsConnection } from '@nats-io/transport-node'
 import { type PeerPublisher, servePublisher } from '../lib/publisher.js'
 import { openStream } from './streams.js'
 
-/** How often fast ingest is acknowledged, and how many of those intervals may be unacknowledged: 3 is the client's most. */
-const ingest = { ackInterval: 500, maxOutstandingAcks: 3, allowGaps: false } as const
+/** After how many messages fast ingest is acknowledged. A server that syncs each of them has no use for more of them. */
+const ackIntervals = { default: 500, fsync: 20 } as const
+/** How many of those intervals may be unacknowledged: the client's most. */
+const maxOutstandingAcks = 3
 /** For each message published by itself: long enough to show how late a server is that can't keep up. */
 const timeout = 60_000
 const windowMessages = 100
 const windowsMax = 4
 
 await servePublisher(async (options): Promise<PeerPublisher> => {
-  const { topic } = options
+  const { topic, durability } = options
   const { connection, fastIngest, close } = await openStream(options)
   const client = jetstream(connection)
   return {
     publishBulk: (value, acknowledged, signal) => {
-      const bulk = { topic, value, acknowledged, signal }
+      const bulk = { topic, value, acknowledged, signal, ackInterval: ackIntervals[durability] }
       return fastIngest ? publishBatch(connection, bulk) : publishWindows(client, bulk)
     },
     publish: (value) => client.publish(topic, value, { timeout }),
@@ -30,14 +32,16 @@ interface Bulk {
   readonly value: Buffer
   readonly acknowledged: (messages: number) => void
   readonly signal: AbortSignal
+  readonly ackInterval: number
 }
 
 /** One batch of fast ingest: its messages are stored one by one, and acknowledged in intervals. */
 async function publishBatch(
   connection: NatsConnection,
-  { topic, value, acknowledged, signal }: Bulk,
+  { topic, value, acknowledged, signal, ackInterval }: Bulk,
 ): Promise<void> {
-  const batch = await startFastIngest(connection, topic, value, ingest)
+  const options = { ackInterval, maxOutstandingAcks, allowGaps: false }
+  const batch = await startFastIngest(connection, topic, value, options)
   let counted = 0
   const count = (stored: number): void => {
     acknowledged(stored - counted)

@@ -20,7 +20,7 @@ const settingsOf: Readonly<Record<Durability, string>> = {
   default:
     'appendfsync everysec: the default; up to a second of acknowledged messages is lost with the machine',
   fsync:
-    'appendfsync always: synced before the reply; Redis syncs once for all commands of a turn of its loop',
+    'appendfsync always: synced before the reply; strace shows a write, an fdatasync and then the replies, once for all commands of a turn of its loop, also for XACK',
 }
 
 /** Redis Streams. */
