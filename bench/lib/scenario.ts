@@ -141,7 +141,7 @@ export class BenchContext {
       : { warmUpMs: 2_000, measureMs: 5_000 }
     this.shortInterval = options.quick
       ? { warmUpMs: 200, measureMs: 300 }
-      : { warmUpMs: 1_500, measureMs: 3_000 }
+      : { warmUpMs: 1_000, measureMs: 2_500 }
   }
 
   /** Runs a scenario; when it fails, that is recorded and what it has measured so far is kept. */
@@ -236,7 +236,8 @@ export class BenchContext {
   /** What is no number is no figure: it can't be compared, nor written as JSON. */
   #record(figure: RecordedFigure): void {
     const bad = figure.values.find((value) => !Number.isFinite(value))
-    if (figure.values.length > 0 && bad === undefined) this.#options.onFigure(figure)
+    if (figure.values.length > 0 && bad === undefined)
+      this.#options.onFigure({ ...figure, details: finiteDetails(figure.details) })
     else this.failed(figure.name, `measured ${bad ?? 'nothing'}`)
   }
 
@@ -257,6 +258,14 @@ function figureOf(figure: FigureOptions, measured: readonly Measured[]): Figure 
     ...(latency === undefined ? {} : { latency }),
     ...(series === undefined ? {} : { series }),
   }
+}
+
+/** Without what a division by nothing gave: JSON has no such numbers. */
+function finiteDetails(details: Figure['details']): Figure['details'] {
+  const kept = Object.entries(details).filter(
+    ([, value]) => typeof value === 'string' || Number.isFinite(value),
+  )
+  return Object.fromEntries(kept)
 }
 
 /** Describes latencies for the column of details. */

@@ -1,31 +1,42 @@
 import { type BenchContext, type Scenario, sizeName, throughputDetails } from '../lib/scenario.js'
-import { runConsume } from '../sdk/sdk.js'
+import type { Throughput } from '../lib/throughput.js'
+import { runConsume, runEndToEnd } from '../sdk/sdk.js'
 
 const mebibyte = 1024 * 1024
 
-/** Reading what was published long ago: more than the broker keeps in memory, so from the journal. */
+/**
+ * Reading alone, without a group. From the start: what was published long ago, more than the broker keeps in memory, so from
+ * the journal, and nobody publishes. At the tail: what a publisher sends at full speed meanwhile, from memory.
+ */
 export const consumeScenario: Scenario = {
   name: 'consume',
-  summary: 'batches() from the first message on, nobody publishes',
+  summary: 'batches() from the first message on and at the tail, without a group',
   byDefault: true,
   async run(context: BenchContext): Promise<void> {
     const { interval, dataRoot } = context
-    const logBytes = (context.quick ? 96 : 512) * mebibyte
-    for (const messageBytes of [100, 1024]) {
-      // The pipe keeps nothing to read again: its end to end is the nearest.
-      const pipe = await context.pipe({ messageBytes, promises: false, consume: true })
-      await context.measure(
-        {
-          name: `consume from the start, ${sizeName(messageBytes)}`,
-          unit: 'messages/s',
-          better: 'higher',
-          pipe,
-        },
-        async () => {
-          const throughput = await runConsume({ messageBytes, logBytes, dataRoot, ...interval })
-          return { value: throughput.messagesPerS, details: throughputDetails(throughput) }
-        },
+    const logBytes = (context.quick ? 32 : 512) * mebibyte
+    for (const messageBytes of context.quick ? [100] : [100, 1024]) {
+      const work = { messageBytes, dataRoot, ...interval }
+      await measureConsume(context, messageBytes, 'from the start', () => runConsume({ ...work, logBytes }))
+      await measureConsume(context, messageBytes, 'at the tail', () =>
+        runEndToEnd({ ...work, publish: 'bulk', consume: 'tail' }),
       )
     }
   },
+}
+
+async function measureConsume(
+  context: BenchContext,
+  messageBytes: number,
+  where: string,
+  run: () => Promise<Throughput>,
+): Promise<void> {
+  // The pipe keeps nothing to read again: its end to end is the nearest.
+  const pipe = await context.pipe({ messageBytes, promises: false, consume: true })
+  const name = `consume ${where}, ${sizeName(messageBytes)}`
+  await context.measure({ name, unit: 'messages/s', better: 'higher', pipe }, async () => {
+    const throughput = await run()
+    const { messagesPerS, series = [] } = throughput
+    return { value: messagesPerS, details: throughputDetails(throughput), series }
+  })
 }

@@ -2,6 +2,7 @@ import type { Scenario } from '../lib/scenario.js'
 import { consumeScenario } from './consume.js'
 import { diskScenario } from './disk.js'
 import { endToEndScenario } from './end_to_end.js'
+import { fanOutScenario } from './fan_out.js'
 import { latencyScenario } from './latency.js'
 import { peersScenario } from './peers.js'
 import { pipeScenario } from './pipe.js'
@@ -15,6 +16,7 @@ export const scenarios: readonly Scenario[] = [
   publishScenario,
   consumeScenario,
   endToEndScenario,
+  fanOutScenario,
   latencyScenario,
   peersScenario,
   sizeScenario,

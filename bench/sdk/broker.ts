@@ -1,4 +1,4 @@
-import { startBroker } from '../../broker/index.js'
+import { letHeapGrow, startBroker } from '../../broker/index.js'
 import { serveWorker, type WorkerTask } from '../lib/worker.js'
 
 export interface SdkBrokerOptions {
@@ -11,6 +11,8 @@ export interface SdkBrokerOptions {
 
 /** Runs a broker with the settings that everyone gets, but for those that are given. */
 async function start({ folder, ...settings }: SdkBrokerOptions): Promise<WorkerTask> {
+  // As `millrace serve` does.
+  letHeapGrow()
   const broker = await startBroker({ dir: folder, logLevel: 'warn', ...settings })
   return {
     ready: broker.address.port,

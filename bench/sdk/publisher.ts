@@ -18,8 +18,6 @@ export interface SdkPublisherOptions {
   /** How many clients do the same, each with a connection of its own. Default 1. */
   readonly clients?: number
   readonly compression?: Compression
-  /** Values that "bulk" has given to all clients and that are not acknowledged yet. Default 16 MiB. */
-  readonly unacknowledgedBytes?: number
 }
 
 /** What was acknowledged in all, and how long receipts took to come where there is one for each message. */
@@ -31,9 +29,11 @@ export interface ReceiptFigures extends Count {
 }
 
 const windowMessages = 10_000
-const unacknowledgedBytesDefault = 16 * 1024 * 1024
-/** One call of `publishMany` is short enough to count with, and several of them overlap. */
-const bulkCallsMax = 8
+/** Values that "bulk" has given to all clients and that are not acknowledged yet. */
+const unacknowledgedBytesMax = 16 * 1024 * 1024
+/** One call of `publishMany`, which is counted when all of it is acknowledged: short, and many of them overlap. */
+const bulkCallBytesMax = 512 * 1024
+const bulkCallsMin = 4
 /** "rate" sends no more before the broker has caught up: what waits grows late instead of large. */
 const unansweredMax = 50_000
 
@@ -68,6 +68,7 @@ class SdkPublisher {
     this.#stopped.abort()
   }
 
+  /** Ends when it is stopped and everything that was given is acknowledged. */
   async run(): Promise<void> {
     await Promise.all(this.#clients.map((client) => this.#runClient(client)))
   }
@@ -85,12 +86,13 @@ class SdkPublisher {
 
   /** Keeps a few calls of `publishMany` going, so that there is always something to send. */
   async #runBulk(client: Client, messagesMax: number): Promise<void> {
-    const unacknowledged = this.#options.unacknowledgedBytes ?? unacknowledgedBytesDefault
-    const callBytes = unacknowledged / bulkCallsMax / this.#clients.length
+    const clientBytes = unacknowledgedBytesMax / this.#clients.length
+    const callBytes = Math.min(bulkCallBytesMax, clientBytes / bulkCallsMin)
     const callMessages = Math.ceil(callBytes / this.#source.bytesMean)
+    const callsMax = Math.max(bulkCallsMin, Math.floor(clientBytes / callMessages / this.#source.bytesMean))
     const calls: Promise<void>[] = []
     while (this.#given < messagesMax && !this.#stopped.signal.aborted) {
-      if (calls.length === bulkCallsMax) await calls.shift()
+      if (calls.length === callsMax) await calls.shift()
       const messages = Math.min(callMessages, messagesMax - this.#given)
       this.#given += messages
       if (messages > 0) calls.push(this.#publishMany(client, messages))

@@ -59,7 +59,6 @@ export interface PublishShape {
   readonly partitions?: number
   readonly clients?: number
   readonly compression?: Compression
-  readonly unacknowledgedBytes?: number
 }
 
 interface Work extends Interval {
