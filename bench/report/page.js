@@ -73,7 +73,7 @@ function strokeMark(ctx, x, y, half, style, dash) {
   ctx.stroke()
 }
 
-function scale(title, logarithmic, more = {}) {
+function scale(title, logarithmic, more = {}, digits = [1]) {
   return {
     type: logarithmic ? 'logarithmic' : 'linear',
     title: {
@@ -88,18 +88,18 @@ function scale(title, logarithmic, more = {}) {
       color: color('muted'),
       maxRotation: 0,
       includeBounds: logarithmic,
-      callback: tickText(logarithmic),
+      callback: tickText(logarithmic, digits),
       ...more.ticks,
     },
   }
 }
 
-/** On a logarithmic scale only 1, 2 and 5 of each decade, as far as there is room. */
-function tickText(logarithmic) {
+/** On a logarithmic scale only values that begin with one of these digits. */
+function tickText(logarithmic, digits) {
   return (value) => {
     if (value === 0) return '0'
     const digit = Math.round(value / 10 ** Math.floor(Math.log10(Math.abs(value)) + 1e-9))
-    return !logarithmic || digit === 1 ? short.format(value) : ''
+    return !logarithmic || digits.includes(digit) ? short.format(value) : ''
   }
 }
 
@@ -204,7 +204,7 @@ function lineConfig({ lines, x, y, logarithmic, categories }) {
       interaction: { mode: 'nearest', axis: 'x', intersect: false },
       scales: {
         x: scale(x, false, { ...named, ticks: { callback: text, ...(categories ? { stepSize: 1 } : {}) } }),
-        y: scale(y, logarithmic, logarithmic ? {} : { beginAtZero: true }),
+        y: scale(y, logarithmic, logarithmic ? {} : { beginAtZero: true }, [1, 2, 5]),
       },
       plugins: {
         legend: {

@@ -83,14 +83,15 @@ test('keeps the figures of a scenario that fails, and runs the others', async ()
     runs: 2,
     dataRoot: '/nonexistent',
     gigabytes: 1,
-    onFigure: ({ scenario, name, values }) => seen.push(`${scenario}: ${name} ${values.join(' ')}`),
+    onFigure: ({ scenario, name, values, details }) =>
+      seen.push(`${scenario}: ${name} ${values.join(' ')} ${Object.keys(details).join()}`.trim()),
     onProgress: () => {},
     onContender: ({ id, skipped }) => seen.push(`${id}: ${skipped?.reason ?? 'takes part'}`),
     onFailure: ({ scenario, what = 'all', error }) => seen.push(`${scenario} failed, ${what}: ${error}`),
   })
   const options = (name: string) => ({ name, unit: 's', better: 'lower' }) as const
   const fails = scenario('fails', async () => {
-    await context.measure(options('first'), async () => ({ value: 1 }))
+    await context.measure(options('first'), async () => ({ value: 1, details: { kept: 'x', share: 1 / 0 } }))
     context.failed('second', new Error('no disk'))
     await context.measure(options('third'), async () => ({ value: 0 / 0 }))
     throw new Error('no broker')
@@ -110,7 +111,7 @@ test('keeps the figures of a scenario that fails, and runs the others', async ()
   await context.run(fails)
   await context.run(works)
   assert.equal(seen, [
-    'fails: first 1 1',
+    'fails: first 1 1 kept',
     'fails failed, second: no disk',
     'fails failed, third: measured NaN',
     'fails failed, all: no broker',
