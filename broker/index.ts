@@ -2,6 +2,7 @@ export { checkFolder, type FolderProblem, type RepairOptions, repairFolder } fro
 export { type Broker, type BrokerOptions, startBroker } from './broker.js'
 export { type BrokerSettings, type ConfigSources, configSchema, envName, loadConfig } from './config.js'
 export type { Setting } from './config_values.js'
+export { letHeapGrow } from './heap.js'
 export type { Logger } from './log.js'
 export type { BrokerStatus } from './status.js'
 export { nearestName, suggestion } from './suggest.js'

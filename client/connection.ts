@@ -67,6 +67,9 @@ const unsentMax = 10_000
 /** How often pending requests are looked at: one timer for all, instead of one each. */
 const sweepIntervalMs = 50
 
+/** What is received goes through here, for all connections in turn: a new buffer for every read costs more than the copy. */
+const received = Buffer.allocUnsafeSlow(256 * 1024)
+
 /** One socket to one broker: matches replies to requests, and fails what is pending when it ends. */
 export class Connection {
   readonly address: Address
@@ -74,7 +77,7 @@ export class Connection {
   hello!: HelloReply
   readonly #socket: Socket
   readonly #options: ConnectionOptions
-  readonly #decoder = new FrameDecoder()
+  readonly #decoder = new FrameDecoder(limits.frameBytesMax, { chunksAreReused: true })
   readonly #pending = new Map<number, Pending>()
   readonly #silence: Silence
   readonly #onClose = new Set<(error: MillraceError) => void>()
@@ -87,14 +90,24 @@ export class Connection {
   #sweep: NodeJS.Timeout | undefined
   #closed: MillraceError | undefined
 
-  private constructor(address: Address, socket: Socket, options: ConnectionOptions) {
+  private constructor(address: Address, options: ConnectionOptions) {
     this.address = address
+    const socket = connectSocket({
+      host: address.host,
+      port: address.port,
+      onread: {
+        buffer: received,
+        callback: (bytes, buffer) => {
+          this.#receive((buffer as Buffer).subarray(0, bytes))
+          return true
+        },
+      },
+    })
     this.#socket = socket
     this.#options = options
     this.#silence = new Silence(options.requestTimeoutMs)
     socket.setNoDelay(true)
     socket.setKeepAlive(true, 30_000)
-    socket.on('data', (chunk) => this.#receive(chunk))
     socket.on('drain', () => {
       this.#silence.heard(performance.now())
       this.#sendUnsent()
@@ -108,8 +121,7 @@ export class Connection {
    * @throws MillraceError NOT_CONNECTED when nobody answers, UNSUPPORTED_VERSION, REQUEST_TIMEOUT
    */
   static async open(address: Address, options: ConnectionOptions): Promise<Connection> {
-    const socket = connectSocket({ host: address.host, port: address.port })
-    const connection = new Connection(address, socket, options)
+    const connection = new Connection(address, options)
     try {
       await connection.#connected()
       const { body } = await connection.request(

@@ -31,7 +31,7 @@ export interface Frame {
   readonly body: Uint8Array
   /** A view into what was received: copy what must outlive the call. */
   readonly payload: Uint8Array
-  /** What the decoder's `allocate` gave to put this frame together, where it came in pieces. */
+  /** What the decoder's `allocate` gave to put this frame together, where it is not a view of a chunk. */
   readonly memory?: Buffer
 }
 
@@ -57,6 +57,13 @@ export function encodeFrame(
   return head
 }
 
+export interface FrameDecoderOptions {
+  /** Gives the memory of frames that are put together. Default: new memory. */
+  readonly allocate?: (bytes: number) => Buffer
+  /** Whether chunks are overwritten after `push`: then every frame is copied out of them. */
+  readonly chunksAreReused?: boolean
+}
+
 /**
  * Cuts a byte stream into frames, on either end. The length is checked as soon as its four bytes are there, before
  * anything of the frame is kept; a frame inside one chunk is not copied, one across chunks is copied once, and again as
@@ -66,19 +73,20 @@ export class FrameDecoder {
   /** The limit on the length field; raised by the broker once `hello` is answered. */
   frameBytesMax: number
   readonly #allocate: (bytes: number) => Buffer
+  readonly #chunksAreReused: boolean
   /** The unfinished frame; its bytes so far are the first of it. */
   #memory: Buffer | undefined
   #receivedBytes = 0
   /** Size of the unfinished frame; undefined while its length is incomplete. */
   #frameBytes: number | undefined
 
-  /** @param allocate gives the memory of frames that come in pieces */
   constructor(
     frameBytesMax: number = limits.frameBytesMax,
-    allocate: (bytes: number) => Buffer = Buffer.allocUnsafeSlow,
+    { allocate = Buffer.allocUnsafe, chunksAreReused = false }: FrameDecoderOptions = {},
   ) {
     this.frameBytesMax = frameBytesMax
     this.#allocate = allocate
+    this.#chunksAreReused = chunksAreReused
   }
 
   /** Bytes that are held for an unfinished frame. */
@@ -95,7 +103,7 @@ export class FrameDecoder {
     for (let at = 0; at < chunk.length; ) {
       if (this.#memory === undefined) {
         const bytes = frameBytesAt(chunk, at, this.frameBytesMax)
-        if (bytes !== undefined && at + bytes <= chunk.length) {
+        if (!this.#chunksAreReused && bytes !== undefined && at + bytes <= chunk.length) {
           frames.push(parseFrame(chunk.subarray(at, at + bytes)))
           at += bytes
           continue

@@ -98,8 +98,9 @@ export class Session {
     this.id = id
     this.#host = host
     this.#socket = socket
-    const allocate = (bytes: number) => host.framePool.take(bytes)
-    this.#decoder = new FrameDecoder(limits.frameBytesBeforeHelloMax, allocate)
+    this.#decoder = new FrameDecoder(limits.frameBytesBeforeHelloMax, {
+      allocate: (bytes) => host.framePool.take(bytes),
+    })
     this.address = `${socket.remoteAddress ?? ''}:${socket.remotePort ?? 0}`
     this.localAddress = (socket.localAddress ?? '').replace(mappedIpv4, '')
     this.#stateSinceMs = host.nowMs

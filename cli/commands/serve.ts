@@ -31,7 +31,7 @@ function addSetting(text: string, previous: Readonly<Record<string, string>> = {
 }
 
 async function serve(options: ServeOptions): Promise<void> {
-  const { loadConfig, startBroker } = await import('../../broker/index.js')
+  const { letHeapGrow, loadConfig, startBroker } = await import('../../broker/index.js')
   if (options.settings) return listSettings()
   const settings = await loadConfig({
     flags: { ...options.set, dir: options.data, host: options.host, port: options.port },
@@ -41,6 +41,7 @@ async function serve(options: ServeOptions): Promise<void> {
     if (!isMillraceError(error, 'BAD_CONFIG')) throw error
     throw new MillraceError('BAD_OPTION', error.message, { cause: error })
   })
+  letHeapGrow()
   const logger = await serveLogger(settings.logLevel)
   const broker = await startBroker({ ...settings, logger })
   const { host, port } = broker.address

@@ -40,10 +40,11 @@ const heldPerByteMax = 16
 
 test('memory for a frame in pieces comes from outside, and the frame names it', () => {
   const given: Buffer[] = []
-  const decoder = new FrameDecoder(1_000_000, (bytes) => {
+  const allocate = (bytes: number): Buffer => {
     given.push(Buffer.alloc(bytes))
     return given.at(-1) as Buffer
-  })
+  }
+  const decoder = new FrameDecoder(1_000_000, { allocate })
   const frame = encodeFrame(2, 0, 1, { text: 'x'.repeat(100_000) })
   decoder.push(frame.subarray(0, 3))
   decoder.push(frame.subarray(3, 20_000))
@@ -71,6 +72,18 @@ test('does not copy a frame that came in one piece', () => {
   const frame = encodeFrame(2, 0, 1, { a: 1 })
   const [got] = new FrameDecoder().push(frame)
   assert.is(got?.body.buffer, frame.buffer)
+})
+
+test('copies frames out of chunks that are used again', () => {
+  const decoder = new FrameDecoder(1_000, { chunksAreReused: true })
+  const frames = ['a', 'b'].map((text) => encodeFrame(2, 0, 1, { text }))
+  const chunk = Buffer.concat(frames)
+  const got = decoder.push(chunk)
+  chunk.fill(0)
+  assert.equal(
+    got.map(({ body }) => decodeBody(body)),
+    [{ text: 'a' }, { text: 'b' }],
+  )
 })
 
 test('a larger limit counts for the frames after it', () => {
