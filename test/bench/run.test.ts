@@ -10,78 +10,97 @@ import { figure, report } from './report_fixture.js'
 
 const test = suite('bench/run')
 
+/** Whole benches start as processes of their own, on a machine that may be busy. */
+const slow = { deadlineMs: 60_000 }
+
 const fixture = fileURLToPath(new URL('./run_fixture.js', import.meta.url))
 const main = fileURLToPath(new URL('../../bench/main.js', import.meta.url))
 
-test('runs on when a scenario fails, reports it, and leaves no folder behind', async (context) => {
-  const [data, json] = await places(context)
-  const { code } = await spawnNode(context, fixture, [data, json]).exited
-  assert.is(code, 0)
-  const { figures, failures, complete, settings } = await readReport(json)
-  assert.equal(failures, [{ scenario: 'fails', error: 'no broker' }])
-  assert.equal(
-    figures.map(({ scenario, name }) => [scenario, name]),
-    [['works', 'a figure']],
-  )
-  assert.is(complete, true)
-  assert.equal(settings.scenarios, ['fails', 'works'])
-  assert.equal(await readdir(data), [])
-})
+test(
+  'runs on when a scenario fails, reports it, and leaves no folder behind',
+  async (context) => {
+    const [data, json] = await places(context)
+    const { code } = await spawnNode(context, fixture, [data, json]).exited
+    assert.is(code, 0)
+    const { figures, failures, complete, settings } = await readReport(json)
+    assert.equal(failures, [{ scenario: 'fails', error: 'no broker' }])
+    assert.equal(
+      figures.map(({ scenario, name }) => [scenario, name]),
+      [['works', 'a figure']],
+    )
+    assert.is(complete, true)
+    assert.equal(settings.scenarios, ['fails', 'works'])
+    assert.equal(await readdir(data), [])
+  },
+  slow,
+)
 
-test('writes what was measured when it is interrupted, and leaves no folder behind', async (context) => {
-  const [data, json] = await places(context)
-  const bench = spawnNode(context, fixture, [data, json, 'stay'])
-  await bench.waitForOutput('stderr', /stays \(3 of 3\): waiting/)
-  assert.is((await readdir(data)).length, 1)
-  bench.kill('SIGINT')
-  assert.equal(await bench.exited, { code: 130, signal: null })
-  const { figures, complete } = await readReport(json)
-  assert.is(figures.length, 1)
-  assert.is(complete, false)
-  assert.match(bench.output.stdout, /\| a figure \|/)
-  assert.equal(await readdir(data), [])
-})
+test(
+  'writes what was measured when it is interrupted, and leaves no folder behind',
+  async (context) => {
+    const [data, json] = await places(context)
+    const bench = spawnNode(context, fixture, [data, json, 'stay'])
+    await bench.waitForOutput('stderr', /stays \(3 of 3\): waiting/)
+    assert.is((await readdir(data)).length, 1)
+    bench.kill('SIGINT')
+    assert.equal(await bench.exited, { code: 130, signal: null })
+    const { figures, complete } = await readReport(json)
+    assert.is(figures.length, 1)
+    assert.is(complete, false)
+    assert.match(bench.output.stdout, /\| a figure \|/)
+    assert.equal(await readdir(data), [])
+  },
+  slow,
+)
 
-test('exits with 1 when a scenario failed', async (context) => {
-  const bench = spawnNode(context, main, [
-    'size',
-    '--gigabytes',
-    '1000000',
-    '--data',
-    await context.tempDir(),
-  ])
-  assert.is((await bench.exited).code, 1)
-  assert.match(bench.output.stdout, /\| size +\| the whole scenario \| .* GB free/)
-})
+test(
+  'exits with 1 when a scenario failed',
+  async (context) => {
+    const bench = spawnNode(context, main, [
+      'size',
+      '--gigabytes',
+      '1000000',
+      '--data',
+      await context.tempDir(),
+    ])
+    assert.is((await bench.exited).code, 1)
+    assert.match(bench.output.stdout, /\| size +\| the whole scenario \| .* GB free/)
+  },
+  slow,
+)
 
-test('compares two files without measuring, and fails of what is worse only when it is told to', async (context) => {
-  const folder = await context.tempDir()
-  const [before, after, none] = ['before', 'after', 'none'].map((name) => join(folder, `${name}.json`)) as [
-    string,
-    string,
-    string,
-  ]
-  await writeFile(before, renderJson(report()))
-  await writeFile(after, renderJson(report({ figures: [figure({ values: [50, 51, 52] })] })))
-  const run = (...args: string[]) => {
-    const bench = spawnNode(context, main, args)
-    return bench.exited.then(({ code }) => ({ code, ...bench.output }))
-  }
-  const [told, untold, reversed, missing, unknown] = await Promise.all([
-    run('--compare', before, '--with', after, '--fail-on-regression'),
-    run('--compare', before, '--with', after),
-    run('--compare', after, '--with', before, '--fail-on-regression'),
-    run('--compare', none, '--with', after),
-    run('end-to-edn'),
-  ])
-  assert.equal([told.code, untold.code, reversed.code], [1, 0, 0])
-  assert.match(told.stdout, /-51\.4 % \| WORSE/)
-  assert.match(reversed.stdout, /BETTER/)
-  assert.is(missing.code, 1)
-  assert.match(missing.stderr, /none\.json can't be read as a report of the bench: ENOENT/)
-  assert.is(unknown.code, 2)
-  assert.match(unknown.stderr, /did you mean "end-to-end"/)
-})
+test(
+  'compares two files without measuring, and fails of what is worse only when it is told to',
+  async (context) => {
+    const folder = await context.tempDir()
+    const [before, after, none] = ['before', 'after', 'none'].map((name) => join(folder, `${name}.json`)) as [
+      string,
+      string,
+      string,
+    ]
+    await writeFile(before, renderJson(report()))
+    await writeFile(after, renderJson(report({ figures: [figure({ values: [50, 51, 52] })] })))
+    const run = (...args: string[]) => {
+      const bench = spawnNode(context, main, args)
+      return bench.exited.then(({ code }) => ({ code, ...bench.output }))
+    }
+    const [told, untold, reversed, missing, unknown] = await Promise.all([
+      run('--compare', before, '--with', after, '--fail-on-regression'),
+      run('--compare', before, '--with', after),
+      run('--compare', after, '--with', before, '--fail-on-regression'),
+      run('--compare', none, '--with', after),
+      run('end-to-edn'),
+    ])
+    assert.equal([told.code, untold.code, reversed.code], [1, 0, 0])
+    assert.match(told.stdout, /-51\.4 % \| WORSE/)
+    assert.match(reversed.stdout, /BETTER/)
+    assert.is(missing.code, 1)
+    assert.match(missing.stderr, /none\.json can't be read as a report of the bench: ENOENT/)
+    assert.is(unknown.code, 2)
+    assert.match(unknown.stderr, /did you mean "end-to-end"/)
+  },
+  slow,
+)
 
 test('writes its progress again and again in one line of a terminal, and leaves none of it behind', () => {
   const written: string[] = []
