@@ -1,10 +1,11 @@
 import { createClient } from '@redis/client'
 import { type PeerPublisher, servePublisher } from '../lib/publisher.js'
 
-const pipelineCommands = 500
+/** Longer where the reply waits for the disk. */
+const pipelineCommands = { default: 500, fsync: 1_000 } as const
 const pipelinesMax = 4
 
-await servePublisher(async ({ port, topic, removesTopic }): Promise<PeerPublisher> => {
+await servePublisher(async ({ port, topic, durability, removesTopic }): Promise<PeerPublisher> => {
   const client = createClient({ RESP: 2, socket: { host: '127.0.0.1', port, noDelay: true } })
   await client.connect()
   const command = (value: Buffer): (string | Buffer)[] => ['XADD', topic, '*', 'v', value]
@@ -14,11 +15,12 @@ await servePublisher(async ({ port, topic, removesTopic }): Promise<PeerPublishe
     acknowledged: (messages: number) => void,
     signal: AbortSignal,
   ): Promise<void> => {
+    const commands = pipelineCommands[durability]
     while (!signal.aborted) {
       const pipeline = client.multi()
-      for (let i = 0; i < pipelineCommands; i++) pipeline.addCommand(command(value))
+      for (let i = 0; i < commands; i++) pipeline.addCommand(command(value))
       await pipeline.execAsPipeline()
-      acknowledged(pipelineCommands)
+      acknowledged(commands)
     }
   }
 
