@@ -23,15 +23,17 @@ export interface Sample extends Count {
 export interface WorkerTask {
   /** Sent to the process that measures when the worker is ready: a port, for example. */
   readonly ready?: unknown
+  /** What it does only when it is told to, for workers that have to get ready together. */
+  begin?(): Promise<unknown>
   /** Messages and their bytes so far. */
   count(): Count
   /** Ends the work; what it resolves to is the worker's result. */
   stop(): Promise<unknown>
 }
 
-type Question = 'sample' | 'stop'
+type Question = 'sample' | 'begin' | 'stop'
 type Answer =
-  | { readonly type: 'ready' | 'sample' | 'stop'; readonly value: unknown }
+  | { readonly type: 'ready' | Question; readonly value: unknown }
   | { readonly type: 'failed'; readonly error: string }
 
 const stopMs = 20_000
@@ -78,6 +80,11 @@ export class Worker {
 
   sample(): Promise<Sample> {
     return this.#ask('sample') as Promise<Sample>
+  }
+
+  /** Tells the worker to begin with what it only does then; resolves to what its task's `begin` does. */
+  begin(): Promise<unknown> {
+    return this.#ask('begin')
   }
 
   /** Asks the worker to end, waits for its process to exit and returns its result; kills it after 20 seconds. */
@@ -140,6 +147,10 @@ export async function serveWorker<Options>(start: (options: Options) => Promise<
   process.on('message', (question: Question) => {
     if (question === 'sample') {
       send({ type: 'sample', value: sampleOf(task) })
+      return
+    }
+    if (question === 'begin') {
+      Promise.resolve(task.begin?.()).then((value) => send({ type: 'begin', value }), fail)
       return
     }
     task.stop().then((value) => {

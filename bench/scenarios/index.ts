@@ -1,4 +1,5 @@
 import type { Scenario } from '../lib/scenario.js'
+import { connectionsScenario } from './connections.js'
 import { consumeScenario } from './consume.js'
 import { diskScenario } from './disk.js'
 import { endToEndScenario } from './end_to_end.js'
@@ -18,6 +19,7 @@ export const scenarios: readonly Scenario[] = [
   endToEndScenario,
   fanOutScenario,
   latencyScenario,
+  connectionsScenario,
   peersScenario,
   sizeScenario,
 ]

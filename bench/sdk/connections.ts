@@ -1,24 +1,87 @@
 import { type Client, connect } from '../../client/index.js'
-import { serveWorker, type WorkerTask } from '../lib/worker.js'
+import { LatencyHistogram } from '../lib/latency.js'
+import { monotonicMs, serveWorker, type WorkerTask } from '../lib/worker.js'
+import { type MessageData, MessageSource } from './messages.js'
 
 export interface SdkConnectionsOptions {
   readonly port: number
   readonly connections: number
+  /** What the first so many of them publish, once they are told to begin. Default: nothing is published. */
+  readonly publish?: { readonly clients: number; readonly topic: string; readonly data: MessageData }
 }
 
-const connectingMax = 50
+/** Clients at a time that connect, or open the socket that they publish through. */
+const openingMax = 50
 
-/** Holds clients that are connected and do nothing. */
-async function start({ port, connections }: SdkConnectionsOptions): Promise<WorkerTask> {
-  const clients: Client[] = []
-  while (clients.length < connections) {
-    const count = Math.min(connectingMax, connections - clients.length)
-    clients.push(...(await Promise.all(Array.from({ length: count }, () => connect(`127.0.0.1:${port}`)))))
+/** Clients that are connected and do nothing, until they are told to publish one message at a time each. */
+class SdkConnections {
+  readonly histogram = new LatencyHistogram()
+  readonly #options: SdkConnectionsOptions
+  readonly #clients: Client[] = []
+  #source: MessageSource | undefined
+  #publishing: readonly Promise<void>[] = []
+  #isStopped = false
+  #messages = 0
+  #bytes = 0
+
+  constructor(options: SdkConnectionsOptions) {
+    this.#options = options
   }
+
+  count(): { messages: number; bytes: number } {
+    return { messages: this.#messages, bytes: this.#bytes }
+  }
+
+  async connect(): Promise<void> {
+    const { port, connections, publish } = this.#options
+    if (publish !== undefined) this.#source = await MessageSource.open(publish.data)
+    await inGroups(Array.from({ length: connections }), async () => {
+      this.#clients.push(await connect(`127.0.0.1:${port}`))
+    })
+  }
+
+  /** Resolves when every client that publishes has published one message, and all go on. */
+  async begin(): Promise<void> {
+    const publishers = this.#clients.slice(0, this.#options.publish?.clients ?? 0)
+    await inGroups(publishers, (client) => this.#publish(client))
+    this.histogram.reset()
+    this.#publishing = publishers.map((client) => this.#run(client))
+  }
+
+  async stop(): Promise<void> {
+    this.#isStopped = true
+    await Promise.all(this.#publishing)
+    await Promise.all(this.#clients.map((client) => client.close()))
+  }
+
+  async #run(client: Client): Promise<void> {
+    while (!this.#isStopped) await this.#publish(client)
+  }
+
+  async #publish(client: Client): Promise<void> {
+    const message = (this.#source as MessageSource).next()
+    const sentMs = monotonicMs()
+    await client.publish(this.#options.publish?.topic ?? '', message)
+    this.histogram.recordSince(sentMs)
+    this.#messages++
+    this.#bytes += message.value.length
+  }
+}
+
+async function inGroups<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
+  for (let i = 0; i < items.length; i += openingMax)
+    await Promise.all(items.slice(i, i + openingMax).map((item) => work(item)))
+}
+
+async function start(options: SdkConnectionsOptions): Promise<WorkerTask> {
+  const connections = new SdkConnections(options)
+  await connections.connect()
   return {
-    count: () => ({ messages: 0, bytes: 0 }),
+    count: () => connections.count(),
+    begin: () => connections.begin(),
     stop: async () => {
-      await Promise.all(clients.map((client) => client.close()))
+      await connections.stop()
+      return connections.histogram.figures()
     },
   }
 }
