@@ -9,6 +9,8 @@ import { peersScenario } from './peers.js'
 import { pipeScenario } from './pipe.js'
 import { publishScenario } from './publish.js'
 import { sizeScenario } from './size.js'
+import { startUpScenario } from './start_up.js'
+import { writtenBytesScenario } from './written_bytes.js'
 
 /** All scenarios, in the order in which they run. */
 export const scenarios: readonly Scenario[] = [
@@ -20,6 +22,8 @@ export const scenarios: readonly Scenario[] = [
   fanOutScenario,
   latencyScenario,
   connectionsScenario,
+  startUpScenario,
+  writtenBytesScenario,
   peersScenario,
   sizeScenario,
 ]

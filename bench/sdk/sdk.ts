@@ -170,3 +170,8 @@ export async function waitForMessages(worker: Worker, messages: number): Promise
 export function repeated(messageBytes: number): MessageData {
   return { kind: 'repeated', messageBytes }
 }
+
+/** Values that no codec makes smaller. */
+export function randomValues(messageBytes: number): MessageData {
+  return { kind: 'random', messageBytes }
+}
