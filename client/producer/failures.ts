@@ -1,6 +1,6 @@
 import { MillraceError } from '../../protocol/index.js'
 import type { Batch } from './batch.js'
-import type { QueueOptions } from './partition_queue.js'
+import type { PartitionQueue } from './partition_queue.js'
 
 /**
  * What becomes of a batch: `none` it is there, `later` it goes again, `moved` it goes again once the metadata is fresh,
@@ -28,24 +28,24 @@ export function refusalOf(error: MillraceError | undefined, { deadlineMs, record
 }
 
 export function deliveryTimeout(
-  { topic, partition, deliveryTimeoutMs }: QueueOptions,
+  { topic, partition, settings }: PartitionQueue,
   cause?: MillraceError,
 ): MillraceError {
   const reason = cause === undefined ? '' : `: ${cause.message}`
   return new MillraceError(
     'DELIVERY_TIMEOUT',
-    `messages for topic "${topic.info.name}", partition ${partition} were not acknowledged within ${deliveryTimeoutMs} ms; the outcome is unknown${reason}`,
+    `messages for topic "${topic.info.name}", partition ${partition} were not acknowledged within ${settings.deliveryTimeoutMs} ms; the outcome is unknown${reason}`,
     { cause },
   )
 }
 
 /** What the publishers of a batch that is given up are told. */
-export function finalError(options: QueueOptions, recordCount: number, cause: MillraceError): MillraceError {
-  if (cause.retryable) return deliveryTimeout(options, cause)
+export function finalError(queue: PartitionQueue, recordCount: number, cause: MillraceError): MillraceError {
+  if (cause.retryable) return deliveryTimeout(queue, cause)
   if (cause.code !== 'BATCH_TOO_LARGE' || recordCount > 1) return cause
   return new MillraceError(
     'VALUE_TOO_LARGE',
-    `a message is too large for topic "${options.topic.info.name}": ${cause.message}`,
+    `a message is too large for topic "${queue.topic.info.name}": ${cause.message}`,
     { cause },
   )
 }

@@ -2,9 +2,8 @@ import { type Compression, limits, type MillraceError } from '../../protocol/ind
 import { Batch, sequenceModulo } from './batch.js'
 import type { TopicQueues } from './topic_queues.js'
 
-export interface QueueOptions {
-  readonly topic: TopicQueues
-  readonly partition: number
+/** What all queues of a topic have in common. */
+export interface QueueSettings {
   readonly batchBytes: number
   readonly batchesInFlightMax: number
   readonly deliveryTimeoutMs: number
@@ -31,21 +30,29 @@ const batchBytesMin = 1024
  * none of them is there, and only then they are numbered anew under the next epoch.
  */
 export class PartitionQueue {
-  readonly options: QueueOptions
+  readonly topic: TopicQueues
+  readonly partition: number
+  readonly settings: QueueSettings
+  /** For ReadyQueues. */
+  standsInLine = false
+  standsInFullLine = false
   /** Sent and not acknowledged, oldest first. */
   #sent: Batch[] = []
   #failedCount = 0
   /** To be sent, oldest first; the last one may still be open. */
   #waiting: Batch[] = []
   #batchBytes: number
-  #bytesHint: number | undefined
+  /** 0 before the first batch. */
+  #bytesHint = 0
   #epoch = 0
   #nextSequence = 0
   #epochIsOver = false
 
-  constructor(options: QueueOptions) {
-    this.options = options
-    this.#batchBytes = options.batchBytes
+  constructor(topic: TopicQueues, partition: number, settings: QueueSettings) {
+    this.topic = topic
+    this.partition = partition
+    this.settings = settings
+    this.#batchBytes = settings.batchBytes
   }
 
   get isEmpty(): boolean {
@@ -77,14 +84,14 @@ export class PartitionQueue {
   open(bytes: number): Batch {
     const last = this.#waiting.at(-1)
     if (last !== undefined && this.#takes(last, bytes)) return last
-    const batch = new Batch(performance.now() + this.options.deliveryTimeoutMs, this.#bytesHint)
+    const batch = new Batch(performance.now() + this.settings.deliveryTimeoutMs, this.#bytesHint)
     this.#waiting.push(batch)
     return batch
   }
 
   /** Whether something can be sent; with `fullOnly` not a batch that still gathers. */
   ready(fullOnly: boolean): boolean {
-    if (this.#failedCount > 0 || this.#sent.length >= this.options.batchesInFlightMax) return false
+    if (this.#failedCount > 0 || this.#sent.length >= this.settings.batchesInFlightMax) return false
     if (this.#epochIsOver && this.#sent.length > 0) return false
     return this.#waiting.length > (fullOnly && !this.#lastIsFull() ? 1 : 0)
   }
@@ -99,7 +106,7 @@ export class PartitionQueue {
     }
     // Mostly the next batch grows about as large, and growing step by step copies everything once more.
     this.#bytesHint = Math.ceil(Math.min(batch.bytes, this.#batchBytes) * 1.125)
-    const bytes = batch.seal(this.options.compression, {
+    const bytes = batch.seal(this.settings.compression, {
       producerId,
       producerEpoch: this.#epoch,
       baseSequence: batch.sequence,
@@ -112,7 +119,7 @@ export class PartitionQueue {
   succeeded(batch: Batch, baseOffset: number | undefined): void {
     this.#remove(batch)
     this.#settle()
-    batch.succeed(this.options.topic.info.name, this.options.partition, baseOffset)
+    batch.succeed(this.topic.info.name, this.partition, baseOffset)
   }
 
   /** The batch has to go again. */

@@ -14,6 +14,7 @@ import { BufferBudget } from './buffer_budget.js'
 import { Capture } from './capture.js'
 import { deliveryTimeout, finalError, refusalOf } from './failures.js'
 import type { PartitionQueue, SentBatch } from './partition_queue.js'
+import { ReadyQueues } from './ready_queues.js'
 import type { ProducerSettings } from './settings.js'
 import { TopicQueues } from './topic_queues.js'
 
@@ -42,7 +43,7 @@ export class Producer {
   #lastTopic: TopicQueues | undefined
   #lastQueue: PartitionQueue | undefined
   /** Queues with something to send. */
-  readonly #ready = new Set<PartitionQueue>()
+  readonly #ready = new ReadyQueues()
   readonly #closing = new AbortController()
   readonly #capture = new Capture<Receipt>()
   #requestsInFlight = 0
@@ -184,9 +185,9 @@ export class Producer {
 
   #added(queue: PartitionQueue, bytes: number): void {
     this.#buffer.add(bytes)
+    this.#ready.add(queue)
     if (queue === this.#lastQueue) return
     this.#lastQueue = queue
-    this.#ready.add(queue)
     this.#expiryTimer ??= setInterval(() => this.#expire(), expiryIntervalMs)
     this.#planPump()
   }
@@ -202,12 +203,12 @@ export class Producer {
   }
 
   #pump(): void {
-    if (this.#paused || this.#closing.signal.aborted || this.#ready.size === 0) return
+    if (this.#paused || this.#closing.signal.aborted || this.#ready.size(false) === 0) return
     if (this.#producerId === undefined) {
       void this.#identify()
       return
     }
-    while (this.#requestsInFlight < this.settings.requestsInFlightMax && this.#ready.size > 0) {
+    while (this.#requestsInFlight < this.settings.requestsInFlightMax && this.#ready.size(false) > 0) {
       const sent = this.#takeBatches(this.#producerId)
       if (sent.length === 0) return
       void this.#send(sent)
@@ -217,19 +218,20 @@ export class Producer {
   /** Batches for one request: full ones, and others while few requests are on the wire. */
   #takeBatches(producerId: number): SentBatch[] {
     this.#lastQueue = undefined
-    const eager = this.#requestsInFlight < eagerRequestsMax && !this.#lingers()
+    const fullOnly = this.#requestsInFlight >= eagerRequestsMax || this.#lingers()
     const bytesMax = Math.min(requestBytesMax, this.#cluster.limits.frameBytesMax - requestOverheadBytes)
     const taken: SentBatch[] = []
     let bytes = 0
     let owner: number | undefined
-    let left = this.#ready.size
-    for (const queue of this.#ready) {
-      if (left-- === 0) break
-      if (queue.options.topic.isRefreshing) continue
-      owner ??= this.#ownerOf(queue)
-      if (this.#ownerOf(queue) !== owner) continue
+    for (let left = this.#ready.size(fullOnly); left > 0; left--) {
+      const queue = this.#ready.shift(fullOnly) as PartitionQueue
+      if (queue.topic.isRefreshing || (owner !== undefined && ownerOf(queue) !== owner)) {
+        this.#ready.add(queue)
+        continue
+      }
+      owner ??= ownerOf(queue)
       let isFull = false
-      while (!isFull && queue.ready(!eager)) {
+      while (!isFull && queue.ready(fullOnly)) {
         isFull = taken.length > 0 && bytes + queue.nextBytes > bytesMax
         if (isFull) break
         const sent = queue.take(producerId)
@@ -238,15 +240,10 @@ export class Producer {
         isFull = taken.length >= requestBatchesMax
       }
       // To the end of the line, so that busy partitions leave room for the others.
-      this.#ready.delete(queue)
       if (!queue.isDrained) this.#ready.add(queue)
       if (isFull) break
     }
     return taken
-  }
-
-  #ownerOf({ options: { topic, partition } }: PartitionQueue): number {
-    return topic.info.owners[partition] ?? 0
   }
 
   /** Whether batches that are not full have to wait. */
@@ -298,6 +295,7 @@ export class Producer {
     for (const [index, one] of sent.entries()) {
       const result = reply instanceof MillraceError ? reply : (reply[index] ?? noResult)
       if (this.#takeResult(one, result)) pauses = true
+      if (!one.queue.isDrained) this.#ready.add(one.queue)
     }
     if (pauses) this.#backOff()
     else this.#failures = 0
@@ -309,13 +307,12 @@ export class Producer {
     let deadlineMs = Number.POSITIVE_INFINITY
     for (const { batch } of sent) deadlineMs = Math.min(deadlineMs, batch.deadlineMs)
     const { body } = await this.#cluster.toOwner(
-      this.#ownerOf(first.queue),
+      ownerOf(first.queue),
       'publish',
       commands.publish,
       {
         batches: sent.map(
-          ({ queue: { options }, bytes }) =>
-            [options.topic.info.topicId, options.partition, bytes.length] as const,
+          ({ queue: { topic, partition }, bytes }) => [topic.info.topicId, partition, bytes.length] as const,
         ),
       },
       {
@@ -328,7 +325,6 @@ export class Producer {
 
   /** Returns whether there should be a pause before more is sent. */
   #takeResult({ queue, batch }: SentBatch, result: PublishResult | MillraceError): boolean {
-    if (!queue.isEmpty) this.#ready.add(queue)
     const error = result instanceof MillraceError ? result : result.error === 0 ? undefined : errorOf(result)
     const refusal = refusalOf(error, batch)
     switch (refusal) {
@@ -345,7 +341,7 @@ export class Producer {
         return batch.sequence === 0
       case 'moved':
         queue.retry(batch)
-        void this.#refresh(queue.options.topic)
+        void this.#refresh(queue.topic)
         return false
       case 'later':
         queue.retry(batch)
@@ -354,7 +350,7 @@ export class Producer {
       case 'final':
         if (refusal === 'fenced') queue.endEpoch()
         this.#freed(batch.messageBytes)
-        queue.gaveUp(batch, finalError(queue.options, batch.recordCount, error as MillraceError))
+        queue.gaveUp(batch, finalError(queue, batch.recordCount, error as MillraceError))
         return false
     }
   }
@@ -408,11 +404,15 @@ export class Producer {
     const nowMs = performance.now()
     for (const topic of this.#topics.values()) {
       for (const queue of topic.all()) {
-        const bytes = queue.expire(nowMs, () => deliveryTimeout(queue.options))
+        const bytes = queue.expire(nowMs, () => deliveryTimeout(queue))
         if (bytes > 0) this.#freed(bytes)
       }
     }
   }
+}
+
+function ownerOf({ topic, partition }: PartitionQueue): number {
+  return topic.info.owners[partition] ?? 0
 }
 
 const noResult: PublishResult = {

@@ -1,20 +1,20 @@
 import type { MillraceError } from '../../protocol/index.js'
 import type { TopicInfo } from '../cluster.js'
-import { PartitionQueue, type QueueOptions } from './partition_queue.js'
+import { PartitionQueue, type QueueSettings } from './partition_queue.js'
 
 /** The queues of one topic; they outlive its deletion when it is created again with as many partitions. */
 export class TopicQueues {
   /** Whether it is being asked for again; nothing is sent meanwhile. */
   isRefreshing = false
-  readonly #options: Omit<QueueOptions, 'topic' | 'partition'>
+  readonly #settings: QueueSettings
   readonly #queues: (PartitionQueue | undefined)[] = []
   #info: TopicInfo
   /** Where messages go that belong to no partition, until its batch is full. */
   #sticky: number | undefined
 
-  constructor(info: TopicInfo, options: Omit<QueueOptions, 'topic' | 'partition'>) {
+  constructor(info: TopicInfo, settings: QueueSettings) {
     this.#info = info
-    this.#options = options
+    this.#settings = settings
   }
 
   /** What its batches are sent to. */
@@ -34,7 +34,7 @@ export class TopicQueues {
   queue(partition: number): PartitionQueue {
     let queue = this.#queues[partition]
     if (queue === undefined) {
-      queue = new PartitionQueue({ ...this.#options, topic: this, partition })
+      queue = new PartitionQueue(this, partition, this.#settings)
       this.#queues[partition] = queue
     }
     return queue

@@ -1,0 +1,63 @@
+import type { PartitionQueue } from './partition_queue.js'
+
+/** Queues with something to send, in the order in which their turns come. There may be thousands. */
+export class ReadyQueues {
+  readonly #all = new Line()
+  /** Those that had a full batch to send when they were added, so that nobody has to look for them among the others. */
+  readonly #full = new Line()
+
+  /** How many there are at most; with `fullOnly` of those with a full batch. */
+  size(fullOnly: boolean): number {
+    return fullOnly ? this.#full.size : this.#all.size
+  }
+
+  /** To be called when something was added to a queue, and when it can send again. */
+  add(queue: PartitionQueue): void {
+    if (!queue.standsInLine) {
+      queue.standsInLine = true
+      this.#all.push(queue)
+    }
+    if (!queue.standsInFullLine && queue.ready(true)) {
+      queue.standsInFullLine = true
+      this.#full.push(queue)
+    }
+  }
+
+  /** Takes the queue whose turn it is, which may have nothing to send by now; `add` it again when it has more. */
+  shift(fullOnly: boolean): PartitionQueue | undefined {
+    const queue = (fullOnly ? this.#full : this.#all).shift()
+    if (queue === undefined) return undefined
+    if (fullOnly) queue.standsInFullLine = false
+    else queue.standsInLine = false
+    return queue
+  }
+
+  clear(): void {
+    while (this.shift(false) !== undefined);
+    while (this.shift(true) !== undefined);
+  }
+}
+
+class Line {
+  #queues: (PartitionQueue | undefined)[] = []
+  #head = 0
+
+  get size(): number {
+    return this.#queues.length - this.#head
+  }
+
+  push(queue: PartitionQueue): void {
+    this.#queues.push(queue)
+  }
+
+  shift(): PartitionQueue | undefined {
+    const queue = this.#queues[this.#head]
+    if (queue === undefined) return undefined
+    this.#queues[this.#head++] = undefined
+    if (this.#head > 64 && this.#head * 2 > this.#queues.length) {
+      this.#queues = this.#queues.slice(this.#head)
+      this.#head = 0
+    }
+    return queue
+  }
+}
