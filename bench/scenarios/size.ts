@@ -1,10 +1,14 @@
 import { statfs } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Client, connect } from '../../client/index.js'
-import type { BenchContext, Scenario } from '../lib/scenario.js'
-import { monotonicMs, type Sample, type Worker } from '../lib/worker.js'
+import { GrowthMeter, type GrowthPoint, growthSizes } from '../lib/growth.js'
+import { MemoryWatch } from '../lib/memory_watch.js'
+import type { BenchContext, FigureOptions, Measured, Scenario } from '../lib/scenario.js'
+import { monotonicMs, type Worker } from '../lib/worker.js'
 import type { ReceiptFigures } from '../sdk/publisher.js'
-import { type RunningBroker, repeated, withBroker } from '../sdk/sdk.js'
+import { restartBroker, restartCleanly } from '../sdk/restart.js'
+import { type RunningBroker, repeated, waitForMessages, withBroker } from '../sdk/sdk.js'
+import { restartDetails } from './start_up.js'
 
 /** What is published and read at full speed: the other partitions are there and hold a message each. */
 const topic = { name: 'log', partitions: 8 }
@@ -14,14 +18,20 @@ const wide = { topics: 10, partitions: 999 }
 const connections = 2_000
 const messageBytes = 1_000
 const sampleEveryMs = 100
-/** The broker is killed when this much of the log is there. */
-const killAtShare = 0.95
+/** Filled beyond the size that is measured: the broker is killed in the midst of it. */
+const restShare = 0.05
+const growthIntervalGb = 0.5
 const stallMsMax = 60_000
 
-/** 10,000 partitions, 2,000 idle connections and a log of 10 GB, all at once. */
+/**
+ * 10,000 partitions, 2,000 idle connections and a large log, all at once, in one broker. What a message costs is measured
+ * while the log grows, over half a gigabyte before each of 1, 2, 5, 10, 20 GB; then the broker is killed under full load,
+ * and everything is read and counted. One run: it takes minutes.
+ */
 export const sizeScenario: Scenario = {
   name: 'size',
-  summary: '10,000 partitions, 2,000 idle connections and a log of --gigabytes',
+  summary:
+    '10,000 partitions, 2,000 idle connections, and the cost of messages while a log grows to --gigabytes',
   byDefault: false,
   async run(context: BenchContext): Promise<void> {
     const logBytes = context.gigabytes * 1e9
@@ -33,21 +43,33 @@ export const sizeScenario: Scenario = {
 class SizeRun {
   readonly #context: BenchContext
   readonly #running: RunningBroker
-  readonly #logBytes: number
   readonly #messages: number
+  readonly #messagesWithRest: number
+  readonly #growth: GrowthPoint[] = []
+  readonly #memory: MemoryWatch
   #broker: Worker
-  #rssBytesMax = 0
-  #rssOwnBytesMax = 0
 
   constructor(context: BenchContext, running: RunningBroker, logBytes: number) {
     this.#context = context
     this.#running = running
-    this.#logBytes = logBytes
     this.#messages = Math.ceil(logBytes / messageBytes)
+    this.#messagesWithRest = Math.ceil(this.#messages * (1 + restShare))
     this.#broker = running.broker
+    this.#memory = new MemoryWatch(() => this.#broker, 'broker')
   }
 
   async run(): Promise<void> {
+    try {
+      await this.#prepare()
+      await this.#fill()
+      await this.#read()
+      await this.#restartCleanly()
+    } finally {
+      await this.#addMemory()
+    }
+  }
+
+  async #prepare(): Promise<void> {
     const { port, start } = this.#running
     const client = await this.#connect()
     this.#context.progress('creating partitions')
@@ -56,18 +78,14 @@ class SizeRun {
     await start('connections', { port, connections })
     await this.#addResident('idle')
     await client.close()
-    await this.#fill()
-    await this.#read()
-    const name = 'size, most resident memory of the broker'
-    this.#add(name, 'MB', 'lower', this.#rssBytesMax / 1e6, { target: 400 })
-    this.#add(`${name}, without pages of files`, 'MB', 'lower', this.#rssOwnBytesMax / 1e6)
   }
 
-  /** Fills the log and kills the broker near the end of it, under full load; the publisher has to get over that. */
+  /** Fills the log and kills the broker then, under full load; the publisher has to get over that. */
   async #fill(): Promise<void> {
     const { port, start } = this.#running
     this.#context.progress(`filling ${this.#context.gigabytes} GB`)
     const { name, messagesPerS } = probe
+    const data = repeated(messageBytes)
     const prober = await start('publisher', {
       port,
       topic: name,
@@ -76,45 +94,79 @@ class SizeRun {
       messagesPerS,
     })
     const startedMs = monotonicMs()
-    const messagesMax = this.#messages
-    const filler = await start('publisher', {
-      port,
-      topic: topic.name,
-      data: repeated(messageBytes),
-      mode: 'bulk',
-      messagesMax,
-    })
-    const filled = await this.#watch(filler, Math.floor(messagesMax * killAtShare))
+    const messagesMax = this.#messagesWithRest
+    const filler = await start('publisher', { port, topic: topic.name, data, mode: 'bulk', messagesMax })
+    const filled = await this.#watchGrowth(filler)
     const seconds = (monotonicMs() - startedMs) / 1000
     const { p50Ms, p99Ms, longestGapMs } = (await prober.stop()) as ReceiptFigures
-    this.#add('size, filling', 'MB/s', 'higher', (filled * messageBytes) / seconds / 1e6)
-    this.#add('size, longest time without a receipt while filling', 'ms', 'lower', longestGapMs, {
-      details: { 'p50 ms of a receipt': p50Ms, 'p99 ms of a receipt': p99Ms },
-    })
+    this.#add({ name: 'size, filling', unit: 'MB/s', better: 'higher' }, { value: filled / seconds / 1e6 })
+    this.#add(
+      {
+        name: 'size, longest time without a receipt while filling',
+        unit: 'ms',
+        better: 'lower',
+        target: 250,
+      },
+      { value: longestGapMs, details: { 'p50 ms of a receipt': p50Ms, 'p99 ms of a receipt': p99Ms } },
+    )
+    this.#addGrowth()
     await this.#addResident('filled')
-    await this.#restart()
-    await this.#watch(filler, messagesMax)
+    await this.#restartKilled()
+    await waitForMessages(filler, messagesMax)
     await filler.stop()
   }
 
+  /** Until the log has its size; returns the bytes of it. */
+  async #watchGrowth(filler: Worker): Promise<number> {
+    const meter = new GrowthMeter(growthSizes(this.#context.gigabytes), growthIntervalGb)
+    let sample = await filler.sample()
+    for (let changedMs = monotonicMs(); sample.messages < this.#messages; await sleep(sampleEveryMs)) {
+      const before = sample.messages
+      const [next, broker] = await Promise.all([filler.sample(), this.#broker.sample()])
+      sample = next
+      if (sample.messages > before) changedMs = monotonicMs()
+      else if (monotonicMs() - changedMs > stallMsMax) throw new Error(`no progress for ${stallMsMax} ms`)
+      const point = meter.observe(sample, broker)
+      if (point === undefined) continue
+      this.#growth.push(point)
+      this.#context.progress(`filling ${this.#context.gigabytes} GB: ${point.gigabytes} GB`)
+    }
+    return sample.bytes
+  }
+
+  #addGrowth(): void {
+    for (const { gigabytes, messagesPerS, mbPerS, brokerUsPerMessage, usPerMessage } of this.#growth) {
+      const name = `size, publish at ${gigabytes} GB`
+      const details = { 'MB/s': mbPerS, 'cpu us per message of the broker': brokerUsPerMessage }
+      this.#add({ name, unit: 'messages/s', better: 'higher' }, { value: messagesPerS, details })
+      const cost = { name: `${name}, processor time of a message`, unit: 'us', better: 'lower' } as const
+      this.#add(cost, { value: usPerMessage })
+    }
+    const [first, last] = [this.#growth[0], this.#growth.at(-1)]
+    if (first === undefined || last === undefined || first === last) return
+    const from = `at ${last.gigabytes} GB against ${first.gigabytes} GB`
+    this.#add(
+      { name: `size, processor time of a message ${from}`, unit: 'ratio', better: 'lower', target: 1.1 },
+      { value: last.usPerMessage / first.usPerMessage },
+    )
+    this.#add(
+      { name: `size, messages/s ${from}`, unit: 'ratio', better: 'higher', target: 0.9 },
+      { value: last.messagesPerS / first.messagesPerS },
+    )
+  }
+
   /** Kills the broker and measures how long a new one, process start included, takes until it answers. */
-  async #restart(): Promise<void> {
+  async #restartKilled(): Promise<void> {
     this.#context.progress('killing the broker and starting it again')
-    const { port, folder, start } = this.#running
     await this.#broker.kill()
-    const startedMs = monotonicMs()
-    this.#broker = await start('broker', { folder, port })
-    const listensMs = monotonicMs() - startedMs
-    const client = await this.#connect()
-    await client.status()
-    const answersMs = monotonicMs() - startedMs
-    await client.close()
-    this.#add('size, restart after kill -9 until it answers', 's', 'lower', answersMs / 1000, {
-      target: 3,
-      details: { 's until it listens': listensMs / 1000 },
-    })
+    const { broker, restart } = await restartBroker(this.#running)
+    this.#broker = broker
+    this.#add(
+      { name: 'size, restart after kill -9 until it answers', unit: 's', better: 'lower', target: 3 },
+      { value: restart.answersMs / 1000, details: restartDetails(restart) },
+    )
     // Idle clients don't connect again before they are used.
-    await start('connections', { port, connections })
+    await this.#running.start('connections', { port: this.#running.port, connections })
     await this.#addResident('restarted')
   }
 
@@ -122,67 +174,52 @@ class SizeRun {
     const { port, start } = this.#running
     this.#context.progress('reading everything')
     const startedMs = monotonicMs()
-    const consumer = await start('consumer', {
-      port,
-      topic: topic.name,
-      mode: 'once',
-      latency: false,
-      warmUpMs: 0,
-    })
-    const messages = await this.#watch(consumer, this.#messages)
+    const options = { port, topic: topic.name, mode: 'once', latency: false, warmUpMs: 0 } as const
+    const consumer = await start('consumer', options)
+    await waitForMessages(consumer, this.#messagesWithRest)
     const seconds = (monotonicMs() - startedMs) / 1000
+    const { messages, bytes } = await consumer.sample()
     await consumer.stop()
-    if (messages !== this.#messages) throw new Error(`read ${messages} messages, expected ${this.#messages}`)
-    this.#add('size, consuming from offset 0', 'MB/s', 'higher', this.#logBytes / seconds / 1e6, {
-      target: 100,
-    })
+    if (messages !== this.#messagesWithRest)
+      throw new Error(`read ${messages} messages, expected ${this.#messagesWithRest}`)
+    this.#add(
+      { name: 'size, consuming from offset 0', unit: 'MB/s', better: 'higher', target: 100 },
+      { value: bytes / seconds / 1e6 },
+    )
     await this.#addResident('read')
   }
 
-  /** Samples the broker's memory until the worker has counted so many messages; returns how many those are. */
-  async #watch(worker: Worker, messages: number): Promise<number> {
-    let counted = 0
-    for (let changedMs = monotonicMs(); counted < messages; await this.#pause(changedMs)) {
-      const sample = await worker.sample()
-      if (sample.messages > counted) changedMs = monotonicMs()
-      counted = sample.messages
-      await this.#sample()
-    }
-    return counted
+  async #restartCleanly(): Promise<void> {
+    this.#context.progress('stopping the broker and starting it again')
+    const { broker, restart } = await restartCleanly(this.#running, this.#broker)
+    this.#broker = broker
+    this.#add(
+      { name: 'size, restart after a clean stop until it answers', unit: 's', better: 'lower' },
+      { value: restart.answersMs / 1000, details: restartDetails(restart) },
+    )
   }
 
-  /** @throws Error when nothing has changed for too long */
-  async #pause(sinceMs: number): Promise<void> {
-    if (monotonicMs() - sinceMs > stallMsMax) throw new Error(`no progress for ${stallMsMax} ms`)
-    await sleep(sampleEveryMs)
-  }
-
-  async #sample(): Promise<Sample> {
-    const sample = await this.#broker.sample()
-    this.#rssBytesMax = Math.max(this.#rssBytesMax, sample.rssBytes)
-    this.#rssOwnBytesMax = Math.max(this.#rssOwnBytesMax, sample.rssBytes - sample.rssFileBytes)
-    return sample
+  async #addMemory(): Promise<void> {
+    const series = [await this.#memory.stop()]
+    const { resident, own } = this.#memory.most()
+    const most = { name: 'size, most resident memory of the broker', unit: 'MB', better: 'lower' } as const
+    this.#add({ ...most, target: 400 }, { value: resident, series })
+    this.#add({ ...most, name: `${most.name}, without pages of files` }, { value: own })
   }
 
   async #addResident(when: string): Promise<void> {
-    const { rssBytes, rssFileBytes } = await this.#sample()
-    this.#add(`size, resident memory of the broker, ${when}`, 'MB', 'lower', rssBytes / 1e6, {
-      details: { 'MB of it pages of files': rssFileBytes / 1e6 },
-    })
+    const { rssBytes, rssFileBytes } = await this.#broker.sample()
+    const details = { 'MB of it pages of files': rssFileBytes / 1e6 }
+    const name = `size, resident memory of the broker, ${when}`
+    this.#add({ name, unit: 'MB', better: 'lower' }, { value: rssBytes / 1e6, details })
   }
 
   #connect(): Promise<Client> {
     return connect({ servers: `127.0.0.1:${this.#running.port}`, requestTimeoutMs: 120_000 })
   }
 
-  #add(
-    name: string,
-    unit: string,
-    better: 'higher' | 'lower',
-    value: number,
-    more: { readonly target?: number; readonly details?: Readonly<Record<string, number>> } = {},
-  ): void {
-    this.#context.add({ name, unit, better, values: [value], details: {}, ...more })
+  #add(figure: FigureOptions, measured: Measured): void {
+    this.#context.addMeasured(figure, [measured])
   }
 }
 
