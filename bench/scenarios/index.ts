@@ -5,6 +5,7 @@ import { diskScenario } from './disk.js'
 import { endToEndScenario } from './end_to_end.js'
 import { fanOutScenario } from './fan_out.js'
 import { latencyScenario } from './latency.js'
+import { microScenario } from './micro.js'
 import { peersScenario } from './peers.js'
 import { pipeScenario } from './pipe.js'
 import { publishScenario } from './publish.js'
@@ -24,6 +25,7 @@ export const scenarios: readonly Scenario[] = [
   connectionsScenario,
   startUpScenario,
   writtenBytesScenario,
+  microScenario,
   peersScenario,
   sizeScenario,
 ]

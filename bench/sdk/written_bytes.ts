@@ -20,10 +20,11 @@ export interface WrittenBytesWork {
   /** At full speed until there are so many bytes of values, or at a rate for a while. */
   readonly amount: { readonly bytes: number } | { readonly messagesPerS: number; readonly durationMs: number }
   readonly dataRoot: string
+  /** The broker tidies up behind the last message: it is idle when it has written nothing for so long. Default 2,500. */
+  readonly idleMs?: number
 }
 
-/** The broker tidies up behind the last message: it is idle when it has written nothing for so long. */
-const idleMs = 2_500
+const idleMsDefault = 2_500
 const idleMsMax = 60_000
 const pollMs = 100
 
@@ -35,9 +36,9 @@ export function tellsWrittenBytes(): boolean {
 /** Publishes and counts what the broker's process writes until it is idle again: flushes and compactions included. */
 export function runWrittenBytes(work: WrittenBytesWork): Promise<WrittenBytes> {
   return withBroker(work.dataRoot, async ({ broker, port, start }) => {
-    const { data, compression, amount } = work
+    const { data, compression, amount, idleMs = idleMsDefault } = work
     await createTopic(port)
-    await untilIdle(broker)
+    await untilIdle(broker, idleMs)
     const before = writtenBy(broker)
     const startedMs = monotonicMs()
     const common = { port, topic, data, ...(compression === undefined ? {} : { compression }) }
@@ -52,12 +53,12 @@ export function runWrittenBytes(work: WrittenBytesWork): Promise<WrittenBytes> {
     }
     const publishMs = monotonicMs() - startedMs
     const { bytes: publishedBytes } = (await publisher.stop()) as { readonly bytes: number }
-    await untilIdle(broker)
+    await untilIdle(broker, idleMs)
     return { writtenBytes: writtenBy(broker) - before, publishedBytes, publishMs }
   })
 }
 
-async function untilIdle(broker: Worker): Promise<void> {
+async function untilIdle(broker: Worker, idleMs: number): Promise<void> {
   const startedMs = monotonicMs()
   let [written, changedMs] = [writtenBy(broker), startedMs]
   while (monotonicMs() - changedMs < idleMs && monotonicMs() - startedMs < idleMsMax) {

@@ -1,16 +1,47 @@
 import { readdir } from 'node:fs/promises'
 import * as assert from 'uvu/assert'
-import { runConsume, runEndToEnd, runLatency, runPublish } from '../../bench/sdk/sdk.js'
+import { runFanOut } from '../../bench/sdk/fan_out.js'
+import { runManyClients } from '../../bench/sdk/many_clients.js'
+import { restartAfterKill, restartCleanly } from '../../bench/sdk/restart.js'
+import {
+  createTopic,
+  fill,
+  randomValues,
+  runConsume,
+  runEndToEnd,
+  runLatency,
+  runPublish,
+  withBroker,
+} from '../../bench/sdk/sdk.js'
+import { runWrittenBytes, tellsWrittenBytes } from '../../bench/sdk/written_bytes.js'
 import { suite } from '../helpers/suite.js'
 
 const test = suite('bench/sdk')
 
-const interval = { warmUpMs: 200, measureMs: 400 }
+const interval = { warmUpMs: 300, measureMs: 600 }
 const messageBytes = 100
 const deadlineMs = 60_000
 
 for (const [name, run] of [
   ['published', (dataRoot: string) => runPublish({ messageBytes, dataRoot, ...interval })],
+  [
+    'published with keys, compressed, by several clients',
+    (dataRoot: string) =>
+      runPublish({
+        messageBytes,
+        partitions: 50,
+        data: { kind: 'repeated', messageBytes, keys: 1_000 },
+        clients: 3,
+        compression: 'lz4',
+        dataRoot,
+        ...interval,
+      }),
+  ],
+  [
+    'received at the tail, without a group',
+    (dataRoot: string) =>
+      runEndToEnd({ messageBytes, publish: 'bulk', consume: 'tail', dataRoot, ...interval }),
+  ],
   [
     'read from the start, again and again',
     (dataRoot: string) => runConsume({ messageBytes, logBytes: 100_000, dataRoot, ...interval }),
@@ -33,6 +64,10 @@ for (const [name, run] of [
       const throughput = await run(dataRoot)
       assert.ok(throughput.messagesPerS > 1_000, `${throughput.messagesPerS} messages/s`)
       assert.ok(Math.abs(throughput.mbPerS / (throughput.messagesPerS / 1e4) - 1) < 0.01)
+      const [memory] = throughput.series ?? []
+      assert.is(memory?.name, 'resident memory of the broker')
+      for (const [, megabytes] of memory?.points ?? []) assert.ok(megabytes > 20, `${megabytes} MB`)
+      assert.ok((memory?.points.length ?? 0) >= 2)
       assert.equal(await readdir(dataRoot), [])
     },
     { deadlineMs },
@@ -49,7 +84,65 @@ test(
       ...interval,
     })
     assert.ok(latency.count > 10, `${latency.count} messages`)
+    assert.ok(latency.receivedPerS > 0, `${latency.receivedPerS} messages/s`)
     assert.ok(latency.p50Ms > 0 && latency.p50Ms <= latency.p99Ms && latency.p99Ms <= latency.maxMs)
+  },
+  { deadlineMs },
+)
+
+test(
+  'counts what every group receives, and waits until all have everything',
+  async ({ tempDir }) => {
+    const work = { groups: 3, messageBytes, messagesPerS: 1_000, dataRoot: await tempDir() }
+    const fanOut = await runFanOut({ ...work, warmUpMs: 300, measureMs: 1_000 })
+    assert.ok(fanOut.publishedPerS > 100, `${fanOut.publishedPerS} published/s`)
+    assert.ok(fanOut.messagesPerS > fanOut.publishedPerS * 1.5, `${fanOut.messagesPerS} received/s`)
+    assert.ok(fanOut.slowestBehind >= 0 && fanOut.caughtUpMs >= 0)
+  },
+  { deadlineMs },
+)
+
+test(
+  'lets many clients publish one message at a time each',
+  async ({ tempDir }) => {
+    const work = { clients: 20, publishers: 15, messageBytes, dataRoot: await tempDir() }
+    const { throughput, latency, connectMs } = await runManyClients({ ...work, ...interval })
+    assert.ok(throughput.messagesPerS > 0)
+    assert.ok(latency.count > 0 && latency.p50Ms <= latency.p99Ms)
+    assert.ok(connectMs > 0)
+  },
+  { deadlineMs },
+)
+
+test(
+  'tells how long a broker takes to start after a stop and after a kill',
+  async ({ tempDir }) => {
+    await withBroker(await tempDir(), async (running) => {
+      await createTopic(running.port)
+      await fill(running, { data: randomValues(1_000), logBytes: 100_000 })
+      const clean = await restartCleanly(running, running.broker)
+      const killed = await restartAfterKill(running, clean.broker, 100)
+      for (const { listensMs, answersMs } of [clean.restart, killed.restart])
+        assert.ok(listensMs > 0 && listensMs <= answersMs)
+    })
+  },
+  { deadlineMs },
+)
+
+test(
+  'counts what the broker writes for what is published',
+  async ({ tempDir, skip }) => {
+    if (!tellsWrittenBytes()) skip(`${process.platform} does not tell what a process has written`)
+    const dataRoot = await tempDir()
+    const common = { amount: { bytes: 4e6 }, idleMs: 500, dataRoot }
+    const random = await runWrittenBytes({ data: randomValues(1_000), ...common })
+    assert.is(random.publishedBytes, common.amount.bytes)
+    // A folder in memory writes nothing.
+    if (random.writtenBytes === 0) return
+    assert.ok(random.writtenBytes >= random.publishedBytes, `${random.writtenBytes} bytes written`)
+    const lines = { kind: 'lines', messageBytes: 200 } as const
+    const packed = await runWrittenBytes({ data: lines, compression: 'brotli', ...common })
+    assert.ok(packed.writtenBytes / packed.publishedBytes < random.writtenBytes / random.publishedBytes)
   },
   { deadlineMs },
 )
