@@ -1,6 +1,6 @@
 import { type BenchContext, type Scenario, sizeName, throughputDetails } from '../lib/scenario.js'
 import type { Throughput } from '../lib/throughput.js'
-import { runConsume, runEndToEnd } from '../sdk/sdk.js'
+import { runEndToEnd, withFilledTopic } from '../sdk/sdk.js'
 
 const mebibyte = 1024 * 1024
 
@@ -17,7 +17,10 @@ export const consumeScenario: Scenario = {
     const logBytes = (context.quick ? 32 : 512) * mebibyte
     for (const messageBytes of context.quick ? [100] : [100, 1024]) {
       const work = { messageBytes, dataRoot, ...interval }
-      await measureConsume(context, messageBytes, 'from the start', () => runConsume({ ...work, logBytes }))
+      context.progress(`publishing what is read, ${sizeName(messageBytes)}`)
+      await withFilledTopic({ ...work, logBytes }, (measure) =>
+        measureConsume(context, messageBytes, 'from the start', measure),
+      )
       await measureConsume(context, messageBytes, 'at the tail', () =>
         runEndToEnd({ ...work, publish: 'bulk', consume: 'tail' }),
       )

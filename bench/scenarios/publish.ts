@@ -6,17 +6,17 @@ interface Case extends PublishShape {
   /** What differs from the base; undefined for the base itself. */
   readonly what?: string
   /** Also part of a quick run. */
-  readonly quick?: true
+  readonly isQuick?: true
 }
 
 const keys = 100_000
 
 /** One value again and again, 8 partitions, no keys, one client, no compression. */
 const sizes: readonly Case[] = [
-  { messageBytes: 100, quick: true },
+  { messageBytes: 100, isQuick: true },
   { messageBytes: 1024 },
   { messageBytes: 16 * 1024 },
-  { messageBytes: 1024 * 1024, quick: true },
+  { messageBytes: 1024 * 1024, isQuick: true },
 ]
 
 function keyed(partitions: number, messageBytes: number): Case {
@@ -25,7 +25,7 @@ function keyed(partitions: number, messageBytes: number): Case {
     partitions,
     data: { kind: 'repeated', messageBytes, keys },
     what: `keys over ${partitions.toLocaleString('en')} partitions`,
-    ...(partitions !== 1_000 && messageBytes === 100 ? { quick: true } : {}),
+    ...(partitions !== 1_000 && messageBytes === 100 ? { isQuick: true } : {}),
   }
 }
 
@@ -35,7 +35,7 @@ function casesOf(sample: string | undefined): readonly Case[] {
     messageBytes: 1024,
     data: { kind: 'lines', messageBytes: 1024, ...(sample === undefined ? {} : { sample }) },
     compression,
-    ...(compression === 'lz4' ? { quick: true } : {}),
+    ...(compression === 'lz4' ? { isQuick: true } : {}),
     what: `${line}, ${compression === 'none' ? 'no compression' : compression}`,
   })
   return [
@@ -43,7 +43,7 @@ function casesOf(sample: string | undefined): readonly Case[] {
     { messageBytes: 100, partitions: 1, what: '1 partition' },
     ...[8, 1_000, 10_000].map((partitions) => keyed(partitions, 100)),
     ...[8, 10_000].map((partitions) => keyed(partitions, 1024)),
-    { messageBytes: 100, clients: 16, what: '16 clients', quick: true },
+    { messageBytes: 100, clients: 16, what: '16 clients', isQuick: true },
     { messageBytes: 1024, clients: 16, what: '16 clients' },
     { messageBytes: 1024, data: { kind: 'random', messageBytes: 1024 }, what: 'random bytes' },
     ...(['none', 'lz4', 'gzip', 'brotli'] as const).map(lines),
@@ -62,8 +62,8 @@ export const publishScenario: Scenario = {
   byDefault: true,
   async run(context: BenchContext): Promise<void> {
     const keyedRates = new Map<number, number>()
-    const cases = casesOf(context.sample).filter(({ quick }) => quick || !context.quick)
-    for (const { what, quick, ...work } of cases) {
+    const cases = casesOf(context.sample).filter(({ isQuick }) => isQuick || !context.quick)
+    for (const { what, isQuick, ...work } of cases) {
       const median = await measurePublish(context, work, what)
       if (work.data?.keys === undefined) continue
       const { messageBytes, partitions = 0 } = work
@@ -84,7 +84,7 @@ async function measurePublish(
   const isBase = what === undefined
   const shape = { messageBytes, promises: false, consume: false }
   // Among many partitions it takes a while until each has had its turn.
-  const isLong = isBase || work.data?.keys !== undefined
+  const isLong = (isBase && messageBytes <= 1024) || work.data?.keys !== undefined
   const interval = isLong ? context.interval : context.shortInterval
   const name = isBase ? shapeName(shape) : `publish, ${nameOf(work)}${what}`
   const pipe = hasPipe(messageBytes) && isBase ? { pipe: await context.pipe(shape) } : {}

@@ -4,7 +4,7 @@ import type { MessageData } from '../sdk/messages.js'
 import { randomValues } from '../sdk/sdk.js'
 import { runWrittenBytes, tellsWrittenBytes, type WrittenBytesWork } from '../sdk/written_bytes.js'
 
-interface Case extends Omit<WrittenBytesWork, 'dataRoot'> {
+interface Case extends Omit<WrittenBytesWork, 'dataRoot' | 'idleMs'> {
   readonly name: string
   readonly target?: number
 }
@@ -32,6 +32,7 @@ export const writtenBytesScenario: Scenario = {
       const { writtenBytes, publishedBytes, publishMs } = await runWrittenBytes({
         ...work,
         dataRoot: context.dataRoot,
+        ...(context.quick ? { idleMs: 1_000 } : {}),
       })
       context.add({
         name: `bytes written for each published, ${name}`,
@@ -79,5 +80,5 @@ function linesCase(compression: Compression, sample: string | undefined): Case {
   }
   const what = sample === undefined ? 'generated JSON' : 'lines of the sample'
   const codec = compression === 'none' ? 'no compression' : compression
-  return { name: `${what}, ${codec}`, data, compression, amount: { bytes: 256e6 } }
+  return { name: `${what}, ${codec}`, data, compression, amount: { bytes: 128e6 } }
 }

@@ -77,14 +77,21 @@ export function runPublish(work: Work & PublishShape): Promise<Throughput> {
   })
 }
 
-/** Fills a topic with `logBytes` of values, then measures how fast they are read from the first on. */
-export function runConsume(work: Work & { readonly logBytes: number }): Promise<Throughput> {
+/** Fills a topic with `logBytes` of values, and gives means to measure how fast they are read from the first on. */
+export function withFilledTopic<T>(
+  work: Work & { readonly logBytes: number },
+  use: (measure: () => Promise<Throughput>) => Promise<T>,
+): Promise<T> {
   return withBroker(work.dataRoot, async (running) => {
     const { broker, port, start } = running
     await createTopic(port)
     await fill(running, { data: repeated(work.messageBytes), logBytes: work.logBytes })
-    const consumer = await start('consumer', { port, topic, mode: 'again', latency: false, warmUpMs: 0 })
-    return measureThroughput(consumer, [broker], work)
+    return use(async () => {
+      const consumer = await start('consumer', { port, topic, mode: 'again', latency: false, warmUpMs: 0 })
+      const throughput = await measureThroughput(consumer, [broker], work)
+      await consumer.stop()
+      return throughput
+    })
   })
 }
 

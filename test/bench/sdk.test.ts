@@ -7,11 +7,11 @@ import {
   createTopic,
   fill,
   randomValues,
-  runConsume,
   runEndToEnd,
   runLatency,
   runPublish,
   withBroker,
+  withFilledTopic,
 } from '../../bench/sdk/sdk.js'
 import { runWrittenBytes, tellsWrittenBytes } from '../../bench/sdk/written_bytes.js'
 import { suite } from '../helpers/suite.js'
@@ -44,7 +44,8 @@ for (const [name, run] of [
   ],
   [
     'read from the start, again and again',
-    (dataRoot: string) => runConsume({ messageBytes, logBytes: 100_000, dataRoot, ...interval }),
+    (dataRoot: string) =>
+      withFilledTopic({ messageBytes, logBytes: 100_000, dataRoot, ...interval }, (measure) => measure()),
   ],
   [
     'received by batch',
