@@ -24,7 +24,7 @@ export class BufferPool {
 
   /** A buffer of so many bytes, with anything in them. */
   take(bytes: number): Buffer {
-    if (bytes < pooledBytesMin) return Buffer.allocUnsafeSlow(bytes)
+    if (bytes < pooledBytesMin) return Buffer.allocUnsafe(bytes)
     const size = pooledSize(bytes)
     const memory = this.#free.get(size)?.pop()
     if (memory === undefined) return Buffer.allocUnsafeSlow(size).subarray(0, bytes)
@@ -36,7 +36,7 @@ export class BufferPool {
   give(buffer: Buffer): void {
     const memory = buffer.buffer as ArrayBuffer
     const size = memory.byteLength
-    if (size < pooledBytesMin || this.#freeBytes + size > this.#freeBytesMax) return
+    if (buffer.length < pooledBytesMin || this.#freeBytes + size > this.#freeBytesMax) return
     const free = this.#free.get(size)
     if (free === undefined) this.#free.set(size, [memory])
     else free.push(memory)

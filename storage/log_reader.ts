@@ -47,7 +47,7 @@ export function readTail({ log, offset, bytesMax }: LogRead): LogReadResult | un
     chunk.memory.retain()
     memory.push(chunk.memory)
   }
-  const chunks = found.map((chunk) => chunk.bytes)
+  const chunks = found.map(({ block, from, to }) => block.subarray(from, to))
   return { ...trimChunks(chunks, offset, bytesMax), memory }
 }
 

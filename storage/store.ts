@@ -2,6 +2,7 @@ import { EventEmitter } from 'node:events'
 import { MillraceError, readBatchHeader, splitBatches } from '../protocol/index.js'
 import type { Operation } from './block.js'
 import { BufferPool } from './buffer_pool.js'
+import { CheckpointSchedule } from './checkpoint_schedule.js'
 import type { CommitRequest, PendingAppend } from './commit_queue.js'
 import { Damage, type OffsetRange } from './damage.js'
 import { DiskWatch, folderBytes } from './disk_watch.js'
@@ -87,6 +88,7 @@ export class Store {
   readonly #parts: Parts
   readonly #logs: LogTable
   readonly #groupCommit: GroupCommit
+  readonly #schedule: CheckpointSchedule
   readonly #pool = new BufferPool(pooledBytesMax)
   readonly #reclaim: Reclaim
   readonly #problems: Problems
@@ -114,6 +116,7 @@ export class Store {
     this.#journal = new Journal(engines.journal, state.checkpoint, this.#pool)
     this.#damage = new Damage(state)
     this.#logs = new LogTable(state, parts.settings.tailCacheBytes, this.#damage)
+    this.#schedule = new CheckpointSchedule(parts.settings.checkpointIntervalMs, performance.now())
     this.#groupCommit = this.#makeGroupCommit()
     this.#reclaim = new Reclaim({
       logs: this.#logs,
@@ -293,8 +296,10 @@ export class Store {
   }
 
   async #writeCheckpoint(): Promise<void> {
+    this.#schedule.begun(performance.now())
     this.#logs.save()
     if (this.state.dirtyBytes > 0) await this.state.write(this.#applied)
+    this.#schedule.ended(performance.now())
   }
 
   #refusal(ops: readonly Op[]): MillraceError | undefined {
@@ -339,6 +344,7 @@ export class Store {
   }
 
   #apply(block: WrittenBlock): void {
+    this.#schedule.grown(block.bytes.length)
     this.#logs.append(block, (log, header) => this.#parts.views.appended(log, header))
     for (const { kind, payload } of block.operations) {
       if (kind === opKinds.logsTrimmed)
@@ -423,7 +429,9 @@ export class Store {
       timer.unref()
       this.#timers.push(timer)
     }
-    repeat(() => void this.checkpoint(), settings.checkpointIntervalMs)
+    repeat(() => {
+      if (this.#schedule.isDue(performance.now())) void this.checkpoint()
+    }, settings.checkpointIntervalMs)
     repeat(() => void this.reclaim(), settings.reclaimIntervalMs)
     if (folder === undefined) return
     this.#disk = new DiskWatch(folder.path, settings.freeBytesMin, settings.diskWatchIntervalMs, () => {

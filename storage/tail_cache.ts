@@ -5,8 +5,11 @@ import type { WrittenBlock } from './journal.js'
 export interface TailChunk {
   readonly firstOffset: number
   readonly nextOffset: number
-  readonly bytes: Uint8Array
-  /** Retain it before `bytes` are used in another turn, where it is there. */
+  /** Its batches stand in `block` from `from` to `to`. */
+  readonly block: Uint8Array
+  readonly from: number
+  readonly to: number
+  /** Retain it before the bytes are used in another turn, where it is there. */
   readonly memory: SharedBuffer | undefined
 }
 
@@ -56,11 +59,11 @@ export class LogTail {
       if (
         chunk.firstOffset > next ||
         chunk.nextOffset <= offset ||
-        (found.length > 0 && bytes + chunk.bytes.length > bytesMax)
+        (found.length > 0 && bytes + chunk.to - chunk.from > bytesMax)
       )
         break
       found.push(chunk)
-      bytes += chunk.bytes.length
+      bytes += chunk.to - chunk.from
       next = chunk.nextOffset
     }
     return found.length > 0 ? found : undefined
@@ -97,7 +100,9 @@ export class TailCache {
       this.#tailOf(entry.logId)?.push({
         firstOffset: entry.firstOffset,
         nextOffset: entry.firstOffset + entry.recordCount,
-        bytes: block.bytes.subarray(entry.from, entry.from + entry.bytes),
+        block: block.bytes,
+        from: entry.from,
+        to: entry.from + entry.bytes,
         memory,
       })
     }
