@@ -34,13 +34,18 @@ async function repeat(work: () => unknown, atLeastMs: number): Promise<{ calls: 
   }
 }
 
+/** Whether the file of this address is the program that was started, and not a part of another one. */
+export function isProgram(fileUrl: string): boolean {
+  const program = process.argv[1]
+  return program !== undefined && realpathSync(program) === fileURLToPath(fileUrl)
+}
+
 /** Measures cases and prints them as a table, when the file of this address is the program that was started. */
 export async function mainOfCases(
   fileUrl: string,
   use: (measure: (cases: readonly MicroCase[]) => Promise<void>) => Promise<void>,
 ): Promise<void> {
-  const program = process.argv[1]
-  if (program === undefined || realpathSync(program) !== fileURLToPath(fileUrl)) return
+  if (!isProgram(fileUrl)) return
   const rows: string[][] = []
   await use(async (cases) => {
     for (const one of cases) rows.push([one.name, shown(await measureCase(one)), one.unit])

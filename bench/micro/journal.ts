@@ -5,6 +5,8 @@ import { RecordBatchBuilder } from '../../protocol/index.js'
 import { openStore, type PartitionLog, type Store, type ViewHost, type Views } from '../../storage/index.js'
 import { describeMachine, machineLine } from '../lib/machine.js'
 import { randomBytes } from '../lib/sample_data.js'
+import { sizeName } from '../lib/scenario.js'
+import { isProgram, type MicroCase } from './cases.js'
 
 /**
  * Measures the store alone, on LevelDB with fsync: commits of large and small batches, reading from the start, restart.
@@ -37,6 +39,14 @@ class BenchViews implements Views {
 
 function open(dir: string): Promise<Store> {
   return openStore({ dir }, new BenchViews())
+}
+
+/** Opens a store with its partitions. */
+async function createStore(dir: string): Promise<Store> {
+  const store = await open(dir)
+  for (let id = 1; id <= partitions; id++)
+    await store.commit([{ kind: createKind, payload: Uint8Array.of(id) }])
+  return store
 }
 
 function batchOf(bytes: number): Uint8Array {
@@ -110,9 +120,7 @@ async function main(megabytes: number, root: string): Promise<void> {
   console.log(machineLine(describeMachine()))
   const dir = await mkdtemp(join(root, 'millrace-journal-'))
   try {
-    let store = await open(dir)
-    for (let id = 1; id <= partitions; id++)
-      await store.commit([{ kind: createKind, payload: Uint8Array.of(id) }])
+    let store = await createStore(dir)
     await publish(store, batchOf(200), 3_000, 1)
     await publish(store, batchOf(200), 400_000, 1_000)
     const large = batchOf(64 * 1024)
@@ -129,5 +137,40 @@ async function main(megabytes: number, root: string): Promise<void> {
   }
 }
 
-const [megabytes = '1000', root = tmpdir()] = process.argv.slice(2)
-await main(Number(megabytes), root)
+/** A store on the disk below `root`, and what it does in a short time; it is removed afterwards. */
+export async function withJournalCases(
+  root: string,
+  use: (cases: readonly MicroCase[]) => Promise<void>,
+): Promise<void> {
+  const dir = await mkdtemp(join(root, 'millrace-journal-'))
+  try {
+    const store = await createStore(dir)
+    try {
+      await use([commitCase(store, 200, 1), commitCase(store, 200, 1_000), commitCase(store, 64 * 1024, 64)])
+    } finally {
+      await store.close()
+    }
+  } finally {
+    await rm(dir, { recursive: true, force: true })
+  }
+}
+
+function commitCase(store: Store, bytes: number, inFlight: number): MicroCase {
+  const batch = batchOf(bytes)
+  const logs = logsOf(store)
+  const ops = Array.from({ length: inFlight }, (_, i) => ({
+    log: logs[i % logs.length] as PartitionLog,
+    batch,
+  }))
+  return {
+    name: `journal, batches of ${sizeName(bytes)}, ${inFlight} in flight`,
+    unit: 'batches/s',
+    perCall: inFlight,
+    work: () => Promise.all(ops.map((op) => store.commit([op]))),
+  }
+}
+
+if (isProgram(import.meta.url)) {
+  const [megabytes = '1000', root = tmpdir()] = process.argv.slice(2)
+  await main(Number(megabytes), root)
+}

@@ -108,11 +108,11 @@ export function latencyTable(
 }
 
 /** What `percentilesOf` gives, in its order. */
-export const percentileNames = ['p50', 'p99', 'p99.9', 'longest'] as const
+export const percentileNames = ['p50', 'p90', 'p99', 'p99.9', 'longest'] as const
 
 /** In milliseconds. */
 export function percentilesOf(latency: NonNullable<RecordedFigure['latency']>): readonly number[] {
-  return [latency.p50Ms, latency.p99Ms, latency.p999Ms, latency.maxMs]
+  return [latency.p50Ms, latency.p90Ms, latency.p99Ms, latency.p999Ms, latency.maxMs]
 }
 
 /** How many times as much `figure` does as `other`, or as fast where less is better; NaN when both are 0. */

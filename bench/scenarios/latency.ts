@@ -22,7 +22,7 @@ export const latencyScenario: Scenario = {
     for (const messagesPerS of context.quick ? [1_000, 400_000] : rates) {
       const runs = await measureRate(context, messagesPerS)
       const achieved = median(runs.map(({ receivedPerS }) => receivedPerS))
-      const p99Ms = median(runs.map((run) => run.p99Ms))
+      const p99Ms = median(runs.map(({ latency }) => latency.p99Ms))
       if (achieved >= achievedShareMin * messagesPerS && p99Ms <= p99MsMax) continue
       context.progress(`saturated: ${Math.round(achieved)} of ${messagesPerS} messages/s`)
       return
@@ -42,16 +42,16 @@ async function measureRate(context: BenchContext, messagesPerS: number): Promise
     context.progress(`${work}: run ${i} of ${context.runs}`)
     runs.push(await runLatency({ messageBytes, messagesPerS, dataRoot, ...interval }))
   }
-  const add = (name: string, value: keyof LatencyAtRate, more: Partial<FigureOptions>, drawn: boolean) =>
+  const add = (percentile: 'p50Ms' | 'p99Ms', more: Partial<FigureOptions>, isDrawn: boolean): void =>
     context.addMeasured(
-      { name: `${work}, ${name}`, unit: 'ms', better: 'lower', ...more },
-      runs.map((run) => ({ value: run[value], details: detailsOf(run), ...(drawn ? { latency: run } : {}) })),
+      { name: `${work}, ${percentile.slice(0, 3)}`, unit: 'ms', better: 'lower', ...more },
+      runs.map(({ latency, receivedPerS }) => ({
+        value: latency[percentile],
+        details: { 'achieved messages/s': receivedPerS, ...latencyDetails(latency) },
+        ...(isDrawn ? { latency } : {}),
+      })),
     )
-  add('p50', 'p50Ms', target === undefined ? {} : { target }, false)
-  add('p99', 'p99Ms', pipe, true)
+  add('p50Ms', target === undefined ? {} : { target }, false)
+  add('p99Ms', pipe, true)
   return runs
-}
-
-function detailsOf(run: LatencyAtRate): Readonly<Record<string, number | string>> {
-  return { 'achieved messages/s': run.receivedPerS, ...latencyDetails(run) }
 }

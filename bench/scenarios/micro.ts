@@ -1,12 +1,13 @@
 import type { BenchContext, Scenario } from '../lib/scenario.js'
 import { type MicroCase, measureCase } from '../micro/cases.js'
 import { codecCases } from '../micro/codec.js'
+import { withJournalCases } from '../micro/journal.js'
 import { withIndexCases } from '../micro/log_index.js'
 
 /** Hot paths alone, in the process of the bench: they show where a change of the others comes from. */
 export const microScenario: Scenario = {
   name: 'micro',
-  summary: 'record batches, frames, checksum and index alone, without a broker',
+  summary: 'record batches, frames, checksum, journal and index alone, without a broker',
   byDefault: true,
   async run(context: BenchContext): Promise<void> {
     const measureMs = context.quick ? 20 : 200
@@ -17,6 +18,7 @@ export const microScenario: Scenario = {
         }))
     }
     await measure(codecCases())
+    await withJournalCases(context.dataRoot, measure)
     await withIndexCases(context.dataRoot, measure)
   },
 }

@@ -113,7 +113,8 @@ export function runEndToEnd(
 }
 
 /** Latencies at a rate, and the rate that there was. */
-export interface LatencyAtRate extends LatencyFigures {
+export interface LatencyAtRate {
+  readonly latency: LatencyFigures
   readonly receivedPerS: number
 }
 
@@ -136,7 +137,7 @@ export function runLatency(work: Work & { readonly messagesPerS: number }): Prom
     await waitForMessages(consumer, published.messages)
     const latency = (await consumer.stop()) as LatencyFigures
     const seconds = (after.timeMs - before.timeMs) / 1000
-    return { ...latency, receivedPerS: (after.messages - before.messages) / seconds }
+    return { latency, receivedPerS: (after.messages - before.messages) / seconds }
   })
 }
 
