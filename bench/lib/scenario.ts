@@ -124,6 +124,8 @@ export class BenchContext {
   readonly interval: Interval
   /** The same for one of many variants of the same work. */
   readonly shortInterval: Interval
+  /** For latencies at low rates: with few messages it takes longer until the code of everyone is compiled. */
+  readonly latencyInterval: Interval
   readonly #options: BenchContextOptions
   readonly #pipes = new Map<string, Promise<number>>()
   #scenario = ''
@@ -142,6 +144,9 @@ export class BenchContext {
     this.shortInterval = options.quick
       ? { warmUpMs: 200, measureMs: 300 }
       : { warmUpMs: 1_000, measureMs: 2_500 }
+    this.latencyInterval = options.quick
+      ? { warmUpMs: 500, measureMs: 1_000 }
+      : { warmUpMs: 4_000, measureMs: 4_000 }
   }
 
   /** Runs a scenario; when it fails, that is recorded and what it has measured so far is kept. */

@@ -33,7 +33,7 @@ export const latencyScenario: Scenario = {
 async function measureRate(context: BenchContext, messagesPerS: number): Promise<readonly LatencyAtRate[]> {
   const { dataRoot } = context
   const target = p50TargetsMs[messagesPerS]
-  const interval = target === undefined ? context.shortInterval : context.interval
+  const interval = target === undefined ? context.shortInterval : context.latencyInterval
   const work = `latency, ${messageBytes} B, ${messagesPerS.toLocaleString('en')} messages/s`
   const isPipeRate = messagesPerS === 1_000
   const pipe = isPipeRate ? { pipe: await context.pipeLatency({ messageBytes, messagesPerS }) } : {}

@@ -108,7 +108,7 @@ async function runContender(
       for (const work of context.quick ? quickWorks : works) {
         doing = workName(work)
         context.progress(`${id}, ${doing}: run ${run + 1} of ${context.runs}`)
-        for (const [figure, measured] of await measure(running, work, context.shortInterval))
+        for (const [figure, measured] of await measure(running, work, intervalOf(context, work)))
           results.set(figure, id, run, measured)
       }
       doing = 'stop'
@@ -123,6 +123,10 @@ async function runContender(
 type NamedMeasured = readonly (readonly [FigureOptions, Measured])[]
 
 /** What one piece of work gives; nothing where the contender can't do it. */
+function intervalOf(context: BenchContext, { kind }: Work): Interval {
+  return kind === 'latency' ? context.latencyInterval : context.shortInterval
+}
+
 async function measure(running: RunningContender, work: Work, interval: Interval): Promise<NamedMeasured> {
   if (work.kind !== 'latency') {
     const throughput = await running[work.kind]({ ...work, ...interval })
