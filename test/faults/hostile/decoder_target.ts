@@ -66,7 +66,8 @@ function decodeAll(bytes: Uint8Array, cutAt: number, allShapes: boolean): Decode
   attempt('frame decoder', () => {
     const decoder = new FrameDecoder()
     frames.push(...decoder.push(bytes.subarray(0, cutAt)), ...decoder.push(bytes.subarray(cutAt)))
-    if (decoder.bufferedBytes > Math.max(16 * bytes.length, 4096)) throw new Error(`it holds ${decoder.bufferedBytes} bytes`)
+    if (decoder.bufferedBytes > Math.max(16 * bytes.length, 4096))
+      throw new Error(`it holds ${decoder.bufferedBytes} bytes`)
   })
   for (const frame of frames) decodeFrame(frame, allShapes, attempt)
   const tookMs = performance.now() - startedMs
