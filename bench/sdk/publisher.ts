@@ -26,6 +26,8 @@ export interface ReceiptFigures extends Count {
   readonly p99Ms: number
   /** The longest time without any receipt. */
   readonly longestGapMs: number
+  /** "rate": how late messages were given to the client, which is the timer's and the publisher's doing. */
+  readonly lateP50Ms: number
 }
 
 const windowMessages = 10_000
@@ -34,6 +36,8 @@ const unacknowledgedBytesMax = 16 * 1024 * 1024
 /** One call of `publishMany`, which is counted when all of it is acknowledged: short, and many of them overlap. */
 const bulkCallBytesMax = 512 * 1024
 const bulkCallsMin = 4
+/** One in so many messages tells how late it was: looking at the clock for each would cost what is measured. */
+const lateEvery = 16
 /** "rate" sends no more before the broker has caught up: what waits grows late instead of large. */
 const unansweredMax = 50_000
 
@@ -43,6 +47,7 @@ class SdkPublisher {
   readonly #source: MessageSource
   readonly #stopped = new AbortController()
   readonly #receipts = new LatencyHistogram()
+  readonly #late = new LatencyHistogram()
   #messages = 0
   #bytes = 0
   #given = 0
@@ -61,7 +66,13 @@ class SdkPublisher {
 
   receipts(): ReceiptFigures {
     const { p50Ms, p99Ms } = this.#receipts.figures()
-    return { ...this.count(), p50Ms, p99Ms, longestGapMs: this.#longestGapMs }
+    return {
+      ...this.count(),
+      p50Ms,
+      p99Ms,
+      longestGapMs: this.#longestGapMs,
+      lateP50Ms: this.#late.figures().p50Ms,
+    }
   }
 
   stop(): void {
@@ -131,6 +142,7 @@ class SdkPublisher {
     let unanswered = 0
     const send = (intendedMs: number): void => {
       unanswered++
+      if (this.#given++ % lateEvery === 0) this.#late.recordSince(intendedMs)
       const message = this.#source.next()
       const value = Buffer.from(message.value)
       value.writeDoubleLE(intendedMs)

@@ -116,6 +116,8 @@ export function runEndToEnd(
 export interface LatencyAtRate {
   readonly latency: LatencyFigures
   readonly receivedPerS: number
+  /** Part of the latencies: how late messages were given to the client. */
+  readonly lateP50Ms: number
 }
 
 /**
@@ -137,7 +139,8 @@ export function runLatency(work: Work & { readonly messagesPerS: number }): Prom
     await waitForMessages(consumer, published.messages)
     const latency = (await consumer.stop()) as LatencyFigures
     const seconds = (after.timeMs - before.timeMs) / 1000
-    return { latency, receivedPerS: (after.messages - before.messages) / seconds }
+    const receivedPerS = (after.messages - before.messages) / seconds
+    return { latency, receivedPerS, lateP50Ms: published.lateP50Ms }
   })
 }
 
