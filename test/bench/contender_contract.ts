@@ -1,6 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises'
 import * as assert from 'uvu/assert'
 import type { Contender, RunningContender } from '../../bench/lib/contender.js'
+import type { Throughput } from '../../bench/lib/throughput.js'
 import type { TestContext } from '../helpers/suite.js'
 
 const work = { messageBytes: 100, warmUpMs: 100, measureMs: 400 }
@@ -25,8 +26,8 @@ export async function worksAndLeavesNothing(contender: Contender, context: TestC
 }
 
 async function doesAllWork(running: RunningContender): Promise<void> {
-  for (const throughput of [await running.publish(work), await running.endToEnd(work)]) {
-    assert.ok(throughput.messagesPerS > 0, `${throughput.messagesPerS} messages/s`)
+  for (const kind of ['publish', 'endToEnd'] as const) {
+    const throughput = await countsSome(running, kind)
     assert.ok(Math.abs(throughput.mbPerS / (throughput.messagesPerS / 1e4) - 1) < 0.01)
     assert.ok((throughput.rssBytes.server ?? 0) > 1e6, 'memory of the server')
   }
@@ -34,6 +35,15 @@ async function doesAllWork(running: RunningContender): Promise<void> {
   if (latency === undefined) return
   assert.ok(latency.count > 10, `${latency.count} messages`)
   assert.ok(latency.p50Ms > 0 && latency.p50Ms <= latency.p99Ms && latency.p99Ms <= latency.maxMs)
+}
+
+/** On a busy machine nothing may be acknowledged within a short interval: then a longer one is tried. */
+async function countsSome(running: RunningContender, kind: 'publish' | 'endToEnd'): Promise<Throughput> {
+  for (let measureMs = work.measureMs; ; measureMs *= 4) {
+    const throughput = await running[kind]({ ...work, measureMs })
+    if (throughput.messagesPerS > 0) return throughput
+    assert.ok(measureMs < 4_000, `${kind}: ${throughput.messagesPerS} messages/s in ${measureMs} ms`)
+  }
 }
 
 /** Those of the processes that have not ended. */
