@@ -1,5 +1,6 @@
 import { createHistogram } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { PreciseTimer } from './precise_timer.js'
 import { monotonicMs } from './worker.js'
 
 /** Latencies in milliseconds. */
@@ -42,6 +43,9 @@ export class LatencyHistogram {
   }
 }
 
+/** Waking up costs processor time: bursts of many messages come less often. */
+const burstEveryMs = { upTo20kPerS: 0.2, above: 1 } as const
+const longPauseMs = 20
 /** One turn of the event loop sends no more than this, so that replies are read between them. */
 const burstMessagesMax = 1_000
 
@@ -59,16 +63,28 @@ export async function sendAtRate(
   hasRoom: () => boolean = () => true,
 ): Promise<void> {
   const stepMs = 1000 / messagesPerS
-  let dueMs = monotonicMs()
-  while (!signal.aborted) {
-    const nowMs = monotonicMs()
-    let sent = 0
-    while (dueMs <= nowMs && sent < burstMessagesMax && !signal.aborted && hasRoom()) {
-      send(dueMs)
-      dueMs += stepMs
-      sent++
+  const pauseMsMin = messagesPerS > 20_000 ? burstEveryMs.above : burstEveryMs.upTo20kPerS
+  const timer = await PreciseTimer.start()
+  try {
+    let dueMs = monotonicMs()
+    while (!signal.aborted) {
+      const nowMs = monotonicMs()
+      let sent = 0
+      while (dueMs <= nowMs && sent < burstMessagesMax && !signal.aborted && hasRoom()) {
+        send(dueMs)
+        dueMs += stepMs
+        sent++
+      }
+      if (sent === burstMessagesMax) await new Promise((resolve) => setImmediate(resolve))
+      else await pause(timer, Math.max(dueMs - monotonicMs(), pauseMsMin), signal)
     }
-    if (sent === burstMessagesMax) await new Promise((resolve) => setImmediate(resolve))
-    else await sleep(Math.max(dueMs - monotonicMs(), 0))
+  } finally {
+    await timer.close()
   }
+}
+
+/** Long ones can be interrupted, and a millisecond is little of them. */
+async function pause(timer: PreciseTimer, ms: number, signal: AbortSignal): Promise<void> {
+  if (ms < longPauseMs) await timer.sleep(ms)
+  else await sleep(ms - 1, undefined, { signal }).catch(() => {})
 }

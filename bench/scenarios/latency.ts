@@ -12,8 +12,9 @@ const p99MsMax = 1_000
 /**
  * How long a message is under way at a fixed rate, from the time at which it should have been published to its receipt, one
  * by one in a group. Rates grow until one is not achieved any more, or the p99 passes a second: what saturates first may be
- * the publisher with its promise for each message, the broker or the consumer. Timers have steps of a millisecond: messages
- * are sent in small bursts and somewhat late, which counts, and the details tell how late.
+ * the publisher with its promise for each message, the broker or the consumer. Messages are
+ * sent in small bursts, every 0.2 ms up to 20,000 a second and every millisecond above, and so somewhat late, which counts: the
+ * details tell how late.
  */
 export const latencyScenario: Scenario = {
   name: 'latency',

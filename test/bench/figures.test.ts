@@ -67,4 +67,44 @@ test('measures latency from the intended time, so that a stall delays every mess
   assert.ok(p50Ms >= stallMs / 4, `median ${p50Ms} ms`)
 })
 
+test('sends at the rate and nearly in time, and leaves no thread behind', async () => {
+  const stop = new AbortController()
+  const intended: number[] = []
+  const lateMs: number[] = []
+  const send = (intendedMs: number): void => {
+    intended.push(intendedMs)
+    lateMs.push(monotonicMs() - intendedMs)
+    if (intended.length === 300) stop.abort()
+  }
+  await Promise.race([sendAtRate(1_000, send, stop.signal), sleep(5_000, undefined, { ref: false })])
+  assert.is(intended.length, 300)
+  assert.ok(Math.min(...lateMs) >= 0)
+  const steps = intended.slice(1).map((ms, i) => ms - (intended[i] ?? 0))
+  assert.ok(steps.every((ms) => Math.abs(ms - 1) < 1e-6))
+  assert.not(process.getActiveResourcesInfo().includes('MessagePort'))
+})
+
+test('sends no more than there is room for, and keeps the intended times of what waits', async () => {
+  const stop = new AbortController()
+  const intended: number[] = []
+  let room = 3
+  const send = (intendedMs: number): void => {
+    intended.push(intendedMs)
+    room--
+  }
+  const startedMs = monotonicMs()
+  const ended = sendAtRate(1_000, send, stop.signal, () => room > 0)
+  while (room > 0) await sleep(1)
+  const fullMs = monotonicMs()
+  while (monotonicMs() < fullMs + 50) await sleep(1)
+  assert.is(intended.length, 3)
+  room = 3
+  while (room > 0) await sleep(1)
+  stop.abort()
+  await ended
+  assert.is(intended.length, 6)
+  assert.ok((intended[0] ?? 0) >= startedMs)
+  assert.ok(Math.abs((intended[5] ?? 0) - (intended[0] ?? 0) - 5) < 1e-6)
+})
+
 test.run()
