@@ -51,13 +51,15 @@ async function main(plan: ClientPlan): Promise<void> {
   history.close()
 }
 
+const lastTriesMax = 5
+
 /** Connects, also when the broker is gone at the moment. */
 async function connectSomeTime(
   { address: { host, port } }: ClientPlan,
   stop: AbortSignal,
   options: Parameters<WorkloadContext['client']>[0],
 ): Promise<Client> {
-  for (;;) {
+  for (let lastTries = lastTriesMax; ; ) {
     try {
       return await connect({
         servers: `${host}:${port}`,
@@ -67,7 +69,8 @@ async function connectSomeTime(
         ...options,
       })
     } catch (error) {
-      if (stop.aborted) throw error
+      // A fault may last a little longer than the work.
+      if (stop.aborted && lastTries-- === 0) throw error
       await sleep(connectEveryMs)
     }
   }
