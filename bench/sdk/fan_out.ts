@@ -20,7 +20,7 @@ export interface FanOutWork extends Interval {
   readonly dataRoot: string
 }
 
-/** Processes that the groups share: as many as there are cores beside the broker and the publisher would be none. */
+/** Processes that the groups share: one for each would measure how a machine of few cores switches between them. */
 const workersMax = 2
 
 /**
