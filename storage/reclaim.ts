@@ -71,8 +71,8 @@ const freedGapMax = 1_024
 const freedRangesMax = 64
 /** Ranges are compacted, those that free most first, until they make up this share of what was freed. */
 const freedShare = 0.95
-/** One call of the engine frees about this much, so that closing never waits long. */
-const compactPieceBytes = 128 * mebibyte
+/** One call of the engine frees about this much: commits wait for the end of it, and so does closing. */
+const compactPieceBytes = 16 * mebibyte
 /** The state is compacted when this was written to it since the last time, and this share of the bytes that live. */
 const stateBytesMin = 4 * mebibyte
 const stateShareMin = 0.05
