@@ -31,10 +31,7 @@ async function doesAllWork(running: RunningContender): Promise<void> {
     assert.ok(Math.abs(throughput.mbPerS / (throughput.messagesPerS / 1e4) - 1) < 0.01)
     assert.ok((throughput.rssBytes.server ?? 0) > 1e6, 'memory of the server')
   }
-  const latency = await running.latency?.({ ...work, messagesPerS: 500 })
-  if (latency === undefined) return
-  assert.ok(latency.count > 10, `${latency.count} messages`)
-  assert.ok(latency.p50Ms > 0 && latency.p50Ms <= latency.p99Ms && latency.p99Ms <= latency.maxMs)
+  if (running.latency !== undefined) await timesSome(running.latency.bind(running))
 }
 
 /** On a busy machine nothing may be acknowledged within a short interval: then a longer one is tried. */
@@ -43,6 +40,18 @@ async function countsSome(running: RunningContender, kind: 'publish' | 'endToEnd
     const throughput = await running[kind]({ ...work, measureMs })
     if (throughput.messagesPerS > 0) return throughput
     assert.ok(measureMs < 4_000, `${kind}: ${throughput.messagesPerS} messages/s in ${measureMs} ms`)
+  }
+}
+
+/** On a busy machine most messages of a short interval may come after its end: then a longer one is tried as well. */
+async function timesSome(measure: NonNullable<RunningContender['latency']>): Promise<void> {
+  for (let measureMs = work.measureMs; ; measureMs *= 4) {
+    const latency = await measure({ ...work, measureMs, messagesPerS: 500 })
+    if (latency.count > 10) {
+      assert.ok(latency.p50Ms > 0 && latency.p50Ms <= latency.p99Ms && latency.p99Ms <= latency.maxMs)
+      return
+    }
+    assert.ok(measureMs < 4_000, `${latency.count} messages timed in ${measureMs} ms`)
   }
 }
 
