@@ -107,6 +107,10 @@ export class ShardViews implements Omit<Views, 'load'> {
     return partition && `partition ${partition.index} of topic "${partition.topic.name}"`
   }
 
+  save(): void {
+    this.producers.save()
+  }
+
   rolledBack(): void {
     this.producers.rolledBack()
   }

@@ -1,3 +1,4 @@
+import type { Pacer } from './pacer.js'
 import type { BatchWatcher } from './producer/batch.js'
 import type { Turns } from './turns.js'
 
@@ -19,6 +20,7 @@ const turnBytes = 128 * 1024
 export class BulkPublish<Message> implements BatchWatcher {
   readonly #topic: string
   readonly #turns: Turns
+  readonly #pacer: Pacer
   readonly #signal: AbortSignal | undefined
   readonly #hand: Hand<Message>
   #added = 0
@@ -26,9 +28,16 @@ export class BulkPublish<Message> implements BatchWatcher {
   #error: unknown
   #whenDone: (() => void) | undefined
 
-  constructor(topic: string, turns: Turns, signal: AbortSignal | undefined, hand: Hand<Message>) {
+  constructor(
+    topic: string,
+    turns: Turns,
+    pacer: Pacer,
+    signal: AbortSignal | undefined,
+    hand: Hand<Message>,
+  ) {
     this.#topic = topic
     this.#turns = turns
+    this.#pacer = pacer
     this.#signal = signal
     this.#hand = hand
   }
@@ -61,7 +70,7 @@ export class BulkPublish<Message> implements BatchWatcher {
       // The first ones at once, or right behind what waits already, so that later calls come after them.
       isDone = await this.#turns.take(this.#topic, () => this.#takeSome(iterator))
       while (!isDone) {
-        await new Promise((resolve) => setImmediate(resolve))
+        await this.#pacer.next()
         isDone = await this.#takeSome(iterator)
       }
     } catch (error) {
@@ -96,7 +105,7 @@ export class BulkPublish<Message> implements BatchWatcher {
       this.#added++
       if (bytes < turnBytes) continue
       bytes = 0
-      await new Promise((resolve) => setImmediate(resolve))
+      await this.#pacer.next()
     }
   }
 

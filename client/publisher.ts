@@ -2,6 +2,7 @@ import { MillraceError, type RecordInput } from '../protocol/index.js'
 import { unlessAborted } from './abort.js'
 import { BulkPublish, type BulkReceipt } from './bulk_publish.js'
 import type { Cluster, TopicInfo } from './cluster.js'
+import { Pacer } from './pacer.js'
 import type { BatchWatcher, Receipt } from './producer/batch.js'
 import type { Producer } from './producer/producer.js'
 import { recordBytesMax } from './producer/record_size.js'
@@ -12,6 +13,9 @@ import { Turns } from './turns.js'
 
 /** Calls of `publish` that wait for metadata, an asynchronous schema or room in the buffer. */
 const waitingMax = 100_000
+
+/** Calls of `publishMany` that take messages in one turn of the event loop. */
+const bulkPublishesPerTurn = 4
 
 /** Where a record goes, and what it takes at most. */
 interface Placed {
@@ -26,6 +30,7 @@ export class Publisher {
   readonly #cluster: Cluster
   readonly #producer: Producer
   readonly #turns = new Turns()
+  readonly #pacer = new Pacer(bulkPublishesPerTurn)
   /** `publish` calls that could not hand their message over at once. */
   readonly #waiting = new Set<Promise<Receipt>>()
   #closed = false
@@ -70,6 +75,7 @@ export class Publisher {
     const bulk = new BulkPublish<MessageInput<Input, Key>>(
       topic.name,
       this.#turns,
+      this.#pacer,
       signal,
       (message, watcher, nowMs) => this.#hand(topic, message, watcher, nowMs, signal),
     )

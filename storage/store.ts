@@ -298,6 +298,7 @@ export class Store {
   async #writeCheckpoint(): Promise<void> {
     this.#schedule.begun(performance.now())
     this.#logs.save()
+    this.#parts.views.save()
     if (this.state.dirtyBytes > 0) await this.state.write(this.#applied)
     this.#schedule.ended(performance.now())
   }

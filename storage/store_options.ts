@@ -25,6 +25,8 @@ export interface Views {
   appended(log: PartitionLog, header: BatchHeader): void
   /** What people call a log: "partition 3 of topic ...". */
   nameOf?(logId: number): string | undefined
+  /** A checkpoint begins: put into the state what has changed and is not there yet. */
+  save(): void
   /** Writes failed: offsets that were assigned and are not durable are void. */
   rolledBack(): void
 }

@@ -34,6 +34,8 @@ class BenchViews implements Views {
 
   appended(): void {}
 
+  save(): void {}
+
   rolledBack(): void {}
 }
 

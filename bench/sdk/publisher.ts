@@ -31,8 +31,8 @@ export interface ReceiptFigures extends Count {
 }
 
 const windowMessages = 10_000
-/** Values that "bulk" has given to all clients and that are not acknowledged yet. */
-const unacknowledgedBytesMax = 16 * 1024 * 1024
+/** Values that "bulk" has given to all clients and that are not acknowledged yet: as many as a client takes by itself. */
+const unacknowledgedBytesMax = 64 * 1024 * 1024
 /** One call of `publishMany`, which is counted when all of it is acknowledged: short, and many of them overlap. */
 const bulkCallBytesMax = 512 * 1024
 const bulkCallsMin = 4

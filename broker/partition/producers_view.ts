@@ -2,7 +2,12 @@ import type { BatchHeader } from '../../protocol/index.js'
 import type { State } from '../../storage/index.js'
 import { logIdOfProducerKey, producerKey, tableEntries, viewTables } from '../state_keys.js'
 import type { Partition } from './partition.js'
-import { decodeProducerState, encodeProducerState, type ProducerTable } from './producers.js'
+import {
+  decodeProducerState,
+  encodeProducerState,
+  type ProducerState,
+  type ProducerTable,
+} from './producers.js'
 
 export interface ProducerLimits {
   readonly producersPerPartitionMax: number
@@ -17,6 +22,8 @@ export class ProducersView {
   readonly #state: State
   readonly #limits: ProducerLimits
   readonly #withPending = new Set<ProducerTable>()
+  /** Not in the state yet, with the ids of their logs. A busy producer changes far more often than it is stored. */
+  readonly #changed = new Map<ProducerState, number>()
   #count = 0
 
   constructor(state: State, limits: ProducerLimits) {
@@ -58,7 +65,7 @@ export class ProducersView {
     const known = table.size
     const state = table.applied(header, nowMs)
     if (!table.hasPending) this.#withPending.delete(table)
-    this.#state.put(producerKey(partition.log.id, state.producerId), encodeProducerState(state))
+    this.#changed.set(state, partition.log.id)
     this.#count += table.size - known
     const { producersPerPartitionMax, producersMax } = this.#limits
     const isOver = table.size > producersPerPartitionMax || this.#count > producersMax
@@ -80,6 +87,13 @@ export class ProducersView {
     this.#withPending.delete(table)
   }
 
+  /** Puts into the state what has changed since the last time. */
+  save(): void {
+    for (const [state, logId] of this.#changed)
+      this.#state.put(producerKey(logId, state.producerId), encodeProducerState(state))
+    this.#changed.clear()
+  }
+
   /** What was accepted and not committed is void. */
   rolledBack(): void {
     for (const table of this.#withPending) table.rolledBack()
@@ -90,6 +104,7 @@ export class ProducersView {
     const { oldest } = partition.producers
     if (oldest === undefined) return
     partition.producers.forget(oldest.producerId)
+    this.#changed.delete(oldest)
     this.#state.del(producerKey(partition.log.id, oldest.producerId))
     this.#count--
   }

@@ -34,33 +34,39 @@ interface Run {
   count: number
 }
 
+/** Arrays side by side, one entry a message. */
+interface Awaited {
+  readonly indices: number[]
+  readonly timestamps: number[]
+  readonly resolves: ((receipt: Receipt) => void)[]
+  readonly rejects: ((error: unknown) => void)[]
+}
+
 export const sequenceModulo = 2 ** 32
 
 /**
  * Messages of one partition on their way: open while they gather, then sealed as the bytes that are sent, and sent
  * again, until the broker has answered for them.
  */
-export class Batch {
+export class Batch extends RecordBatchBuilder {
   /** When it is given up, ms of the monotonic clock. */
   readonly deadlineMs: number
   /** Sequence of its first record, once it has one; stays until a new epoch begins. */
   sequence: number | undefined
   /** Whether it was refused for now, and waits until the others on the wire are answered. */
   hasFailed = false
-  readonly #builder: RecordBatchBuilder
   #isSealed = false
   #sealed: Uint8Array | undefined
   #stamp: ProducerStamp | undefined
-  /** Arrays side by side, one entry a message that somebody waits for. */
-  readonly #indices: number[] = []
-  readonly #timestamps: number[] = []
-  readonly #resolves: ((receipt: Receipt) => void)[] = []
-  readonly #rejects: ((error: unknown) => void)[] = []
+  /** Messages that somebody waits for, if there are any. */
+  #awaited: Awaited | undefined
   readonly #runs: Run[] = []
+  /** The last of `#runs`: where there are thousands of batches, what isn't touched isn't fetched from memory. */
+  #lastRun: Run | undefined
 
   /** @param bytesHint what it will probably take */
   constructor(deadlineMs: number, bytesHint?: number) {
-    this.#builder = new RecordBatchBuilder(bytesHint)
+    super(bytesHint)
     this.deadlineMs = deadlineMs
   }
 
@@ -69,42 +75,30 @@ export class Batch {
     return this.#isSealed
   }
 
-  /** Bytes so far, before compression. */
-  get bytes(): number {
-    return this.#builder.bytes
-  }
-
-  get recordCount(): number {
-    return this.#builder.recordCount
-  }
-
   /** Bytes of its messages, as they count toward the buffer. */
   get messageBytes(): number {
-    return this.#builder.bytes - batchHeaderBytes
+    return this.bytes - batchHeaderBytes
   }
 
   /** Adds a message for which `resolve` or `reject` will be called; returns its bytes. */
   add(record: RecordInput, resolve: (receipt: Receipt) => void, reject: (error: unknown) => void): number {
-    const index = this.#builder.recordCount
-    const bytes = this.#builder.append(record)
-    this.#indices.push(index)
-    this.#timestamps.push(record.timestamp)
-    this.#resolves.push(resolve)
-    this.#rejects.push(reject)
+    const index = this.recordCount
+    const bytes = this.append(record)
+    this.#await(index, record.timestamp, resolve, reject)
     return bytes
   }
 
   /** Adds a message of a bulk publish; returns its bytes. */
   addWatched(record: RecordInput, watcher: BatchWatcher): number {
-    const index = this.#builder.recordCount
-    const bytes = this.#builder.append(record)
+    const index = this.recordCount
+    const bytes = this.append(record)
     this.#watch(watcher, index, 1)
     return bytes
   }
 
   /** Tells `watcher` how it ends, without a message of its own. */
   watch(watcher: BatchWatcher): void {
-    this.#runs.push({ watcher, from: this.recordCount, count: 0 })
+    this.#addRun(watcher, this.recordCount, 0)
   }
 
   /** The bytes to send under this producer stamp: the same ones until the stamp changes. */
@@ -113,7 +107,7 @@ export class Batch {
     const before = this.#stamp
     this.#stamp = stamp
     if (this.#sealed === undefined || before === undefined) {
-      this.#sealed = this.#builder.finish(compression, stamp)
+      this.#sealed = this.finish(compression, stamp)
     } else if (
       before.producerEpoch !== stamp.producerEpoch ||
       before.baseSequence !== stamp.baseSequence ||
@@ -132,13 +126,16 @@ export class Batch {
     const second = new Batch(this.deadlineMs, this.bytes)
     const middle = this.recordCount >> 1
     const cursor = new RecordCursor(this.#sealed as Uint8Array, limits.batchRecordsBytesMax)
-    while (cursor.next()) (cursor.index < middle ? first : second).#builder.append(recordOf(cursor))
-    for (const [at, index] of this.#indices.entries()) {
+    while (cursor.next()) (cursor.index < middle ? first : second).append(recordOf(cursor))
+    const { indices, timestamps, resolves, rejects } = this.#awaited ?? nobody
+    for (const [at, index] of indices.entries()) {
       const half = index < middle ? first : second
-      half.#indices.push(index < middle ? index : index - middle)
-      half.#timestamps.push(this.#timestamps[at] as number)
-      half.#resolves.push(this.#resolves[at] as (receipt: Receipt) => void)
-      half.#rejects.push(this.#rejects[at] as (error: unknown) => void)
+      half.#await(
+        index < middle ? index : index - middle,
+        timestamps[at] as number,
+        resolves[at] as (receipt: Receipt) => void,
+        rejects[at] as (error: unknown) => void,
+      )
     }
     for (const { watcher, from, count } of this.#runs) {
       const inFirst = Math.min(Math.max(middle - from, 0), count)
@@ -152,25 +149,46 @@ export class Batch {
   }
 
   succeed(topic: string, partition: number, baseOffset: number | undefined): void {
-    for (let at = 0; at < this.#resolves.length; at++) {
-      const offset = baseOffset === undefined ? -1 : baseOffset + (this.#indices[at] as number)
-      const resolve = this.#resolves[at] as (receipt: Receipt) => void
-      resolve({ topic, partition, offset, timestamp: this.#timestamps[at] as number })
+    const { indices, timestamps, resolves } = this.#awaited ?? nobody
+    for (let at = 0; at < resolves.length; at++) {
+      const offset = baseOffset === undefined ? -1 : baseOffset + (indices[at] as number)
+      const resolve = resolves[at] as (receipt: Receipt) => void
+      resolve({ topic, partition, offset, timestamp: timestamps[at] as number })
     }
     for (const { watcher, count } of this.#runs) watcher.batchDone(count, undefined)
   }
 
   fail(error: MillraceError): void {
-    for (const reject of this.#rejects) reject(error)
+    for (const reject of (this.#awaited ?? nobody).rejects) reject(error)
     for (const { watcher, count } of this.#runs) watcher.batchDone(count, error)
   }
 
+  #await(
+    index: number,
+    timestamp: number,
+    resolve: (receipt: Receipt) => void,
+    reject: (error: unknown) => void,
+  ): void {
+    this.#awaited ??= { indices: [], timestamps: [], resolves: [], rejects: [] }
+    this.#awaited.indices.push(index)
+    this.#awaited.timestamps.push(timestamp)
+    this.#awaited.resolves.push(resolve)
+    this.#awaited.rejects.push(reject)
+  }
+
   #watch(watcher: BatchWatcher, from: number, count: number): void {
-    const last = this.#runs.at(-1)
+    const last = this.#lastRun
     if (last !== undefined && last.watcher === watcher && last.from + last.count === from) last.count += count
-    else this.#runs.push({ watcher, from, count })
+    else this.#addRun(watcher, from, count)
+  }
+
+  #addRun(watcher: BatchWatcher, from: number, count: number): void {
+    this.#lastRun = { watcher, from, count }
+    this.#runs.push(this.#lastRun)
   }
 }
+
+const nobody: Awaited = { indices: [], timestamps: [], resolves: [], rejects: [] }
 
 function recordOf(cursor: RecordCursor): RecordInput {
   const { records, keyStart, keyEnd, valueStart, valueEnd, headerCount, headersStart, timestamp } = cursor

@@ -41,6 +41,8 @@ export class PartitionQueue {
   #failedCount = 0
   /** To be sent, oldest first; the last one may still be open. */
   #waiting: Batch[] = []
+  /** The last one that was opened: the last of `#waiting`, unless it is sealed or given up. */
+  #newest: Batch | undefined
   #batchBytes: number
   /** 0 before the first batch. */
   #bytesHint = 0
@@ -76,17 +78,22 @@ export class PartitionQueue {
 
   /** Whether a message of about `bytes` bytes would be the first of a batch. */
   startsBatch(bytes: number): boolean {
-    const last = this.#waiting.at(-1)
-    return last === undefined || !this.#takes(last, bytes)
+    return this.#newest === undefined || !this.#takes(this.#newest, bytes)
   }
 
   /** The batch that takes another message of about `bytes` bytes. */
   open(bytes: number): Batch {
-    const last = this.#waiting.at(-1)
-    if (last !== undefined && this.#takes(last, bytes)) return last
+    const newest = this.#newest
+    if (newest !== undefined && this.#takes(newest, bytes)) return newest
     const batch = new Batch(performance.now() + this.settings.deliveryTimeoutMs, this.#bytesHint)
     this.#waiting.push(batch)
+    this.#newest = batch
     return batch
+  }
+
+  /** Whether a message that was added to `batch` can have changed what is ready: it is its first one, or fills it. */
+  isNews(batch: Batch): boolean {
+    return batch.recordCount === 1 || this.#isFull(batch)
   }
 
   /** Whether something can be sent; with `fullOnly` not a batch that still gathers. */
@@ -100,6 +107,7 @@ export class PartitionQueue {
   take(producerId: number): SentBatch {
     if (this.#epochIsOver) this.#startEpoch()
     const batch = this.#waiting.shift() as Batch
+    if (batch === this.#newest) this.#newest = undefined
     if (batch.sequence === undefined) {
       batch.sequence = this.#nextSequence
       this.#nextSequence = (this.#nextSequence + batch.recordCount) % sequenceModulo
@@ -166,6 +174,7 @@ export class PartitionQueue {
     for (let first = this.#waiting[0]; first !== undefined; first = this.#waiting[0]) {
       if (first.deadlineMs > nowMs) break
       this.#waiting.shift()
+      if (first === this.#newest) this.#newest = undefined
       bytes += first.messageBytes
       first.fail(error())
     }
@@ -175,6 +184,7 @@ export class PartitionQueue {
   /** Gives up what is not on the wire; returns the bytes that were freed. */
   failWaiting(error: MillraceError): number {
     let bytes = 0
+    this.#newest = undefined
     for (const batch of this.#waiting.splice(0)) {
       bytes += batch.messageBytes
       batch.fail(error)
@@ -212,13 +222,16 @@ export class PartitionQueue {
   }
 
   #takes(batch: Batch, bytes: number): boolean {
-    if (batch.isSealed) return false
     if (batch.recordCount === 0) return true
     return batch.bytes + bytes <= this.#batchBytes && batch.recordCount < limits.batchRecordsMax
   }
 
   #lastIsFull(): boolean {
     const last = this.#waiting.at(-1)
-    return last !== undefined && (last.isSealed || last.bytes >= this.#batchBytes * 0.9)
+    return last !== undefined && (last.isSealed || this.#isFull(last))
+  }
+
+  #isFull(batch: Batch): boolean {
+    return batch.bytes >= this.#batchBytes * 0.9
   }
 }

@@ -9,7 +9,7 @@ import {
 } from '../../protocol/index.js'
 import { type BackoffOptions, backoffMs, pause } from '../backoff.js'
 import type { Cluster, TopicInfo } from '../cluster.js'
-import type { BatchWatcher, Receipt } from './batch.js'
+import type { Batch, BatchWatcher, Receipt } from './batch.js'
 import { BufferBudget } from './buffer_budget.js'
 import { Capture } from './capture.js'
 import { deliveryTimeout, finalError, refusalOf } from './failures.js'
@@ -98,7 +98,7 @@ export class Producer {
     const queue = this.#queue(topic, partition)
     const batch = queue.open(bytes)
     const promise = new Promise<Receipt>(this.#capture.executor)
-    this.#added(queue, batch.add(record, this.#capture.resolve, this.#capture.reject))
+    this.#added(queue, batch, batch.add(record, this.#capture.resolve, this.#capture.reject))
     return promise
   }
 
@@ -111,8 +111,9 @@ export class Producer {
     watcher: BatchWatcher,
   ): number {
     const queue = this.#queue(topic, partition)
-    const added = queue.open(bytes).addWatched(record, watcher)
-    this.#added(queue, added)
+    const batch = queue.open(bytes)
+    const added = batch.addWatched(record, watcher)
+    this.#added(queue, batch, added)
     return added
   }
 
@@ -183,9 +184,10 @@ export class Producer {
     return topic
   }
 
-  #added(queue: PartitionQueue, bytes: number): void {
+  #added(queue: PartitionQueue, batch: Batch, bytes: number): void {
     this.#buffer.add(bytes)
-    this.#ready.add(queue)
+    // A queue with something to send stands in line.
+    if (queue.isNews(batch)) this.#ready.add(queue)
     if (queue === this.#lastQueue) return
     this.#lastQueue = queue
     this.#expiryTimer ??= setInterval(() => this.#expire(), expiryIntervalMs)

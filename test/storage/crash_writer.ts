@@ -22,6 +22,8 @@ class WriterViews implements Views {
 
   appended(): void {}
 
+  save(): void {}
+
   rolledBack(): void {}
 }
 

@@ -50,6 +50,8 @@ export class TestViews implements Views {
     this.appendedTo.push(`${log.id}@${header.baseOffset}+${header.recordCount}`)
   }
 
+  save(): void {}
+
   rolledBack(): void {
     this.rollBacks++
   }
