@@ -86,6 +86,9 @@ export class GroupCommit {
       for (const request of requests) request.resolve()
       this.#encodeAhead()
       this.#host.committed()
+      // What was pushed by those who have just been told would wait for the next push otherwise.
+      commit ??= this.#take()
+      written ??= this.#write(commit)
     }
     this.#pumping = undefined
   }

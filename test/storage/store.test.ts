@@ -45,6 +45,18 @@ test('commits that wait together become one write', async (context) => {
   assert.is(log.endOffset, 100)
 })
 
+test('a commit that a listener asks for as soon as there is room is written', async (context) => {
+  const { store, views } = await openTestStore(context)
+  const operation = (text: string) => [{ kind: noteKind, payload: Buffer.from(text) }]
+  const second = new Promise<void>((resolve, reject) => {
+    store.events.once('writable', () => void store.commit(operation('b')).then(resolve, reject))
+  })
+  await store.commit(operation('a'))
+  await second
+  assert.equal(views.applied, ['102:a', '102:b'])
+  assert.is(store.pendingBytes, 0)
+})
+
 test('a reader sees nothing that is not durable', async (context) => {
   const engines = new FaultyEngines()
   const { store } = await openTestStore(context, { engines })
