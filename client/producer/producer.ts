@@ -272,6 +272,7 @@ export class Producer {
         if (signal.aborted) break
         if (isMillraceError(error) && !error.retryable) {
           for (const topic of this.#topics.values()) this.#freed(topic.failWaiting(error))
+          this.#ready.clear()
           break
         }
         await pause(backoffMs(failures, this.#reconnect), signal)

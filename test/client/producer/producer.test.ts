@@ -1,5 +1,6 @@
 import * as assert from 'uvu/assert'
 import { defineTopic, string } from '../../../client/index.js'
+import { commands } from '../../../protocol/index.js'
 import type { Deed } from '../../helpers/fake_broker.js'
 import { suite } from '../../helpers/suite.js'
 import { waitFor } from '../../helpers/wait_for.js'
@@ -323,10 +324,13 @@ test('closing fails what is not acknowledged', async (context) => {
 })
 
 test('a broker that hands out no producer id fails what is published', async (context) => {
-  const { broker, publisher, producer } = await fakeProducer(context)
+  const { broker, publisher, producer, cluster } = await fakeProducer(context)
   broker.decide = (name) => (name === 'producer.init' ? { kind: 'refuse', code: 'BAD_REQUEST' } : answer)
   assert.is(await outcome(publisher.publish(topic, { value: 'a' })), 'BAD_REQUEST')
   assert.is(producer.bufferedBytes, 0)
+  const asked = broker.requests('producer.init').length
+  for (let turn = 0; turn < 3; turn++) await cluster.call(commands.ping, {})
+  assert.is(broker.requests('producer.init').length, asked, 'it asks no more while there is nothing to send')
   broker.decide = () => answer
   assert.is((await publisher.publish(topic, { value: 'b' })).offset, 0)
 })
