@@ -232,6 +232,7 @@ export class Producer {
         continue
       }
       owner ??= ownerOf(queue)
+      const takenBefore = taken.length
       let isFull = false
       while (!isFull && queue.ready(fullOnly)) {
         isFull = taken.length > 0 && bytes + queue.nextBytes > bytesMax
@@ -241,8 +242,9 @@ export class Producer {
         bytes += sent.bytes.length
         isFull = taken.length >= requestBatchesMax
       }
-      // To the end of the line, so that busy partitions leave room for the others.
-      if (!queue.isDrained) this.#ready.add(queue)
+      // To the end of the line, so that busy partitions leave room for the others; but one that found none has the next turn.
+      if (isFull && taken.length === takenBefore) this.#ready.putBack(queue, fullOnly)
+      else if (!queue.isDrained) this.#ready.add(queue)
       if (isFull) break
     }
     return taken

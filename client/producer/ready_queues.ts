@@ -32,6 +32,14 @@ export class ReadyQueues {
     return queue
   }
 
+  /** Undoes `shift`: the queue has the next turn. */
+  putBack(queue: PartitionQueue, fullOnly: boolean): void {
+    if (fullOnly) queue.standsInFullLine = true
+    else queue.standsInLine = true
+    const line = fullOnly ? this.#full : this.#all
+    line.unshift(queue)
+  }
+
   clear(): void {
     while (this.shift(false) !== undefined);
     while (this.shift(true) !== undefined);
@@ -48,6 +56,12 @@ class Line {
 
   push(queue: PartitionQueue): void {
     this.#queues.push(queue)
+  }
+
+  /** Puts back what was shifted. */
+  unshift(queue: PartitionQueue): void {
+    if (this.#head > 0) this.#queues[--this.#head] = queue
+    else this.#queues.unshift(queue)
   }
 
   shift(): PartitionQueue | undefined {

@@ -1,7 +1,7 @@
 import * as assert from 'uvu/assert'
 import { defineTopic, string } from '../../../client/index.js'
-import { commands } from '../../../protocol/index.js'
-import type { Deed } from '../../helpers/fake_broker.js'
+import { commands, type RequestOf } from '../../../protocol/index.js'
+import type { Deed, FakeBroker } from '../../helpers/fake_broker.js'
 import { suite } from '../../helpers/suite.js'
 import { waitFor } from '../../helpers/wait_for.js'
 import { codeOf, fakeProducer, numbered, outcome } from '../fixtures.js'
@@ -13,6 +13,14 @@ const topic = defineTopic('t', { value: string })
 /** Decides about publish requests, one after the other; all later ones are answered. */
 function inTurn(...deeds: Deed[]): (name: string) => Deed {
   return (name) => (name === 'publish' ? deeds.shift() : undefined) ?? { kind: 'answer' }
+}
+
+/** The partitions of all batches that were published, in the order in which they came. */
+function partitionsOf(broker: FakeBroker): number[] {
+  return broker.requests('publish').flatMap(({ body }) => {
+    const { batches } = body as RequestOf<typeof commands.publish>
+    return batches.map(([, partition]) => partition)
+  })
 }
 
 const answer: Deed = { kind: 'answer' }
@@ -267,6 +275,24 @@ test('requests keep to the frame limit of the broker', async (context) => {
     Array.from({ length: 24 }, (_, index) => ({ value, partition: index % 4 })),
   )
   for (const request of broker.requests('publish')) assert.ok(request.frameBytes <= 256 * 1024)
+})
+
+test('a batch for which a request has no room left is in the next one', async (context) => {
+  const { broker, publisher } = await fakeProducer(context, {
+    partitions: 2,
+    batchBytes: 700_000,
+    requestsInFlightMax: 1,
+  })
+  const value = 'a'.repeat(650_000)
+  broker.decide = inTurn({ kind: 'hold' })
+  const first = publisher.publish(topic, { value, partition: 0 })
+  await waitFor('the first request', () => broker.heldCount === 1)
+  const sent = numbered(8).map((_, index) =>
+    publisher.publish(topic, { value, partition: index < 4 ? 0 : 1 }),
+  )
+  broker.release()
+  await Promise.all([first, ...sent])
+  assert.equal(partitionsOf(broker), [0, 0, 1, 0, 1, 0, 1, 0, 1])
 })
 
 test('at most so many requests are on the wire as the settings say', async (context) => {
