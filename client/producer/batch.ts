@@ -55,6 +55,8 @@ export class Batch extends RecordBatchBuilder {
   sequence: number | undefined
   /** Whether it was refused for now, and waits until the others on the wire are answered. */
   hasFailed = false
+  /** Whether it has gathered for so long that it counts as full. */
+  isRipe = false
   #isSealed = false
   #sealed: Uint8Array | undefined
   #stamp: ProducerStamp | undefined

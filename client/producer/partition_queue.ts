@@ -7,6 +7,8 @@ export interface QueueSettings {
   readonly batchBytes: number
   readonly batchesInFlightMax: number
   readonly deliveryTimeoutMs: number
+  /** A batch that is not full counts as full after so long. */
+  readonly gatherMsMax: number
   readonly compression: Compression
 }
 
@@ -181,6 +183,15 @@ export class PartitionQueue {
     return bytes
   }
 
+  /** Looks whether the batch that gathers has done so for long enough; returns whether it counts as full from now on. */
+  ripen(nowMs: number): boolean {
+    const batch = this.#newest
+    if (batch === undefined || batch.isRipe || batch.recordCount === 0) return false
+    const { deliveryTimeoutMs, gatherMsMax } = this.settings
+    batch.isRipe = nowMs - (batch.deadlineMs - deliveryTimeoutMs) >= gatherMsMax
+    return batch.isRipe
+  }
+
   /** Gives up what is not on the wire; returns the bytes that were freed. */
   failWaiting(error: MillraceError): number {
     let bytes = 0
@@ -232,6 +243,6 @@ export class PartitionQueue {
   }
 
   #isFull(batch: Batch): boolean {
-    return batch.bytes >= this.#batchBytes * 0.9
+    return batch.isRipe || batch.bytes >= this.#batchBytes * 0.9
   }
 }

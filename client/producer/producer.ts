@@ -28,6 +28,8 @@ const requestOverheadBytes = 64 * 1024
 /** A batch that is not full is sent while fewer requests than this are on the wire: more would only make it smaller. */
 const eagerRequestsMax = 2
 const expiryIntervalMs = 100
+/** But one that has gathered for as long goes like a full one: busy partitions keep requests on the wire all the time. */
+const gatherMsMax = 100
 
 /**
  * Gathers messages into batches, sends them, and sends them again until they are acknowledged: each exactly once, in
@@ -169,11 +171,12 @@ export class Producer {
     if (this.#closing.signal.aborted) throw new MillraceError('CLOSED', 'the client is closed')
     let topic = this.#topics.get(info.name)
     if (topic === undefined) {
-      const { batchBytes, deliveryTimeoutMs, compression, requestsInFlightMax } = this.settings
+      const { batchBytes, deliveryTimeoutMs, compression, requestsInFlightMax, lingerMs } = this.settings
       topic = new TopicQueues(info, {
         batchBytes: Math.min(batchBytes, this.#cluster.limits.batchBytesMax),
         batchesInFlightMax: requestsInFlightMax,
         deliveryTimeoutMs,
+        gatherMsMax: Math.max(gatherMsMax, lingerMs),
         compression,
       })
       this.#topics.set(info.name, topic)
@@ -411,6 +414,9 @@ export class Producer {
       for (const queue of topic.all()) {
         const bytes = queue.expire(nowMs, () => deliveryTimeout(queue))
         if (bytes > 0) this.#freed(bytes)
+        if (!queue.ripen(nowMs)) continue
+        this.#ready.add(queue)
+        this.#planPump()
       }
     }
   }

@@ -19,6 +19,7 @@ function queueOf(
   const topic = new TopicQueues(info, {
     batchBytes: 1,
     batchesInFlightMax: 5,
+    gatherMsMax: 100,
     deliveryTimeoutMs,
     compression: 'none',
   })

@@ -295,6 +295,38 @@ test('a batch for which a request has no room left is in the next one', async (c
   assert.equal(partitionsOf(broker), [0, 0, 1, 0, 1, 0, 1, 0, 1])
 })
 
+test('a message of a quiet partition leaves although busy ones keep requests on the wire', async (context) => {
+  const { broker, publisher } = await fakeProducer(context, { partitions: 17, batchBytes: 8 * 1024 })
+  broker.limits.frameBytesMax = 128 * 1024
+  broker.limits.batchBytesMax = 64 * 1024
+  broker.cut()
+  await publisher.publish(topic, { value: 'first', partition: 0 })
+  broker.decide = (name) => ({ kind: name === 'publish' ? 'hold' : 'answer' })
+  let isOver = false
+  const value = 'x'.repeat(7_800)
+  const busy = function* () {
+    for (let index = 0; !isOver && index < 20_000; index++) yield { value, partition: index % 16 }
+  }
+  const flood = publisher.publishMany(topic, busy())
+  await waitFor('busy requests', () => broker.heldCount === 5)
+  const quiet = publisher.publish(topic, { value: 'quiet', partition: 16 }).then(() => {
+    isOver = true
+  })
+  while (!isOver) {
+    await waitFor('busy requests', () => isOver || broker.heldCount === 5)
+    broker.release()
+  }
+  broker.decide = () => answer
+  broker.release()
+  await Promise.all([quiet, flood])
+  const { length } =
+    broker.topics
+      .get('t')
+      ?.partitions.slice(0, 16)
+      .flatMap(({ values }) => values) ?? []
+  assert.ok(length < 20_000, 'it was not the end of the busy ones that made room')
+})
+
 test('at most so many requests are on the wire as the settings say', async (context) => {
   const { broker, publisher } = await fakeProducer(context, { batchBytes: 64, requestsInFlightMax: 2 })
   await publisher.publish(topic, { value: 'first' })
