@@ -109,6 +109,8 @@ export class LogTable {
   /** A dropped log whose blocks are all handed over leaves nothing behind. */
   forget(log: PartitionLog): void {
     this.#logs.delete(log.id)
+    // Who still holds the log must not find blocks whose memory is used again by then.
+    log.tail.clear()
     this.#changed.delete(log)
     this.trimmed.delete(log)
   }

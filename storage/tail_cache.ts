@@ -35,6 +35,12 @@ export class LogTail {
     }
   }
 
+  /** Lets go of all chunks; to be called when the cache does not know of this log any more. */
+  clear(): void {
+    this.#chunks = []
+    this.#head = 0
+  }
+
   /**
    * Chunks from the one that holds `offset` on, up to `bytesMax`, but at least one; undefined when the offset is older or
    * lost.

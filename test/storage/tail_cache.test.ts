@@ -2,7 +2,7 @@ import * as assert from 'uvu/assert'
 import { encodeBlock } from '../../storage/block.js'
 import { LogTail, TailCache } from '../../storage/tail_cache.js'
 import { suite } from '../helpers/suite.js'
-import { batchOfBytes } from './fixtures.js'
+import { batchOf, batchOfBytes, createLogs, openTestStore } from './fixtures.js'
 
 const test = suite('storage/tail_cache')
 
@@ -71,6 +71,18 @@ test('a gap that lost records left is never skipped', () => {
   assert.equal(firsts(tail, 0), [0, 1])
   assert.is(firsts(tail, 2), undefined)
   assert.equal(firsts(tail, 3), [3, 4])
+})
+
+test('a log that is gone is not read from memory that is used again', async (context) => {
+  const { store } = await openTestStore(context, { tailCacheBytes: 100_000 })
+  const [gone, other] = await createLogs(store, 1, 2)
+  await store.commit([{ log: gone, batch: batchOf('g'.repeat(50_000)) }])
+  store.dropLog(gone.id)
+  await store.checkpoint()
+  await store.reclaim()
+  for (let n = 0; n < 4; n++) await store.commit([{ log: other, batch: batchOf('o'.repeat(50_000)) }])
+  const chunks = store.readTail({ log: gone, offset: 0, bytesMax: 100_000 })?.chunks ?? []
+  assert.not.ok(Buffer.concat(chunks).includes('oooo'))
 })
 
 test.run()
