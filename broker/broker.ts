@@ -11,6 +11,8 @@ import { Metrics } from './metrics.js'
 import { connectionsAllowed, descriptorsMaxOfProcess } from './net/descriptors.js'
 import { Server } from './net/server.js'
 import { offsetForTime } from './partition/offset_for_time.js'
+import { queuesOf } from './queue_host.js'
+import type { Queues } from './queues/index.js'
 import { Retention } from './retention.js'
 import { Shard } from './shard.js'
 import { type BrokerStatus, brokerStatus } from './status.js'
@@ -73,6 +75,7 @@ class RunningBroker implements Broker, BrokerContext {
   readonly settings: BrokerSettings
   readonly shard: Shard
   readonly groups: Groups
+  readonly queues: Queues
   readonly server: Server
   readonly longPolls = new LongPolls()
   readonly fetchTurns = new TurnBudget(fetchBytesPerTurnMax)
@@ -93,6 +96,7 @@ class RunningBroker implements Broker, BrokerContext {
     this.groups = groupsOf(shard, settings, clock, logger, (partition, timeMs) =>
       offsetForTime(shard, partition, timeMs),
     )
+    this.queues = queuesOf(shard, clock, logger)
     this.retention = new Retention(shard, clock, logger, settings.retentionIntervalMs)
     const connectionsMax = connectionsAllowed(settings.connectionsMax, descriptorsMaxOfProcess())
     if (connectionsMax < settings.connectionsMax)
@@ -149,8 +153,10 @@ class RunningBroker implements Broker, BrokerContext {
   async #close(): Promise<void> {
     this.logger.info({ connections: this.server.connections }, 'the broker is shutting down')
     this.groups.drain()
+    this.queues.drain()
     this.longPolls.drain()
     await this.server.drain(this.settings.drainTimeoutMs)
+    this.queues.close()
     await this.retention.close()
     this.metrics.close()
     await this.shard.close()

@@ -4,6 +4,7 @@ import type { Logger } from './log.js'
 import type { LongPolls } from './long_polls.js'
 import type { Metrics } from './metrics.js'
 import type { Server } from './net/server.js'
+import type { Queues } from './queues/index.js'
 import type { Retention } from './retention.js'
 import type { Shard } from './shard.js'
 import type { TurnBudget } from './turn_budget.js'
@@ -14,6 +15,7 @@ export interface BrokerContext {
   readonly settings: BrokerSettings
   readonly shard: Shard
   readonly groups: Groups
+  readonly queues: Queues
   readonly server: Server
   readonly longPolls: LongPolls
   /** For replies with messages. */

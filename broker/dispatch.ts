@@ -12,7 +12,9 @@ import { fetchHandlers } from './handlers/fetch.js'
 import { groupHandlers } from './handlers/groups.js'
 import type { Handler, RequestContext } from './handlers/handler.js'
 import { publishHandlers } from './handlers/publish.js'
+import { queueHandlers } from './handlers/queues.js'
 import { topicHandlers } from './handlers/topics.js'
+import { transactionHandlers } from './handlers/transactions.js'
 import type { Reply, Session } from './net/session.js'
 
 /** One handler for each command; a command without one does not compile. */
@@ -22,6 +24,8 @@ const handlers: { readonly [K in keyof typeof commands]: Handler<(typeof command
   ...publishHandlers,
   ...fetchHandlers,
   ...groupHandlers,
+  ...queueHandlers,
+  ...transactionHandlers,
 }
 
 type AnyHandler = (context: RequestContext, request: unknown, payload: Uint8Array) => Reply | Promise<Reply>

@@ -12,6 +12,7 @@ import {
 import type { CommittedOffsets } from './groups/index.js'
 import type { Partition } from './partition/partition.js'
 import type { ProducerLimits, ProducersView } from './partition/producers_view.js'
+import type { QueuesView, TransactionsView } from './queues/index.js'
 import { ShardViews } from './shard_views.js'
 import type { Catalog } from './topics/catalog.js'
 import { TopicCommands, type TopicDefaults } from './topics/topic_commands.js'
@@ -37,6 +38,8 @@ export class Shard {
   readonly offsets: CommittedOffsets
   /** How often it was opened, this time included. */
   readonly bootCount: number
+  readonly queues: QueuesView
+  readonly transactions: TransactionsView
   readonly store: Store
   #ids = 0
 
@@ -46,6 +49,8 @@ export class Shard {
     this.producers = views.producers
     this.offsets = views.groupOffsets.inner.offsets
     this.bootCount = views.boot.count
+    this.queues = views.queues
+    this.transactions = views.transactions
     this.topics = new TopicCommands({
       catalog: views.catalog,
       defaults: settings,

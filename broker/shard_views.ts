@@ -2,6 +2,7 @@ import { type BatchHeader, MillraceError } from '../protocol/index.js'
 import { opKinds, type PartitionLog, type State, type ViewHost, type Views } from '../storage/index.js'
 import { OffsetsView } from './groups/index.js'
 import { type ProducerLimits, ProducersView } from './partition/producers_view.js'
+import { QueuesView, TransactionsView } from './queues/index.js'
 import { bootsKey, tableEntries, viewTables } from './state_keys.js'
 import { Catalog } from './topics/catalog.js'
 import type { View } from './view.js'
@@ -62,6 +63,8 @@ export class ShardViews implements Omit<Views, 'load'> {
   readonly producers: ProducersView
   readonly boot: BootView
   readonly groupOffsets: GroupOffsetsView
+  readonly queues: QueuesView
+  readonly transactions: TransactionsView
   readonly #byKind = new Map<number, View>()
 
   private constructor(host: ViewHost, limits: ProducerLimits) {
@@ -69,10 +72,12 @@ export class ShardViews implements Omit<Views, 'load'> {
     this.producers = new ProducersView(host.state, limits)
     this.boot = new BootView(host.state)
     this.groupOffsets = new GroupOffsetsView(host.state, this.catalog)
+    this.queues = new QueuesView(host.state, this.catalog)
+    this.transactions = new TransactionsView(host.state)
     this.catalog.onChange((change, topic) => {
       if (change === 'deleted') for (const partition of topic.partitions) this.producers.dropped(partition)
     })
-    for (const view of [this.catalog, this.boot, this.groupOffsets]) {
+    for (const view of [this.catalog, this.boot, this.groupOffsets, this.queues, this.transactions]) {
       for (const kind of view.kinds) this.#byKind.set(kind, view)
     }
   }
@@ -84,6 +89,8 @@ export class ShardViews implements Omit<Views, 'load'> {
     await views.catalog.load()
     await views.producers.load((logId) => views.catalog.byLog(logId))
     await views.groupOffsets.load()
+    await views.queues.load()
+    await views.transactions.load()
     return views
   }
 
@@ -109,6 +116,7 @@ export class ShardViews implements Omit<Views, 'load'> {
 
   save(): void {
     this.producers.save()
+    this.queues.save()
   }
 
   rolledBack(): void {

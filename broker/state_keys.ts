@@ -9,8 +9,22 @@ import type { State } from '../storage/index.js'
  *     12  topicId u32                a topic
  *     13  logId u32, producerId u64  an idempotent producer of a partition
  *     14  "/group/topicId/page"      committed offsets, see groups/offsets_view.ts
+ *     1a  queueId u64                a queue group, see queues/queues_view.ts
+ *     1b  queueId u64, logId u32     how far a queue group is in a partition log
+ *     1c  queueId u64, logId u32, page u64   a page of its messages that are not done
+ *     1d  committedAtMs u64, id      ids of transactions, see queues/transactions_view.ts
  */
-export const viewTables = { boots: 0x10, ids: 0x11, topic: 0x12, producer: 0x13, offsets: 0x14 } as const
+export const viewTables = {
+  boots: 0x10,
+  ids: 0x11,
+  topic: 0x12,
+  producer: 0x13,
+  offsets: 0x14,
+  queue: 0x1a,
+  queueProgress: 0x1b,
+  queuePage: 0x1c,
+  transactionIds: 0x1d,
+} as const
 
 export const bootsKey = Uint8Array.of(viewTables.boots)
 export const idsKey = Uint8Array.of(viewTables.ids)

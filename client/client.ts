@@ -5,12 +5,16 @@ import { pause } from './backoff.js'
 import type { BulkReceipt } from './bulk_publish.js'
 import { Cluster } from './cluster.js'
 import { type BrokerPort, type ConsumeOptions, Consumer, type ConsumerStats } from './consumer/index.js'
+import type { LinkOptions } from './link.js'
 import type { Receipt } from './producer/batch.js'
 import { Producer } from './producer/producer.js'
 import { type ProducerOptions, producerSettings } from './producer/settings.js'
 import { Publisher } from './publisher.js'
+import { QueuesAdmin } from './queues_admin.js'
 import type { MessageInput } from './record.js'
 import { type Topic, type TopicOrName, topicOf } from './topic.js'
+import { Transaction } from './transaction.js'
+import { Worker, type WorkHandler, type WorkOptions, workSettings } from './worker/index.js'
 
 export type BrokerStatus = ReplyOf<typeof commands.status>
 
@@ -64,9 +68,13 @@ export async function connect(target: string | readonly string[] | ConnectOption
 export class Client implements AsyncDisposable {
   readonly topics: TopicsAdmin
   readonly groups: GroupsAdmin
+  readonly queues: QueuesAdmin
+  readonly #addresses: readonly Address[]
+  readonly #linkOptions: LinkOptions
   readonly #cluster: Cluster
   readonly #producer: Producer
   readonly #publisher: Publisher
+  readonly #workers = new Set<{ close(): Promise<void>; kill(): void }>()
   readonly #consumers = new Set<{ close(): Promise<void>; stats(): ConsumerStats }>()
   readonly #closeTimeoutMs: number
   readonly #signal: AbortSignal | undefined
@@ -82,17 +90,20 @@ export class Client implements AsyncDisposable {
       initialMs: positive('reconnect.initialMs', initialMs),
       maxMs: positive('reconnect.maxMs', maxMs),
     }
-    this.#cluster = new Cluster(addressesOf(options.servers), {
+    this.#addresses = addressesOf(options.servers)
+    this.#linkOptions = {
       clientName: options.clientName ?? 'millrace',
       token: options.token,
       connectTimeoutMs: positive('connectTimeoutMs', options.connectTimeoutMs ?? 5_000),
       requestTimeoutMs: positive('requestTimeoutMs', options.requestTimeoutMs ?? 30_000),
       reconnect,
-    })
+    }
+    this.#cluster = new Cluster(this.#addresses, this.#linkOptions)
     this.#producer = new Producer(this.#cluster, producerSettings(options.producer), reconnect)
     this.#publisher = new Publisher(this.#cluster, this.#producer)
     this.topics = new TopicsAdmin(this.#cluster)
     this.groups = new GroupsAdmin(this.#cluster)
+    this.queues = new QueuesAdmin(this.#cluster)
     this.#closeTimeoutMs = options.closeTimeoutMs ?? 30_000
     if (this.#closeTimeoutMs !== 0) positive('closeTimeoutMs', this.#closeTimeoutMs)
     this.#signal = options.signal
@@ -170,6 +181,49 @@ export class Client implements AsyncDisposable {
     return consumer
   }
 
+  /**
+   * Handles the messages of a queue group, with any number of other workers: each message by one of them. A handler that
+   * resolves acknowledges its message; one that throws has failed, and the message comes again as the group's settings say.
+   * @throws MillraceError BAD_OPTION, CLOSED
+   */
+  work<Input = Uint8Array, Output = Input, Key = string>(
+    topics: TopicOrName<Input, Output, Key> | readonly TopicOrName<Input, Output, Key>[],
+    options: WorkOptions,
+    handler: WorkHandler<Output, Key>,
+  ): Worker<Output, Key> {
+    if (this.#closing !== undefined) throw new MillraceError('CLOSED', 'the client is closed')
+    const list = (Array.isArray(topics) ? topics : [topics]) as readonly TopicOrName<Input, Output, Key>[]
+    const worked = list.map((topic) => {
+      const { name, key, value } = topicOf(topic)
+      const source = {
+        key: (bytes: Uint8Array) => key.decode(bytes),
+        value: (bytes: Uint8Array | undefined) =>
+          bytes === undefined ? (null as Output) : value.decode(bytes),
+      }
+      return { name, source, ahead: value.mayBeAsync }
+    })
+    const host = { cluster: this.#cluster, addresses: this.#addresses, options: this.#linkOptions }
+    const worker = new Worker<Output, Key>(host, worked, workSettings(options), handler)
+    this.#workers.add(worker)
+    const forget = (): void => void this.#workers.delete(worker)
+    worker.closed.then(forget, forget)
+    return worker
+  }
+
+  /**
+   * Publishes messages, acknowledges messages that are being handled, and commits offsets, all of it in one commit of the
+   * broker or nothing of it. Nothing is sent when `build` throws.
+   * @throws what `build` throws; MillraceError LEASE_LOST, UNKNOWN_TOPIC, ENCODE_FAILED, VALUE_TOO_LARGE, CLOSED and others:
+   * then nothing was done; REQUEST_TIMEOUT, CONNECTION_LOST: the outcome is unknown
+   */
+  async transaction<T>(build: (transaction: Transaction) => T | Promise<T>): Promise<T> {
+    if (this.#closing !== undefined) throw new MillraceError('CLOSED', 'the client is closed')
+    const transaction = new Transaction(this.#cluster)
+    const result = await build(transaction)
+    await transaction.commit()
+    return result
+  }
+
   /** How the broker is. */
   status(options: CallOptions = {}): Promise<BrokerStatus> {
     return this.#cluster.call(commands.status, {}, { ...options, repeatable: true })
@@ -193,10 +247,12 @@ export class Client implements AsyncDisposable {
   }
 
   /** Lets what was begun come to its end. */
-  #finish(): Promise<unknown> {
+  async #finish(): Promise<void> {
     this.#signal?.removeEventListener('abort', this.#onAbort)
+    // Handlers that end meanwhile may still publish.
+    await Promise.allSettled(Array.from(this.#workers, (worker) => worker.close()))
     this.#publisher.close()
-    return Promise.allSettled([
+    await Promise.allSettled([
       this.#publisher.flush(),
       ...Array.from(this.#consumers, (consumer) => consumer.close()),
     ])
@@ -206,6 +262,7 @@ export class Client implements AsyncDisposable {
     const stopWaiting = new AbortController()
     await Promise.race([finished, pause(timeoutMs, stopWaiting.signal)])
     stopWaiting.abort()
+    for (const worker of this.#workers) worker.kill()
     this.#producer.close()
     this.#cluster.close()
     await finished

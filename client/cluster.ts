@@ -33,6 +33,8 @@ export interface CallOptions {
   readonly signal?: AbortSignal | undefined
   /** Whether the request may be sent again when its outcome is unknown. */
   readonly repeatable?: boolean
+  /** What is sent behind the body. */
+  readonly payload?: readonly Uint8Array[] | undefined
 }
 
 const topicsCachedMax = 10_000
@@ -75,7 +77,7 @@ export class Cluster {
   async call<Request, Body>(
     command: Command<Request, Body>,
     body: Request,
-    { timeoutMs = this.requestTimeoutMs, signal, repeatable = false }: CallOptions = {},
+    { timeoutMs = this.requestTimeoutMs, signal, repeatable = false, payload }: CallOptions = {},
   ): Promise<Body> {
     const deadlineMs = performance.now() + timeoutMs
     for (let failures = 1; ; failures++) {
@@ -84,6 +86,7 @@ export class Cluster {
         const reply = await this.#link('control').request(command, body, {
           timeoutMs: Math.max(1, leftMs),
           signal,
+          payload,
         })
         return reply.body
       } catch (error) {

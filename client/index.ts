@@ -33,7 +33,20 @@ export {
 } from './consumer/index.js'
 export type { Receipt } from './producer/batch.js'
 export type { ProducerOptions } from './producer/settings.js'
+export { type DeadLetter, type QueueDescription, type QueueSummary, QueuesAdmin } from './queues_admin.js'
 export type { MessageInput } from './record.js'
 export { defineTopic, type Partitioner, type Topic, type TopicDefinition, type TopicOrName } from './topic.js'
+export { Transaction, type TransactionOffset } from './transaction.js'
 export { type Duration, durationMs, type Size, sizeBytes } from './units.js'
 export { clientVersion } from './version.js'
+export {
+  type QueueOptions,
+  type QueueSettings,
+  Reject,
+  RetryAfter,
+  Worker,
+  type WorkerStats,
+  type WorkHandler,
+  WorkMessage,
+  type WorkOptions,
+} from './worker/index.js'

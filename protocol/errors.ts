@@ -69,6 +69,21 @@ export const errorTable = {
   },
   FENCED: { number: 52, retryable: false, summary: 'the partition has moved to another member since' },
   GROUP_ACTIVE: { number: 53, retryable: false, summary: 'the group has members; stop them first' },
+  LEASE_LOST: {
+    number: 54,
+    retryable: false,
+    summary: 'the message is not under this lease any more; somebody else may have it',
+  },
+  UNKNOWN_WORKER: {
+    number: 55,
+    retryable: false,
+    summary: 'the queue group does not know this worker on this connection; open it again',
+  },
+  TRANSACTION_FAILED: {
+    number: 56,
+    retryable: false,
+    summary: 'a part of the transaction was refused, so nothing of it was done',
+  },
   NOT_CONNECTED: { number: 100, retryable: true, summary: 'there is no connection to a broker' },
   CONNECTION_LOST: {
     number: 101,

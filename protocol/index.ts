@@ -11,6 +11,7 @@ export {
 export type { Command, ReplyOf, RequestOf } from './commands/command.js'
 export { protocolVersion, protocolVersionMin } from './commands/connection.js'
 export { commandOf, commands } from './commands/index.js'
+export type { QueueSettings, QueueSettingsInput } from './commands/queues.js'
 export type { TopicSettings, TopicSettingsInput } from './commands/topics.js'
 export { type Compression, compressionNumbers, compressions } from './compression.js'
 export { type ErrorFields, errorFields, errorOf, readErrorBody } from './error_body.js'
@@ -20,6 +21,7 @@ export { limits, nameProblem } from './limits.js'
 export { checkBody, decodeBody, encodeBody } from './msgpack.js'
 export { murmur2, partitionOf } from './partitioner.js'
 export {
+  batchOfRecords,
   checkBatchForStorage,
   type ProducerStamp,
   RecordBatchBuilder,

@@ -180,6 +180,36 @@ export class RecordBatchBuilder {
   }
 }
 
+/**
+ * Puts records together that are encoded already, uncompressed, without base offset and producer.
+ * @param firstTimestamp of the batch that they are from: what their timestamps are counted from
+ * @param lastTimestamp the largest of them
+ */
+export function batchOfRecords(
+  records: readonly Uint8Array[],
+  firstTimestamp: number,
+  lastTimestamp: number,
+): Buffer {
+  let recordsBytes = 0
+  for (const { length } of records) recordsBytes += length
+  const batch = Buffer.allocUnsafe(batchHeaderBytes + recordsBytes)
+  let at = batchHeaderBytes
+  for (const record of records) {
+    batch.set(record, at)
+    at += record.length
+  }
+  writeBatchHeader(batch, {
+    baseOffset: 0,
+    compression: compressionNumbers.none,
+    recordCount: records.length,
+    firstTimestamp,
+    lastTimestamp: Math.max(firstTimestamp, lastTimestamp),
+    recordsBytes,
+    ...noProducer,
+  })
+  return batch
+}
+
 /** Bytes that a record takes in a batch at most, for checks before it is encoded. */
 export function recordBytesBound(keyBytes: number, valueBytes: number, headersBytes: number): number {
   return keyBytes + valueBytes + headersBytes + perRecordBytesMax
@@ -204,6 +234,8 @@ export class RecordCursor {
   valueEnd = -1
   headerCount = 0
   headersStart = 0
+  /** Where the whole current record begins. */
+  recordStart = 0
   #at = 0
 
   /**
@@ -224,6 +256,11 @@ export class RecordCursor {
     return this.header.baseOffset + this.index
   }
 
+  /** Where the whole current record ends. */
+  get recordEnd(): number {
+    return this.#at
+  }
+
   /**
    * Moves to the next record; false after the last.
    * @throws MillraceError BAD_BATCH
@@ -238,6 +275,7 @@ export class RecordCursor {
       return false
     }
     this.index++
+    this.recordStart = this.#at
     this.timestamp = this.header.firstTimestamp + unzigzag(this.#varint())
     const keyLength = this.#varint() - 1
     this.keyStart = keyLength < 0 ? -1 : this.#at

@@ -11,6 +11,13 @@ export const opKinds = {
   logsTrimmed: 5,
   offsetsCommitted: 6,
   groupDeleted: 7,
+  queueConfigured: 20,
+  queueSubscribed: 21,
+  queueLeased: 22,
+  queueSettled: 23,
+  queueRedriven: 24,
+  queueDeleted: 25,
+  transaction: 26,
 } as const
 
 export type OpKind = (typeof opKinds)[keyof typeof opKinds]

@@ -97,6 +97,11 @@ export class Groups {
     return this.#commands.commit(request)
   }
 
+  /** See OffsetCommands.prepare. */
+  prepareCommit(request: CommitRequest): ReturnType<OffsetCommands['prepare']> {
+    return this.#commands.prepare(request)
+  }
+
   seek(request: SeekRequest): Promise<SeekReply> {
     return this.#commands.seek(request)
   }

@@ -48,6 +48,32 @@ export class OffsetCommands {
   }
 
   /**
+   * For a transaction: what is to be committed. `ended` has to be called once that has settled.
+   * @throws MillraceError BAD_NAME, UNKNOWN_MEMBER, FENCED, GROUP_ACTIVE, LIMIT_EXCEEDED, OFFSET_OUT_OF_RANGE
+   */
+  prepare(request: CommitRequest): { readonly entries: readonly OffsetEntry[]; ended(): void } {
+    const { group: name, offsets } = request
+    const committer = this.#committer(request)
+    for (const entry of offsets) {
+      const problem = this.#entryProblem(name, committer, entry)
+      if (problem !== undefined) throw problem
+    }
+    const entries = offsets.map(
+      ([topicId, partition, , offset, metadata]): OffsetEntry => [topicId, partition, offset, metadata],
+    )
+    const { promise, resolve } = withResolvers()
+    this.#options.membership.commitStarted(name, promise)
+    this.#begun(name)
+    return {
+      entries,
+      ended: () => {
+        resolve()
+        this.#ended(name)
+      },
+    }
+  }
+
+  /**
    * Moves committed offsets; members that own the partitions start again from there.
    * @throws MillraceError BAD_NAME, BAD_REQUEST, UNKNOWN_TOPIC, UNKNOWN_PARTITION, OFFSET_OUT_OF_RANGE, LIMIT_EXCEEDED,
    * STORAGE_FAILED
@@ -157,14 +183,22 @@ export class OffsetCommands {
     const { host, membership } = this.#options
     const commit = host.commitOffsets(name, Date.now(), entries)
     membership.commitStarted(name, commit)
-    this.#underWay.set(name, (this.#underWay.get(name) ?? 0) + 1)
+    this.#begun(name)
     try {
       await commit
     } finally {
-      const left = (this.#underWay.get(name) ?? 1) - 1
-      if (left === 0) this.#underWay.delete(name)
-      else this.#underWay.set(name, left)
+      this.#ended(name)
     }
+  }
+
+  #begun(name: string): void {
+    this.#underWay.set(name, (this.#underWay.get(name) ?? 0) + 1)
+  }
+
+  #ended(name: string): void {
+    const left = (this.#underWay.get(name) ?? 1) - 1
+    if (left === 0) this.#underWay.delete(name)
+    else this.#underWay.set(name, left)
   }
 
   async #seekTarget({ kind, value }: SeekRequest, topic: GroupTopic, partition: number): Promise<number> {
@@ -183,6 +217,14 @@ export class OffsetCommands {
     }
     return value
   }
+}
+
+function withResolvers(): { readonly promise: Promise<void>; readonly resolve: () => void } {
+  let resolve = (): void => {}
+  const promise = new Promise<void>((settle) => {
+    resolve = settle
+  })
+  return { promise, resolve }
 }
 
 function missingPartition(host: GroupHost, topicId: number, partition: number): MillraceError {

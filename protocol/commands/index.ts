@@ -2,6 +2,7 @@ import type { Command } from './command.js'
 import * as connection from './connection.js'
 import * as groups from './groups.js'
 import * as log from './log.js'
+import * as queues from './queues.js'
 import * as topics from './topics.js'
 
 /** Every command of the protocol. */
@@ -27,6 +28,18 @@ export const commands = {
   groupDescribe: groups.groupDescribe,
   groupSeek: groups.groupSeek,
   groupDelete: groups.groupDelete,
+  queueOpen: queues.queueOpen,
+  queueLease: queues.queueLease,
+  queueSettle: queues.queueSettle,
+  queueExtend: queues.queueExtend,
+  queueDescribe: queues.queueDescribe,
+  queueConfigure: queues.queueConfigure,
+  queueDeadLetters: queues.queueDeadLetters,
+  queueRedrive: queues.queueRedrive,
+  transaction: queues.transaction,
+  queueDelete: queues.queueDelete,
+  queueList: queues.queueList,
+  queueLeave: queues.queueLeave,
 } as const
 
 const byNumber: ReadonlyMap<number, Command<unknown, unknown>> = new Map(

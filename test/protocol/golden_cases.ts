@@ -8,6 +8,16 @@ const assignment = {
   partitions: [{ topicId: 7, topic: 'orders', partition: 3, epoch: 4_294_967_300, committedOffset: 42 }],
 }
 
+const queueSettings = {
+  order: 'key',
+  attemptsMax: 5,
+  retry: { kind: 'exponential', delayMs: 1_000, maxMs: 3_600_000, jitterPercent: 20 },
+  ttlMs: 0,
+  expired: 'dead-letter',
+  priorities: false,
+  paused: false,
+}
+
 type CommandName = keyof typeof commands
 
 /** One request and one reply of every command. */
@@ -195,4 +205,128 @@ export const goldenBodies: Record<CommandName, { readonly request: unknown; read
     reply: { partitions: [{ partition: 3, offset: 10 }] },
   },
   groupDelete: { request: { group: 'billing' }, reply: {} },
+  queueOpen: {
+    request: {
+      group: 'thumbnails',
+      workerId: uuid,
+      topics: ['orders'],
+      settings: { order: 'key', attemptsMax: 5 },
+      start: 'earliest',
+      concurrency: 10,
+    },
+    reply: {
+      settings: queueSettings,
+      topics: [{ topic: 'orders', topicId: 7, partitions: 8 }],
+      deadLetterTopic: 'thumbnails.dead-letters',
+    },
+  },
+  queueLease: {
+    request: {
+      group: 'thumbnails',
+      workerId: uuid,
+      messagesMax: 20,
+      bytesMax: 1_048_576,
+      waitMs: 5_000,
+      leaseMs: 30_000,
+    },
+    reply: { grantId: 4_294_967_301, leaseMs: 30_000, batches: [[7, 3, 250, [40, 2, 45, 1], [0, 0, 2]]] },
+  },
+  queueSettle: {
+    request: {
+      group: 'thumbnails',
+      entries: [
+        { topicId: 7, partition: 3, grantId: 4_294_967_301, outcome: 'ack', offsets: [40, 2] },
+        {
+          topicId: 7,
+          partition: 3,
+          grantId: 4_294_967_301,
+          outcome: 'fail',
+          offsets: [45, 1],
+          delayMs: 1_000,
+          error: 'no space',
+        },
+      ],
+    },
+    reply: { refused: [[1, 45]] },
+  },
+  queueExtend: {
+    request: { group: 'thumbnails', grants: [4_294_967_301], leaseMs: 60_000 },
+    reply: { lost: [4_294_967_301] },
+  },
+  queueLeave: { request: { group: 'thumbnails', workerId: uuid }, reply: {} },
+  queueDescribe: {
+    request: { group: 'thumbnails' },
+    reply: {
+      group: 'thumbnails',
+      settings: queueSettings,
+      deadLetterTopic: 'thumbnails.dead-letters',
+      dead: 2,
+      workers: [
+        {
+          workerId: uuid,
+          clientName: 'app',
+          address: '127.0.0.1:50000',
+          concurrency: 10,
+          inFlight: 20,
+          asking: false,
+        },
+      ],
+      partitions: [
+        {
+          topic: 'orders',
+          topicId: 7,
+          partition: 3,
+          doneOffset: 40,
+          endOffset: 100,
+          waiting: 39,
+          inFlight: 20,
+          delayed: 1,
+          oldestTimestampMs: 1_767_225_600_000,
+        },
+      ],
+      reasons: ['no worker is connected'],
+    },
+  },
+  queueConfigure: {
+    request: { group: 'thumbnails', settings: { paused: true } },
+    reply: queueSettings,
+  },
+  queueDeadLetters: {
+    request: { group: 'thumbnails', fromOffset: 0, limit: 100 },
+    reply: {
+      letters: [
+        {
+          offset: 1,
+          topic: 'orders',
+          partition: 3,
+          originOffset: 45,
+          attempts: 10,
+          reason: 'attempts',
+          error: 'no space',
+          diedAtMs: 1_767_225_600_000,
+        },
+      ],
+      nextOffset: 2,
+    },
+  },
+  queueRedrive: { request: { group: 'thumbnails', offsets: [1, 1] }, reply: { redriven: 1 } },
+  queueDelete: { request: { group: 'thumbnails' }, reply: {} },
+  queueList: {
+    request: {},
+    reply: { groups: [{ group: 'thumbnails', workers: 1, topics: 1, dead: 2 }] },
+  },
+  transaction: {
+    request: {
+      id: uuid,
+      batches: [[7, 3, 100]],
+      acks: [
+        {
+          group: 'thumbnails',
+          entries: [{ topicId: 7, partition: 3, grantId: 4_294_967_301, offsets: [40, 2] }],
+        },
+      ],
+      offsets: [{ group: 'billing', memberId: uuid, offsets: [[7, 3, 4_294_967_300, 42]] }],
+    },
+    reply: { baseOffsets: [50] },
+  },
 }

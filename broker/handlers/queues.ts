@@ -1,0 +1,115 @@
+import { batchOfRecords, type commands, type ReplyOf } from '../../protocol/index.js'
+import type { BrokerContext } from '../context.js'
+import type { Delivery, Leased } from '../queues/index.js'
+import { runsOf } from '../queues/index.js'
+import type { Handler } from './handler.js'
+
+type LeaseReply = ReplyOf<typeof commands.queueLease>
+
+const queueOpen: Handler<typeof commands.queueOpen> = async ({ broker, session }, request) => ({
+  body: await broker.queues.open(request, session),
+})
+
+const queueLease: Handler<typeof commands.queueLease> = async ({ broker, session }, request) => {
+  const leased = await broker.queues.lease(request, session)
+  if (!session.isOpen) await broker.queues.giveBack(request.group, leased)
+  return leaseReply(broker, leased)
+}
+
+const queueSettle: Handler<typeof commands.queueSettle> = async ({ broker }, request) => ({
+  body: await broker.queues.settle(request),
+})
+
+const queueExtend: Handler<typeof commands.queueExtend> = async ({ broker }, request) => ({
+  body: await broker.queues.extend(request),
+})
+
+const queueDescribe: Handler<typeof commands.queueDescribe> = ({ broker }, { group }) => {
+  const body = broker.queues.describe(group)
+  const { status, reasons } = broker.shard.health
+  if (status === 'ok') return { body }
+  return { body: { ...body, reasons: [...body.reasons, ...reasons.slice(0, 10)] } }
+}
+
+const queueConfigure: Handler<typeof commands.queueConfigure> = async ({ broker }, request) => ({
+  body: await broker.queues.configure(request),
+})
+
+const queueDeadLetters: Handler<typeof commands.queueDeadLetters> = async ({ broker }, request) => ({
+  body: await broker.queues.deadLetters(request),
+})
+
+const queueRedrive: Handler<typeof commands.queueRedrive> = async ({ broker }, request) => ({
+  body: await broker.queues.redrive(request),
+})
+
+const queueDelete: Handler<typeof commands.queueDelete> = async ({ broker }, { group }) => {
+  await broker.queues.delete(group)
+  return { body: {} }
+}
+
+const queueList: Handler<typeof commands.queueList> = ({ broker }) => ({ body: broker.queues.list() })
+
+const queueLeave: Handler<typeof commands.queueLeave> = ({ broker }, { group, workerId }) => {
+  broker.queues.leave(group, workerId)
+  return { body: {} }
+}
+
+export const queueHandlers = {
+  queueOpen,
+  queueLease,
+  queueSettle,
+  queueExtend,
+  queueDescribe,
+  queueConfigure,
+  queueDeadLetters,
+  queueRedrive,
+  queueDelete,
+  queueList,
+  queueLeave,
+}
+
+function leaseReply(
+  broker: BrokerContext,
+  [grant, deliveries]: Leased,
+): {
+  body: LeaseReply
+  payload: readonly Uint8Array[]
+} {
+  const batches: LeaseReply['batches'][number][] = []
+  const payload: Uint8Array[] = []
+  for (const some of runsOfBatches(deliveries)) {
+    const [{ message, record }] = some as [Delivery]
+    const { topic, index } = message.lane.partition
+    let lastTimestamp = 0
+    for (const { message } of some) lastTimestamp = Math.max(lastTimestamp, message.timestamp)
+    const records = some.map(({ record }) => record.bytes)
+    const batch = batchOfRecords(records, record.firstTimestamp, lastTimestamp)
+    const offsets = runsOf(some.map(({ message }) => message.offset))
+    const attempts = some.map(({ message }) => message.attempts)
+    payload.push(batch)
+    batches.push([topic.topicId, index, batch.length, offsets, attempts.some((n) => n > 0) ? attempts : []])
+    broker.metrics.fetchedBytes += batch.length
+    broker.metrics.fetchedRecords += some.length
+  }
+  return { body: { grantId: grant?.id ?? 0, leaseMs: grant?.leaseMs ?? 0, batches }, payload }
+}
+
+/** Messages next to each other whose timestamps are counted from the same one share a batch, in ascending order. */
+function* runsOfBatches(deliveries: readonly Delivery[]): Iterable<readonly Delivery[]> {
+  let some: Delivery[] = []
+  for (const delivery of deliveries) {
+    const last = some.at(-1)
+    const fits =
+      last === undefined ||
+      (last.message.lane === delivery.message.lane &&
+        last.message.offset < delivery.message.offset &&
+        last.record.firstTimestamp === delivery.record.firstTimestamp)
+    if (!fits) {
+      yield some
+      some = []
+    }
+    some.push(delivery)
+  }
+  if (some.length > 0) yield some
+}

@@ -1,0 +1,108 @@
+import {
+  checkBatchForStorage,
+  type commands,
+  MillraceError,
+  type ReplyOf,
+  type RequestOf,
+} from '../../protocol/index.js'
+import { type Op, opKinds } from '../../storage/index.js'
+import type { BrokerContext } from '../context.js'
+import { encodeOffsetsCommitted } from '../groups/index.js'
+import { encodeTransaction } from '../queues/index.js'
+import type { Handler } from './handler.js'
+
+type TransactionRequest = RequestOf<typeof commands.transaction>
+type TransactionReply = ReplyOf<typeof commands.transaction>
+
+/** A part of a transaction that others see only once it is committed. */
+interface Part {
+  readonly ops: readonly Op[]
+  done(): void
+  failed(): void
+}
+
+/** Ids of transactions that are remembered, about 150 bytes each. */
+const rememberedMax = 1_000_000
+const underWay = new WeakMap<BrokerContext, Map<string, Promise<TransactionReply>>>()
+
+/** All of it in one commit of the journal. */
+const transaction: Handler<typeof commands.transaction> = async ({ broker }, request, payload) => {
+  if (broker.draining) throw new MillraceError('DRAINING')
+  const { id } = request
+  if (broker.shard.transactions.has(id)) return { body: { baseOffsets: request.batches.map(() => -1) } }
+  let ofBroker = underWay.get(broker)
+  if (ofBroker === undefined) {
+    ofBroker = new Map()
+    underWay.set(broker, ofBroker)
+  }
+  const repeated = ofBroker.get(id)
+  if (repeated !== undefined) return { body: await repeated }
+  if (broker.shard.transactions.count + ofBroker.size >= rememberedMax)
+    throw new MillraceError('OVERLOADED', `${rememberedMax} transactions were made within minutes`)
+  const reply = commit(broker, request, payload)
+  ofBroker.set(id, reply)
+  try {
+    return { body: await reply }
+  } finally {
+    ofBroker.delete(id)
+  }
+}
+
+export const transactionHandlers = { transaction }
+
+async function commit(
+  broker: BrokerContext,
+  request: TransactionRequest,
+  payload: Uint8Array,
+): Promise<TransactionReply> {
+  const ops: Op[] = batchesOf(broker, request, payload)
+  const baseOffsets = ops.map(() => -1)
+  const parts: Part[] = []
+  try {
+    for (const { group, entries } of request.acks) parts.push(await broker.queues.prepareAcks(group, entries))
+    for (const { group, memberId, offsets } of request.offsets) {
+      const entries = offsets.map(
+        ([topicId, partition, epoch, offset]) => [topicId, partition, epoch, offset, undefined] as const,
+      )
+      const prepared = broker.groups.prepareCommit({ group, memberId, offsets: entries })
+      const committedAtMs = Date.now()
+      const payload = encodeOffsetsCommitted({ group, committedAtMs, entries: prepared.entries })
+      const ops = [{ kind: opKinds.offsetsCommitted, payload }]
+      parts.push({ ops, done: prepared.ended, failed: prepared.ended })
+    }
+    for (const part of parts) ops.push(...part.ops)
+    const atMs = broker.clock.earliestMs
+    ops.push({ kind: opKinds.transaction, payload: encodeTransaction(request.id, atMs) })
+    await broker.shard.commit(ops, (index, baseOffset) => {
+      baseOffsets[index] = baseOffset
+    })
+  } catch (error) {
+    for (const part of parts) part.failed()
+    throw error
+  }
+  for (const part of parts) part.done()
+  return { baseOffsets }
+}
+
+/** The payload is used again once the request is answered, and until then it stays: the commit copies it. */
+function batchesOf(broker: BrokerContext, { batches }: TransactionRequest, payload: Uint8Array): Op[] {
+  let at = 0
+  const ops = batches.map(([topicId, index, bytes]) => {
+    const { log, topic } = broker.shard.partition(topicId, index)
+    const batch = payload.subarray(at, at + bytes)
+    at += bytes
+    const { producerId } = checkBatchForStorage(batch, topic.settings.batchBytesMax)
+    if (producerId !== 0)
+      throw new MillraceError(
+        'BAD_BATCH',
+        `a batch of a transaction names producer ${producerId}, expected 0`,
+      )
+    return { log, batch }
+  })
+  if (at !== payload.length)
+    throw new MillraceError(
+      'BAD_REQUEST',
+      `the batches are said to have ${at} bytes together, the payload has ${payload.length}`,
+    )
+  return ops
+}

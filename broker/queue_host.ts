@@ -1,0 +1,28 @@
+import type { TopicSettingsInput } from '../protocol/index.js'
+import type { Op } from '../storage/index.js'
+import type { Logger } from './log.js'
+import { type QueueHost, Queues } from './queues/index.js'
+import type { Shard } from './shard.js'
+import type { Topic } from './topics/topic.js'
+import type { WallClock } from './wall_clock.js'
+
+/** The queue groups of a shard. */
+export function queuesOf(shard: Shard, clock: WallClock, logger: Logger): Queues {
+  const host: QueueHost = {
+    catalog: shard.catalog,
+    view: shard.queues,
+    reader: shard,
+    uniqueId: () => shard.uniqueId(),
+    nowMs: () => clock.earliestMs,
+    commit: (ops: readonly Op[], assigned) => shard.commit(ops, assigned),
+    createTopic: (topic: string, settings: TopicSettingsInput): Promise<Topic> =>
+      shard.topics.create({ topic, partitions: 1, settings }),
+    lost: (group, topic, partition, from, to) =>
+      logger.warn(
+        { group, topic, partition, from, to },
+        "messages can't be read any more and are not delivered",
+      ),
+    failed: (group, err) => logger.warn({ group, err }, 'a queue group failed to go on; trying again'),
+  }
+  return new Queues(host)
+}

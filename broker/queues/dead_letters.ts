@@ -1,0 +1,91 @@
+import { limits, RecordBatchBuilder } from '../../protocol/index.js'
+import type { ReadRecord } from './read_records.js'
+
+/** Why a message became a dead letter. */
+export type DeathReason = 'attempts' | 'rejected' | 'expired'
+
+export interface Death {
+  readonly group: string
+  readonly reason: DeathReason
+  /** What the worker said, if it did. */
+  readonly error: string
+  readonly attempts: number
+  readonly atMs: number
+  readonly origin: { readonly topic: string; readonly partition: number; readonly offset: number }
+}
+
+/** Headers of dead letters, as text. */
+export const deadHeaders = {
+  topic: 'millrace-dead-topic',
+  partition: 'millrace-dead-partition',
+  offset: 'millrace-dead-offset',
+  group: 'millrace-dead-group',
+  attempts: 'millrace-dead-attempts',
+  reason: 'millrace-dead-reason',
+  error: 'millrace-dead-error',
+  firstAtMs: 'millrace-dead-first-at-ms',
+  atMs: 'millrace-dead-at-ms',
+} as const
+
+const ownHeadersMax = limits.recordHeadersMax - Object.keys(deadHeaders).length
+
+/**
+ * A batch with one dead letter: the message as it was, and headers that tell where it came from and why it died. One that
+ * was redriven and has died again keeps where it came from first.
+ * @param message undefined when it can't be read any more: then only the headers are left
+ */
+export function deadLetter(message: ReadRecord | undefined, death: Death): Uint8Array {
+  const before = (name: string): string | undefined => {
+    const value = message?.headers?.[name]
+    return value && Buffer.from(value).toString()
+  }
+  const builder = new RecordBatchBuilder((message?.bytes.length ?? 0) + 1024)
+  builder.append({
+    key: message?.key ?? null,
+    value: message?.value ?? null,
+    headers: {
+      ...Object.fromEntries(Object.entries(message?.headers ?? {}).slice(0, ownHeadersMax)),
+      [deadHeaders.topic]: before(deadHeaders.topic) ?? death.origin.topic,
+      [deadHeaders.partition]: before(deadHeaders.partition) ?? String(death.origin.partition),
+      [deadHeaders.offset]: before(deadHeaders.offset) ?? String(death.origin.offset),
+      [deadHeaders.group]: death.group,
+      [deadHeaders.attempts]: String(death.attempts),
+      [deadHeaders.reason]: death.reason,
+      [deadHeaders.error]: death.error,
+      [deadHeaders.firstAtMs]: before(deadHeaders.firstAtMs) ?? String(message?.timestamp ?? death.atMs),
+      [deadHeaders.atMs]: String(death.atMs),
+    },
+    timestamp: death.atMs,
+  })
+  return builder.finish()
+}
+
+export interface DeadLetterFields {
+  readonly offset: number
+  readonly topic: string
+  readonly partition: number
+  readonly originOffset: number
+  readonly attempts: number
+  readonly reason: string
+  readonly error: string
+  readonly diedAtMs: number
+}
+
+/** What a dead letter tells of itself. */
+export function readDeadLetter({ offset, headers, timestamp }: ReadRecord): DeadLetterFields {
+  const textOf = (name: string): string => Buffer.from(headers?.[name] ?? []).toString()
+  const numberOf = (name: string): number => {
+    const value = Number(textOf(name))
+    return Number.isSafeInteger(value) && value >= 0 ? value : 0
+  }
+  return {
+    offset,
+    topic: textOf(deadHeaders.topic).slice(0, 200),
+    partition: numberOf(deadHeaders.partition),
+    originOffset: numberOf(deadHeaders.offset),
+    attempts: numberOf(deadHeaders.attempts),
+    reason: textOf(deadHeaders.reason).slice(0, 64),
+    error: textOf(deadHeaders.error).slice(0, 1_000),
+    diedAtMs: timestamp,
+  }
+}

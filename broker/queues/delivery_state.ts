@@ -1,0 +1,145 @@
+import { decodeBody, encodeBody } from '../../protocol/index.js'
+import { offsetsOf, type Runs, rangesOf } from './runs.js'
+
+/** A message that is not done. */
+export interface OpenMessage {
+  /** Deliveries that ended otherwise than in an acknowledgement or a release. */
+  attempts: number
+  /** When it may be delivered again, ms since 1970; 0: at once. */
+  dueAtMs: number
+  /** Under which it is leased; 0: it is not. */
+  grantId: number
+}
+
+type StoredMessage = readonly [offset: number, attempts: number, dueAtMs: number, grantId: number]
+
+/** Where the state keeps what changes; it becomes durable with the next checkpoint. */
+export interface DeliveryStore {
+  putProgress(next: number): void
+  putPage(page: number, value: Uint8Array): void
+  delPage(page: number): void
+}
+
+/** Offsets of a page. */
+const pageOffsets = 64
+
+/**
+ * How far a queue group is in one partition log: the first offset that was never leased, and the messages before it that
+ * are not done. All others before it are. Changes only by what was committed, in the order of the journal.
+ */
+export class DeliveryState {
+  /** First offset that was never leased; endless for dead letters, which are open only when they are redriven. */
+  next: number
+  readonly open = new Map<number, OpenMessage>()
+  readonly #changedPages = new Set<number>()
+  readonly #storedPages = new Set<number>()
+
+  constructor(next: number) {
+    this.next = next
+  }
+
+  /** Before it everything is done. */
+  get doneOffset(): number {
+    let done = this.next
+    for (const offset of this.open.keys()) if (offset < done) done = offset
+    return done
+  }
+
+  leased(grantId: number, offsets: Runs): void {
+    for (const offset of offsetsOf(offsets)) {
+      this.#advance(offset)
+      const message = this.open.get(offset)
+      if (message !== undefined) message.grantId = grantId
+      else if (offset === this.next) {
+        this.open.set(offset, { attempts: 0, dueAtMs: 0, grantId })
+        this.next++
+      }
+      this.#changed(offset)
+    }
+  }
+
+  done(offsets: Runs): void {
+    for (const [first, end] of rangesOf(offsets)) {
+      this.#advance(first)
+      // What was lost may be a range of billions.
+      if (end - first > this.open.size) {
+        for (const offset of this.open.keys()) if (offset >= first && offset < end) this.#close(offset)
+      } else for (let offset = first; offset < end; offset++) this.#close(offset)
+      if (end > this.next) this.next = end
+    }
+  }
+
+  failed(offset: number, dueAtMs: number): void {
+    const message = this.open.get(offset)
+    if (message === undefined) return
+    message.attempts++
+    message.dueAtMs = dueAtMs
+    message.grantId = 0
+    this.#changed(offset)
+  }
+
+  released(offsets: Runs): void {
+    for (const offset of offsetsOf(offsets)) {
+      const message = this.open.get(offset)
+      if (message === undefined) continue
+      message.grantId = 0
+      this.#changed(offset)
+    }
+  }
+
+  /** To be delivered (again), counted from 0. */
+  reopened(offsets: Runs): void {
+    for (const offset of offsetsOf(offsets)) {
+      this.open.set(offset, { attempts: 0, dueAtMs: 0, grantId: 0 })
+      this.#changed(offset)
+    }
+  }
+
+  /** Puts what has changed into the state. */
+  save(store: DeliveryStore): void {
+    store.putProgress(this.next)
+    for (const page of this.#changedPages) {
+      const messages: StoredMessage[] = []
+      for (let offset = page * pageOffsets; offset < (page + 1) * pageOffsets; offset++) {
+        const message = this.open.get(offset)
+        if (message !== undefined) messages.push([offset, message.attempts, message.dueAtMs, message.grantId])
+      }
+      if (messages.length > 0) {
+        store.putPage(page, encodeBody(messages))
+        this.#storedPages.add(page)
+      } else if (this.#storedPages.delete(page)) store.delPage(page)
+    }
+    this.#changedPages.clear()
+  }
+
+  /** Takes over a stored page. */
+  load(page: number, value: Uint8Array): void {
+    this.#storedPages.add(page)
+    for (const [offset, attempts, dueAtMs, grantId] of decodeBody(value) as StoredMessage[])
+      this.open.set(offset, { attempts, dueAtMs, grantId })
+  }
+
+  /** Removes everything of it from the state. */
+  drop(store: DeliveryStore): void {
+    for (const page of this.#storedPages) store.delPage(page)
+    this.#storedPages.clear()
+    this.#changedPages.clear()
+    this.open.clear()
+  }
+
+  /** What was passed over waits. */
+  #advance(offset: number): void {
+    for (; this.next < offset; this.next++) {
+      this.open.set(this.next, { attempts: 0, dueAtMs: 0, grantId: 0 })
+      this.#changed(this.next)
+    }
+  }
+
+  #close(offset: number): void {
+    if (this.open.delete(offset)) this.#changed(offset)
+  }
+
+  #changed(offset: number): void {
+    this.#changedPages.add(Math.floor(offset / pageOffsets))
+  }
+}

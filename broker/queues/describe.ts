@@ -1,0 +1,118 @@
+import type { commands, ReplyOf } from '../../protocol/index.js'
+import type { Partition } from '../partition/partition.js'
+import type { DeliveryState } from './delivery_state.js'
+import type { QueueHost } from './host.js'
+import type { Lane } from './lane.js'
+import { deadTopicName, type LiveGroup } from './live_group.js'
+import { deadCount, type QueueRecord } from './queues_view.js'
+
+type Description = ReplyOf<typeof commands.queueDescribe>
+type PartitionDescription = Description['partitions'][number]
+
+/** What can be told of a queue group, with the reasons why it stands still. */
+export function describeQueue(
+  host: QueueHost,
+  record: QueueRecord,
+  live: LiveGroup | undefined,
+): Description {
+  const { catalog } = host
+  const inFlightOf = (workerId: string): number => {
+    let messages = 0
+    for (const grant of live?.grants.values() ?? [])
+      if (grant.workerId === workerId) messages += grant.messages.size
+    return messages
+  }
+  const workers = [...(live?.workers.values() ?? [])].map(({ workerId, session, concurrency }) => ({
+    workerId,
+    clientName: session.clientName,
+    address: session.address,
+    concurrency,
+    inFlight: inFlightOf(workerId),
+    asking: live?.askers.some((asker) => asker.workerId === workerId) ?? false,
+  }))
+  const partitions: PartitionDescription[] = []
+  for (const topicId of [...record.topics.keys(), record.deadTopicId]) {
+    for (const partition of catalog.byId(topicId)?.partitions ?? []) {
+      const state = host.view.stateOf(record, partition.log.id)
+      if (state === undefined) continue
+      const isDead = topicId === record.deadTopicId
+      // Dead letters that nobody gave back are counted in `dead`.
+      if (isDead && state.open.size === 0) continue
+      partitions.push(partitionOf(host, partition, state, live?.lane(topicId, partition.index), isDead))
+    }
+  }
+  return {
+    group: record.group,
+    settings: record.settings,
+    deadLetterTopic: deadTopicName(record.group),
+    dead: deadCount(record, catalog),
+    workers,
+    partitions,
+    reasons: reasonsOf(record, live, partitions),
+  }
+}
+
+function partitionOf(
+  host: QueueHost,
+  partition: Partition,
+  state: DeliveryState,
+  lane: Lane | undefined,
+  isDead: boolean,
+): PartitionDescription {
+  const nowMs = host.nowMs()
+  let inFlight = 0
+  let delayed = 0
+  let waiting = 0
+  for (const { grantId, dueAtMs } of state.open.values()) {
+    if (grantId !== 0) inFlight++
+    else if (dueAtMs > nowMs) delayed++
+    else waiting++
+  }
+  const { log, topic, index } = partition
+  if (!isDead) waiting += Math.max(0, log.endOffset - Math.max(state.next, log.startOffset))
+  let oldest: number | undefined
+  for (const { timestamp } of lane?.live.values() ?? []) {
+    if (oldest === undefined || timestamp < oldest) oldest = timestamp
+  }
+  return {
+    topic: topic.name,
+    topicId: topic.topicId,
+    partition: index,
+    doneOffset: Math.min(state.doneOffset, log.endOffset),
+    endOffset: log.endOffset,
+    waiting,
+    inFlight,
+    delayed,
+    oldestTimestampMs: oldest,
+  }
+}
+
+function reasonsOf(
+  { settings }: QueueRecord,
+  live: LiveGroup | undefined,
+  partitions: readonly PartitionDescription[],
+): string[] {
+  const sum = (field: 'waiting' | 'inFlight' | 'delayed'): number =>
+    partitions.reduce((total, partition) => total + partition[field], 0)
+  const waiting = sum('waiting')
+  const delayed = sum('delayed')
+  const reasons: string[] = []
+  if (settings.paused) reasons.push('the group is paused')
+  if (waiting + delayed === 0) return reasons
+  if (live === undefined || live.workers.size === 0) reasons.push('no worker is connected')
+  else if (live.askers.length === 0 && live.readyCount > 0)
+    reasons.push(
+      `every worker has as many messages as it takes: ${sum('inFlight')} are in flight, ${live.readyCount} are ready`,
+    )
+  for (const lane of live?.lanes ?? []) {
+    const worst = lane.worstBlocker
+    if (worst === undefined) continue
+    const { message, blocked } = worst
+    reasons.push(
+      `${blocked} messages of topic "${lane.partition.topic.name}" wait behind offset ${message.offset} of partition ${lane.partition.index}, which has their key and is ${message.state}, attempt ${message.attempts + 1}`,
+    )
+    if (reasons.length >= 20) break
+  }
+  if (waiting === 0 && delayed > 0) reasons.push(`${delayed} messages wait until they are due again`)
+  return reasons
+}

@@ -1,0 +1,32 @@
+import type { QueueSettings, TopicSettingsInput } from '../../protocol/index.js'
+import type { Op } from '../../storage/index.js'
+import type { Catalog } from '../topics/catalog.js'
+import type { Topic } from '../topics/topic.js'
+import type { QueueRecord, QueuesView } from './queues_view.js'
+import type { RecordReader } from './read_records.js'
+
+/** What queue groups need of the shard that they live in. */
+export interface QueueHost {
+  readonly catalog: Catalog
+  readonly view: QueuesView
+  readonly reader: RecordReader
+  /** Unique for ever, also across restarts. */
+  uniqueId(): number
+  /** Wall clock (ms since 1970) that does not run ahead. */
+  nowMs(): number
+  /** Commits all of it or nothing; `assigned` is told the base offset of each batch. */
+  commit(ops: readonly Op[], assigned?: (index: number, baseOffset: number) => void): Promise<void>
+  createTopic(name: string, settings: TopicSettingsInput): Promise<Topic>
+  /** Offsets of messages that a group was to deliver and that can't be read any more. */
+  lost(group: string, topic: string, partition: number, first: number, end: number): void
+  failed(group: string, error: unknown): void
+}
+
+/** A worker's connection. */
+export interface WorkerSession {
+  readonly clientName: string
+  readonly address: string
+  onClose(callback: () => void): () => void
+}
+
+export type { QueueRecord, QueueSettings }

@@ -1,0 +1,7 @@
+export { describeQueue } from './describe.js'
+export type { QueueHost, WorkerSession } from './host.js'
+export type { Delivery } from './live_group.js'
+export { type Leased, type QueueLimits, Queues, queueLimitsDefault } from './queues.js'
+export { QueuesView } from './queues_view.js'
+export { runsOf } from './runs.js'
+export { encodeTransaction, TransactionsView } from './transactions_view.js'

@@ -1,0 +1,371 @@
+import {
+  type commands,
+  limits,
+  MillraceError,
+  nameProblem,
+  type QueueSettings,
+  type ReplyOf,
+  type RequestOf,
+} from '../../protocol/index.js'
+import { type Op, opKinds } from '../../storage/index.js'
+import { suggestion } from '../suggest.js'
+import type { Topic } from '../topics/topic.js'
+import { readDeadLetter } from './dead_letters.js'
+import { describeQueue } from './describe.js'
+import type { QueueHost, WorkerSession } from './host.js'
+import { type Asker, deadTopicName, LiveGroup } from './live_group.js'
+import {
+  encodeQueueConfigured,
+  encodeQueueDeleted,
+  encodeQueueRedriven,
+  encodeQueueSubscribed,
+} from './ops.js'
+import { deadCount, type QueueRecord } from './queues_view.js'
+import { readSome } from './read_records.js'
+import { countOf, offsetsOf, runsOf } from './runs.js'
+import { mergeQueueSettings, queueSettingsDefault } from './settings.js'
+
+export type OpenRequest = RequestOf<typeof commands.queueOpen>
+export type LeaseRequest = RequestOf<typeof commands.queueLease>
+export type SettleRequest = RequestOf<typeof commands.queueSettle>
+export type ExtendRequest = RequestOf<typeof commands.queueExtend>
+type OpenReply = ReplyOf<typeof commands.queueOpen>
+
+export interface QueueLimits {
+  readonly queueGroupsMax: number
+  readonly leaseMsMin: number
+  readonly leaseMsMax: number
+}
+
+export const queueLimitsDefault: QueueLimits = {
+  queueGroupsMax: 10_000,
+  leaseMsMin: 1_000,
+  leaseMsMax: 12 * 3_600_000,
+}
+
+/** What is leased to one who asked. */
+export type Leased = Parameters<Asker['given']>
+
+/** The queue groups of a shard: who works in them, and what people change about them. */
+export class Queues {
+  readonly #host: QueueHost
+  readonly #limits: QueueLimits
+  readonly #live = new Map<string, LiveGroup>()
+  /** Changes of one group wait for each other. */
+  readonly #turns = new Map<string, Promise<unknown>>()
+  #draining = false
+
+  constructor(host: QueueHost, queueLimits: QueueLimits = queueLimitsDefault) {
+    this.#host = host
+    this.#limits = queueLimits
+    host.catalog.onChange((change, topic) => {
+      if (change !== 'altered') return
+      for (const live of this.#live.values())
+        if (live.record.topics.has(topic.topicId)) void live.refresh().catch(() => {})
+    })
+  }
+
+  /**
+   * Takes a worker in, and makes the group a queue group of its topics.
+   * @throws MillraceError BAD_NAME, UNKNOWN_TOPIC, BAD_CONFIG, GROUP_ACTIVE, LIMIT_EXCEEDED, DRAINING, STORAGE_FAILED
+   */
+  async open(request: OpenRequest, session: WorkerSession): Promise<OpenReply> {
+    if (this.#draining) throw new MillraceError('DRAINING')
+    const { group, workerId, concurrency } = request
+    checkGroup(group)
+    const topics = request.topics.map((name) => this.#host.catalog.topic(name))
+    const record = await this.#inTurn(group, () => this.#prepare(request, topics))
+    const live = this.#liveOf(record)
+    const worker = { workerId, session, concurrency }
+    live.workers.set(workerId, worker)
+    session.onClose(() => {
+      if (live.workers.get(workerId) === worker) live.workers.delete(workerId)
+      this.#unloadIdle(live)
+    })
+    await live.refresh()
+    return {
+      settings: record.settings,
+      topics: topics.map(({ name, topicId, partitions }) => ({
+        topic: name,
+        topicId,
+        partitions: partitions.length,
+      })),
+      deadLetterTopic: deadTopicName(group),
+    }
+  }
+
+  /**
+   * Leases messages to a worker, as soon as there are some.
+   * @throws MillraceError UNKNOWN_GROUP, UNKNOWN_WORKER, DRAINING, STORAGE_FAILED
+   */
+  async lease(request: LeaseRequest, session: WorkerSession): Promise<Leased> {
+    if (this.#draining) throw new MillraceError('DRAINING')
+    const { group, workerId, messagesMax, bytesMax } = request
+    const live = this.#live.get(this.#record(group).group)
+    if (live?.workers.get(workerId)?.session !== session)
+      throw new MillraceError(
+        'UNKNOWN_WORKER',
+        `group "${group}" does not know worker "${workerId}" on this connection; open it again`,
+      )
+    const leaseMs = Math.min(Math.max(request.leaseMs, this.#limits.leaseMsMin), this.#limits.leaseMsMax)
+    const waitMs = Math.min(request.waitMs, limits.fetchWaitMsMax)
+    const leased = await new Promise<Leased>((resolve) => {
+      const asker: Asker = {
+        workerId,
+        messagesMax,
+        bytesMax,
+        leaseMs,
+        given: (...result) => {
+          clearTimeout(timer)
+          unsubscribe()
+          resolve(result)
+        },
+      }
+      const timer = setTimeout(() => live.stopAsking(asker), waitMs)
+      const unsubscribe = session.onClose(() => live.stopAsking(asker))
+      live.ask(asker)
+    })
+    if (leased[2] !== undefined) throw leased[2]
+    return leased
+  }
+
+  /**
+   * Gives back what was leased to one whose connection has ended before the answer.
+   */
+  async giveBack(group: string, [grant]: Leased): Promise<void> {
+    const live = this.#live.get(group)
+    if (grant === undefined || live === undefined) return
+    const entries = [...grant.messages].map(({ lane, offset }) => ({
+      topicId: lane.partition.topic.topicId,
+      partition: lane.partition.index,
+      grantId: grant.id,
+      outcome: 'release' as const,
+      offsets: [offset, 1],
+    }))
+    await live.settle(entries).catch((error: unknown) => this.#host.failed(group, error))
+    this.#unloadIdle(live)
+  }
+
+  /** A worker takes no more. */
+  leave(group: string, workerId: string): void {
+    const live = this.#live.get(group)
+    if (live === undefined) return
+    live.workers.delete(workerId)
+    for (const asker of live.askers.filter((one) => one.workerId === workerId)) live.stopAsking(asker)
+    this.#unloadIdle(live)
+  }
+
+  /** @throws MillraceError UNKNOWN_GROUP, STORAGE_FULL, STORAGE_FAILED */
+  async settle({ group, entries }: SettleRequest): Promise<ReplyOf<typeof commands.queueSettle>> {
+    const live = this.#liveOf(this.#record(group))
+    const refused = await live.settle(entries)
+    this.#unloadIdle(live)
+    return { refused }
+  }
+
+  /** @throws MillraceError UNKNOWN_GROUP */
+  async extend({ group, grants, leaseMs }: ExtendRequest): Promise<ReplyOf<typeof commands.queueExtend>> {
+    const live = this.#liveOf(this.#record(group))
+    await live.opened
+    const longest = leaseMs === undefined ? undefined : Math.min(leaseMs, this.#limits.leaseMsMax)
+    return { lost: live.extend(grants, longest) }
+  }
+
+  /** For a transaction. @throws MillraceError UNKNOWN_GROUP, LEASE_LOST */
+  async prepareAcks(
+    group: string,
+    entries: Parameters<LiveGroup['prepareAcks']>[0],
+  ): ReturnType<LiveGroup['prepareAcks']> {
+    return this.#liveOf(this.#record(group)).prepareAcks(entries)
+  }
+
+  /** @throws MillraceError UNKNOWN_GROUP, BAD_CONFIG, GROUP_ACTIVE, STORAGE_FAILED */
+  configure({ group, settings }: RequestOf<typeof commands.queueConfigure>): Promise<QueueSettings> {
+    return this.#inTurn(group, async () => {
+      const record = this.#record(group)
+      await this.#commitSettings(record, mergeQueueSettings(record.settings, settings))
+      return record.settings
+    })
+  }
+
+  /** @throws MillraceError UNKNOWN_GROUP */
+  describe(group: string): ReplyOf<typeof commands.queueDescribe> {
+    return describeQueue(this.#host, this.#record(group), this.#live.get(group))
+  }
+
+  list(): ReplyOf<typeof commands.queueList> {
+    const { view, catalog } = this.#host
+    const groups = [...view.queues].map((record) => ({
+      group: record.group,
+      workers: this.#live.get(record.group)?.workers.size ?? 0,
+      topics: record.topics.size,
+      dead: deadCount(record, catalog),
+    }))
+    return { groups }
+  }
+
+  /** @throws MillraceError UNKNOWN_GROUP, STORAGE_FAILED */
+  async deadLetters({
+    group,
+    fromOffset,
+    limit,
+  }: RequestOf<typeof commands.queueDeadLetters>): Promise<ReplyOf<typeof commands.queueDeadLetters>> {
+    const record = this.#record(group)
+    const log = this.#host.catalog.byId(record.deadTopicId)?.partitions[0]?.log
+    const letters: ReturnType<typeof readDeadLetter>[] = []
+    if (log === undefined) return { letters }
+    for (let offset = Math.max(fromOffset, log.startOffset); offset < log.endOffset; ) {
+      const { records, nextOffset } = await readSome(this.#host.reader, log, offset)
+      for (const read of records) {
+        if (letters.length === limit) return { letters, nextOffset: read.offset }
+        if (!record.redriven.has(read.offset)) letters.push(readDeadLetter(read))
+      }
+      offset = nextOffset
+    }
+    return { letters }
+  }
+
+  /** @throws MillraceError UNKNOWN_GROUP, LIMIT_EXCEEDED, STORAGE_FAILED */
+  redrive({
+    group,
+    offsets,
+  }: RequestOf<typeof commands.queueRedrive>): Promise<ReplyOf<typeof commands.queueRedrive>> {
+    if (countOf(offsets) > redrivenMax)
+      throw new MillraceError('LIMIT_EXCEEDED', `at most ${redrivenMax} dead letters are redriven at once`)
+    return this.#inTurn(group, async () => {
+      const record = this.#record(group)
+      const log = this.#host.catalog.byId(record.deadTopicId)?.partitions[0]?.log
+      if (log === undefined) return { redriven: 0 }
+      const dead = [...new Set(offsetsOf(offsets))]
+        .filter(
+          (offset) => offset >= log.startOffset && offset < log.endOffset && !record.redriven.has(offset),
+        )
+        .sort((a, b) => a - b)
+      if (dead.length === 0) return { redriven: 0 }
+      const payload = encodeQueueRedriven({ queueId: record.queueId, logId: log.id, offsets: runsOf(dead) })
+      await this.#host.commit([{ kind: opKinds.queueRedriven, payload }])
+      await this.#live.get(group)?.reopened(log.id, dead)
+      return { redriven: dead.length }
+    })
+  }
+
+  /** @throws MillraceError UNKNOWN_GROUP, GROUP_ACTIVE, STORAGE_FAILED */
+  delete(group: string): Promise<void> {
+    return this.#inTurn(group, async () => {
+      const record = this.#record(group)
+      const live = this.#live.get(group)
+      if (live !== undefined && live.workers.size > 0)
+        throw new MillraceError(
+          'GROUP_ACTIVE',
+          `group "${group}" has ${live.workers.size} workers; stop them first`,
+        )
+      live?.close()
+      this.#live.delete(group)
+      const payload = encodeQueueDeleted({ queueId: record.queueId })
+      await this.#host.commit([{ kind: opKinds.queueDeleted, payload }])
+    })
+  }
+
+  /** Answers those who wait; leases can still be settled. */
+  drain(): void {
+    this.#draining = true
+    for (const live of this.#live.values()) for (const asker of [...live.askers]) live.stopAsking(asker)
+  }
+
+  /** Ends timers and what is in memory. */
+  close(): void {
+    for (const live of this.#live.values()) live.close()
+    this.#live.clear()
+  }
+
+  async #prepare({ group, settings, start }: OpenRequest, topics: readonly Topic[]): Promise<QueueRecord> {
+    const { view } = this.#host
+    let record = view.byName(group)
+    if (record === undefined) {
+      const count = [...view.queues].length
+      if (count >= this.#limits.queueGroupsMax)
+        throw new MillraceError('LIMIT_EXCEEDED', `there are ${count} queue groups, no more are allowed`)
+      const first = mergeQueueSettings(queueSettingsDefault, settings)
+      const queueId = this.#host.uniqueId()
+      const payload = encodeQueueConfigured({ queueId, group, settings: first, deadTopicId: 0 })
+      await this.#host.commit([{ kind: opKinds.queueConfigured, payload }])
+      record = view.byName(group) as QueueRecord
+    } else await this.#commitSettings(record, mergeQueueSettings(record.settings, settings))
+    const ops: Op[] = []
+    for (const { topicId, partitions } of topics) {
+      if (record.topics.has(topicId)) continue
+      const starts = partitions.map((partition) =>
+        start === 'latest' ? partition.endOffset : partition.startOffset,
+      )
+      const payload = encodeQueueSubscribed({ queueId: record.queueId, topicId, starts })
+      ops.push({ kind: opKinds.queueSubscribed, payload })
+    }
+    if (ops.length > 0) await this.#host.commit(ops)
+    return record
+  }
+
+  async #commitSettings(record: QueueRecord, settings: QueueSettings): Promise<void> {
+    const { queueId, group, deadTopicId } = record
+    if (JSON.stringify(settings) === JSON.stringify(record.settings)) return
+    const live = this.#live.get(group)
+    const isRearranged =
+      settings.order !== record.settings.order || settings.priorities !== record.settings.priorities
+    if (isRearranged && live !== undefined)
+      throw new MillraceError(
+        'GROUP_ACTIVE',
+        `"order" and "priorities" of group "${group}" can't change while it has workers or leases; stop them first`,
+      )
+    const payload = encodeQueueConfigured({ queueId, group, settings, deadTopicId })
+    await this.#host.commit([{ kind: opKinds.queueConfigured, payload }])
+    live?.pump()
+  }
+
+  /** @throws MillraceError UNKNOWN_GROUP */
+  #record(group: string): QueueRecord {
+    const { view } = this.#host
+    const record = view.byName(group)
+    if (record !== undefined) return record
+    const known = suggestion(
+      group,
+      [...view.queues].map((queue) => queue.group),
+    )
+    throw new MillraceError('UNKNOWN_GROUP', `there is no queue group ${JSON.stringify(group)}${known}`)
+  }
+
+  #liveOf(record: QueueRecord): LiveGroup {
+    let live = this.#live.get(record.group)
+    if (live === undefined) {
+      live = new LiveGroup(this.#host, record)
+      this.#live.set(record.group, live)
+    }
+    return live
+  }
+
+  #unloadIdle(live: LiveGroup): void {
+    if (!live.isIdle || this.#live.get(live.record.group) !== live) return
+    live.close()
+    this.#live.delete(live.record.group)
+  }
+
+  #inTurn<T>(group: string, work: () => Promise<T>): Promise<T> {
+    const before = this.#turns.get(group) ?? Promise.resolve()
+    const done = before.then(work, work)
+    const settled = done
+      .then(noop, noop)
+      .then(() => void (this.#turns.get(group) === settled && this.#turns.delete(group)))
+    this.#turns.set(group, settled)
+    return done
+  }
+}
+
+const redrivenMax = 100_000
+
+/** @throws MillraceError BAD_NAME */
+function checkGroup(group: string): void {
+  const room = limits.topicNameBytesMax - deadTopicName('').length
+  const problem = nameProblem(group, Math.min(limits.groupNameBytesMax, room))
+  if (problem !== undefined)
+    throw new MillraceError('BAD_NAME', `the group name ${JSON.stringify(group)} is not allowed: ${problem}`)
+}
+
+function noop(): void {}

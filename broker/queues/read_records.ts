@@ -1,0 +1,142 @@
+import {
+  isMillraceError,
+  limits,
+  type MillraceError,
+  RecordCursor,
+  readBatchHeader,
+  readRecordHeaders,
+  splitBatches,
+} from '../../protocol/index.js'
+import type { LogReadResult, PartitionLog } from '../../storage/index.js'
+
+/** What is read at a time. */
+const readBytesMax = 256 * 1024
+
+/** A record as it stands in its batch. */
+export interface StoredRecord {
+  /** What its timestamp is counted from. */
+  readonly firstTimestamp: number
+  readonly bytes: Uint8Array
+}
+
+/** A record of a log with what queue groups look at. */
+export interface ReadRecord extends StoredRecord {
+  readonly offset: number
+  readonly timestamp: number
+  readonly key: Uint8Array | undefined
+  readonly value: Uint8Array | undefined
+  readonly headers: Readonly<Record<string, Uint8Array>> | undefined
+}
+
+export interface RecordsRead {
+  readonly records: readonly ReadRecord[]
+  /** Where to go on. */
+  readonly nextOffset: number
+  /** Offsets before `nextOffset` that can't be read, [first, end). */
+  readonly lost?: readonly [first: number, end: number]
+}
+
+/** What reading needs of the shard. */
+export interface RecordReader {
+  readTail(read: { log: PartitionLog; offset: number; bytesMax: number }): LogReadResult | undefined
+  read(
+    reads: readonly { log: PartitionLog; offset: number; bytesMax: number }[],
+  ): Promise<readonly LogReadResult[]>
+}
+
+/**
+ * Reads some records from `offset` on, none at the end of the log. What retention dropped and what is damaged is passed
+ * over and told.
+ * @throws MillraceError STORAGE_FAILED
+ */
+export async function readSome(
+  reader: RecordReader,
+  log: PartitionLog,
+  offset: number,
+): Promise<RecordsRead> {
+  if (offset >= log.endOffset) return { records: [], nextOffset: offset }
+  const read = { log, offset, bytesMax: readBytesMax }
+  const result = reader.readTail(read) ?? ((await reader.read([read]))[0] as LogReadResult)
+  if (result.error !== undefined) return passedOver(log, offset, result.error, result.damaged?.to)
+  try {
+    return decode(result, offset)
+  } finally {
+    for (const memory of result.memory ?? []) memory.release()
+  }
+}
+
+/** Reads these records, ascending; those that can't be read are missing. @throws MillraceError STORAGE_FAILED */
+export async function readEach(
+  reader: RecordReader,
+  log: PartitionLog,
+  offsets: readonly number[],
+): Promise<Map<number, ReadRecord>> {
+  const wanted = new Set(offsets)
+  const found = new Map<number, ReadRecord>()
+  let from = 0
+  for (const offset of offsets) {
+    if (offset < from) continue
+    const { records, nextOffset } = await readSome(reader, log, offset)
+    for (const record of records) if (wanted.has(record.offset)) found.set(record.offset, record)
+    from = nextOffset
+  }
+  return found
+}
+
+function passedOver(
+  log: PartitionLog,
+  offset: number,
+  error: MillraceError,
+  damagedTo: number | undefined,
+): RecordsRead {
+  if (error.code === 'OFFSET_OUT_OF_RANGE' && offset < log.startOffset)
+    return { records: [], nextOffset: log.startOffset, lost: [offset, log.startOffset] }
+  if (error.code === 'CORRUPT' && damagedTo !== undefined && damagedTo > offset)
+    return { records: [], nextOffset: damagedTo, lost: [offset, damagedTo] }
+  throw error
+}
+
+/** The memory that chunks come from is used again: what is kept is copied. */
+function decode({ chunks, memory }: LogReadResult, offset: number): RecordsRead {
+  const isShared = (memory?.length ?? 0) > 0
+  const records: ReadRecord[] = []
+  let nextOffset = offset
+  for (const chunk of chunks) {
+    for (const batch of splitBatches(isShared ? Buffer.from(chunk) : chunk)) {
+      const { baseOffset, recordCount } = readBatchHeader(batch)
+      const found = recordsOf(batch, offset)
+      // What can't be unpacked is told by itself, so that what comes before it is not lost with it.
+      if (found === undefined && records.length > 0) return { records, nextOffset }
+      nextOffset = baseOffset + recordCount
+      if (found === undefined) return { records, nextOffset, lost: [offset, nextOffset] }
+      for (const record of found) records.push(record)
+    }
+  }
+  return { records, nextOffset }
+}
+
+/** undefined for a batch that its publisher packed wrongly: the broker does not open what is compressed. */
+function recordsOf(batch: Uint8Array, fromOffset: number): readonly ReadRecord[] | undefined {
+  const records: ReadRecord[] = []
+  try {
+    const cursor = new RecordCursor(batch, limits.batchRecordsBytesMax)
+    while (cursor.next()) if (cursor.offset >= fromOffset) records.push(recordAt(cursor))
+    return records
+  } catch (error) {
+    if (isMillraceError(error, 'BAD_BATCH', 'BATCH_TOO_LARGE')) return undefined
+    throw error
+  }
+}
+
+function recordAt(cursor: RecordCursor): ReadRecord {
+  const { records, keyStart, valueStart, headerCount } = cursor
+  return {
+    offset: cursor.offset,
+    timestamp: cursor.timestamp,
+    firstTimestamp: cursor.header.firstTimestamp,
+    bytes: records.subarray(cursor.recordStart, cursor.recordEnd),
+    key: keyStart < 0 ? undefined : records.subarray(keyStart, cursor.keyEnd),
+    value: valueStart < 0 ? undefined : records.subarray(valueStart, cursor.valueEnd),
+    headers: headerCount === 0 ? undefined : readRecordHeaders(records, cursor.headersStart, headerCount),
+  }
+}

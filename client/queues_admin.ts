@@ -1,0 +1,108 @@
+import { commands, type ReplyOf } from '../protocol/index.js'
+import type { CallOptions } from './admin.js'
+import type { Cluster } from './cluster.js'
+import { type QueueOptions, type QueueSettings, queueSettingsInput } from './worker/index.js'
+
+export type QueueDescription = ReplyOf<typeof commands.queueDescribe>
+export type QueueSummary = ReplyOf<typeof commands.queueList>['groups'][number]
+/** A message that a queue group gave up, with where it came from and why. */
+export type DeadLetter = ReplyOf<typeof commands.queueDeadLetters>['letters'][number]
+
+const lettersPerRequest = 1_000
+
+/** The queue groups of the broker: `client.queues`. */
+export class QueuesAdmin {
+  readonly #cluster: Cluster
+
+  constructor(cluster: Cluster) {
+    this.#cluster = cluster
+  }
+
+  async list(options: CallOptions = {}): Promise<readonly QueueSummary[]> {
+    return (await this.#cluster.call(commands.queueList, {}, { ...options, repeatable: true })).groups
+  }
+
+  /** How a group stands, with the reasons when it stands still. @throws MillraceError UNKNOWN_GROUP */
+  describe(group: string, options: CallOptions = {}): Promise<QueueDescription> {
+    return this.#cluster.call(commands.queueDescribe, { group }, { ...options, repeatable: true })
+  }
+
+  /**
+   * Changes settings of a group. Its order and priorities can change only while it has no workers.
+   * @throws MillraceError UNKNOWN_GROUP, BAD_CONFIG, GROUP_ACTIVE, BAD_OPTION
+   */
+  configure(group: string, settings: QueueOptions, options: CallOptions = {}): Promise<QueueSettings> {
+    const request = { group, settings: queueSettingsInput(settings) }
+    return this.#cluster.call(commands.queueConfigure, request, { ...options, repeatable: true })
+  }
+
+  /** Nothing is handed out until `resume`; what is leased goes on. @throws MillraceError UNKNOWN_GROUP */
+  async pause(group: string, options: CallOptions = {}): Promise<void> {
+    await this.configure(group, { paused: true }, options)
+  }
+
+  /** @throws MillraceError UNKNOWN_GROUP */
+  async resume(group: string, options: CallOptions = {}): Promise<void> {
+    await this.configure(group, { paused: false }, options)
+  }
+
+  /** The dead letters of a group that were not redriven, oldest first. @throws MillraceError UNKNOWN_GROUP */
+  async *deadLetters(group: string, options: CallOptions = {}): AsyncGenerator<DeadLetter> {
+    for (let fromOffset: number | undefined = 0; fromOffset !== undefined; ) {
+      const request = { group, fromOffset, limit: lettersPerRequest }
+      const reply: ReplyOf<typeof commands.queueDeadLetters> = await this.#cluster.call(
+        commands.queueDeadLetters,
+        request,
+        { ...options, repeatable: true },
+      )
+      yield* reply.letters
+      fromOffset = reply.nextOffset
+    }
+  }
+
+  /**
+   * Gives dead letters back to their group, each once, with attempts counted from 0. Other groups of the topic don't see
+   * them again.
+   * @param which those to give back; default all that there are when it begins
+   * @param onProgress told how many were given back so far
+   * @returns how many were given back
+   * @throws MillraceError UNKNOWN_GROUP
+   */
+  async redrive(
+    group: string,
+    {
+      which = () => true,
+      onProgress,
+      ...options
+    }: CallOptions & {
+      readonly which?: ((letter: DeadLetter) => boolean) | undefined
+      readonly onProgress?: ((redriven: number) => void) | undefined
+    } = {},
+  ): Promise<number> {
+    let redriven = 0
+    let offsets: number[] = []
+    // One that dies again comes behind, and is another dead letter.
+    const untilMs = Date.now()
+    const send = async (): Promise<void> => {
+      if (offsets.length === 0) return
+      const request = { group, offsets: offsets.flatMap((offset) => [offset, 1]) }
+      offsets = []
+      const reply = await this.#cluster.call(commands.queueRedrive, request, { ...options, repeatable: true })
+      redriven += reply.redriven
+      onProgress?.(redriven)
+    }
+    for await (const letter of this.deadLetters(group, options)) {
+      if (letter.diedAtMs > untilMs) break
+      if (!which(letter)) continue
+      offsets.push(letter.offset)
+      if (offsets.length === lettersPerRequest) await send()
+    }
+    await send()
+    return redriven
+  }
+
+  /** Forgets a group, which must have no workers; its dead-letter topic stays. @throws MillraceError UNKNOWN_GROUP, GROUP_ACTIVE */
+  async delete(group: string, options: CallOptions = {}): Promise<void> {
+    await this.#cluster.call(commands.queueDelete, { group }, options)
+  }
+}

@@ -1,0 +1,65 @@
+import { parentPort, workerData } from 'node:worker_threads'
+import { commands } from '../../protocol/index.js'
+import type { Address } from '../address.js'
+import { Cluster } from '../cluster.js'
+import type { LinkOptions } from '../link.js'
+
+/** What the thread is started with. */
+export interface LeaseThreadData {
+  readonly addresses: readonly Address[]
+  readonly options: LinkOptions
+  readonly group: string
+  readonly leaseMs: number
+  /** See `WorkOptions`. */
+  readonly blockedMsMax: number
+  /** When the event loop of the worker turned last, by the process's monotonic clock in ms. */
+  readonly beat: BigInt64Array
+}
+
+export interface LeaseThreadMessage {
+  readonly added: readonly number[]
+  readonly removed: readonly number[]
+}
+
+export interface LeaseThreadReport {
+  readonly lost: readonly number[]
+}
+
+const grantsPerRequest = 10_000
+
+/** Prolongs leases a few times within their length, for as long as the event loop of the worker turns now and then. */
+function keepLeases({ addresses, options, group, leaseMs, blockedMsMax, beat }: LeaseThreadData): void {
+  const cluster = new Cluster(addresses, options)
+  const grants = new Set<number>()
+  let isExtending = false
+
+  const extend = async (): Promise<void> => {
+    const nowMs = process.hrtime.bigint() / 1_000_000n
+    if (grants.size === 0 || isExtending || nowMs - Atomics.load(beat, 0) > BigInt(blockedMsMax)) return
+    isExtending = true
+    try {
+      const all = [...grants]
+      for (let at = 0; at < all.length; at += grantsPerRequest) {
+        const some = all.slice(at, at + grantsPerRequest)
+        const request = { group, grants: some }
+        const timeoutMs = leaseMs / 2
+        const { lost } = await cluster.call(commands.queueExtend, request, { timeoutMs, repeatable: true })
+        for (const id of lost) grants.delete(id)
+        const report: LeaseThreadReport = { lost }
+        if (lost.length > 0) parentPort?.postMessage(report)
+      }
+    } catch {
+      // Tried again below. If the broker can't be reached for longer, the worker learns from its own requests.
+    } finally {
+      isExtending = false
+    }
+  }
+
+  setInterval(() => void extend(), Math.max(200, leaseMs / 4))
+  parentPort?.on('message', ({ added, removed }: LeaseThreadMessage) => {
+    for (const id of added) grants.add(id)
+    for (const id of removed) grants.delete(id)
+  })
+}
+
+if (parentPort !== null) keepLeases(workerData as LeaseThreadData)

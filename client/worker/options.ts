@@ -1,0 +1,132 @@
+import { MillraceError, type QueueSettings, type QueueSettingsInput } from '../../protocol/index.js'
+import { type Duration, durationMs } from '../units.js'
+
+export type { QueueSettings } from '../../protocol/index.js'
+
+/** How a queue group handles its messages; kept by the broker. What is absent keeps its value, or the default. */
+export interface QueueOptions {
+  /** "key": at most one message of a key is on its way at a time, in order. Default "none". */
+  readonly order?: 'none' | 'key' | undefined
+  /** Attempts after which a message becomes a dead letter. Default 10. */
+  readonly attemptsMax?: number | undefined
+  /** How long a message that has failed waits. Default exponential from 1 s to 1 h, up to 20 % less at random. */
+  readonly retry?:
+    | {
+        readonly kind: 'fixed' | 'exponential'
+        /** Before the second attempt; "exponential" doubles it each time. */
+        readonly delay: Duration
+        /** Where "exponential" stops growing. Default 1 h. */
+        readonly max?: Duration | undefined
+        /** Share of a delay that is random, 0 to 1. Default 0.2. */
+        readonly jitter?: number | undefined
+      }
+    | undefined
+  /** Age at which a message that waits expires; 0: never (default). */
+  readonly ttl?: Duration | undefined
+  /** What becomes of a message that expires. Default "dead-letter". */
+  readonly expired?: 'dead-letter' | 'drop' | undefined
+  /** Whether messages with a higher priority go first. Default false. */
+  readonly priorities?: boolean | undefined
+  /** Whether nothing is handed out. */
+  readonly paused?: boolean | undefined
+}
+
+/** How a worker works. */
+export interface WorkOptions {
+  /** The queue group. */
+  readonly group: string
+  /** Handlers that run at the same time. Default 10. */
+  readonly concurrency?: number | undefined
+  /** Messages that are leased at most: those that are handled and those that wait for it. Default twice `concurrency`. */
+  readonly prefetch?: number | undefined
+  /** After this the broker gives messages of a worker that fell silent to others. Default 30,000, at least 1,000. */
+  readonly leaseMs?: number | undefined
+  /** A handler that takes longer has failed, and its result counts no more. Default 600,000. */
+  readonly timeoutMs?: number | undefined
+  /**
+   * Leases are prolonged by a thread of their own, also while a handler keeps the event loop busy, but no longer than
+   * this: then the process counts as hung. Default 60,000.
+   */
+  readonly blockedMsMax?: number | undefined
+  /** Where the group begins in topics that it has not read yet. Default "earliest". */
+  readonly start?: 'earliest' | 'latest' | undefined
+  /** Settings of the group, applied when the worker starts. */
+  readonly settings?: QueueOptions | undefined
+  /** How long `close` lets handlers finish. Default 30,000. */
+  readonly closeTimeoutMs?: number | undefined
+  /** Told of what the worker itself could not do and tries again, and of leases that were lost. */
+  readonly onError?: ((error: unknown) => void) | undefined
+}
+
+export interface WorkSettings {
+  readonly group: string
+  readonly concurrency: number
+  readonly prefetch: number
+  readonly leaseMs: number
+  readonly timeoutMs: number
+  readonly blockedMsMax: number
+  readonly start: 'earliest' | 'latest'
+  readonly settings: QueueSettingsInput | undefined
+  readonly closeTimeoutMs: number
+  readonly onError: (error: unknown) => void
+}
+
+const retryMaxMsDefault = 3_600_000
+const jitterDefault = 0.2
+
+/** Checks the options and fills in the defaults. @throws MillraceError BAD_OPTION */
+export function workSettings(options: WorkOptions): WorkSettings {
+  const concurrency = whole('concurrency', options.concurrency ?? 10, 1)
+  const prefetch = whole('prefetch', options.prefetch ?? concurrency * 2, 1)
+  if (prefetch < concurrency) throw bad('prefetch', prefetch, `at least "concurrency" (${concurrency})`)
+  return {
+    group: options.group,
+    concurrency,
+    prefetch,
+    leaseMs: whole('leaseMs', options.leaseMs ?? 30_000, 1_000),
+    timeoutMs: whole('timeoutMs', options.timeoutMs ?? 600_000, 1),
+    blockedMsMax: whole('blockedMsMax', options.blockedMsMax ?? 60_000, 0),
+    start: options.start ?? 'earliest',
+    settings: options.settings && queueSettingsInput(options.settings),
+    closeTimeoutMs: whole('closeTimeoutMs', options.closeTimeoutMs ?? 30_000, 0),
+    onError: options.onError ?? (() => {}),
+  }
+}
+
+/** Settings as the broker takes them. @throws MillraceError BAD_OPTION */
+export function queueSettingsInput(options: QueueOptions): QueueSettingsInput {
+  const { order, attemptsMax, retry, ttl, expired, priorities, paused } = options
+  return {
+    order,
+    attemptsMax,
+    retry: retry && retrySettings(retry),
+    ttlMs: ttl === undefined ? undefined : durationMs('ttl', ttl),
+    expired,
+    priorities,
+    paused,
+  }
+}
+
+function retrySettings(retry: NonNullable<QueueOptions['retry']>): QueueSettings['retry'] {
+  const { kind, delay, max = retryMaxMsDefault, jitter = jitterDefault } = retry
+  if (!(jitter >= 0 && jitter <= 1)) throw bad('retry.jitter', jitter, 'a number from 0 to 1')
+  const delayMs = durationMs('retry.delay', delay)
+  return {
+    kind,
+    delayMs,
+    maxMs: Math.max(delayMs, durationMs('retry.max', max)),
+    jitterPercent: Math.round(jitter * 100),
+  }
+}
+
+function whole(name: string, value: number, min: number): number {
+  if (Number.isSafeInteger(value) && value >= min) return value
+  throw bad(name, value, `a whole number from ${min}`)
+}
+
+function bad(name: string, value: unknown, expected: string): MillraceError {
+  return new MillraceError(
+    'BAD_OPTION',
+    `the option "${name}" is ${JSON.stringify(value)}, expected ${expected}`,
+  )
+}

@@ -1,0 +1,455 @@
+import { randomUUID } from 'node:crypto'
+import {
+  commands,
+  isMillraceError,
+  MillraceError,
+  RecordCursor,
+  type ReplyOf,
+  splitBatches,
+} from '../../protocol/index.js'
+import type { Address } from '../address.js'
+import { pause } from '../backoff.js'
+import type { Cluster } from '../cluster.js'
+import type { LinkOptions } from '../link.js'
+import { LeaseKeeper } from './lease_keeper.js'
+import type { WorkSettings } from './options.js'
+import { type Outcome, Settler } from './settler.js'
+import { Reject, RetryAfter, WorkMessage, type WorkOwner, type WorkSource } from './work_message.js'
+
+/** Handles a message: resolves when it is done with, throws when the attempt has failed. */
+export type WorkHandler<Value, Key> = (message: WorkMessage<Value, Key>) => unknown
+
+export interface WorkTopic<Value, Key> {
+  readonly name: string
+  readonly source: WorkSource<Value, Key>
+  /** Whether values are decoded before the handler gets them: their schema may be asynchronous. */
+  readonly ahead: boolean
+}
+
+/** What a worker needs of its client. */
+export interface WorkerHost {
+  readonly cluster: Cluster
+  /** For the thread that prolongs leases. */
+  readonly addresses: readonly Address[]
+  readonly options: LinkOptions
+}
+
+/** What a worker has done since it was started. */
+export interface WorkerStats {
+  /** Messages whose handler runs. */
+  readonly running: number
+  /** Messages that wait for a handler. */
+  readonly buffered: number
+  readonly acked: number
+  readonly failed: number
+  readonly rejected: number
+  /** Handlers whose time was over; they may still run. */
+  readonly timedOut: number
+  /** Messages whose lease was lost before their end was told. */
+  readonly lost: number
+}
+
+type LeaseReply = ReplyOf<typeof commands.queueLease>
+
+const leaseWaitMs = 5_000
+const leaseBytesMax = 4 * 1024 * 1024
+const leaseRequestsMax = 2
+const leaseMessagesMax = 10_000
+const timeoutCheckMs = 50
+const retryPauseMs = 200
+const errorTextMax = 1_000
+const leaveTimeoutMs = 5_000
+const closePollMs = 5
+/** For what was given back last, whatever the time that closing may take. */
+const settleTimeoutMs = 1_000
+
+/** Handles the messages of a queue group. Made by `client.work`; ends with `close` or with its client. */
+export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
+  /** Unique for ever; `group describe` shows it. */
+  readonly id = randomUUID()
+  readonly #host: WorkerHost
+  readonly #topics: ReadonlyMap<string, WorkTopic<Value, Key>>
+  readonly #settings: WorkSettings
+  readonly #handler: WorkHandler<Value, Key>
+  readonly #settler: Settler
+  readonly #keeper: LeaseKeeper
+  readonly #closing = new AbortController()
+  readonly #killing = new AbortController()
+  readonly #timer: NodeJS.Timeout
+  readonly #owner: WorkOwner
+  readonly #topicNames = new Map<number, string>()
+  /** Messages that wait for a handler, oldest first. */
+  #buffered: WorkMessage<Value, Key>[] = []
+  #bufferedHead = 0
+  /** When each handler was started, oldest first; ms of the monotonic clock. */
+  readonly #running = new Map<WorkMessage<Value, Key>, number>()
+  /** Messages of each grant that are not settled. */
+  readonly #grants = new Map<number, Set<WorkMessage<Value, Key>>>()
+  #asked = 0
+  #requests = 0
+  #opening: Promise<void> | undefined
+  #isOpen = false
+  #acked = 0
+  #failed = 0
+  #rejected = 0
+  #timedOut = 0
+  #lost = 0
+  #ended: Promise<void> | undefined
+  #resolveClosed: () => void = () => {}
+  #rejectClosed: (error: unknown) => void = () => {}
+  #resolveReady: () => void = () => {}
+  #rejectReady: (error: unknown) => void = () => {}
+  readonly #ready: Promise<void>
+  /** Resolves when the worker is closed; rejects when the broker refuses it for good. */
+  readonly closed: Promise<void>
+
+  /** Use `client.work`. */
+  constructor(
+    host: WorkerHost,
+    topics: readonly WorkTopic<Value, Key>[],
+    settings: WorkSettings,
+    handler: WorkHandler<Value, Key>,
+  ) {
+    this.#host = host
+    this.#topics = new Map(topics.map((topic) => [topic.name, topic]))
+    this.#settings = settings
+    this.#handler = handler
+    this.closed = new Promise((resolve, reject) => {
+      this.#resolveClosed = resolve
+      this.#rejectClosed = reject
+    })
+    this.closed.catch(() => {})
+    this.#ready = new Promise((resolve, reject) => {
+      this.#resolveReady = resolve
+      this.#rejectReady = reject
+    })
+    this.#ready.catch(() => {})
+    const { group, leaseMs, blockedMsMax } = settings
+    this.#settler = new Settler({
+      send: (entries) => host.cluster.call(commands.queueSettle, { group, entries }, { repeatable: true }),
+      refused: ({ grantId, offset }) => {
+        this.#lost++
+        settings.onError(
+          new MillraceError('LEASE_LOST', `offset ${offset} was not under the lease ${grantId} any more`),
+        )
+      },
+      failed: (error) => settings.onError(error),
+      settled: () => this.#ask(),
+    })
+    this.#keeper = new LeaseKeeper(
+      { addresses: host.addresses, options: host.options, group, leaseMs, blockedMsMax },
+      (grantIds) => this.#leasesLost(grantIds),
+      settings.onError,
+    )
+    this.#owner = {
+      group,
+      settledElsewhere: (message) => {
+        this.#acked++
+        this.#release(message as WorkMessage<Value, Key>)
+        this.#work()
+        this.#ask()
+      },
+    }
+    this.#timer = setInterval(() => this.#checkTimes(), timeoutCheckMs)
+    this.#ask()
+  }
+
+  /** Resolves when the broker knows the worker and its group; rejects when it refuses, or the worker is closed before. */
+  get ready(): Promise<void> {
+    return this.#ready
+  }
+
+  stats(): WorkerStats {
+    return {
+      running: this.#running.size,
+      buffered: this.#buffered.length - this.#bufferedHead,
+      acked: this.#acked,
+      failed: this.#failed,
+      rejected: this.#rejected,
+      timedOut: this.#timedOut,
+      lost: this.#lost,
+    }
+  }
+
+  /**
+   * Takes no more messages, gives those back that no handler has begun with, and lets handlers finish for
+   * `closeTimeoutMs`; what they have not finished then is given back too, and none of that counts as an attempt.
+   */
+  close(): Promise<void> {
+    this.#ended ??= this.#end().then(this.#resolveClosed)
+    return this.#ended
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  /** Ends it without waiting for anybody: what it holds comes to others when the leases are over. @internal */
+  kill(): void {
+    this.#killing.abort()
+    this.#settler.close()
+    void this.close()
+  }
+
+  async #end(): Promise<void> {
+    const { group, closeTimeoutMs } = this.#settings
+    this.#closing.abort(closedError())
+    this.#rejectReady(closedError())
+    const { signal } = this.#killing
+    const timeoutMs = Math.max(1, Math.min(closeTimeoutMs, leaveTimeoutMs))
+    await this.#host.cluster
+      .call(commands.queueLeave, { group, workerId: this.id }, { timeoutMs, signal })
+      .catch(() => {})
+    for (const message of this.#buffered.splice(this.#bufferedHead))
+      this.#settle(message, { outcome: 'release' })
+    const deadlineMs = performance.now() + closeTimeoutMs
+    while (this.#running.size + this.#requests > 0 && performance.now() < deadlineMs && !signal.aborted)
+      await pause(closePollMs, signal)
+    for (const message of [...this.#running.keys()]) {
+      message.lose(closedError())
+      this.#settle(message, { outcome: 'release' })
+    }
+    const leftMs = Math.max(settleTimeoutMs, deadlineMs - performance.now())
+    const gaveUp = new AbortController()
+    const waited = AbortSignal.any([signal, gaveUp.signal])
+    await Promise.race([this.#settler.idle(), pause(leftMs, waited)])
+    gaveUp.abort()
+    this.#settler.close()
+    clearInterval(this.#timer)
+    await this.#keeper.close()
+  }
+
+  get #isClosing(): boolean {
+    return this.#closing.signal.aborted
+  }
+
+  /** Messages that are leased and not done with. */
+  get #held(): number {
+    return this.#running.size + this.#buffered.length - this.#bufferedHead
+  }
+
+  /** Asks for as many messages as there is room for, once that is worth a request. */
+  #ask(): void {
+    if (this.#isClosing) return
+    if (!this.#isOpen) {
+      this.#opening ??= this.#open().finally(() => {
+        this.#opening = undefined
+        this.#ask()
+      })
+      return
+    }
+    const { prefetch } = this.#settings
+    while (this.#requests < leaseRequestsMax) {
+      const room = Math.min(prefetch - this.#held - this.#asked, leaseMessagesMax)
+      const isWorth = room >= Math.max(1, Math.ceil(prefetch / 4)) || (this.#asked === 0 && room > 0)
+      if (!isWorth) return
+      void this.#lease(room)
+    }
+  }
+
+  async #open(): Promise<void> {
+    const { group, settings, start, concurrency } = this.#settings
+    const request = {
+      group,
+      workerId: this.id,
+      topics: [...this.#topics.keys()],
+      settings,
+      start,
+      concurrency,
+    }
+    try {
+      const { body } = await this.#host.cluster.toOwner(0, 'fetch', commands.queueOpen, request, {
+        signal: this.#closing.signal,
+      })
+      for (const { topic, topicId } of body.topics) this.#topicNames.set(topicId, topic)
+      this.#isOpen = true
+      this.#resolveReady()
+    } catch (error) {
+      await this.#trouble(error)
+    }
+  }
+
+  async #lease(messagesMax: number): Promise<void> {
+    const { group, leaseMs } = this.#settings
+    this.#requests++
+    this.#asked += messagesMax
+    const request = {
+      group,
+      workerId: this.id,
+      messagesMax,
+      bytesMax: leaseBytesMax,
+      waitMs: leaseWaitMs,
+      leaseMs,
+    }
+    try {
+      const { body, payload } = await this.#host.cluster.toOwner(0, 'fetch', commands.queueLease, request, {
+        timeoutMs: leaseWaitMs + this.#host.options.requestTimeoutMs,
+      })
+      if (body.grantId !== 0) this.#take(body, payload)
+    } catch (error) {
+      if (isMillraceError(error, 'UNKNOWN_WORKER', 'UNKNOWN_GROUP', 'CONNECTION_LOST')) this.#isOpen = false
+      else if (!this.#isClosing) await this.#trouble(error)
+    }
+    this.#requests--
+    this.#asked -= messagesMax
+    this.#work()
+    this.#ask()
+  }
+
+  #take({ grantId, batches }: LeaseReply, payload: Uint8Array): void {
+    const messages = new Set<WorkMessage<Value, Key>>()
+    this.#grants.set(grantId, messages)
+    this.#keeper.add(grantId)
+    const runs = splitBatches(payload)
+    for (const [index, [topicId, partition, , offsets, attempts]] of batches.entries()) {
+      const cursor = new RecordCursor(runs[index] as Uint8Array)
+      const name = this.#topicNames.get(topicId)
+      let n = 0
+      for (const offset of offsetsOf(offsets)) {
+        if (!cursor.next()) break
+        const place = { topicId, partition, offset, grantId }
+        const { source } = this.#topicOf(name, cursor)
+        const message = new WorkMessage(name ?? '', source, cursor, place, attempts[n++] ?? 0, this.#owner)
+        messages.add(message)
+        if (this.#isClosing) this.#settle(message, { outcome: 'release' })
+        else this.#buffered.push(message)
+      }
+    }
+  }
+
+  /** A dead letter that was redriven comes from another topic than the one that it is read like. */
+  #topicOf(name: string | undefined, cursor: RecordCursor): WorkTopic<Value, Key> {
+    const known = name === undefined ? undefined : this.#topics.get(name)
+    if (known !== undefined) return known
+    const first = this.#topics.values().next().value as WorkTopic<Value, Key>
+    const place = { topicId: 0, partition: 0, offset: 0, grantId: 0 }
+    const origin = new WorkMessage('', first.source, cursor, place, 0, this.#owner).topic
+    return this.#topics.get(origin) ?? first
+  }
+
+  #work(): void {
+    const { concurrency } = this.#settings
+    while (this.#running.size < concurrency && this.#bufferedHead < this.#buffered.length) {
+      const message = this.#buffered[this.#bufferedHead++] as WorkMessage<Value, Key>
+      if (this.#bufferedHead > 1_024 && this.#bufferedHead * 2 > this.#buffered.length) {
+        this.#buffered = this.#buffered.slice(this.#bufferedHead)
+        this.#bufferedHead = 0
+      }
+      this.#running.set(message, performance.now())
+      this.#run(message)
+    }
+  }
+
+  #run(message: WorkMessage<Value, Key>): void {
+    let result: unknown
+    try {
+      const ahead = this.#topics.get(message.topic)?.ahead ?? false
+      const value = ahead ? message.decode() : undefined
+      result = value instanceof Promise ? value.then(() => this.#handler(message)) : this.#handler(message)
+    } catch (error) {
+      this.#finish(message, outcomeOf(error))
+      return
+    }
+    if (isThenable(result)) {
+      result.then(
+        () => this.#finish(message, acknowledged),
+        (error: unknown) => this.#finish(message, outcomeOf(error)),
+      )
+      // A microtask later: a handler that returns at once must not fill the stack with the next.
+    } else queueMicrotask(() => this.#finish(message, acknowledged))
+  }
+
+  #finish(message: WorkMessage<Value, Key>, outcome: Outcome): void {
+    if (!this.#running.has(message)) return
+    this.#settle(message, outcome)
+    if (this.#isClosing) return
+    this.#work()
+    this.#ask()
+  }
+
+  #settle(message: WorkMessage<Value, Key>, outcome: Outcome): void {
+    if (outcome.outcome === 'ack') this.#acked++
+    else if (outcome.outcome === 'fail') this.#failed++
+    else if (outcome.outcome === 'reject') this.#rejected++
+    this.#release(message)
+    this.#settler.add(message.place, outcome)
+  }
+
+  #release(message: WorkMessage<Value, Key>): void {
+    this.#running.delete(message)
+    const { grantId } = message.place
+    const messages = this.#grants.get(grantId)
+    messages?.delete(message)
+    if (messages?.size !== 0) return
+    this.#grants.delete(grantId)
+    this.#keeper.remove(grantId)
+  }
+
+  #checkTimes(): void {
+    const nowMs = performance.now()
+    const { timeoutMs } = this.#settings
+    for (const [message, startedMs] of this.#running) {
+      if (nowMs - startedMs < timeoutMs) break
+      const error = new MillraceError('REQUEST_TIMEOUT', `the handler took longer than ${timeoutMs} ms`)
+      this.#timedOut++
+      message.lose(error)
+      this.#finish(message, { outcome: 'fail', error: error.message })
+    }
+  }
+
+  #leasesLost(grantIds: readonly number[]): void {
+    for (const grantId of grantIds) {
+      const messages = this.#grants.get(grantId)
+      if (messages === undefined) continue
+      this.#grants.delete(grantId)
+      const error = new MillraceError('LEASE_LOST')
+      for (const message of messages) {
+        this.#lost++
+        message.lose(error)
+        this.#running.delete(message)
+      }
+      this.#buffered = this.#buffered.slice(this.#bufferedHead).filter((message) => !messages.has(message))
+      this.#bufferedHead = 0
+      this.#settings.onError(error)
+    }
+    this.#work()
+    this.#ask()
+  }
+
+  /** Waits a moment, or ends the worker when trying again can't help. */
+  async #trouble(error: unknown): Promise<void> {
+    if (this.#isClosing) return
+    this.#settings.onError(error)
+    if (isMillraceError(error) && !error.retryable) {
+      this.#rejectClosed(error)
+      this.#rejectReady(error)
+      void this.close()
+      return
+    }
+    await pause(retryPauseMs, this.#closing.signal)
+  }
+}
+
+function closedError(): MillraceError {
+  return new MillraceError('CLOSED', 'the worker is closed')
+}
+
+const acknowledged: Outcome = { outcome: 'ack' }
+
+function outcomeOf(error: unknown): Outcome {
+  const text = (error instanceof Error ? error.message : String(error)).slice(0, errorTextMax)
+  if (error instanceof Reject) return { outcome: 'reject', error: text }
+  if (error instanceof RetryAfter) return { outcome: 'fail', error: text, delayMs: error.delayMs }
+  return { outcome: 'fail', error: text }
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function'
+}
+
+function* offsetsOf(runs: readonly number[]): Generator<number> {
+  for (let i = 0; i + 1 < runs.length; i += 2) {
+    const first = runs[i] as number
+    for (let offset = first; offset < first + (runs[i + 1] as number); offset++) yield offset
+  }
+}

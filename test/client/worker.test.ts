@@ -1,0 +1,342 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import * as assert from 'uvu/assert'
+import {
+  type Client,
+  defineTopic,
+  MillraceError,
+  type QueueOptions,
+  Reject,
+  RetryAfter,
+  string,
+  type Worker,
+  type WorkMessage,
+  type WorkOptions,
+} from '../../client/index.js'
+import { suite, type TestContext } from '../helpers/suite.js'
+import { waitFor } from '../helpers/wait_for.js'
+import { Harness } from './consumer/harness.js'
+
+const test = suite('client/worker')
+
+const tasks = defineTopic('tasks', { value: string })
+const quick: QueueOptions = { retry: { kind: 'fixed', delay: 0 } }
+
+type Handler = (message: WorkMessage<string, string>) => unknown
+
+async function start(
+  context: TestContext,
+  partitions = 1,
+): Promise<{ harness: Harness; client: Client; work: Starter }> {
+  const harness = await Harness.start(context)
+  await harness.createTopic('tasks', partitions)
+  return { harness, client: harness.client, work: starter(context, harness.client) }
+}
+
+type Starter = (handler: Handler, options?: Partial<WorkOptions>) => Worker<string, string>
+
+function starter(context: TestContext, client: Client): Starter {
+  return (handler, options = {}) => {
+    const worker = client.work(tasks, { group: 'crew', settings: quick, ...options }, handler)
+    context.defer(() => worker.close())
+    return worker
+  }
+}
+
+function publish(client: Client, values: readonly string[], key?: string): Promise<unknown> {
+  return client.publishMany(
+    tasks,
+    values.map((value) => ({ value, key })),
+  )
+}
+
+async function rejects(promise: Promise<unknown>, expected: RegExp): Promise<void> {
+  const error = await promise.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  )
+  assert.instance(error, MillraceError)
+  assert.match((error as Error).message, expected)
+}
+
+async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
+  const all: T[] = []
+  for await (const item of items) all.push(item)
+  return all
+}
+
+const numbers = (count: number): string[] => Array.from({ length: count }, (_, i) => String(i))
+
+test('each message is handled once by one of the workers, and then done', async (context) => {
+  const { client, work } = await start(context, 4)
+  await publish(client, numbers(500))
+  const handled: string[] = []
+  const handler: Handler = ({ value }) => void handled.push(value)
+  work(handler)
+  work(handler, { concurrency: 3 })
+  await waitFor('all messages', () => handled.length >= 500)
+  const done = (): Promise<boolean> =>
+    client.queues
+      .describe('crew')
+      .then(({ partitions }) => partitions.every(({ doneOffset, endOffset }) => doneOffset === endOffset))
+  await waitFor('all to be done', done)
+  assert.equal(
+    handled.map(Number).sort((a, b) => a - b),
+    numbers(500).map(Number),
+  )
+})
+
+test('a message that fails comes again, with its attempts counted, and others pass it', async (context) => {
+  const { client, work } = await start(context)
+  await publish(client, ['bad', ...numbers(50)])
+  const attempts: number[] = []
+  const handled: string[] = []
+  work(
+    ({ value, attempt }) => {
+      if (value !== 'bad') return void handled.push(value)
+      attempts.push(attempt)
+      if (attempt < 4) throw new Error('not yet')
+    },
+    { settings: { retry: { kind: 'fixed', delay: 20 } } },
+  )
+  await waitFor('the fourth attempt', () => attempts.length === 4)
+  assert.equal(attempts, [1, 2, 3, 4])
+  assert.is(handled.length, 50)
+})
+
+test('after the last attempt it is a dead letter with its story, and redriven once it is delivered again', async (context) => {
+  const { client, work } = await start(context)
+  await client.publish(tasks, { key: 'k', value: 'bad', headers: { from: 'test' } })
+  let isWell = false
+  const handled: WorkMessage<string, string>[] = []
+  const { ready } = work(
+    (message) => {
+      handled.push(message)
+      if (!isWell) throw new Error('it is broken')
+    },
+    { settings: { ...quick, attemptsMax: 3 } },
+  )
+  await ready
+  await waitFor('the dead letter', async () => (await client.queues.describe('crew')).dead === 1)
+  assert.is(handled.length, 3)
+  const [letter] = await collect(client.queues.deadLetters('crew'))
+  const { topic, originOffset, attempts, reason, error } = letter as NonNullable<typeof letter>
+  assert.equal([topic, originOffset, attempts, reason, error], ['tasks', 0, 3, 'attempts', 'it is broken'])
+  isWell = true
+  const progress: number[] = []
+  assert.is(await client.queues.redrive('crew', { onProgress: (count) => progress.push(count) }), 1)
+  assert.equal(progress, [1])
+  await waitFor('the redriven message', () => handled.length === 4)
+  const again = handled[3] as WorkMessage<string, string>
+  assert.equal(
+    [again.topic, again.partition, again.offset, again.key, again.value, again.attempt],
+    ['tasks', 0, 0, 'k', 'bad', 1],
+  )
+  assert.is(again.headerText('from'), 'test')
+  assert.is(await client.queues.redrive('crew'), 0)
+  assert.is((await client.queues.describe('crew')).dead, 0)
+})
+
+test('a rejected message is a dead letter at once; RetryAfter chooses the delay', async (context) => {
+  const { client, work } = await start(context)
+  await publish(client, ['never', 'later'])
+  const seen: string[] = []
+  work(
+    ({ value, attempt }) => {
+      seen.push(`${value} ${attempt}`)
+      if (value === 'never') throw new Reject('of no use')
+      if (attempt === 1) throw new RetryAfter(30)
+    },
+    { settings: { retry: { kind: 'fixed', delay: '1h' } } },
+  )
+  await waitFor('both', () => seen.includes('later 2'))
+  await waitFor('the dead letter', async () => (await client.queues.describe('crew')).dead === 1)
+  const [letter] = await collect(client.queues.deadLetters('crew'))
+  assert.equal([letter?.reason, letter?.error, letter?.attempts], ['rejected', 'of no use', 1])
+  assert.equal(seen.filter((text) => text.startsWith('never')).length, 1)
+})
+
+test('with the order of keys one message of a key is on its way, and a failing key holds nobody else', async (context) => {
+  const { client, work } = await start(context, 2)
+  await client.publishMany(
+    tasks,
+    numbers(300).map((value, i) => ({ key: `k${i % 10}`, value })),
+  )
+  const running = new Map<string, number>()
+  const byKey = new Map<string, string[]>()
+  let failures = 0
+  work(
+    async ({ key = '', value, attempt }) => {
+      assert.is(running.get(key) ?? 0, 0)
+      running.set(key, 1)
+      await sleep(0)
+      running.set(key, 0)
+      if (key === 'k3' && attempt < 3) {
+        failures++
+        throw new Error('again')
+      }
+      byKey.set(key, [...(byKey.get(key) ?? []), value])
+    },
+    { concurrency: 50, settings: { order: 'key', retry: { kind: 'fixed', delay: 1 } } },
+  )
+  await waitFor('all', () => [...byKey.values()].flat().length === 300, { deadlineMs: 10_000 })
+  for (const [key, values] of byKey)
+    assert.equal(
+      values,
+      numbers(300).filter((_, i) => `k${i % 10}` === key),
+    )
+  assert.is(failures, 60)
+})
+
+test('a handler whose time is over has failed, hears of it, and its late result counts no more', async (context) => {
+  const { client, work } = await start(context)
+  await publish(client, ['slow'])
+  const reasons: unknown[] = []
+  const attempts: number[] = []
+  const worker = work(
+    async (message) => {
+      attempts.push(message.attempt)
+      if (message.attempt > 1) return
+      const { signal } = message
+      await new Promise((resolve) => signal.addEventListener('abort', resolve))
+      reasons.push(signal.reason)
+      await sleep(1)
+    },
+    { timeoutMs: 100 },
+  )
+  await waitFor('the second attempt', () => attempts.length === 2)
+  assert.instance(reasons[0], MillraceError)
+  assert.is(worker.stats().timedOut, 1)
+  await waitFor('the end', async () => (await client.queues.describe('crew')).partitions[0]?.doneOffset === 1)
+  assert.equal(attempts, [1, 2])
+})
+
+test('a worker that is closed gives back what it has not begun, and that counts no attempt', async (context) => {
+  const { client, work } = await start(context)
+  await publish(client, numbers(20))
+  let release = (): void => {}
+  const gate = new Promise<void>((resolve) => {
+    release = resolve
+  })
+  const first: string[] = []
+  const worker = work(
+    async ({ value }) => {
+      first.push(value)
+      await gate
+    },
+    { concurrency: 2, prefetch: 10 },
+  )
+  await waitFor('two to run', () => first.length === 2 && worker.stats().buffered > 0)
+  const closed = worker.close()
+  release()
+  await closed
+  const attempts: number[] = []
+  const rest: string[] = []
+  work(({ value, attempt }) => {
+    attempts.push(attempt)
+    rest.push(value)
+  })
+  await waitFor('the rest', () => rest.length === 18)
+  assert.ok(attempts.every((attempt) => attempt === 1))
+  assert.is(new Set([...first, ...rest]).size, 20)
+})
+
+test('messages of a worker that fell silent come to others when the lease is over, and count an attempt', async (context) => {
+  const { harness, client, work } = await start(context)
+  await publish(client, numbers(5))
+  const silent = await harness.newClient()
+  const held: string[] = []
+  silent.work(tasks, { group: 'crew', settings: quick, leaseMs: 1_000 }, ({ value }) => {
+    held.push(value)
+    return new Promise(() => {})
+  })
+  await waitFor('the leases', () => held.length === 5)
+  await silent.close({ timeoutMs: 0 })
+  const attempts: number[] = []
+  work(({ attempt }) => void attempts.push(attempt))
+  await waitFor('all again', () => attempts.length === 5, { deadlineMs: 10_000 })
+  assert.ok(attempts.every((attempt) => attempt <= 2))
+})
+
+test('a handler that keeps the event loop busy for longer than its lease keeps it', async (context) => {
+  const { client, work } = await start(context)
+  await publish(client, ['busy'])
+  const attempts: number[] = []
+  let isDone = false
+  const worker = work(
+    ({ attempt }) => {
+      attempts.push(attempt)
+      for (const untilMs = performance.now() + 2_500; performance.now() < untilMs; );
+      isDone = true
+    },
+    { leaseMs: 1_000 },
+  )
+  await waitFor('it to be handled', () => isDone)
+  assert.equal(attempts, [1])
+  assert.is(worker.stats().lost, 0)
+})
+
+test('describe tells why nothing moves', async (context) => {
+  const { client, work } = await start(context)
+  await publish(client, numbers(3))
+  const seen: string[] = []
+  const worker = work(({ value }) => void seen.push(value), { settings: { ...quick, paused: true } })
+  await worker.ready
+  assert.is((await client.queues.list())[0]?.workers, 1)
+  const paused = await client.queues.describe('crew')
+  assert.equal(paused.reasons, ['the group is paused'])
+  assert.is(paused.partitions[0]?.waiting, 3)
+  assert.is(seen.length, 0)
+  await client.queues.resume('crew')
+  await waitFor('the messages', () => seen.length === 3)
+  await worker.close()
+  await publish(client, ['more'])
+  assert.equal((await client.queues.describe('crew')).reasons, ['no worker is connected'])
+})
+
+test('higher priorities go first, and low ones are not left out', async (context) => {
+  const { client, work } = await start(context)
+  await client.publishMany(tasks, [
+    ...numbers(40).map((value) => ({ value, headers: { 'millrace-priority': '1' } })),
+    ...numbers(40).map((value) => ({ value: `high ${value}`, headers: { 'millrace-priority': '9' } })),
+  ])
+  const order: string[] = []
+  work(({ value }) => void order.push(value), {
+    concurrency: 1,
+    prefetch: 1,
+    settings: { ...quick, priorities: true },
+  })
+  await waitFor('all', () => order.length === 80, { deadlineMs: 10_000 })
+  const firstHalf = order.slice(0, 40).filter((value) => value.startsWith('high')).length
+  assert.ok(firstHalf >= 30 && firstHalf < 40, `${firstHalf} of 40`)
+})
+
+test('what is too old becomes a dead letter or is dropped', async (context) => {
+  const { client, work } = await start(context)
+  const old = { timestamp: Date.now() - 60_000 }
+  await client.publishMany(tasks, [{ value: 'old', ...old }, { value: 'new' }])
+  await client.publish(tasks, { value: 'own', ...old, headers: { 'millrace-ttl-ms': '1000' } })
+  const seen: string[] = []
+  await work(({ value }) => void seen.push(value), { settings: { ...quick, ttl: '30s' } }).ready
+  await waitFor('the dead letters', async () => (await client.queues.describe('crew')).dead === 2)
+  assert.equal(seen, ['new'])
+  const dropped: string[] = []
+  const other = client.work(
+    tasks,
+    { group: 'dropper', settings: { ttl: '30s', expired: 'drop' } },
+    ({ value }) => void dropped.push(value),
+  )
+  context.defer(() => other.close())
+  await waitFor('the new one', () => dropped.length === 1)
+  assert.is((await client.queues.describe('dropper')).dead, 0)
+})
+
+test('bad options and settings are named', async (context) => {
+  const { client, work } = await start(context)
+  assert.throws(() => work(() => {}, { concurrency: 0 }), /"concurrency" is 0/)
+  assert.throws(() => work(() => {}, { prefetch: 1 }), /"prefetch" is 1/)
+  await rejects(client.queues.describe('crow'), /no queue group "crow"/)
+  const unknown = client.work('task', { group: 'crew' }, () => {})
+  await rejects(unknown.closed, /no topic "task"/)
+})
+
+test.run()
