@@ -1,0 +1,90 @@
+import * as assert from 'uvu/assert'
+import { Delays } from '../../../broker/queues/delays.js'
+import { Fifo } from '../../../broker/queues/fifo.js'
+import type { QueueMessage } from '../../../broker/queues/queue_message.js'
+import { ReadyLine } from '../../../broker/queues/ready_line.js'
+import { countOf, offsetsOf, runsOf } from '../../../broker/queues/runs.js'
+import { mergeQueueSettings, queueSettingsDefault, retryDelayMs } from '../../../broker/queues/settings.js'
+import { MillraceError } from '../../../protocol/index.js'
+import { suite } from '../../helpers/suite.js'
+import { waitFor } from '../../helpers/wait_for.js'
+
+const test = suite('broker/queues/parts')
+
+const message = (offset: number, priority = 0): QueueMessage => ({ offset, priority }) as QueueMessage
+
+test('runs hold offsets, and give them back', () => {
+  const offsets = [0, 1, 2, 7, 9, 10]
+  assert.equal(runsOf(offsets), [0, 3, 7, 1, 9, 2])
+  assert.equal([...offsetsOf(runsOf(offsets))], offsets)
+  assert.is(countOf(runsOf(offsets)), 6)
+  assert.equal(runsOf([]), [])
+})
+
+test('a line gives back in order what was put in, and first what was put back', () => {
+  const line = new Fifo<number>()
+  for (let n = 0; n < 500; n++) line.push(n)
+  for (let n = 0; n < 200; n++) assert.is(line.shift(), n)
+  line.putBack([198, 199])
+  assert.is(line.size, 302)
+  for (let n = 198; n < 500; n++) assert.is(line.shift(), n)
+  assert.is(line.shift(), undefined)
+})
+
+test('higher levels go first, but every eighth is of the lowest', () => {
+  const line = new ReadyLine()
+  for (let n = 0; n < 20; n++) line.push(message(n, 1))
+  for (let n = 100; n < 120; n++) line.push(message(n, 9))
+  const taken = Array.from({ length: 16 }, () => line.shift()?.offset ?? -1)
+  assert.equal(
+    taken.map((offset) => offset >= 100),
+    taken.map((_, i) => i % 8 !== 7),
+  )
+  assert.is(line.size, 24)
+})
+
+test('delays end in the order of their times, not before', async (context) => {
+  const random = context.random()
+  const startedMs = performance.now()
+  const ended: { readonly offset: number; readonly afterMs: number }[] = []
+  const delays = new Delays((messages) => {
+    for (const { offset } of messages) ended.push({ offset, afterMs: performance.now() - startedMs })
+  })
+  context.defer(() => delays.close())
+  const dues = Array.from({ length: 200 }, () => random.int(0, 80))
+  for (const dueMs of dues) delays.add(message(dueMs), dueMs)
+  // The timers of delays don't keep a process alive.
+  await waitFor('all', () => ended.length === dues.length)
+  assert.equal(
+    ended.map(({ offset }) => offset),
+    [...dues].sort((a, b) => a - b),
+  )
+  for (const { offset, afterMs } of ended) assert.ok(afterMs >= offset, `${offset} after ${afterMs}`)
+})
+
+test('a retry waits as the policy says, up to its cap, less what is random', () => {
+  const { retry } = queueSettingsDefault
+  const exponential = { ...queueSettingsDefault, retry: { ...retry, delayMs: 100, maxMs: 1_000 } }
+  assert.equal(
+    [1, 2, 3, 4, 5, 60].map((attempts) => retryDelayMs(exponential, attempts, 0)),
+    [100, 200, 400, 800, 1_000, 1_000],
+  )
+  assert.is(retryDelayMs(exponential, 1, 1), 80)
+  const fixed = mergeQueueSettings(queueSettingsDefault, {
+    retry: { kind: 'fixed', delayMs: 50, maxMs: 0, jitterPercent: 0 },
+  })
+  assert.is(retryDelayMs(fixed, 9, 0.5), 50)
+})
+
+test('settings that make no sense are refused', () => {
+  const wrong = { kind: 'exponential', delayMs: 100, maxMs: 50, jitterPercent: 0 } as const
+  assert.throws(() => mergeQueueSettings(queueSettingsDefault, { retry: wrong }), isBadConfig)
+  const tooLong = { kind: 'fixed', delayMs: 367 * 86_400_000, maxMs: 0, jitterPercent: 0 } as const
+  assert.throws(() => mergeQueueSettings(queueSettingsDefault, { retry: tooLong }), isBadConfig)
+})
+
+function isBadConfig(error: unknown): boolean {
+  return error instanceof MillraceError && error.code === 'BAD_CONFIG'
+}
+
+test.run()
