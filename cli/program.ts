@@ -3,6 +3,7 @@ import { clientVersion } from '../client/index.js'
 import { addConsume } from './commands/consume.js'
 import { addGroup } from './commands/group.js'
 import { addPublish } from './commands/publish.js'
+import { addQueue } from './commands/queue.js'
 import { addRepair } from './commands/repair.js'
 import { addServe } from './commands/serve.js'
 import { addStatus } from './commands/status.js'
@@ -20,7 +21,8 @@ export async function run(argv: readonly string[]): Promise<number> {
     .showHelpAfterError('(run with --help for usage)')
     .showSuggestionAfterError()
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'millrace: ')) })
-  for (const add of [addServe, addStatus, addPublish, addConsume, addTopic, addGroup, addRepair]) add(program)
+  for (const add of [addServe, addStatus, addPublish, addConsume, addTopic, addGroup, addQueue, addRepair])
+    add(program)
   inherit(program)
   try {
     await program.parseAsync(argv as string[])

@@ -22,7 +22,7 @@ import {
 } from './ops.js'
 import { deadCount, type QueueRecord } from './queues_view.js'
 import { readSome } from './read_records.js'
-import { countOf, offsetsOf, runsOf } from './runs.js'
+import { checkRuns, offsetsOf, runsOf } from './runs.js'
 import { mergeQueueSettings, queueSettingsDefault } from './settings.js'
 
 export type OpenRequest = RequestOf<typeof commands.queueOpen>
@@ -100,7 +100,9 @@ export class Queues {
    */
   async lease(request: LeaseRequest, session: WorkerSession): Promise<Leased> {
     if (this.#draining) throw new MillraceError('DRAINING')
-    const { group, workerId, messagesMax, bytesMax } = request
+    const { group, workerId } = request
+    const messagesMax = Math.min(request.messagesMax, leasedMessagesMax)
+    const bytesMax = Math.min(request.bytesMax, leasedBytesMax)
     const live = this.#live.get(this.#record(group).group)
     if (live?.workers.get(workerId)?.session !== session)
       throw new MillraceError(
@@ -157,6 +159,13 @@ export class Queues {
 
   /** @throws MillraceError UNKNOWN_GROUP, STORAGE_FULL, STORAGE_FAILED */
   async settle({ group, entries }: SettleRequest): Promise<ReplyOf<typeof commands.queueSettle>> {
+    checkRuns(entries.map(({ offsets }) => offsets))
+    for (const { delayMs = 0 } of entries)
+      if (delayMs > delayMsMax)
+        throw new MillraceError(
+          'LIMIT_EXCEEDED',
+          `a delay of ${delayMs} ms, at most ${delayMsMax} are allowed`,
+        )
     const live = this.#liveOf(this.#record(group))
     const refused = await live.settle(entries)
     this.#unloadIdle(live)
@@ -167,8 +176,9 @@ export class Queues {
   async extend({ group, grants, leaseMs }: ExtendRequest): Promise<ReplyOf<typeof commands.queueExtend>> {
     const live = this.#liveOf(this.#record(group))
     await live.opened
-    const longest = leaseMs === undefined ? undefined : Math.min(leaseMs, this.#limits.leaseMsMax)
-    return { lost: live.extend(grants, longest) }
+    const { leaseMsMin, leaseMsMax } = this.#limits
+    const ms = leaseMs === undefined ? undefined : Math.min(Math.max(leaseMs, leaseMsMin), leaseMsMax)
+    return { lost: live.extend(grants, ms) }
   }
 
   /** For a transaction. @throws MillraceError UNKNOWN_GROUP, LEASE_LOST */
@@ -176,6 +186,7 @@ export class Queues {
     group: string,
     entries: Parameters<LiveGroup['prepareAcks']>[0],
   ): ReturnType<LiveGroup['prepareAcks']> {
+    checkRuns(entries.map(({ offsets }) => offsets))
     return this.#liveOf(this.#record(group)).prepareAcks(entries)
   }
 
@@ -230,8 +241,7 @@ export class Queues {
     group,
     offsets,
   }: RequestOf<typeof commands.queueRedrive>): Promise<ReplyOf<typeof commands.queueRedrive>> {
-    if (countOf(offsets) > redrivenMax)
-      throw new MillraceError('LIMIT_EXCEEDED', `at most ${redrivenMax} dead letters are redriven at once`)
+    checkRuns([offsets])
     return this.#inTurn(group, async () => {
       const record = this.#record(group)
       const log = this.#host.catalog.byId(record.deadTopicId)?.partitions[0]?.log
@@ -358,7 +368,10 @@ export class Queues {
   }
 }
 
-const redrivenMax = 100_000
+const delayMsMax = 366 * 86_400_000
+/** What one answer holds, whatever is asked for. */
+const leasedMessagesMax = 10_000
+const leasedBytesMax = 4 * 1024 * 1024
 
 /** @throws MillraceError BAD_NAME */
 function checkGroup(group: string): void {

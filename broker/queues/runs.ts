@@ -1,3 +1,5 @@
+import { MillraceError } from '../../protocol/index.js'
+
 /** Offsets as runs: first offset, count, first offset, count and so on, ascending. */
 export type Runs = readonly number[]
 
@@ -31,4 +33,27 @@ export function countOf(runs: Runs): number {
   let count = 0
   for (let i = 1; i < runs.length; i += 2) count += runs[i] as number
   return count
+}
+
+/** Messages that one request may name. */
+const namedMax = 100_000
+
+/**
+ * Checks runs that a client sent, of one request all together.
+ * @throws MillraceError BAD_REQUEST, LIMIT_EXCEEDED
+ */
+export function checkRuns(all: Iterable<Runs>): void {
+  let named = 0
+  for (const runs of all) {
+    if (runs.length % 2 !== 0)
+      throw new MillraceError('BAD_REQUEST', 'offsets: expected pairs of first offset and count')
+    named += countOf(runs)
+    for (const [, end] of rangesOf(runs))
+      if (!Number.isSafeInteger(end)) throw new MillraceError('BAD_REQUEST', 'offsets: a run ends past 2^53')
+  }
+  if (named > namedMax)
+    throw new MillraceError(
+      'LIMIT_EXCEEDED',
+      `a request names ${named} messages, at most ${namedMax} are allowed`,
+    )
 }

@@ -3,8 +3,10 @@ import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import * as assert from 'uvu/assert'
 import { startBroker } from '../../broker/index.js'
+import { connect, Reject } from '../../client/index.js'
 import { type Exit, spawnMillrace } from '../helpers/spawn.js'
 import { suite, type TestContext } from '../helpers/suite.js'
+import { waitFor } from '../helpers/wait_for.js'
 
 const test = suite('cli')
 
@@ -285,5 +287,40 @@ test(
   },
   { deadlineMs: 60_000 },
 )
+
+test('shows queue groups with their reasons, pauses them, and redrives dead letters', async (context) => {
+  const server = await brokerFor(context)
+  const client = await connect(server[1] ?? '')
+  context.defer(() => client.close({ timeoutMs: 0 }))
+  await client.topics.create('jobs')
+  await client.publishMany('jobs', [{ value: Buffer.from('good') }, { value: Buffer.from('bad') }])
+  const worker = client.work('jobs', { group: 'crew' }, ({ value }) => {
+    if (Buffer.from(value).toString() === 'bad') throw new Reject('it is bad')
+  })
+  await worker.ready
+  const described = async (): Promise<string> =>
+    ok(await run(context, ['queue', 'describe', 'crew', ...server]))
+  await waitFor('the dead letter', async () => (await client.queues.describe('crew')).dead === 1)
+  assert.match(await described(), /crew: 1 workers, 0 waiting, 0 in flight, 0 delayed, 1 dead/)
+  assert.match(ok(await run(context, ['queue', 'list', ...server])), /crew +1 +1 +1/)
+  assert.match(ok(await run(context, ['queue', 'pause', 'crew', ...server])), /paused queue group "crew"/)
+  await worker.close()
+  assert.match(await described(), /! the group is paused/)
+  assert.match(
+    ok(await run(context, ['queue', 'configure', 'crew', '--attempts', '3', '--retry', 'fixed', ...server])),
+    /attemptsMax +3/,
+  )
+  const dead = ok(await run(context, ['queue', 'dead', 'crew', ...server]))
+  assert.match(dead, /1 +rejected: it is bad/)
+  const redrive = (args: readonly string[]): Promise<Ran> =>
+    run(context, ['queue', 'redrive', 'crew', ...args, ...server])
+  assert.match(ok(await redrive(['--reason', 'something else'])), /gave 0 dead letters back/)
+  assert.match(ok(await redrive([])), /gave 1 dead letters back/)
+  assert.match(ok(await redrive([])), /gave 0 dead letters back/)
+  assert.match(await described(), /crew: paused, 1 waiting, 0 in flight, 0 delayed, 0 dead/)
+  const unknown = await run(context, ['queue', 'describe', 'crow', ...server])
+  assert.is(unknown.code, 1)
+  assert.match(unknown.stderr, /no queue group "crow"/)
+})
 
 test.run()

@@ -3,7 +3,7 @@ import { Delays } from '../../../broker/queues/delays.js'
 import { Fifo } from '../../../broker/queues/fifo.js'
 import type { QueueMessage } from '../../../broker/queues/queue_message.js'
 import { ReadyLine } from '../../../broker/queues/ready_line.js'
-import { countOf, offsetsOf, runsOf } from '../../../broker/queues/runs.js'
+import { checkRuns, countOf, offsetsOf, runsOf } from '../../../broker/queues/runs.js'
 import { mergeQueueSettings, queueSettingsDefault, retryDelayMs } from '../../../broker/queues/settings.js'
 import { MillraceError } from '../../../protocol/index.js'
 import { suite } from '../../helpers/suite.js'
@@ -19,6 +19,23 @@ test('runs hold offsets, and give them back', () => {
   assert.equal([...offsetsOf(runsOf(offsets))], offsets)
   assert.is(countOf(runsOf(offsets)), 6)
   assert.equal(runsOf([]), [])
+})
+
+test('runs that name more than a request may are refused before anybody walks them', () => {
+  checkRuns([
+    [0, 3],
+    [5, 1, 9, 99_996],
+  ])
+  for (const runs of [
+    [0, 100_001],
+    [0, 2 ** 53 - 1],
+    [2 ** 53 - 1, 2],
+    [1, 2, 3],
+  ])
+    assert.throws(
+      () => checkRuns([runs]),
+      (error: unknown) => error instanceof MillraceError,
+    )
 })
 
 test('a line gives back in order what was put in, and first what was put back', () => {

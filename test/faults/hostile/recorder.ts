@@ -1,7 +1,8 @@
-import { type Client, connect, defineTopic, string } from '../../../client/index.js'
+import { type Client, connect, defineTopic, Reject, string } from '../../../client/index.js'
 import { commands, compressions } from '../../../protocol/index.js'
 import type { TestContext } from '../../helpers/context.js'
 import { connectHello } from '../../helpers/raw_client.js'
+import { waitFor } from '../../helpers/wait_for.js'
 import { frameFields, partsOf } from './frame_bytes.js'
 import { FrameRelay } from './frame_relay.js'
 
@@ -28,6 +29,7 @@ export const recordedNames = {
   topics: ['hostile-a', 'hostile-b'],
   sideTopics: ['side-0', 'side-1', 'side-2'],
   groups: ['hostile-group', 'side-group'],
+  queueGroup: 'hostile-queue',
 } as const
 
 /** Runs a client through all that it can do, against the broker on `port`, and keeps the frames. */
@@ -54,6 +56,7 @@ export async function recordTraffic(context: TestContext, port: number): Promise
     await consumeAlone(client)
     await consumeInGroup(client)
     await administerGroups(client)
+    await workInGroup(client, relay.port)
     await refusals(client)
     const raw = await connectHello({ host: '127.0.0.1', port: relay.port })
     await raw.request(commands.ping, {})
@@ -151,6 +154,41 @@ async function administerGroups(client: Client): Promise<void> {
   await client.groups.list()
   for (const name of recordedNames.groups) await client.groups.describe(name)
   await client.groups.delete(group)
+}
+
+async function workInGroup(client: Client, port: number): Promise<void> {
+  const group = recordedNames.queueGroup
+  const topic = defineTopic('hostile-b', { value: string })
+  const outcomes: string[] = []
+  const worker = client.work(
+    topic,
+    { group, concurrency: 3, prefetch: 4, settings: { retry: { kind: 'fixed', delay: 0 }, attemptsMax: 2 } },
+    async (message) => {
+      outcomes.push(message.value)
+      if (outcomes.length % 3 === 0) throw new Error('an attempt that fails')
+      if (outcomes.length % 3 === 1) throw new Reject('a message that is rejected')
+      await client.transaction((transaction) => {
+        transaction.publish('side-0', { value: Buffer.from('done') })
+        transaction.ack(message)
+        transaction.commitOffsets('side-group', [{ topic: 'hostile-b', partition: 0, offset: 1 }])
+      })
+    },
+  )
+  await worker.ready
+  const dead = async (): Promise<boolean> => (await client.queues.describe(group)).dead > 2
+  await waitFor('some dead letters', dead, { deadlineMs: 10_000 })
+  await client.queues.configure(group, { attemptsMax: 5 })
+  await client.queues.redrive(group)
+  await client.queues.list()
+  const raw = await connectHello({ host: '127.0.0.1', port })
+  await raw.request(commands.queueExtend, { group, grants: [1], leaseMs: 1_000 })
+  raw.destroy()
+  await worker.close()
+  await client.queues.describe(group)
+  const passing = client.work(topic, { group: 'side-queue' }, () => {})
+  await passing.ready
+  await passing.close()
+  await client.queues.delete('side-queue')
 }
 
 /** Error replies are part of the traffic. */

@@ -1,0 +1,206 @@
+import { type Command, Option } from 'commander'
+import type { DeadLetter, QueueDescription, QueueOptions } from '../../client/index.js'
+import { type CommonOptions, wholeNumber, withClient, withCommon } from '../options.js'
+import { printJson, printTable } from '../output.js'
+
+interface ConfigureOptions extends CommonOptions {
+  readonly order?: 'none' | 'key'
+  readonly attempts?: number
+  readonly retry?: 'fixed' | 'exponential'
+  readonly delay?: string
+  readonly maxDelay?: string
+  readonly ttl?: string
+  readonly expired?: 'dead-letter' | 'drop'
+  readonly priorities?: boolean
+}
+
+interface LettersOptions extends CommonOptions {
+  readonly reason?: string
+  readonly topic?: string
+  readonly limit?: number
+}
+
+const progressEvery = 10_000
+
+export function addQueue(program: Command): void {
+  const queue = program
+    .command('queue')
+    .description('look at queue groups, change them, and redrive dead letters')
+  withCommon(queue.command('list').description('list the queue groups')).action(
+    async (options: CommonOptions) => {
+      const groups = await withClient(options, (client) => client.queues.list())
+      if (options.json) return printJson(groups)
+      printTable([
+        ['group', 'workers', 'topics', 'dead'],
+        ...groups.map((one) => [one.group, one.workers, one.topics, one.dead]),
+      ])
+    },
+  )
+  withCommon(
+    queue.command('describe <group>').description('workers and messages of a group, and why it stands still'),
+  ).action(async (group: string, options: CommonOptions) => {
+    const description = await withClient(options, (client) => client.queues.describe(group))
+    if (options.json) printJson(description)
+    else printDescription(description)
+  })
+  addSettings(queue)
+  addDeadLetters(queue)
+}
+
+function addSettings(queue: Command): void {
+  withCommon(queue.command('configure <group>').description('change settings of a group'))
+    .addOption(new Option('--order <which>', 'order of messages').choices(['none', 'key']))
+    .option('--attempts <n>', 'attempts after which a message is a dead letter', wholeNumber())
+    .addOption(new Option('--retry <kind>', 'how delays grow').choices(['fixed', 'exponential']))
+    .option('--delay <time>', 'delay before the second attempt, like 500ms or 10s; with --retry')
+    .option('--max-delay <time>', 'longest delay; with --retry')
+    .option('--ttl <time>', 'age at which waiting messages expire; 0: never')
+    .addOption(new Option('--expired <what>', 'what becomes of them').choices(['dead-letter', 'drop']))
+    .option('--priorities', 'messages of higher priority go first')
+    .option('--no-priorities', 'messages go in their order')
+    .action(async (group: string, options: ConfigureOptions) => {
+      const settings = await withClient(options, (client) =>
+        client.queues.configure(group, settingsOf(options)),
+      )
+      if (options.json) return printJson(settings)
+      printTable(Object.entries(settings).map(([name, value]) => [name, JSON.stringify(value)]))
+    })
+  for (const [name, done, description] of [
+    ['pause', 'paused', 'hand out no messages until resume; what is leased goes on'],
+    ['resume', 'resumed', 'hand out messages again'],
+  ] as const) {
+    withCommon(queue.command(`${name} <group>`).description(description)).action(
+      async (group: string, options: CommonOptions) => {
+        await withClient(options, (client) => client.queues[name](group))
+        if (options.json) printJson({ group, paused: name === 'pause' })
+        else process.stdout.write(`${done} queue group "${group}"\n`)
+      },
+    )
+  }
+  withCommon(
+    queue.command('delete <group>').description('forget a group; its dead-letter topic stays'),
+  ).action(async (group: string, options: CommonOptions) => {
+    await withClient(options, (client) => client.queues.delete(group))
+    if (options.json) printJson({ group, deleted: true })
+    else process.stdout.write(`deleted queue group "${group}"\n`)
+  })
+}
+
+function addDeadLetters(queue: Command): void {
+  withCommon(
+    queue.command('dead <group>').description('dead letters of a group: reasons by count, and the newest'),
+  )
+    .option('--reason <text>', 'only those with this in their reason or error')
+    .option('--topic <name>', 'only those of this topic')
+    .option('--limit <n>', 'how many are shown', wholeNumber(), 20)
+    .action(async (group: string, options: LettersOptions) => {
+      const counts = new Map<string, number>()
+      let newest: DeadLetter[] = []
+      await withClient(options, async (client) => {
+        for await (const letter of client.queues.deadLetters(group)) {
+          if (!matches(letter, options)) continue
+          const reason = reasonOf(letter)
+          counts.set(reason, (counts.get(reason) ?? 0) + 1)
+          newest.push(letter)
+          if (newest.length > 2 * (options.limit ?? 0)) newest = newest.slice(-(options.limit ?? 0))
+        }
+      })
+      newest = options.limit === 0 ? [] : newest.slice(-(options.limit ?? 0))
+      const reasons = [...counts].sort(([, a], [, b]) => b - a)
+      if (options.json) {
+        printJson({ reasons: reasons.map(([reason, count]) => ({ reason, count })), letters: newest })
+        return
+      }
+      printTable([['count', 'reason'], ...reasons.map(([reason, count]) => [count, reason])])
+      if (newest.length === 0) return
+      printTable([
+        ['dead letter', 'topic', 'partition', 'offset', 'attempts', 'died', 'reason'],
+        ...newest.map((one) => [
+          one.offset,
+          one.topic,
+          one.partition,
+          one.originOffset,
+          one.attempts,
+          new Date(one.diedAtMs).toISOString(),
+          reasonOf(one),
+        ]),
+      ])
+    })
+  withCommon(queue.command('redrive <group>').description('give dead letters back to their group, each once'))
+    .option('--reason <text>', 'only those with this in their reason or error')
+    .option('--topic <name>', 'only those of this topic')
+    .action(async (group: string, options: LettersOptions) => {
+      let shown = 0
+      const redriven = await withClient(options, (client) =>
+        client.queues.redrive(group, {
+          which: (letter) => matches(letter, options),
+          onProgress: (count) => {
+            if (options.json || count - shown < progressEvery) return
+            shown = count
+            process.stderr.write(`${count} given back\n`)
+          },
+        }),
+      )
+      if (options.json) printJson({ group, redriven })
+      else process.stdout.write(`gave ${redriven} dead letters back to queue group "${group}"\n`)
+    })
+}
+
+function settingsOf(options: ConfigureOptions): QueueOptions {
+  const { order, attempts, retry, delay = '1s', maxDelay, ttl, expired, priorities } = options
+  return {
+    order,
+    attemptsMax: attempts,
+    retry: retry && { kind: retry, delay, max: maxDelay },
+    ttl: ttl === '0' ? 0 : ttl,
+    expired,
+    priorities,
+  }
+}
+
+function matches(letter: DeadLetter, { reason, topic }: LettersOptions): boolean {
+  return (
+    (topic === undefined || letter.topic === topic) &&
+    (reason === undefined || reasonOf(letter).includes(reason))
+  )
+}
+
+function reasonOf({ reason, error }: DeadLetter): string {
+  return error === '' ? reason : `${reason}: ${error}`
+}
+
+function printDescription({ group, workers, partitions, dead, settings, reasons }: QueueDescription): void {
+  const sum = (field: 'waiting' | 'inFlight' | 'delayed'): number =>
+    partitions.reduce((total, one) => total + one[field], 0)
+  const state = settings.paused ? 'paused' : `${workers.length} workers`
+  process.stdout.write(
+    `${group}: ${state}, ${sum('waiting')} waiting, ${sum('inFlight')} in flight, ${sum('delayed')} delayed, ${dead} dead\n`,
+  )
+  for (const reason of reasons) process.stdout.write(`! ${reason}\n`)
+  if (workers.length > 0)
+    printTable([
+      ['worker', 'client', 'address', 'concurrency', 'in flight', 'asks for more'],
+      ...workers.map((one) => [
+        one.workerId,
+        one.clientName,
+        one.address,
+        one.concurrency,
+        one.inFlight,
+        one.asking ? 'yes' : 'no',
+      ]),
+    ])
+  if (partitions.length > 0)
+    printTable([
+      ['topic', 'partition', 'done before', 'end', 'waiting', 'in flight', 'delayed', 'oldest'],
+      ...partitions.map((one) => [
+        one.topic,
+        one.partition,
+        one.doneOffset,
+        one.endOffset,
+        one.waiting,
+        one.inFlight,
+        one.delayed,
+        one.oldestTimestampMs === undefined ? '-' : new Date(one.oldestTimestampMs).toISOString(),
+      ]),
+    ])
+}

@@ -1,0 +1,166 @@
+import * as assert from 'uvu/assert'
+import {
+  type Client,
+  defineTopic,
+  isMillraceError,
+  string,
+  type TopicOrName,
+  type WorkMessage,
+} from '../../client/index.js'
+import { suite, type TestContext } from '../helpers/suite.js'
+import { waitFor } from '../helpers/wait_for.js'
+import { Harness } from './consumer/harness.js'
+
+const test = suite('client/transaction')
+
+const tasks = defineTopic('tasks', { value: string })
+const results = defineTopic('results', { value: string })
+const audit = defineTopic('audit', { value: string })
+
+async function start(context: TestContext): Promise<{ harness: Harness; client: Client; dir: string }> {
+  const dir = await context.tempDir()
+  const harness = await Harness.start(context, { engine: 'level', dir })
+  for (const topic of ['tasks', 'results', 'audit']) await harness.createTopic(topic, 2)
+  return { harness, client: harness.client, dir }
+}
+
+async function valuesOf(client: Client, topic: TopicOrName<string, string, string>): Promise<string[]> {
+  const values: string[] = []
+  for await (const { value } of client.consume(topic, { from: 'earliest', until: 'end' })) values.push(value)
+  return values.sort()
+}
+
+test('messages of several topics, an acknowledgement and offsets are one commit', async (context) => {
+  const { client } = await start(context)
+  await client.publishMany(tasks, [{ value: 'a' }, { value: 'b' }])
+  let handled = 0
+  const worker = client.work(tasks, { group: 'crew' }, async (message) => {
+    await client.transaction((transaction) => {
+      transaction.publish(results, { key: 'k', value: `result of ${message.value}` })
+      transaction.publish(audit, { value: `handled ${message.value}` })
+      transaction.publish(results, { key: 'k', value: `more of ${message.value}` })
+      transaction.ack(message)
+      transaction.commitOffsets('readers', [{ topic: 'audit', partition: 0, offset: 0 }])
+    })
+    handled++
+  })
+  await waitFor('both', () => handled === 2)
+  await worker.close()
+  assert.is(worker.stats().acked, 2)
+  assert.is(worker.stats().lost, 0)
+  assert.equal(await valuesOf(client, results), ['more of a', 'more of b', 'result of a', 'result of b'])
+  assert.equal(await valuesOf(client, audit), ['handled a', 'handled b'])
+  const { partitions } = await client.groups.describe('readers')
+  assert.is(partitions.find(({ partition }) => partition === 0)?.committedOffset, 0)
+  const { partitions: done } = await client.queues.describe('crew')
+  assert.ok(done.every(({ doneOffset, endOffset }) => doneOffset === endOffset))
+})
+
+test('nothing is done when a part is refused, or when the function throws', async (context) => {
+  const { client } = await start(context)
+  await client.publish(tasks, { value: 'a' })
+  let held: WorkMessage<string, string> | undefined
+  const attempts: number[] = []
+  const worker = client.work(
+    tasks,
+    { group: 'crew', timeoutMs: 60, settings: { retry: { kind: 'fixed', delay: 0 } } },
+    async (message) => {
+      attempts.push(message.attempt)
+      if (message.attempt > 1) return
+      held = message
+      await new Promise(() => {})
+    },
+  )
+  await waitFor('the second attempt', () => attempts.length === 2)
+  const late = held as WorkMessage<string, string>
+  const error = await client
+    .transaction((transaction) => {
+      transaction.publish(results, { value: 'too late' })
+      transaction.ack(late)
+    })
+    .catch((reason: unknown) => reason)
+  assert.ok(isMillraceError(error, 'LEASE_LOST'), String(error))
+  const thrown = await client
+    .transaction((transaction) => {
+      transaction.publish(results, { value: 'never' })
+      throw new Error('changed my mind')
+    })
+    .catch((reason: unknown) => reason)
+  assert.match((thrown as Error).message, /changed my mind/)
+  const unknown = await client
+    .transaction((transaction) => {
+      transaction.publish(results, { value: 'with an unknown topic' })
+      transaction.publish('nowhere', { value: Buffer.from('x') })
+    })
+    .catch((reason: unknown) => reason)
+  assert.ok(isMillraceError(unknown, 'UNKNOWN_TOPIC'), String(unknown))
+  assert.equal(await valuesOf(client, results), [])
+  await worker.close()
+})
+
+test('offsets of a group with members are refused, and everything with them', async (context) => {
+  const { client } = await start(context)
+  const consumer = client.consume(tasks, { group: 'readers' })
+  const reading = (async () => {
+    for await (const message of consumer) message.ack()
+  })()
+  await waitFor('the member', async () => (await client.groups.list()).some(({ members }) => members === 1))
+  const error = await client
+    .transaction((transaction) => {
+      transaction.publish(results, { value: 'x' })
+      transaction.commitOffsets('readers', [{ topic: 'tasks', partition: 0, offset: 0 }])
+    })
+    .catch((reason: unknown) => reason)
+  assert.ok(isMillraceError(error, 'GROUP_ACTIVE'), String(error))
+  assert.equal(await valuesOf(client, results), [])
+  await consumer.close()
+  await reading
+})
+
+test('queue groups, their leases, counts and dead letters are there after a restart', async (context) => {
+  const { harness, client, dir } = await start(context)
+  await client.publishMany(
+    tasks,
+    Array.from({ length: 20 }, (_, i) => ({ value: String(i) })),
+  )
+  const attempts = new Map<string, number[]>()
+  let isRestarted = false
+  const settings = { attemptsMax: 2, retry: { kind: 'fixed', delay: 0 } } as const
+  const running: WorkMessage<string, string>[] = []
+  const worker = client.work(
+    tasks,
+    { group: 'crew', settings, concurrency: 20, leaseMs: 5_000 },
+    async (message) => {
+      const seen = attempts.get(message.value) ?? []
+      attempts.set(message.value, [...seen, message.attempt])
+      if (Number(message.value) % 4 === 0) throw new Error('always')
+      if (Number(message.value) % 4 !== 1) return
+      // These are handled across the restart, and their leases with them.
+      running.push(message)
+      await waitFor('the restart', () => isRestarted, { deadlineMs: 10_000 })
+    },
+  )
+  await worker.ready
+  await waitFor('the dead letters', async () => (await client.queues.describe('crew')).dead === 5)
+  await waitFor('those that run', () => running.length === 5)
+  await harness.restartBroker(dir)
+  isRestarted = true
+  const isDone = async (): Promise<boolean> =>
+    (await client.queues.describe('crew')).partitions.every(
+      ({ inFlight, waiting }) => inFlight + waiting === 0,
+    )
+  await waitFor('the end', isDone, { deadlineMs: 10_000 })
+  await worker.close()
+  for (const [value, list] of attempts) assert.equal(list, Number(value) % 4 === 0 ? [1, 2] : [1], value)
+  assert.is((await client.queues.describe('crew')).dead, 5)
+  assert.is(await client.queues.redrive('crew'), 5)
+  await harness.restartBroker(dir)
+  assert.is((await client.queues.describe('crew')).dead, 0)
+  const again: number[] = []
+  const other = client.work(tasks, { group: 'crew' }, ({ attempt }) => void again.push(attempt))
+  await waitFor('those that were redriven', () => again.length === 5)
+  assert.equal(again, [1, 1, 1, 1, 1])
+  await other.close()
+})
+
+test.run()
