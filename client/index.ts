@@ -44,6 +44,7 @@ export {
   type QueueSettings,
   Reject,
   RetryAfter,
+  type SettledOutcome,
   Worker,
   type WorkerStats,
   type WorkHandler,

@@ -9,9 +9,17 @@ export interface OpenMessage {
   dueAtMs: number
   /** Under which it is leased; 0: it is not. */
   grantId: number
+  /** Of that lease, as it was asked for. */
+  leaseMs: number
 }
 
-type StoredMessage = readonly [offset: number, attempts: number, dueAtMs: number, grantId: number]
+type StoredMessage = readonly [
+  offset: number,
+  attempts: number,
+  dueAtMs: number,
+  grantId: number,
+  leaseMs: number,
+]
 
 /** Where the state keeps what changes; it becomes durable with the next checkpoint. */
 export interface DeliveryStore {
@@ -45,13 +53,15 @@ export class DeliveryState {
     return done
   }
 
-  leased(grantId: number, offsets: Runs): void {
+  leased(grantId: number, leaseMs: number, offsets: Runs): void {
     for (const offset of offsetsOf(offsets)) {
       this.#advance(offset)
       const message = this.open.get(offset)
-      if (message !== undefined) message.grantId = grantId
-      else if (offset === this.next) {
-        this.open.set(offset, { attempts: 0, dueAtMs: 0, grantId })
+      if (message !== undefined) {
+        message.grantId = grantId
+        message.leaseMs = leaseMs
+      } else if (offset === this.next) {
+        this.open.set(offset, { attempts: 0, dueAtMs: 0, grantId, leaseMs })
         this.next++
       }
       this.#changed(offset)
@@ -90,7 +100,7 @@ export class DeliveryState {
   /** To be delivered (again), counted from 0. */
   reopened(offsets: Runs): void {
     for (const offset of offsetsOf(offsets)) {
-      this.open.set(offset, { attempts: 0, dueAtMs: 0, grantId: 0 })
+      this.open.set(offset, { attempts: 0, dueAtMs: 0, grantId: 0, leaseMs: 0 })
       this.#changed(offset)
     }
   }
@@ -102,7 +112,8 @@ export class DeliveryState {
       const messages: StoredMessage[] = []
       for (let offset = page * pageOffsets; offset < (page + 1) * pageOffsets; offset++) {
         const message = this.open.get(offset)
-        if (message !== undefined) messages.push([offset, message.attempts, message.dueAtMs, message.grantId])
+        if (message !== undefined)
+          messages.push([offset, message.attempts, message.dueAtMs, message.grantId, message.leaseMs])
       }
       if (messages.length > 0) {
         store.putPage(page, encodeBody(messages))
@@ -115,8 +126,8 @@ export class DeliveryState {
   /** Takes over a stored page. */
   load(page: number, value: Uint8Array): void {
     this.#storedPages.add(page)
-    for (const [offset, attempts, dueAtMs, grantId] of decodeBody(value) as StoredMessage[])
-      this.open.set(offset, { attempts, dueAtMs, grantId })
+    for (const [offset, attempts, dueAtMs, grantId, leaseMs] of decodeBody(value) as StoredMessage[])
+      this.open.set(offset, { attempts, dueAtMs, grantId, leaseMs })
   }
 
   /** Removes everything of it from the state. */
@@ -130,7 +141,7 @@ export class DeliveryState {
   /** What was passed over waits. */
   #advance(offset: number): void {
     for (; this.next < offset; this.next++) {
-      this.open.set(this.next, { attempts: 0, dueAtMs: 0, grantId: 0 })
+      this.open.set(this.next, { attempts: 0, dueAtMs: 0, grantId: 0, leaseMs: 0 })
       this.#changed(this.next)
     }
   }

@@ -4,6 +4,7 @@ import { type Op, opKinds } from '../../storage/index.js'
 import type { DataWaiter, Partition } from '../partition/partition.js'
 import { type DeathReason, deadLetter } from './dead_letters.js'
 import { Delays } from './delays.js'
+import type { OpenMessage } from './delivery_state.js'
 import { type Grant, Grants } from './grants.js'
 import type { QueueHost, WorkerSession } from './host.js'
 import { Lane } from './lane.js'
@@ -48,8 +49,6 @@ const recordBytesMax = 16 * 1024 * 1024
 const expiryIntervalMs = 100
 /** After a failed read or write. */
 const failurePauseMs = 200
-/** A lease from before a restart lasts so long, unless its worker prolongs it. */
-const inheritedLeaseMs = 30_000
 const priorityDefault = 4
 
 /** How a delivery ended. */
@@ -295,17 +294,17 @@ export class LiveGroup implements DataWaiter {
       }
       const message = this.#messageOf(lane, record, open.attempts)
       if (lane.add(message)) continue
-      if (open.grantId !== 0) this.#inherit(message, open.grantId)
+      if (open.grantId !== 0) this.#inherit(message, open)
       else if (open.dueAtMs > nowMs) this.#delay(message, open.dueAtMs - nowMs)
       else this.#ready.push(message)
     }
   }
 
-  #inherit(message: QueueMessage, id: number): void {
+  /** A lease from before a restart begins anew, so that its worker has time to come back. */
+  #inherit(message: QueueMessage, { grantId: id, leaseMs }: OpenMessage): void {
     let grant = this.grants.get(id)
     if (grant === undefined) {
-      const deadlineMs = performance.now() + inheritedLeaseMs
-      grant = { id, workerId: '', leaseMs: inheritedLeaseMs, deadlineMs, messages: new Set() }
+      grant = { id, workerId: '', leaseMs, deadlineMs: performance.now() + leaseMs, messages: new Set() }
       this.grants.add(grant)
     }
     message.state = 'leased'
@@ -437,6 +436,7 @@ export class LiveGroup implements DataWaiter {
           queueId,
           logId: lane.partition.log.id,
           grantId: id,
+          leaseMs: asker.leaseMs,
           offsets: runsOf(some.map(({ offset }) => offset).sort((a, b) => a - b)),
         }),
       }))

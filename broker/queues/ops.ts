@@ -24,6 +24,8 @@ export interface QueueLeased {
   readonly queueId: number
   readonly logId: number
   readonly grantId: number
+  /** What the worker asked for: so long it lasts from a restart on, unless it is prolonged. */
+  readonly leaseMs: number
   readonly offsets: Runs
 }
 
@@ -78,13 +80,20 @@ export function decodeQueueSubscribed(payload: Uint8Array): QueueSubscribed {
   return { queueId, topicId, starts }
 }
 
-export function encodeQueueLeased({ queueId, logId, grantId, offsets }: QueueLeased): Uint8Array {
-  return encodeBody([queueId, logId, grantId, offsets])
+export function encodeQueueLeased(leased: QueueLeased): Uint8Array {
+  const { queueId, logId, grantId, leaseMs, offsets } = leased
+  return encodeBody([queueId, logId, grantId, leaseMs, offsets])
 }
 
 export function decodeQueueLeased(payload: Uint8Array): QueueLeased {
-  const [queueId, logId, grantId, offsets] = decodeBody(payload) as [number, number, number, number[]]
-  return { queueId, logId, grantId, offsets }
+  const [queueId, logId, grantId, leaseMs, offsets] = decodeBody(payload) as [
+    number,
+    number,
+    number,
+    number,
+    number[],
+  ]
+  return { queueId, logId, grantId, leaseMs, offsets }
 }
 
 export function encodeQueueSettled({ queueId, logId, done, failed, released }: QueueSettled): Uint8Array {

@@ -109,8 +109,8 @@ export class QueuesView implements View {
         this.#subscribed(payload)
         return
       case opKinds.queueLeased: {
-        const { queueId, logId, grantId, offsets } = decodeQueueLeased(payload)
-        this.#change(queueId, logId)?.leased(grantId, offsets)
+        const { queueId, logId, grantId, leaseMs, offsets } = decodeQueueLeased(payload)
+        this.#change(queueId, logId)?.leased(grantId, leaseMs, offsets)
         return
       }
       case opKinds.queueSettled: {

@@ -1,5 +1,6 @@
 import { MillraceError, type QueueSettings, type QueueSettingsInput } from '../../protocol/index.js'
 import { type Duration, durationMs } from '../units.js'
+import type { WorkMessage } from './work_message.js'
 
 export type { QueueSettings } from '../../protocol/index.js'
 
@@ -31,6 +32,9 @@ export interface QueueOptions {
   readonly paused?: boolean | undefined
 }
 
+/** How a delivery ended: done, an attempt that failed, a dead letter, or given back. */
+export type SettledOutcome = 'ack' | 'fail' | 'reject' | 'release'
+
 /** How a worker works. */
 export interface WorkOptions {
   /** The queue group. */
@@ -54,6 +58,8 @@ export interface WorkOptions {
   readonly settings?: QueueOptions | undefined
   /** How long `close` lets handlers finish. Default 30,000. */
   readonly closeTimeoutMs?: number | undefined
+  /** Told when the broker has confirmed, durably, how a delivery ended. */
+  readonly onSettled?: ((message: WorkMessage, outcome: SettledOutcome) => void) | undefined
   /** Told of what the worker itself could not do and tries again, and of leases that were lost. */
   readonly onError?: ((error: unknown) => void) | undefined
 }
@@ -68,6 +74,7 @@ export interface WorkSettings {
   readonly start: 'earliest' | 'latest'
   readonly settings: QueueSettingsInput | undefined
   readonly closeTimeoutMs: number
+  readonly onSettled: (message: WorkMessage, outcome: SettledOutcome) => void
   readonly onError: (error: unknown) => void
 }
 
@@ -89,6 +96,7 @@ export function workSettings(options: WorkOptions): WorkSettings {
     start: options.start ?? 'earliest',
     settings: options.settings && queueSettingsInput(options.settings),
     closeTimeoutMs: whole('closeTimeoutMs', options.closeTimeoutMs ?? 30_000, 0),
+    onSettled: options.onSettled ?? (() => {}),
     onError: options.onError ?? (() => {}),
   }
 }

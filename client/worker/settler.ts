@@ -11,20 +11,25 @@ export interface Outcome {
   readonly error?: string | undefined
 }
 
-export interface SettlerOptions {
+/** A delivery that has ended. */
+interface Delivered {
+  readonly place: Place
+}
+
+export interface SettlerOptions<Message extends Delivered> {
   /** Sends one request and tries it again while that can help. */
   readonly send: (
     entries: readonly SettleEntry[],
   ) => Promise<{ readonly refused: readonly (readonly [number, number])[] }>
   /** An acknowledgement came too late: somebody else may have handled the message as well. */
-  readonly refused: (place: Place) => void
+  readonly refused: (message: Message) => void
   readonly failed: (error: unknown) => void
-  /** Something was settled, or was given up. */
-  readonly settled: (count: number) => void
+  /** The broker has confirmed it. */
+  readonly confirmed: (message: Message, outcome: Outcome['outcome']) => void
 }
 
-interface Pending {
-  readonly place: Place
+interface Pending<Message> {
+  readonly message: Message
   readonly outcome: Outcome
 }
 
@@ -33,15 +38,15 @@ const entriesMax = 20_000
 const pauseMs = 200
 
 /** Tells the broker how deliveries ended: those of one turn of the event loop together. */
-export class Settler {
-  readonly #options: SettlerOptions
-  #pending: Pending[] = []
+export class Settler<Message extends Delivered> {
+  readonly #options: SettlerOptions<Message>
+  #pending: Pending<Message>[] = []
   #inFlight = 0
   #isPlanned = false
   #isClosed = false
   #whenIdle: (() => void)[] = []
 
-  constructor(options: SettlerOptions) {
+  constructor(options: SettlerOptions<Message>) {
     this.#options = options
   }
 
@@ -50,8 +55,8 @@ export class Settler {
     return this.#pending.length === 0 && this.#inFlight === 0
   }
 
-  add(place: Place, outcome: Outcome): void {
-    this.#pending.push({ place, outcome })
+  add(message: Message, outcome: Outcome): void {
+    this.#pending.push({ message, outcome })
     this.#plan()
   }
 
@@ -78,27 +83,38 @@ export class Settler {
     })
   }
 
-  async #send(pending: readonly Pending[]): Promise<void> {
+  async #send(pending: readonly Pending<Message>[]): Promise<void> {
     this.#inFlight++
     const entries = entriesOf(pending)
     try {
       const { refused } = await this.#options.send(entries.map(({ entry }) => entry))
-      for (const [index, offset] of refused) {
-        const place = entries[index]?.places.find((one) => one.offset === offset)
-        if (place !== undefined) this.#options.refused(place)
-      }
-      this.#options.settled(pending.length)
+      this.#tell(entries, refused)
     } catch (error) {
       this.#options.failed(error)
       // The lease runs on: the end of the delivery is told until the broker has heard it or the worker is closed.
       if (!this.#isClosed && isMillraceError(error) && error.retryable) {
         await new Promise((resolve) => setTimeout(resolve, pauseMs).unref())
         this.#pending.unshift(...pending)
-      } else this.#options.settled(pending.length)
+      }
     }
     this.#inFlight--
     if (this.#pending.length > 0) this.#plan()
     else this.#ended()
+  }
+
+  #tell(entries: readonly Entry<Message>[], refused: readonly (readonly [number, number])[]): void {
+    const refusedOf = new Map<number, Set<number>>()
+    for (const [index, offset] of refused) {
+      const offsets = refusedOf.get(index) ?? new Set()
+      refusedOf.set(index, offsets.add(offset))
+    }
+    for (const [index, { entry, messages }] of entries.entries()) {
+      const lost = refusedOf.get(index)
+      for (const message of messages) {
+        if (lost?.has(message.place.offset)) this.#options.refused(message)
+        else this.#options.confirmed(message, entry.outcome)
+      }
+    }
   }
 
   #ended(): void {
@@ -107,27 +123,41 @@ export class Settler {
   }
 }
 
-interface Entry {
+interface Entry<Message> {
   readonly entry: SettleEntry
-  readonly places: readonly Place[]
+  readonly messages: readonly Message[]
 }
 
 /** What ended in the same way under one grant goes together. */
-function entriesOf(pending: readonly Pending[]): Entry[] {
-  const together = new Map<string, { outcome: Outcome; places: Place[] }>()
-  for (const { place, outcome } of pending) {
-    const { topicId, partition, grantId } = place
-    const { outcome: how, delayMs = '', error = '' } = outcome
-    const key = `${how}/${grantId}/${topicId}/${partition}/${delayMs}/${error}`
-    const known = together.get(key)
-    if (known === undefined) together.set(key, { outcome, places: [place] })
-    else known.places.push(place)
+function entriesOf<Message extends Delivered>(pending: readonly Pending<Message>[]): Entry<Message>[] {
+  const together = new Map<string, { outcome: Outcome; messages: Message[] }>()
+  let last: { message: Message; outcome: Outcome; messages: Message[] } | undefined
+  for (const { message, outcome } of pending) {
+    // Mostly it is the same as the one before.
+    if (last !== undefined && last.outcome === outcome && isBeside(last.message.place, message.place)) {
+      last.messages.push(message)
+      continue
+    }
+    const key = keyOf(message.place, outcome)
+    const known = together.get(key) ?? { outcome, messages: [] }
+    known.messages.push(message)
+    together.set(key, known)
+    last = { message, outcome, messages: known.messages }
   }
-  return [...together.values()].map(({ outcome, places }) => {
-    const { topicId, partition, grantId } = places[0] as Place
-    const offsets = places.map(({ offset }) => offset).sort((a, b) => a - b)
-    return { entry: { topicId, partition, grantId, offsets: runsOf(offsets), ...outcome }, places }
+  return [...together.values()].map(({ outcome, messages }) => {
+    const { topicId, partition, grantId } = (messages[0] as Message).place
+    const offsets = messages.map(({ place }) => place.offset).sort((a, b) => a - b)
+    return { entry: { topicId, partition, grantId, offsets: runsOf(offsets), ...outcome }, messages }
   })
+}
+
+function isBeside(a: Place, b: Place): boolean {
+  return a.grantId === b.grantId && a.partition === b.partition && a.topicId === b.topicId
+}
+
+function keyOf({ topicId, partition, grantId }: Place, outcome: Outcome): string {
+  const { delayMs = '', error = '' } = outcome
+  return `${outcome.outcome}/${grantId}/${topicId}/${partition}/${delayMs}/${error}`
 }
 
 function runsOf(offsets: readonly number[]): number[] {

@@ -12,7 +12,7 @@ import { pause } from '../backoff.js'
 import type { Cluster } from '../cluster.js'
 import type { LinkOptions } from '../link.js'
 import { LeaseKeeper } from './lease_keeper.js'
-import type { WorkSettings } from './options.js'
+import type { SettledOutcome, WorkSettings } from './options.js'
 import { type Outcome, Settler } from './settler.js'
 import { Reject, RetryAfter, WorkMessage, type WorkOwner, type WorkSource } from './work_message.js'
 
@@ -71,7 +71,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
   readonly #topics: ReadonlyMap<string, WorkTopic<Value, Key>>
   readonly #settings: WorkSettings
   readonly #handler: WorkHandler<Value, Key>
-  readonly #settler: Settler
+  readonly #settler: Settler<WorkMessage<Value, Key>>
   readonly #keeper: LeaseKeeper
   readonly #closing = new AbortController()
   readonly #killing = new AbortController()
@@ -127,14 +127,14 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
     const { group, leaseMs, blockedMsMax } = settings
     this.#settler = new Settler({
       send: (entries) => host.cluster.call(commands.queueSettle, { group, entries }, { repeatable: true }),
-      refused: ({ grantId, offset }) => {
+      refused: ({ place: { grantId, offset } }) => {
         this.#lost++
         settings.onError(
           new MillraceError('LEASE_LOST', `offset ${offset} was not under the lease ${grantId} any more`),
         )
       },
       failed: (error) => settings.onError(error),
-      settled: () => this.#ask(),
+      confirmed: settings.onSettled as (message: WorkMessage<Value, Key>, outcome: SettledOutcome) => void,
     })
     this.#keeper = new LeaseKeeper(
       { addresses: host.addresses, options: host.options, group, leaseMs, blockedMsMax },
@@ -372,7 +372,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
     else if (outcome.outcome === 'fail') this.#failed++
     else if (outcome.outcome === 'reject') this.#rejected++
     this.#release(message)
-    this.#settler.add(message.place, outcome)
+    this.#settler.add(message, outcome)
   }
 
   #release(message: WorkMessage<Value, Key>): void {

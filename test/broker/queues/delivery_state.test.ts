@@ -38,7 +38,7 @@ function seen(state: DeliveryState): unknown {
 
 test('what is passed over by a lease waits', () => {
   const state = new DeliveryState(0)
-  state.leased(7, [2, 2])
+  state.leased(7, 1_000, [2, 2])
   assert.equal(seen(state), [
     4,
     [
@@ -55,11 +55,11 @@ test('what is passed over by a lease waits', () => {
 
 test('failures count, releases do not, and both end the lease', () => {
   const state = new DeliveryState(0)
-  state.leased(7, [0, 3])
+  state.leased(7, 1_000, [0, 3])
   state.failed(0, 5_000)
   state.released([1, 1])
   state.done([2, 1])
-  state.leased(8, [0, 1])
+  state.leased(8, 1_000, [0, 1])
   state.failed(0, 0)
   assert.equal(seen(state), [
     3,
@@ -72,17 +72,17 @@ test('failures count, releases do not, and both end the lease', () => {
 
 test('offsets that are lost by the billion are passed over at once', () => {
   const state = new DeliveryState(0)
-  state.leased(7, [0, 2])
+  state.leased(7, 1_000, [0, 2])
   state.done([1, 2 ** 31])
   assert.equal(seen(state), [2 ** 31 + 1, [[0, 0, 0, 7]]])
-  state.leased(8, [2 ** 31 + 1, 1])
+  state.leased(8, 1_000, [2 ** 31 + 1, 1])
   assert.is(state.open.size, 2)
 })
 
 test('redriven dead letters are open, and nothing else of their log is', () => {
   const state = new DeliveryState(Number.MAX_SAFE_INTEGER)
   state.reopened([5, 2])
-  state.leased(7, [5, 1])
+  state.leased(7, 1_000, [5, 1])
   state.done([5, 1])
   assert.equal(seen(state), [Number.MAX_SAFE_INTEGER, [[6, 0, 0, 0]]])
 })
@@ -96,7 +96,7 @@ test('what is stored is what is loaded, over any course of events', (context) =>
     const some = open[random.int(0, Math.max(0, open.length - 1))]
     switch (random.int(0, 5)) {
       case 0:
-        state.leased(step + 1, [state.next + random.int(0, 3), random.int(1, 20)])
+        state.leased(step + 1, 1_000, [state.next + random.int(0, 3), random.int(1, 20)])
         break
       case 1:
         if (some !== undefined) state.failed(some, random.int(0, 1) * 1_700_000_000_000)
@@ -105,7 +105,7 @@ test('what is stored is what is loaded, over any course of events', (context) =>
         if (some !== undefined) state.released([some, 1])
         break
       case 3:
-        if (some !== undefined) state.leased(step + 1, [some, 1])
+        if (some !== undefined) state.leased(step + 1, 1_000, [some, 1])
         break
       default:
         if (some !== undefined) state.done([some, 1])
