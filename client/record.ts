@@ -14,6 +14,10 @@ export interface MessageInput<Value, Key> {
   readonly value: Value | null
   /** Text is written as UTF-8; at most 256. */
   readonly headers?: Readonly<Record<string, string | Uint8Array>> | undefined
+  /** For queue groups with priorities: 0 to 9, 9 goes first. Default 4. */
+  readonly priority?: number | undefined
+  /** For queue groups: it expires when it is older than this before it is handled; whole ms. */
+  readonly ttlMs?: number | undefined
   /** Overrides what the key decides. */
   readonly partition?: number | undefined
   /** ms since 1970; default now. The broker refuses what is far ahead of its own clock. */
@@ -30,7 +34,9 @@ export function recordOf<Input, Output, Key>(
   message: MessageInput<Input, Key>,
   nowMs: number,
 ): RecordInput | Promise<RecordInput> {
-  const { headers, timestamp = nowMs } = message
+  const { timestamp = nowMs } = message
+  const headers =
+    message.priority === undefined && message.ttlMs === undefined ? message.headers : queueHeaders(message)
   if (!Number.isSafeInteger(timestamp) || timestamp < 0)
     throw bad(`the timestamp is ${timestamp}, expected whole ms since 1970`)
   if (headers !== undefined) checkHeaders(headers)
@@ -102,6 +108,25 @@ function encodeKey<Input, Output, Key>(topic: Topic<Input, Output, Key>, key: Ke
   }
   if (typeof encoded === 'string' || encoded instanceof Uint8Array) return encoded
   throw bad(`the codec "${topic.key.name}" made ${typeof encoded} of a key, expected a string or Uint8Array`)
+}
+
+/** The headers of a message with those that queue groups look at. */
+function queueHeaders({
+  headers,
+  priority,
+  ttlMs,
+}: MessageInput<unknown, unknown>): Record<string, string | Uint8Array> {
+  const all: Record<string, string | Uint8Array> = { ...headers }
+  if (priority !== undefined) {
+    if (!Number.isSafeInteger(priority) || priority < 0 || priority > 9)
+      throw bad(`the priority is ${priority}, expected a whole number from 0 to 9`)
+    all['millrace-priority'] = String(priority)
+  }
+  if (ttlMs !== undefined) {
+    if (!Number.isSafeInteger(ttlMs) || ttlMs < 0) throw bad(`ttlMs is ${ttlMs}, expected whole ms from 0`)
+    all['millrace-ttl-ms'] = String(ttlMs)
+  }
+  return all
 }
 
 function checkHeaders(headers: Readonly<Record<string, unknown>>): void {

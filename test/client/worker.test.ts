@@ -296,8 +296,8 @@ test('describe tells why nothing moves', async (context) => {
 test('higher priorities go first, and low ones are not left out', async (context) => {
   const { client, work } = await start(context)
   await client.publishMany(tasks, [
-    ...numbers(40).map((value) => ({ value, headers: { 'millrace-priority': '1' } })),
-    ...numbers(40).map((value) => ({ value: `high ${value}`, headers: { 'millrace-priority': '9' } })),
+    ...numbers(40).map((value) => ({ value, priority: 1 })),
+    ...numbers(40).map((value) => ({ value: `high ${value}`, priority: 9 })),
   ])
   const order: string[] = []
   work(({ value }) => void order.push(value), {
@@ -314,11 +314,19 @@ test('what is too old becomes a dead letter or is dropped', async (context) => {
   const { client, work } = await start(context)
   const old = { timestamp: Date.now() - 60_000 }
   await client.publishMany(tasks, [{ value: 'old', ...old }, { value: 'new' }])
-  await client.publish(tasks, { value: 'own', ...old, headers: { 'millrace-ttl-ms': '1000' } })
+  await client.publish(tasks, { value: 'own', ...old, ttlMs: 1_000, headers: { kept: 'yes' } })
   const seen: string[] = []
   await work(({ value }) => void seen.push(value), { settings: { ...quick, ttl: '30s' } }).ready
   await waitFor('the dead letters', async () => (await client.queues.describe('crew')).dead === 2)
   assert.equal(seen, ['new'])
+  const reasons = (await collect(client.queues.deadLetters('crew'))).map(({ reason, attempts }) => [
+    reason,
+    attempts,
+  ])
+  assert.equal(reasons, [
+    ['expired', 0],
+    ['expired', 0],
+  ])
   const dropped: string[] = []
   const other = client.work(
     tasks,
@@ -334,6 +342,8 @@ test('bad options and settings are named', async (context) => {
   const { client, work } = await start(context)
   assert.throws(() => work(() => {}, { concurrency: 0 }), /"concurrency" is 0/)
   assert.throws(() => work(() => {}, { prefetch: 1 }), /"prefetch" is 1/)
+  await rejects(client.publish(tasks, { value: 'x', priority: 10 }), /priority is 10/)
+  await rejects(client.publish(tasks, { value: 'x', ttlMs: -1 }), /ttlMs is -1/)
   await rejects(client.queues.describe('crow'), /no queue group "crow"/)
   const unknown = client.work('task', { group: 'crew' }, () => {})
   await rejects(unknown.closed, /no topic "task"/)
