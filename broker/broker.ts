@@ -5,6 +5,7 @@ import type { BrokerContext } from './context.js'
 import { dispatch } from './dispatch.js'
 import { groupsOf } from './group_host.js'
 import type { Groups } from './groups/index.js'
+import { Later } from './later/index.js'
 import { defaultLogger, type Logger } from './log.js'
 import { LongPolls } from './long_polls.js'
 import { Metrics } from './metrics.js'
@@ -76,6 +77,7 @@ class RunningBroker implements Broker, BrokerContext {
   readonly shard: Shard
   readonly groups: Groups
   readonly queues: Queues
+  readonly later: Later
   readonly server: Server
   readonly longPolls = new LongPolls()
   readonly fetchTurns = new TurnBudget(fetchBytesPerTurnMax)
@@ -97,6 +99,7 @@ class RunningBroker implements Broker, BrokerContext {
       offsetForTime(shard, partition, timeMs),
     )
     this.queues = queuesOf(shard, clock, logger)
+    this.later = new Later({ shard, clock: new WallClock(), logger, metrics: this.metrics, settings })
     this.retention = new Retention(shard, clock, logger, settings.retentionIntervalMs)
     const connectionsMax = connectionsAllowed(settings.connectionsMax, descriptorsMaxOfProcess())
     if (connectionsMax < settings.connectionsMax)
@@ -128,6 +131,7 @@ class RunningBroker implements Broker, BrokerContext {
 
   async listen(): Promise<void> {
     await this.server.listen()
+    this.later.start()
     const { catalog, health, bootCount } = this.shard
     const { host, port } = this.address
     const opened = { topics: catalog.topicCount, partitions: catalog.partitionCount, starts: bootCount }
@@ -157,6 +161,7 @@ class RunningBroker implements Broker, BrokerContext {
     this.longPolls.drain()
     await this.server.drain(this.settings.drainTimeoutMs)
     this.queues.close()
+    await this.later.close()
     await this.retention.close()
     this.metrics.close()
     await this.shard.close()

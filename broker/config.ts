@@ -78,6 +78,14 @@ export const configSchema = {
   producerIdleMs: duration(7 * 86_400_000, 'Time after which a silent producer is forgotten', {
     min: 60_000,
   }),
+  dedupeWindowMs: duration(120_000, 'Time in which a message with an id that was seen is a duplicate', {
+    max: limits.dedupeWindowMsMax,
+  }),
+  messageIdsMax: integer(1_000_000, 'Ids of messages remembered for all topics, about 200 bytes each', {
+    min: 1,
+  }),
+  delayedMessagesMax: integer(20_000_000, 'Delayed messages of all topics, on disk', { min: 1 }),
+  schedulesMax: integer(10_000, 'Schedules', { min: 1 }),
 
   groupsMax: integer(groups.groupsMax, 'Stream groups', { min: 1 }),
   groupMembersMax: integer(groups.groupMembersMax, 'Members of one group', { min: 1 }),

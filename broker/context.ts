@@ -1,5 +1,6 @@
 import type { BrokerSettings } from './config.js'
 import type { Groups } from './groups/index.js'
+import type { Later } from './later/index.js'
 import type { Logger } from './log.js'
 import type { LongPolls } from './long_polls.js'
 import type { Metrics } from './metrics.js'
@@ -16,6 +17,7 @@ export interface BrokerContext {
   readonly shard: Shard
   readonly groups: Groups
   readonly queues: Queues
+  readonly later: Later
   readonly server: Server
   readonly longPolls: LongPolls
   /** For replies with messages. */

@@ -11,6 +11,7 @@ import { connectionHandlers } from './handlers/connection.js'
 import { fetchHandlers } from './handlers/fetch.js'
 import { groupHandlers } from './handlers/groups.js'
 import type { Handler, RequestContext } from './handlers/handler.js'
+import { laterHandlers } from './handlers/later.js'
 import { publishHandlers } from './handlers/publish.js'
 import { queueHandlers } from './handlers/queues.js'
 import { topicHandlers } from './handlers/topics.js'
@@ -26,6 +27,7 @@ const handlers: { readonly [K in keyof typeof commands]: Handler<(typeof command
   ...groupHandlers,
   ...queueHandlers,
   ...transactionHandlers,
+  ...laterHandlers,
 }
 
 type AnyHandler = (context: RequestContext, request: unknown, payload: Uint8Array) => Reply | Promise<Reply>

@@ -10,6 +10,7 @@ import {
   type StoreHealth,
 } from '../storage/index.js'
 import type { CommittedOffsets } from './groups/index.js'
+import type { DelayedView, MessageIds, SchedulesView } from './later/index.js'
 import type { Partition } from './partition/partition.js'
 import type { ProducerLimits, ProducersView } from './partition/producers_view.js'
 import type { QueuesView, TransactionsView } from './queues/index.js'
@@ -36,6 +37,9 @@ export class Shard {
   readonly producers: ProducersView
   /** Committed offsets of the groups. */
   readonly offsets: CommittedOffsets
+  readonly messageIds: MessageIds
+  readonly delayed: DelayedView
+  readonly schedules: SchedulesView
   /** How often it was opened, this time included. */
   readonly bootCount: number
   readonly queues: QueuesView
@@ -48,6 +52,9 @@ export class Shard {
     this.catalog = views.catalog
     this.producers = views.producers
     this.offsets = views.groupOffsets.inner.offsets
+    this.messageIds = views.messageIds
+    this.delayed = views.delayed
+    this.schedules = views.schedules
     this.bootCount = views.boot.count
     this.queues = views.queues
     this.transactions = views.transactions

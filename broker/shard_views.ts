@@ -1,6 +1,7 @@
 import { type BatchHeader, MillraceError } from '../protocol/index.js'
 import { opKinds, type PartitionLog, type State, type ViewHost, type Views } from '../storage/index.js'
 import { OffsetsView } from './groups/index.js'
+import { DelayedView, MessageIds, SchedulesView } from './later/index.js'
 import { type ProducerLimits, ProducersView } from './partition/producers_view.js'
 import { QueuesView, TransactionsView } from './queues/index.js'
 import { bootsKey, tableEntries, viewTables } from './state_keys.js'
@@ -65,6 +66,9 @@ export class ShardViews implements Omit<Views, 'load'> {
   readonly groupOffsets: GroupOffsetsView
   readonly queues: QueuesView
   readonly transactions: TransactionsView
+  readonly messageIds: MessageIds
+  readonly delayed: DelayedView
+  readonly schedules: SchedulesView
   readonly #byKind = new Map<number, View>()
 
   private constructor(host: ViewHost, limits: ProducerLimits) {
@@ -74,10 +78,19 @@ export class ShardViews implements Omit<Views, 'load'> {
     this.groupOffsets = new GroupOffsetsView(host.state, this.catalog)
     this.queues = new QueuesView(host.state, this.catalog)
     this.transactions = new TransactionsView(host.state)
+    const topicOf = (topicId: number) => this.catalog.byId(topicId)
+    this.messageIds = new MessageIds(host.state, topicOf)
+    this.delayed = new DelayedView(host.state, this.messageIds, topicOf)
+    this.schedules = new SchedulesView(host.state, topicOf)
     this.catalog.onChange((change, topic) => {
-      if (change === 'deleted') for (const partition of topic.partitions) this.producers.dropped(partition)
+      if (change !== 'deleted') return
+      for (const partition of topic.partitions) this.producers.dropped(partition)
+      this.messageIds.topicDeleted(topic.topicId)
+      this.schedules.topicDeleted(topic.topicId)
     })
-    for (const view of [this.catalog, this.boot, this.groupOffsets, this.queues, this.transactions]) {
+    const { catalog, boot, groupOffsets, queues, transactions, messageIds, delayed, schedules } = this
+    const all = [catalog, boot, groupOffsets, queues, transactions, messageIds, delayed, schedules]
+    for (const view of all) {
       for (const kind of view.kinds) this.#byKind.set(kind, view)
     }
   }
@@ -91,6 +104,9 @@ export class ShardViews implements Omit<Views, 'load'> {
     await views.groupOffsets.load()
     await views.queues.load()
     await views.transactions.load()
+    await views.messageIds.load()
+    await views.delayed.load()
+    await views.schedules.load()
     return views
   }
 
@@ -117,6 +133,9 @@ export class ShardViews implements Omit<Views, 'load'> {
   save(): void {
     this.producers.save()
     this.queues.save()
+    this.messageIds.save()
+    this.delayed.save()
+    this.schedules.save()
   }
 
   rolledBack(): void {

@@ -13,6 +13,11 @@ import type { State } from '../storage/index.js'
  *     1b  queueId u64, logId u32     how far a queue group is in a partition log
  *     1c  queueId u64, logId u32, page u64   a page of its messages that are not done
  *     1d  committedAtMs u64, id      ids of transactions, see queues/transactions_view.ts
+ *     16                             how many messages of each topic are delayed
+ *     16  dueMs u64, sequence u64    a delayed message, see later/delayed_codec.ts
+ *     17  topicId u32, id            where the delayed message with this id is: dueMs u64, sequence u64
+ *     18  name                       a schedule
+ *     19  topicId u32, second u32, page u32  ids of messages by the second of their arrival, see later/message_ids.ts
  */
 export const viewTables = {
   boots: 0x10,
@@ -24,6 +29,10 @@ export const viewTables = {
   queueProgress: 0x1b,
   queuePage: 0x1c,
   transactionIds: 0x1d,
+  delayed: 0x16,
+  delayedId: 0x17,
+  schedule: 0x18,
+  messageIds: 0x19,
 } as const
 
 export const bootsKey = Uint8Array.of(viewTables.boots)

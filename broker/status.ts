@@ -6,7 +6,7 @@ import { brokerVersion } from './version.js'
 export type BrokerStatus = ReplyOf<typeof commands.status>
 
 export async function brokerStatus(broker: BrokerContext): Promise<BrokerStatus> {
-  const { shard, metrics, server, groups, startedAtMs, retention } = broker
+  const { shard, metrics, server, groups, startedAtMs, retention, later } = broker
   const { liveBytes, freeBytes } = shard.store.stats
   const memory = process.memoryUsage()
   return {
@@ -16,7 +16,7 @@ export async function brokerStatus(broker: BrokerContext): Promise<BrokerStatus>
     pid: process.pid,
     startedAtMs,
     uptimeMs: Math.max(0, Date.now() - startedAtMs),
-    health: healthOf(broker, retention.problem),
+    health: healthOf(broker, [retention.problem, later.problem]),
     connections: server.connections,
     topics: shard.catalog.topicCount,
     partitions: shard.catalog.partitionCount,
@@ -35,11 +35,11 @@ export async function brokerStatus(broker: BrokerContext): Promise<BrokerStatus>
 /** The storage's health, worsened by what the broker itself can't do. */
 function healthOf(
   { shard, draining }: BrokerContext,
-  retentionProblem: string | undefined,
+  problems: readonly (string | undefined)[],
 ): BrokerStatus['health'] {
   const { status, reasons: stored } = shard.health
   const reasons = [...stored]
   if (draining) reasons.push('the broker is shutting down')
-  if (retentionProblem !== undefined) reasons.push(retentionProblem)
+  for (const problem of problems) if (problem !== undefined) reasons.push(problem)
   return { status: status === 'ok' && reasons.length > 0 ? 'degraded' : status, reasons }
 }

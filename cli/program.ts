@@ -2,6 +2,7 @@ import { Command, CommanderError } from 'commander'
 import { clientVersion } from '../client/index.js'
 import { addConsume } from './commands/consume.js'
 import { addGroup } from './commands/group.js'
+import { addLater } from './commands/later.js'
 import { addPublish } from './commands/publish.js'
 import { addQueue } from './commands/queue.js'
 import { addRepair } from './commands/repair.js'
@@ -21,7 +22,17 @@ export async function run(argv: readonly string[]): Promise<number> {
     .showHelpAfterError('(run with --help for usage)')
     .showSuggestionAfterError()
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'millrace: ')) })
-  for (const add of [addServe, addStatus, addPublish, addConsume, addTopic, addGroup, addQueue, addRepair])
+  for (const add of [
+    addServe,
+    addStatus,
+    addPublish,
+    addConsume,
+    addTopic,
+    addGroup,
+    addQueue,
+    addLater,
+    addRepair,
+  ])
     add(program)
   inherit(program)
   try {

@@ -21,6 +21,8 @@ export interface TopicOptions {
   readonly retention?: { readonly time?: Duration | undefined; readonly bytes?: Size | undefined } | undefined
   /** Largest record batch. */
   readonly batchBytesMax?: Size | undefined
+  /** How long ids of messages are remembered, so that one with the same id is not appended again. Default 2 min, 0: not at all. */
+  readonly dedupeWindow?: Duration | undefined
 }
 
 export interface TopicSummary {
@@ -105,12 +107,13 @@ function signalOf({ signal }: CallOptions): { signal?: AbortSignal } {
   return signal === undefined ? {} : { signal }
 }
 
-function topicRequest(topic: string, { partitions, retention, batchBytesMax }: TopicOptions) {
+function topicRequest(topic: string, { partitions, retention, batchBytesMax, dedupeWindow }: TopicOptions) {
   const settings: TopicSettingsInput = {
     retentionMs: retention?.time === undefined ? undefined : durationMs('retention.time', retention.time),
     retentionBytes:
       retention?.bytes === undefined ? undefined : sizeBytes('retention.bytes', retention.bytes),
     batchBytesMax: batchBytesMax === undefined ? undefined : sizeBytes('batchBytesMax', batchBytesMax),
+    dedupeWindowMs: dedupeWindow === undefined ? undefined : durationMs('dedupeWindow', dedupeWindow),
   }
   return { topic, partitions, settings }
 }

@@ -5,6 +5,7 @@ import { pause } from './backoff.js'
 import type { BulkReceipt } from './bulk_publish.js'
 import { Cluster } from './cluster.js'
 import { type BrokerPort, type ConsumeOptions, Consumer, type ConsumerStats } from './consumer/index.js'
+import { DelayedAdmin, SchedulesAdmin } from './later/index.js'
 import type { LinkOptions } from './link.js'
 import type { Receipt } from './producer/batch.js'
 import { Producer } from './producer/producer.js'
@@ -69,6 +70,8 @@ export class Client implements AsyncDisposable {
   readonly topics: TopicsAdmin
   readonly groups: GroupsAdmin
   readonly queues: QueuesAdmin
+  readonly delayed: DelayedAdmin
+  readonly schedules: SchedulesAdmin
   readonly #addresses: readonly Address[]
   readonly #linkOptions: LinkOptions
   readonly #cluster: Cluster
@@ -104,6 +107,8 @@ export class Client implements AsyncDisposable {
     this.topics = new TopicsAdmin(this.#cluster)
     this.groups = new GroupsAdmin(this.#cluster)
     this.queues = new QueuesAdmin(this.#cluster)
+    this.delayed = new DelayedAdmin(this.#cluster)
+    this.schedules = new SchedulesAdmin(this.#cluster)
     this.#closeTimeoutMs = options.closeTimeoutMs ?? 30_000
     if (this.#closeTimeoutMs !== 0) positive('closeTimeoutMs', this.#closeTimeoutMs)
     this.#signal = options.signal
@@ -264,6 +269,7 @@ export class Client implements AsyncDisposable {
     stopWaiting.abort()
     for (const worker of this.#workers) worker.kill()
     this.#producer.close()
+    this.#publisher.end()
     this.#cluster.close()
     await finished
   }

@@ -31,6 +31,13 @@ export {
   type StartPosition,
   type TopicPartition,
 } from './consumer/index.js'
+export {
+  DelayedAdmin,
+  type DelayedMessage,
+  type Schedule,
+  type ScheduleInput,
+  SchedulesAdmin,
+} from './later/index.js'
 export type { Receipt } from './producer/batch.js'
 export type { ProducerOptions } from './producer/settings.js'
 export { type DeadLetter, type QueueDescription, type QueueSummary, QueuesAdmin } from './queues_admin.js'

@@ -1,13 +1,14 @@
-import { MillraceError, type RecordInput } from '../protocol/index.js'
+import { limits, MillraceError, type RecordInput } from '../protocol/index.js'
 import { unlessAborted } from './abort.js'
 import { BulkPublish, type BulkReceipt } from './bulk_publish.js'
 import type { Cluster, TopicInfo } from './cluster.js'
+import { EachPublisher } from './later/index.js'
 import { Pacer } from './pacer.js'
 import type { BatchWatcher, Receipt } from './producer/batch.js'
 import type { Producer } from './producer/producer.js'
 import { recordBytesMax } from './producer/record_size.js'
 import type { ProducerSettings } from './producer/settings.js'
-import { checkSize, type MessageInput, partitionFor, recordOf } from './record.js'
+import { checkSize, deliverAtMsOf, type MessageInput, partitionFor, recordOf } from './record.js'
 import type { Topic } from './topic.js'
 import { Turns } from './turns.js'
 
@@ -16,6 +17,9 @@ const waitingMax = 100_000
 
 /** Calls of `publishMany` that take messages in one turn of the event loop. */
 const bulkPublishesPerTurn = 4
+
+/** What a message that goes by itself counts in a turn of a bulk publish. */
+const eachBytes = 256
 
 /** Where a record goes, and what it takes at most. */
 interface Placed {
@@ -31,6 +35,7 @@ export class Publisher {
   readonly #producer: Producer
   readonly #turns = new Turns()
   readonly #pacer = new Pacer(bulkPublishesPerTurn)
+  readonly #each: EachPublisher
   /** `publish` calls that could not hand their message over at once. */
   readonly #waiting = new Set<Promise<Receipt>>()
   #closed = false
@@ -38,6 +43,7 @@ export class Publisher {
   constructor(cluster: Cluster, producer: Producer) {
     this.#cluster = cluster
     this.#producer = producer
+    this.#each = new EachPublisher(cluster)
   }
 
   /** Publishes one message; resolves when it is durable. */
@@ -49,6 +55,9 @@ export class Publisher {
     try {
       signal?.throwIfAborted()
       this.#checkOpen()
+      const deliverAtMs = deliverAtMsOf(message)
+      if (deliverAtMs !== undefined)
+        return unlessAborted(this.#publishEach(topic, message, deliverAtMs), signal)
       const info = this.#cluster.known(topic.name)
       const made = recordOf(topic, message, Date.now())
       if (info !== undefined && !(made instanceof Promise) && !this.#turns.has(topic.name)) {
@@ -83,8 +92,13 @@ export class Publisher {
   }
 
   /** Resolves when everything that was published before is acknowledged or has failed. */
-  flush(): Promise<void> {
-    return this.#producer.flush([...this.#waiting])
+  async flush(): Promise<void> {
+    await Promise.all([this.#producer.flush([...this.#waiting]), this.#each.flush()])
+  }
+
+  /** Gives up what is not acknowledged. */
+  end(): void {
+    this.#each.close(new MillraceError('CLOSED', 'the client was closed before the message was acknowledged'))
   }
 
   /** Takes no more messages: what was given to `publish` goes on, `publishMany` stops where it is. */
@@ -101,6 +115,8 @@ export class Publisher {
     signal: AbortSignal | undefined,
   ): number | Promise<number> {
     this.#checkOpen()
+    const deliverAtMs = deliverAtMsOf(message)
+    if (deliverAtMs !== undefined) return this.#handEach(topic, message, deliverAtMs, watcher)
     const info = this.#cluster.known(topic.name)
     const made = recordOf(topic, message, nowMs)
     if (info !== undefined && !(made instanceof Promise)) {
@@ -110,6 +126,39 @@ export class Publisher {
     return this.#whenPossible(topic, message, made, 'wait', signal, ({ info, partition, record, bytes }) =>
       this.#producer.add(info, partition, record, bytes, watcher),
     )
+  }
+
+  /** A message with an id, or for later: it goes by itself. */
+  async #publishEach<Input, Output, Key>(
+    topic: Topic<Input, Output, Key>,
+    message: MessageInput<Input, Key>,
+    deliverAtMs: number,
+  ): Promise<Receipt> {
+    const record = await recordOf(topic, message, Date.now())
+    const info = this.#cluster.known(topic.name) ?? (await this.#cluster.topic(topic.name))
+    checkSize(topic.name, record, recordBytesMax(record), this.#cluster.limits.batchBytesMax)
+    const partition = partitionFor(topic, info, message, record)
+    const { id } = message
+    if (id !== undefined && (id.length === 0 || Buffer.byteLength(id) > limits.messageIdBytesMax))
+      throw new MillraceError(
+        'ENCODE_FAILED',
+        `the id of a message has 1 to ${limits.messageIdBytesMax} bytes`,
+      )
+    return this.#each.publish({ topic: info, partition, record, deliverAtMs, id })
+  }
+
+  async #handEach<Input, Output, Key>(
+    topic: Topic<Input, Output, Key>,
+    message: MessageInput<Input, Key>,
+    deliverAtMs: number,
+    watcher: BatchWatcher,
+  ): Promise<number> {
+    await this.#each.room()
+    this.#publishEach(topic, message, deliverAtMs).then(
+      () => watcher.batchDone(1, undefined),
+      (error: unknown) => watcher.batchDone(1, error),
+    )
+    return eachBytes
   }
 
   #publishInTurn<Input, Output, Key>(

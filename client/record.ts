@@ -2,6 +2,7 @@ import { limits, MillraceError, partitionOf, type RecordInput } from '../protoco
 import type { TopicInfo } from './cluster.js'
 import { loneBatchBytes } from './producer/record_size.js'
 import type { Partitioner, Topic } from './topic.js'
+import { type Duration, durationMs } from './units.js'
 
 /** One array for each length of a short text. */
 const scratch: readonly Uint8Array[] = Array.from({ length: 40 }, (_, length) => new Uint8Array(length))
@@ -14,6 +15,15 @@ export interface MessageInput<Value, Key> {
   readonly value: Value | null
   /** Text is written as UTF-8; at most 256. */
   readonly headers?: Readonly<Record<string, string | Uint8Array>> | undefined
+  /** It is appended after this time. */
+  readonly delay?: Duration | undefined
+  /** It is appended at this time (ms since 1970), at most 366 days ahead. */
+  readonly deliverAt?: Date | number | undefined
+  /**
+   * What it is recognized by (1 to 200 bytes): another one with this id is not appended within the topic's `dedupeWindow`.
+   * A delayed message can be cancelled by it.
+   */
+  readonly id?: string | undefined
   /** For queue groups with priorities: 0 to 9, 9 goes first. Default 4. */
   readonly priority?: number | undefined
   /** For queue groups: it expires when it is older than this before it is handled; whole ms. */
@@ -108,6 +118,25 @@ function encodeKey<Input, Output, Key>(topic: Topic<Input, Output, Key>, key: Ke
   }
   if (typeof encoded === 'string' || encoded instanceof Uint8Array) return encoded
   throw bad(`the codec "${topic.key.name}" made ${typeof encoded} of a key, expected a string or Uint8Array`)
+}
+
+/**
+ * When a message is to be appended, ms since 1970; 0: at once; undefined for one that is published like any other.
+ * @throws MillraceError ENCODE_FAILED, BAD_OPTION
+ */
+export function deliverAtMsOf(message: MessageInput<unknown, unknown>): number | undefined {
+  const { delay, deliverAt, id } = message
+  if (delay === undefined && deliverAt === undefined) return id === undefined ? undefined : 0
+  if (delay !== undefined && deliverAt !== undefined) throw bad('give "delay" or "deliverAt", not both')
+  const atMs =
+    delay !== undefined
+      ? Date.now() + durationMs('delay', delay)
+      : deliverAt instanceof Date
+        ? deliverAt.getTime()
+        : (deliverAt as number)
+  if (!Number.isSafeInteger(atMs) || atMs < 0)
+    throw bad(`"deliverAt" is ${atMs}, expected whole ms since 1970`)
+  return atMs
 }
 
 /** The headers of a message with those that queue groups look at. */

@@ -84,6 +84,12 @@ export const errorTable = {
     retryable: false,
     summary: 'a part of the transaction was refused, so nothing of it was done',
   },
+  UNKNOWN_SCHEDULE: { number: 60, retryable: false, summary: 'there is no schedule of this name' },
+  BAD_SCHEDULE: {
+    number: 61,
+    retryable: false,
+    summary: 'a schedule has a pattern or time zone that can not be read, or is never due',
+  },
   NOT_CONNECTED: { number: 100, retryable: true, summary: 'there is no connection to a broker' },
   CONNECTION_LOST: {
     number: 101,

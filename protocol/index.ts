@@ -25,10 +25,12 @@ export {
   checkBatchForStorage,
   type ProducerStamp,
   RecordBatchBuilder,
+  type RecordBody,
   RecordCursor,
   type RecordInput,
   readRecordHeaders,
   recordBytesBound,
+  sealBodies,
   splitBatches,
 } from './record_batch.js'
 export type { ShapeForm } from './shape.js'

@@ -33,6 +33,21 @@ export const limits = {
   fetchPartitionsMax: 20_000,
   sessionTimeoutMsMin: 1_000,
   sessionTimeoutMsMax: 30 * 60_000,
+  /** An id by which a message is recognized; at least one byte. */
+  messageIdBytesMax: 200,
+  /** Messages of one `publish.each`. */
+  publishEachMessagesMax: 10_000,
+  /** How far ahead a message may be delayed: a year and a day. */
+  delayMsMax: 366 * 86_400_000,
+  /** How long ids of messages may be remembered. */
+  dedupeWindowMsMax: 7 * 86_400_000,
+  /** Entries of one page of delayed messages or schedules. */
+  listPageMax: 1_000,
+  scheduleNameBytesMax: 200,
+  /** The message of a schedule, as a record. */
+  scheduleMessageBytesMax: 64 * 1024,
+  /** Due times that a schedule makes up for at most. */
+  scheduleMissedMax: 1_000,
 } as const
 
 const namePattern = /^[A-Za-z0-9][A-Za-z0-9._-]*$/

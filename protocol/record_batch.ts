@@ -236,6 +236,8 @@ export class RecordCursor {
   headersStart = 0
   /** Where the whole current record begins. */
   recordStart = 0
+  /** Where the record begins behind its timestamp: see `RecordBody`. */
+  bodyStart = 0
   #at = 0
 
   /**
@@ -249,6 +251,11 @@ export class RecordCursor {
       batch.subarray(batchHeaderBytes),
       this.header.recordsBytes,
     )
+  }
+
+  /** Where the current record ends. */
+  get bodyEnd(): number {
+    return this.#at
   }
 
   /** Offset of the current record. */
@@ -277,6 +284,7 @@ export class RecordCursor {
     this.index++
     this.recordStart = this.#at
     this.timestamp = this.header.firstTimestamp + unzigzag(this.#varint())
+    this.bodyStart = this.#at
     const keyLength = this.#varint() - 1
     this.keyStart = keyLength < 0 ? -1 : this.#at
     this.keyEnd = keyLength < 0 ? -1 : this.#skip(keyLength)
@@ -332,6 +340,44 @@ export class RecordCursor {
       `the record batch at offset ${this.header.baseOffset} is malformed: ${problem}`,
     )
   }
+}
+
+/** A record as it was encoded, less its timestamp: so it can be put into another batch, at another time. */
+export interface RecordBody {
+  /** From `bodyStart` to `bodyEnd` of a cursor. */
+  readonly body: Uint8Array
+  /** ms since 1970. */
+  readonly timestamp: number
+}
+
+/** Seals records that were taken out of other batches into one batch, without compression and producer. */
+export function sealBodies(records: readonly RecordBody[]): Uint8Array {
+  const [first] = records
+  if (first === undefined) throw new MillraceError('INTERNAL', 'a batch needs at least one record')
+  let bytes = batchHeaderBytes
+  let lastTimestamp = 0
+  for (const { body, timestamp } of records) {
+    bytes += body.length + 8
+    if (timestamp > lastTimestamp) lastTimestamp = timestamp
+  }
+  const buffer = Buffer.allocUnsafe(bytes)
+  let at = batchHeaderBytes
+  for (const { body, timestamp } of records) {
+    at = writeVarint(buffer, at, zigzag(timestamp - first.timestamp))
+    buffer.set(body, at)
+    at += body.length
+  }
+  const batch = buffer.subarray(0, at)
+  writeBatchHeader(batch, {
+    baseOffset: 0,
+    compression: compressionNumbers.none,
+    recordCount: records.length,
+    firstTimestamp: first.timestamp,
+    lastTimestamp,
+    recordsBytes: at - batchHeaderBytes,
+    ...noProducer,
+  })
+  return batch
 }
 
 /**

@@ -1,6 +1,7 @@
 /**
  * Kinds of journal operations. They stand on disk and are never changed or reused. Record batches are no operations of
- * this table: a block holds them apart (block.ts). Payloads are msgpack, written and read by the owner of a kind.
+ * this table: a block holds them apart (block.ts). Payloads are written and read by the owner of a kind; all are msgpack
+ * but those of delayed messages, of which there are many.
  */
 export const opKinds = {
   boot: 1,
@@ -18,6 +19,14 @@ export const opKinds = {
   queueRedriven: 24,
   queueDeleted: 25,
   transaction: 26,
+  messagesDelayed: 9,
+  delayedFired: 10,
+  delayedCancelled: 11,
+  scheduleSet: 12,
+  scheduleDeleted: 13,
+  scheduleFired: 14,
+  /** Ids of messages that were appended at once, for deduplication. */
+  messageIds: 15,
 } as const
 
 export type OpKind = (typeof opKinds)[keyof typeof opKinds]

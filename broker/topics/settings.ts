@@ -1,6 +1,13 @@
 import { MillraceError, type TopicSettings, type TopicSettingsInput } from '../../protocol/index.js'
 
 const retentionMsMin = 1_000
+/** Of topics that were made before there was the setting. */
+const dedupeWindowMsDefault = 120_000
+
+/** How long a topic remembers ids of messages, ms; 0: not at all. */
+export function dedupeWindowMsOf({ dedupeWindowMs = dedupeWindowMsDefault }: TopicSettings): number {
+  return dedupeWindowMs
+}
 
 /**
  * What a topic's settings become when `input` is laid over `current`.
@@ -15,6 +22,7 @@ export function mergeTopicSettings(
     retentionMs: input?.retentionMs ?? current.retentionMs,
     retentionBytes: input?.retentionBytes ?? current.retentionBytes,
     batchBytesMax: input?.batchBytesMax ?? current.batchBytesMax,
+    dedupeWindowMs: input?.dedupeWindowMs ?? dedupeWindowMsOf(current),
   }
   if (merged.retentionMs !== -1 && merged.retentionMs < retentionMsMin) {
     throw badSetting(

@@ -17,6 +17,7 @@ export interface TopicDefaults {
   readonly batchBytesMax: number
   readonly retentionMs: number
   readonly retentionBytes: number
+  readonly dedupeWindowMs: number
 }
 
 export interface TopicCommandsOptions {

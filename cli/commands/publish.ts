@@ -5,6 +5,7 @@ import {
   defineTopic,
   type MessageInput,
   MillraceError,
+  type Receipt,
 } from '../../client/index.js'
 import { compressions } from '../../protocol/index.js'
 import { exitCodes } from '../errors.js'
@@ -18,6 +19,9 @@ interface PublishOptions extends CommonOptions {
   readonly keyField?: string
   readonly header?: Readonly<Record<string, string>>
   readonly partition?: number
+  readonly delay?: string
+  readonly deliverAt?: Date
+  readonly id?: string
   readonly compression: Compression
 }
 
@@ -35,9 +39,21 @@ export function addPublish(program: Command): void {
     .option('--header <name=value>', 'header of every message; repeatable', addHeader)
     .option('--partition <n>', 'publish to this partition', wholeNumber())
     .addOption(
+      new Option('--delay <time>', 'append it after this time, like 30s or 2h').conflicts('deliverAt'),
+    )
+    .option('--deliver-at <time>', 'append it at this time, like 2027-01-31T08:00:00Z', timeOf)
+    .option('--id <id>', 'what a repeat of the value is recognized by; for one value')
+    .addOption(
       new Option('--compression <codec>', 'codec of the batches').choices(compressions).default('none'),
     )
     .action(publish)
+}
+
+function timeOf(text: string): Date {
+  const time = new Date(text)
+  if (Number.isNaN(time.getTime()))
+    throw new InvalidArgumentError('expected a time like 2027-01-31T08:00:00Z')
+  return time
 }
 
 function addHeader(text: string, previous: Readonly<Record<string, string>> = {}): Record<string, string> {
@@ -49,6 +65,12 @@ function addHeader(text: string, previous: Readonly<Record<string, string>> = {}
 async function publish(topicName: string, value: string | undefined, options: PublishOptions): Promise<void> {
   if (value !== undefined && options.file !== undefined) {
     throw new MillraceError('BAD_OPTION', 'give a value or --file, not both')
+  }
+  if (value === undefined && options.id !== undefined) {
+    throw new MillraceError(
+      'BAD_OPTION',
+      '--id is for one value: all lines would count as repeats of the first',
+    )
   }
   if (options.key !== undefined && options.keyField !== undefined) {
     throw new MillraceError('BAD_OPTION', 'give --key or --key-field, not both')
@@ -72,7 +94,18 @@ async function publishOne(
 ): Promise<void> {
   const receipt = await client.publish(defineTopic(topicName), messageOf(Buffer.from(value), 1, options))
   if (options.json) printJson(receipt)
-  else process.stdout.write(`published to partition ${receipt.partition} at offset ${receipt.offset}\n`)
+  else process.stdout.write(receiptText(receipt))
+}
+
+function receiptText({ partition, offset, id, status }: Receipt): string {
+  switch (status) {
+    case 'delayed':
+      return `delayed for partition ${partition}, with the id ${id}\n`
+    case 'duplicate':
+      return `not published again: ${id} ${offset < 0 ? 'is delayed' : `is at offset ${offset} of partition ${partition}`}\n`
+    default:
+      return `published to partition ${partition} at offset ${offset}\n`
+  }
 }
 
 async function publishLines(
@@ -122,12 +155,16 @@ async function* untilAborted(messages: AsyncGenerator<Input>, signal: AbortSigna
   if (signal.aborted) process.stdin.destroy()
 }
 
-function messageOf(value: Buffer, line: number, { key, keyField, header, partition }: PublishOptions): Input {
+function messageOf(value: Buffer, line: number, options: PublishOptions): Input {
+  const { key, keyField, header, partition, delay, deliverAt, id } = options
   return {
     key: keyField === undefined ? key : fieldOf(value, keyField, line),
     value,
     headers: header,
     partition,
+    delay,
+    deliverAt,
+    id,
   }
 }
 

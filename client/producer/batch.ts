@@ -16,10 +16,14 @@ import {
 export interface Receipt {
   readonly topic: string
   readonly partition: number
-  /** -1 when a retry of it was recognized after the broker had forgotten its offset. */
+  /** -1 for a delayed message, and when a retry of it was recognized after the broker had forgotten its offset. */
   readonly offset: number
   /** ms since 1970. */
   readonly timestamp: number
+  /** Of a message with an id, or for later. */
+  readonly id?: string | undefined
+  /** Of such a message: "delayed" until it is due, "duplicate" when one with its id came before. */
+  readonly status?: 'appended' | 'delayed' | 'duplicate' | undefined
 }
 
 /** Told how the batch ended that a part of a bulk publish is in. */

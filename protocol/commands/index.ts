@@ -1,6 +1,7 @@
 import type { Command } from './command.js'
 import * as connection from './connection.js'
 import * as groups from './groups.js'
+import * as later from './later.js'
 import * as log from './log.js'
 import * as queues from './queues.js'
 import * as topics from './topics.js'
@@ -40,6 +41,12 @@ export const commands = {
   queueDelete: queues.queueDelete,
   queueList: queues.queueList,
   queueLeave: queues.queueLeave,
+  publishEach: later.publishEach,
+  delayedCancel: later.delayedCancel,
+  delayedList: later.delayedList,
+  scheduleSet: later.scheduleSet,
+  scheduleDelete: later.scheduleDelete,
+  scheduleList: later.scheduleList,
 } as const
 
 const byNumber: ReadonlyMap<number, Command<unknown, unknown>> = new Map(

@@ -24,13 +24,16 @@ export const topicSettings = record({
   retentionBytes: optional(integer(-1)),
   /** Largest record batch. */
   batchBytesMax: optional(integer(1024)),
+  /** How long ids of messages are remembered, so that a repeat is not appended; 0: not at all. */
+  dedupeWindowMs: optional(integer(0, limits.dedupeWindowMsMax)),
 })
 
-/** Settings of a topic, all present. */
+/** Settings of a topic, all present but for those that older brokers did not have. */
 export const topicSettingsInForce = record({
   retentionMs: integer(-1),
   retentionBytes: integer(-1),
   batchBytesMax: integer(1024),
+  dedupeWindowMs: optional(integer(0)),
 })
 export type TopicSettings = Infer<typeof topicSettingsInForce>
 export type TopicSettingsInput = Infer<typeof topicSettings>

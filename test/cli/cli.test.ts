@@ -323,4 +323,28 @@ test('shows queue groups with their reasons, pauses them, and redrives dead lett
   assert.match(unknown.stderr, /no queue group "crow"/)
 })
 
+test('delays a message, tells of it and takes it back; makes schedules', async (context) => {
+  const server = await brokerFor(context)
+  ok(await run(context, ['topic', 'create', 'mails', ...server]))
+  const publish = (args: readonly string[]): Promise<Ran> =>
+    run(context, ['publish', 'mails', 'hello', ...args, ...server])
+  assert.match(
+    ok(await publish(['--delay', '1h', '--id', 'one'])),
+    /delayed for partition 0, with the id one/,
+  )
+  assert.match(ok(await publish(['--id', 'one'])), /not published again: one is delayed/)
+  assert.match(ok(await publish(['--deliver-at', '2020-01-01T00:00:00Z'])), /published to partition 0/)
+  assert.match(ok(await run(context, ['delayed', 'list', ...server])), /1 delayed\n(.*\n)*.* mails +0 +one/)
+  assert.match(ok(await run(context, ['delayed', 'cancel', 'mails', 'one', ...server])), /cancelled one/)
+  assert.is((await run(context, ['delayed', 'cancel', 'mails', 'one', ...server])).code, 1)
+  const set = (cron: string): Promise<Ran> =>
+    run(context, ['schedule', 'set', 'nightly', 'mails', 'report', '--cron', cron, ...server])
+  assert.match(ok(await set('30 2 * * *')), /schedule "nightly" is due next at .*T02:30:00/)
+  const bad = await set('every night')
+  assert.is(bad.code, 1)
+  assert.match(bad.stderr, /cron pattern "every night"/)
+  assert.match(ok(await run(context, ['schedule', 'list', ...server])), /nightly +mails +30 2 \* \* \* +UTC/)
+  assert.match(ok(await run(context, ['schedule', 'delete', 'nightly', ...server])), /deleted schedule/)
+})
+
 test.run()

@@ -73,6 +73,11 @@ test('names the limits that a client meets', () => {
     ['partitions of a topic', shown(limits.partitionsPerBrokerMax)],
     ['topics of a member', shown(limits.topicsPerGroupMax)],
     ['partitions of one fetch', shown(limits.fetchPartitionsMax)],
+    ['messages of one `publish.each`', shown(limits.publishEachMessagesMax)],
+    ['id of a message', `1 to ${limits.messageIdBytesMax}`],
+    ['`deliverAtMs` ahead', `${limits.delayMsMax / 86_400_000} days`],
+    ['name of a schedule', `${limits.scheduleMessageBytesMax / 1024} KiB`],
+    ['page of', shown(limits.listPageMax)],
     ['time to say', `${limits.helloTimeoutMs / 1_000} s`],
     ['`waitMs` of a fetch', `${limits.fetchWaitMsMax / 1_000} s`],
     [

@@ -329,4 +329,68 @@ export const goldenBodies: Record<CommandName, { readonly request: unknown; read
     },
     reply: { baseOffsets: [50] },
   },
+  publishEach: {
+    request: {
+      batches: [[7, 0, 128]],
+      messages: [
+        [0, 'a-1'],
+        [1_767_225_600_000, 'a-2'],
+        [1_767_225_600_000, null],
+      ],
+    },
+    reply: {
+      results: [
+        [0, 'duplicate', 42, 3],
+        [0, 'delayed', -1],
+        [8, null, -1, null, 'no room'],
+      ],
+    },
+  },
+  delayedCancel: { request: { topic: 'orders', id: 'a-2' }, reply: { cancelled: true } },
+  delayedList: {
+    request: { topic: 'orders', limit: 10, cursor: 'FgAA' },
+    reply: {
+      messages: [
+        { topic: 'orders', partition: 0, id: 'a-2', dueMs: 1_767_225_600_000 },
+        { topic: 'orders', partition: 1, dueMs: 1_767_225_600_001 },
+      ],
+      cursor: 'FgAB',
+      count: 12,
+      nextDueMs: 1_767_225_600_000,
+    },
+  },
+  scheduleSet: {
+    request: {
+      name: 'nightly',
+      topic: 'orders',
+      partition: 2,
+      cron: '30 2 * * *',
+      timeZone: 'Europe/Berlin',
+      missed: 'all',
+    },
+    reply: { nextDueMs: 1_767_225_600_000 },
+  },
+  scheduleDelete: { request: { name: 'nightly' }, reply: {} },
+  scheduleList: {
+    request: { limit: 10, after: 'hourly' },
+    reply: {
+      schedules: [
+        {
+          name: 'nightly',
+          topic: 'orders',
+          partition: 2,
+          cron: '30 2 * * *',
+          timeZone: 'Europe/Berlin',
+          missed: 'once',
+          nextDueMs: 1_767_225_600_000,
+          lastDueMs: 1_767_139_200_000,
+          firedCount: 5,
+          missedCount: 1,
+          lastOffset: 41,
+        },
+      ],
+      count: 2,
+      more: false,
+    },
+  },
 }

@@ -36,6 +36,7 @@ test('creates topics with defaults and with settings, and lists and describes th
     retentionMs: -1,
     retentionBytes: 5_000,
     batchBytesMax: 2_048,
+    dedupeWindowMs: 120_000,
   })
   assert.equal(
     described.body.partitions.map(({ partition, owner, endOffset }) => [partition, owner, endOffset]),

@@ -148,8 +148,8 @@ export class BodyGenerator {
   /** Entries begin with a topic's id and a partition in every command that has them. */
   #tuple(items: readonly ShapeForm[], name: string, extremes: number): unknown[] {
     const values = items.map((item) => this.#value(item, name, extremes))
-    const [first] = items
-    if (first?.kind === 'integer' && this.#random.chance(0.7)) {
+    const [first, second] = items
+    if (first?.kind === 'integer' && second?.kind === 'integer' && this.#random.chance(0.7)) {
       values[0] = this.#random.pick(this.#known.topicIds)
       values[1] = this.#random.int(0, this.#known.partitionsMax)
     }

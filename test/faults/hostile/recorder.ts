@@ -57,6 +57,7 @@ export async function recordTraffic(context: TestContext, port: number): Promise
     await consumeInGroup(client)
     await administerGroups(client)
     await workInGroup(client, relay.port)
+    await publishLater(client)
     await refusals(client)
     const raw = await connectHello({ host: '127.0.0.1', port: relay.port })
     await raw.request(commands.ping, {})
@@ -189,6 +190,25 @@ async function workInGroup(client: Client, port: number): Promise<void> {
   await passing.ready
   await passing.close()
   await client.queues.delete('side-queue')
+}
+
+async function publishLater(client: Client): Promise<void> {
+  const topic = defineTopic('hostile-a', { value: string })
+  await client.publish(topic, { key: 'k', value: 'now', id: 'id-1' })
+  await client.publish(topic, { value: 'again', id: 'id-1' })
+  await client.publishMany(topic, [
+    { value: 'soon', delay: 1 },
+    { key: 'k', value: 'later', delay: '1h', id: 'id-2', headers: { trace: 'x' } },
+    { value: 'never', delay: '1h', id: 'id-3' },
+  ])
+  await client.delayed.cancel('hostile-a', 'id-3')
+  for await (const _ of client.delayed.list('hostile-a'));
+  await client.delayed.count()
+  const message = { key: 'k', value: 'tick' }
+  await client.schedules.set('nightly', { topic, message, cron: '30 2 * * *', timeZone: 'Europe/Berlin' })
+  await client.schedules.set('side-schedule', { topic, message, cron: '0 0 1 1 *', missed: 'all' })
+  for await (const _ of client.schedules.list());
+  await client.schedules.delete('side-schedule')
 }
 
 /** Error replies are part of the traffic. */

@@ -1,0 +1,129 @@
+import { type Op, opKinds } from '../../storage/index.js'
+import { Appends } from './appends.js'
+import {
+  type DelayedMessage,
+  type DelayedRef,
+  delayedIdKey,
+  encodeDelayedRefs,
+  readPlace,
+} from './delayed_codec.js'
+import type { Later } from './later.js'
+
+/** Messages and bytes of one commit; the event loop has its turn between two. */
+const messagesMax = 4_000
+const bytesMax = 4 * 1024 * 1024
+/** How far ahead messages are read into memory, and how many at a time. */
+const aheadMs = 5_000
+const loadCount = 4_000
+const loadBelow = 8_000
+
+/** Appends delayed messages when they are due, and takes back those that are cancelled. Each has one end. */
+export class DelayedFiring {
+  readonly #later: Later
+  /** What ends messages at the moment, by sequence. */
+  readonly #ending = new Map<number, Promise<unknown>>()
+
+  constructor(later: Later) {
+    this.#later = later
+  }
+
+  /** When there is something to do next; undefined when nothing is known of. */
+  get nextMs(): number | undefined {
+    return this.#later.delayed.near.nextDueMs
+  }
+
+  /**
+   * Appends messages that are due, and removes them in the same commit. Returns whether there may be more.
+   * @throws MillraceError STORAGE_FULL, STORAGE_FAILED; they are still there then
+   */
+  async fire(nowMs: number): Promise<boolean> {
+    const { near } = this.#later.delayed
+    if (near.lacks(nowMs + aheadMs) && near.count < loadBelow) await near.load(nowMs + aheadMs, loadCount)
+    const due = this.#due(nowMs)
+    if (due.length > 0) await this.#end(due, this.#append(due))
+    return due.length > 0 || near.lacks(nowMs)
+  }
+
+  /**
+   * Takes a delayed message back. Returns whether there was one: not if it was appended first.
+   * @throws MillraceError UNKNOWN_TOPIC, STORAGE_FAILED
+   */
+  async cancel(topicName: string, id: string): Promise<boolean> {
+    const { shard, pendingIds } = this.#later
+    const { topicId } = shard.catalog.topic(topicName)
+    await pendingIds.get(`${topicId}/${id}`)?.committed.catch(() => {})
+    const key = delayedIdKey(topicId, id)
+    for (;;) {
+      const place = await shard.store.state.get(key)
+      if (place === undefined) return false
+      const { dueMs, sequence } = readPlace(place)
+      const ending = this.#ending.get(sequence)
+      if (ending === undefined) {
+        const ref = { dueMs, sequence, topicId, partition: 0, id, offset: -1 }
+        await this.#end([ref], this.#remove([ref]))
+        return true
+      }
+      // It is being appended or cancelled; if that fails it is still there.
+      await ending.catch(() => {})
+    }
+  }
+
+  /**
+   * Removes delayed messages of topics that are deleted, some at a time. Returns whether there may be more. Those without
+   * an id go when they are due.
+   * @throws MillraceError STORAGE_FAILED
+   */
+  async sweep(topicId: number): Promise<boolean> {
+    const { state } = this.#later.shard.store
+    const gte = delayedIdKey(topicId, '')
+    const entries = await state.range({ gte, lt: delayedIdKey(topicId + 1, ''), limit: messagesMax })
+    const refs = entries.map(([key, value]): DelayedRef => {
+      const id = Buffer.from(key.subarray(gte.length)).toString('utf8')
+      return { ...readPlace(value), topicId, partition: 0, id, offset: -1 }
+    })
+    const free = refs.filter(({ sequence }) => !this.#ending.has(sequence))
+    if (free.length > 0) await this.#end(free, this.#remove(free))
+    return free.length > 0
+  }
+
+  #due(nowMs: number): DelayedMessage[] {
+    const due: DelayedMessage[] = []
+    let bytes = 0
+    for (const message of this.#later.delayed.near.first(messagesMax)) {
+      if (message.dueMs > nowMs || bytes > bytesMax) break
+      if (this.#ending.has(message.sequence)) continue
+      bytes += message.body.length
+      due.push(message)
+    }
+    return due
+  }
+
+  async #append(due: readonly DelayedMessage[]): Promise<void> {
+    const { shard, metrics } = this.#later
+    const appends = new Appends()
+    const refs: DelayedRef[] = []
+    for (const { body, ...message } of due) {
+      const partition = shard.catalog.byId(message.topicId)?.partitions[message.partition]
+      const offset = partition === undefined ? -1 : appends.add(partition, { body, timestamp: message.dueMs })
+      refs.push({ ...message, offset })
+    }
+    await shard.commit([...appends.ops(), { kind: opKinds.delayedFired, payload: encodeDelayedRefs(refs) }])
+    metrics.publishedRecords += appends.records
+    metrics.publishedBytes += appends.bytes
+  }
+
+  #remove(refs: readonly DelayedRef[]): Promise<void> {
+    const op: Op = { kind: opKinds.delayedCancelled, payload: encodeDelayedRefs(refs) }
+    return this.#later.shard.commit([op])
+  }
+
+  /** Keeps others from ending these messages until `work`, which was begun in the same turn, is done. */
+  async #end(messages: readonly { readonly sequence: number }[], work: Promise<void>): Promise<void> {
+    for (const { sequence } of messages) this.#ending.set(sequence, work)
+    try {
+      await work
+    } finally {
+      for (const { sequence } of messages) this.#ending.delete(sequence)
+    }
+  }
+}

@@ -1,0 +1,6 @@
+export { listDelayed } from './delayed_list.js'
+export { DelayedView } from './delayed_view.js'
+export { Later } from './later.js'
+export { MessageIds } from './message_ids.js'
+export { PublishEach } from './publish_each.js'
+export { type Schedule, SchedulesView } from './schedules_view.js'

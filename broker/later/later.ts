@@ -1,0 +1,171 @@
+import { isMillraceError } from '../../protocol/index.js'
+import type { BrokerSettings } from '../config.js'
+import type { Logger } from '../log.js'
+import type { Metrics } from '../metrics.js'
+import type { Shard } from '../shard.js'
+import { DelayedFiring } from './delayed_firing.js'
+import type { DelayedView } from './delayed_view.js'
+import type { MessageIds } from './message_ids.js'
+import type { PendingId } from './publish_each.js'
+import { ScheduleFiring } from './schedule_firing.js'
+import type { SchedulesView } from './schedules_view.js'
+
+/** The time as far as it can be relied on, see WallClock. */
+export interface LaterClock {
+  readonly earliestMs: number
+  readonly latestMs: number
+}
+
+export interface LaterParts {
+  readonly shard: Shard
+  /**
+   * One that counts from the start of the process: what passed while the broker was down must not look like a jump, or
+   * what was due meanwhile would wait.
+   */
+  readonly clock: LaterClock
+  readonly logger: Logger
+  readonly metrics: Pick<Metrics, 'publishedRecords' | 'publishedBytes'>
+  readonly settings: Pick<
+    BrokerSettings,
+    'batchBytesMax' | 'timestampAheadMsMax' | 'messageIdsMax' | 'delayedMessagesMax' | 'schedulesMax'
+  >
+}
+
+/** What is due within this time is fired together. */
+const tickMs = 5
+/** How long it rests at most: near messages are read, ids forgotten and the wall clock looked at that often. */
+const restMsMax = 1_000
+const retryMs = 200
+
+/** Delayed messages, schedules and ids of messages of a shard: what happens by itself when its time has come. */
+export class Later implements LaterParts {
+  readonly shard: Shard
+  readonly clock: LaterClock
+  readonly logger: Logger
+  readonly metrics: LaterParts['metrics']
+  readonly settings: LaterParts['settings']
+  readonly delayed: DelayedView
+  readonly schedules: SchedulesView
+  readonly ids: MessageIds
+  readonly delayedFiring: DelayedFiring
+  readonly scheduleFiring: ScheduleFiring
+  /** Ids of messages that are being committed, by topic id and id. */
+  readonly pendingIds = new Map<string, PendingId>()
+  #timer: NodeJS.Timeout | undefined
+  /** When the timer fires, by the clock. */
+  #wakeMs = Number.POSITIVE_INFINITY
+  #round: Promise<void> | undefined
+  #expiredMs = 0
+  /** Deleted topics of which all delayed messages with ids are gone. */
+  readonly #swept = new Set<number>()
+  #phase: 'idle' | 'started' | 'closed' = 'idle'
+  #problem: string | undefined
+
+  constructor(parts: LaterParts) {
+    this.shard = parts.shard
+    this.clock = parts.clock
+    this.logger = parts.logger
+    this.metrics = parts.metrics
+    this.settings = parts.settings
+    this.delayed = parts.shard.delayed
+    this.schedules = parts.shard.schedules
+    this.ids = parts.shard.messageIds
+    this.delayedFiring = new DelayedFiring(this)
+    this.scheduleFiring = new ScheduleFiring(this)
+  }
+
+  /** Why the last round failed, if it did. */
+  get problem(): string | undefined {
+    return this.#problem
+  }
+
+  /** From now on things happen when their time has come. */
+  start(): void {
+    if (this.#phase !== 'idle') return
+    this.#phase = 'started'
+    this.delayed.onDelayed = (dueMs) => this.#wakeAt(dueMs)
+    this.#wakeAt(0)
+  }
+
+  /** To be called when a schedule has changed. */
+  scheduleChanged(): void {
+    this.#wakeAt(this.scheduleFiring.nextMs ?? Number.POSITIVE_INFINITY)
+  }
+
+  /**
+   * Does all that is due by now; the timer calls it.
+   * @throws MillraceError STORAGE_FULL, STORAGE_FAILED; what was not done is still due
+   */
+  async run(): Promise<void> {
+    this.#expireIds()
+    for (let more = true; more && this.#phase !== 'closed'; ) {
+      const nowMs = this.clock.earliestMs
+      const fired = await this.delayedFiring.fire(nowMs)
+      const scheduled = await this.scheduleFiring.fire(nowMs)
+      const swept = await this.#sweep()
+      more = fired || scheduled || swept
+      // Sockets have their turn, however much is due.
+      if (more) await new Promise((resolve) => setImmediate(resolve))
+    }
+  }
+
+  /** Begins nothing more, and waits for what was begun. */
+  async close(): Promise<void> {
+    this.#phase = 'closed'
+    this.delayed.onDelayed = () => {}
+    clearTimeout(this.#timer)
+    await this.#round
+  }
+
+  #wakeAt(timeMs: number): void {
+    if (this.#phase !== 'started' || this.#round !== undefined || timeMs >= this.#wakeMs) return
+    clearTimeout(this.#timer)
+    this.#wakeMs = timeMs
+    const restMs = Math.min(Math.max(timeMs - this.clock.earliestMs, tickMs), restMsMax)
+    this.#timer = setTimeout(() => {
+      this.#round = this.#runOnce().finally(() => {
+        this.#round = undefined
+        this.#wakeMs = Number.POSITIVE_INFINITY
+        this.#wakeAt(this.#nextMs)
+      })
+    }, restMs).unref()
+  }
+
+  async #runOnce(): Promise<void> {
+    try {
+      await this.run()
+      this.#problem = undefined
+    } catch (error) {
+      if (this.#phase === 'closed') return
+      const text = isMillraceError(error) ? error.message : String(error)
+      if (this.#problem === undefined)
+        this.logger.warn({ err: error }, 'delayed messages and schedules can not be fired; trying again')
+      this.#problem = `delayed messages and schedules wait: ${text}`
+    }
+  }
+
+  get #nextMs(): number {
+    const nowMs = this.clock.earliestMs
+    if (this.#problem !== undefined) return nowMs + retryMs
+    const delayedMs = this.delayedFiring.nextMs ?? Number.POSITIVE_INFINITY
+    const scheduleMs = this.scheduleFiring.nextMs ?? Number.POSITIVE_INFINITY
+    return Math.min(delayedMs, scheduleMs, nowMs + restMsMax)
+  }
+
+  #expireIds(): void {
+    const nowMs = this.clock.earliestMs
+    if (Math.abs(nowMs - this.#expiredMs) < restMsMax) return
+    this.#expiredMs = nowMs
+    this.ids.expire(nowMs)
+  }
+
+  /** Delayed messages of deleted topics go. */
+  async #sweep(): Promise<boolean> {
+    for (const topicId of this.delayed.topicIds) {
+      if (this.#swept.has(topicId) || this.shard.catalog.byId(topicId) !== undefined) continue
+      if (await this.delayedFiring.sweep(topicId)) return true
+      this.#swept.add(topicId)
+    }
+    return false
+  }
+}

@@ -1,0 +1,126 @@
+import { type EngineEntry, SortedBytesMap } from '../../storage/index.js'
+import { type DelayedMessage, delayedKey, readDelayed } from './delayed_codec.js'
+
+/** Reads delayed messages of the state: those from `gte` on and before `lt`, in order, at most `limit`. */
+export type ReadDelayed = (range: {
+  readonly gte: Uint8Array
+  readonly lt: Uint8Array
+  readonly limit: number
+}) => Promise<readonly EngineEntry[]>
+
+/** Memory that a message takes beside its record. */
+const overheadBytes = 400
+
+/**
+ * The delayed messages that are due next, in memory: all whose keys are before a horizon. The others are in the state
+ * alone, and are read in ranges when their time comes near, so a million of them cost no memory.
+ */
+export class NearMessages {
+  readonly #read: ReadDelayed
+  readonly #countMax: number
+  readonly #bytesMax: number
+  readonly #messages = new SortedBytesMap<DelayedMessage>()
+  #bytes = 0
+  /** Everything before it is here. */
+  #horizon: Uint8Array = delayedKey(0, 0)
+  /** What happened behind the horizon while a range is read, which may or may not have it. */
+  #meanwhile: { readonly added: [Uint8Array, DelayedMessage][]; readonly removed: Set<string> } | undefined
+
+  constructor(read: ReadDelayed, countMax: number, bytesMax: number) {
+    this.#read = read
+    this.#countMax = countMax
+    this.#bytesMax = bytesMax
+  }
+
+  get count(): number {
+    return this.#messages.size
+  }
+
+  /** When the first one is due; undefined when none is here. */
+  get nextDueMs(): number | undefined {
+    return this.first(1)[0]?.dueMs
+  }
+
+  /** Those that are due first. */
+  first(limit: number): DelayedMessage[] {
+    const range = { gte: delayedKey(0, 0), lt: this.#horizon, limit }
+    return this.#messages.range(range).map(([, message]) => message)
+  }
+
+  /** A message was delayed. */
+  added(key: Uint8Array, message: DelayedMessage): void {
+    if (Buffer.compare(key, this.#horizon) < 0) this.#take(key, message)
+    else this.#meanwhile?.added.push([key, message])
+    this.#bound()
+  }
+
+  /** A message is not delayed any more. */
+  removed(key: Uint8Array): void {
+    this.#drop(key)
+    this.#meanwhile?.removed.add(textOf(key))
+  }
+
+  /** Whether there may be messages due before `untilMs` that are not here. */
+  lacks(untilMs: number): boolean {
+    return Buffer.compare(this.#horizon, delayedKey(untilMs, 0)) < 0
+  }
+
+  /**
+   * Reads on, at most `limit` messages and up to those due at `untilMs`. Calls must not overlap.
+   * @throws what reading throws; nothing has changed then
+   */
+  async load(untilMs: number, limit: number): Promise<void> {
+    const lt = delayedKey(untilMs, 0)
+    const gte = this.#horizon
+    if (Buffer.compare(gte, lt) >= 0) return
+    const meanwhile = { added: [] as [Uint8Array, DelayedMessage][], removed: new Set<string>() }
+    this.#meanwhile = meanwhile
+    try {
+      const entries = await this.#read({ gte, lt, limit })
+      const last = entries.at(-1)
+      this.#horizon =
+        last !== undefined && entries.length >= limit ? Buffer.concat([last[0], Uint8Array.of(0)]) : lt
+      for (const [key, value] of entries) {
+        if (!meanwhile.removed.has(textOf(key))) this.#take(key, readDelayed(key, value))
+      }
+      for (const [key, message] of meanwhile.added) {
+        if (Buffer.compare(key, this.#horizon) < 0 && !meanwhile.removed.has(textOf(key)))
+          this.#take(key, message)
+      }
+    } finally {
+      this.#meanwhile = undefined
+    }
+    this.#bound()
+  }
+
+  #take(key: Uint8Array, message: DelayedMessage): void {
+    if (this.#messages.get(key) !== undefined) return
+    this.#messages.set(key, message)
+    this.#bytes += message.body.length + overheadBytes
+  }
+
+  #drop(key: Uint8Array): void {
+    const message = this.#messages.get(key)
+    if (message === undefined) return
+    this.#messages.delete(key)
+    this.#bytes -= message.body.length + overheadBytes
+  }
+
+  /** Lets go of the last half when there are too many; the horizon comes nearer. */
+  #bound(): void {
+    // A load that is under way has its own idea of the horizon; it looks here when it is done.
+    if (this.#meanwhile !== undefined) return
+    if (this.count <= this.#countMax && this.#bytes <= this.#bytesMax) return
+    const limit = Math.floor(this.count / 2)
+    if (limit === 0) return
+    const range = { gte: delayedKey(0, 0), lt: this.#horizon, limit, reverse: true }
+    for (const [key] of this.#messages.range(range)) {
+      this.#drop(key)
+      this.#horizon = key
+    }
+  }
+}
+
+function textOf(key: Uint8Array): string {
+  return Buffer.from(key.buffer, key.byteOffset, key.length).toString('latin1')
+}

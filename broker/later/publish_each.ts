@@ -1,0 +1,325 @@
+import {
+  type commands,
+  limits,
+  MillraceError,
+  RecordCursor,
+  type ReplyOf,
+  type RequestOf,
+} from '../../protocol/index.js'
+import { type Op, opKinds } from '../../storage/index.js'
+import { EntryErrors } from '../handlers/entry_errors.js'
+import type { Partition } from '../partition/partition.js'
+import { dedupeWindowMsOf } from '../topics/settings.js'
+import { Appends, loneBytesMax } from './appends.js'
+import { type DelayedMessage, delayedIdKey, encodeMessagesDelayed } from './delayed_codec.js'
+import type { Later } from './later.js'
+import { encodeMessageIds, type SeenMessage } from './message_ids.js'
+
+type EachRequest = RequestOf<typeof commands.publishEach>
+type EachResult = ReplyOf<typeof commands.publishEach>['results'][number]
+
+/** Bytes of delayed messages in one operation, about, so that blocks stay small. */
+const operationBytesMax = 64 * 1024
+const operationIdsMax = 1_000
+
+/** A message whose id is on its way to be known. */
+export interface PendingId {
+  readonly committed: Promise<void>
+  /** Where it went, once it is committed. */
+  seen: SeenMessage
+  /** It was refused by itself. */
+  refusal?: MillraceError
+}
+
+interface Item {
+  readonly index: number
+  readonly partition: Partition
+  readonly body: Uint8Array
+  readonly timestamp: number
+  /** 0: at once. */
+  readonly dueMs: number
+  /** Empty: none. */
+  readonly id: string
+  /** Its id is noted, or it is delayed and has one. */
+  pending: PendingId | undefined
+  offset: number
+}
+
+/** One `publish.each` request on its way into one commit. */
+export class PublishEach {
+  readonly #later: Later
+  readonly #results: EachResult[]
+  readonly #errors: EntryErrors
+  readonly #items: Item[] = []
+  /** Repeats of messages that this request or another still commits. */
+  readonly #repeats: { readonly index: number; readonly of: PendingId }[] = []
+  readonly #claimed: string[] = []
+  readonly #nowMs: number
+  readonly #latestMs: number
+  readonly #committed: Promise<void>
+  #settle!: { resolve(): void; reject(error: unknown): void }
+
+  constructor(later: Later, count: number) {
+    this.#later = later
+    this.#results = new Array(count)
+    this.#errors = new EntryErrors(later.logger)
+    this.#nowMs = later.clock.earliestMs
+    this.#latestMs = later.clock.latestMs
+    this.#committed = new Promise((resolve, reject) => {
+      this.#settle = { resolve, reject }
+    })
+    // Repeats are told by it; most requests have none.
+    this.#committed.catch(() => {})
+  }
+
+  /** @throws MillraceError BAD_REQUEST, BAD_BATCH */
+  async run({ batches, messages }: EachRequest, payload: Uint8Array): Promise<readonly EachResult[]> {
+    try {
+      this.#read(batches, messages, payload)
+      await this.#settleItems()
+    } catch (error) {
+      this.#settle.reject(error)
+      throw error
+    } finally {
+      for (const key of this.#claimed) this.#later.pendingIds.delete(key)
+    }
+    for (const { index, of } of this.#repeats) {
+      try {
+        await of.committed
+        if (of.refusal !== undefined) throw of.refusal
+        this.#results[index] = duplicateOf(of.seen)
+      } catch (error) {
+        this.#results[index] = this.#refusal(error)
+      }
+    }
+    return this.#results
+  }
+
+  async #settleItems(): Promise<void> {
+    const lookups = this.#items.filter(({ partition, pending }) => pending && this.#mayBeDelayed(partition))
+    try {
+      // Without a pause where nothing has to be looked up, so that requests of a connection stay in order.
+      const items = lookups.length === 0 ? this.#items : await this.#withoutDelayed(lookups)
+      await this.#commit(items.filter((item) => this.#isThere(item)))
+      this.#settle.resolve()
+    } catch (error) {
+      this.#settle.reject(error)
+      for (const { index } of this.#items) this.#results[index] ??= this.#refusal(error)
+    }
+  }
+
+  #read(batches: EachRequest['batches'], messages: EachRequest['messages'], payload: Uint8Array): void {
+    let at = 0
+    let index = 0
+    const cursors: [Partition | MillraceError, RecordCursor][] = []
+    for (const [topicId, number, bytes] of batches) {
+      const cursor = new RecordCursor(payload.subarray(at, at + bytes), this.#later.settings.batchBytesMax)
+      at += bytes
+      index += cursor.header.recordCount
+      cursors.push([this.#partition(topicId, number), cursor])
+    }
+    if (at !== payload.length || index !== messages.length) {
+      throw new MillraceError(
+        'BAD_REQUEST',
+        `the batches are said to have ${at} bytes and have ${index} records, the payload has ${payload.length} bytes for ${messages.length} messages`,
+      )
+    }
+    index = 0
+    for (const [partition, cursor] of cursors) {
+      while (cursor.next())
+        this.#take(index, partition, cursor, messages[index++] as (typeof messages)[number])
+    }
+  }
+
+  #partition(topicId: number, number: number): Partition | MillraceError {
+    try {
+      return this.#later.shard.partition(topicId, number)
+    } catch (error) {
+      if (error instanceof MillraceError) return error
+      throw error
+    }
+  }
+
+  #take(
+    index: number,
+    partition: Partition | MillraceError,
+    { records, bodyStart, bodyEnd, timestamp }: RecordCursor,
+    [deliverAtMs, id]: EachRequest['messages'][number],
+  ): void {
+    try {
+      if (partition instanceof MillraceError) throw partition
+      const item: Item = {
+        index,
+        partition,
+        body: records.subarray(bodyStart, bodyEnd),
+        timestamp,
+        dueMs: deliverAtMs > this.#nowMs ? deliverAtMs : 0,
+        id: id ?? '',
+        pending: undefined,
+        offset: -1,
+      }
+      this.#check(item, id)
+      if (this.#isRepeat(item)) return
+      this.#items.push(item)
+    } catch (error) {
+      this.#results[index] = this.#refusal(error)
+    }
+  }
+
+  #check({ partition: { topic }, body, timestamp, dueMs }: Item, id: string | undefined): void {
+    const { batchBytesMax } = topic.settings
+    if (id === '') throw new MillraceError('BAD_REQUEST', 'the id of a message is empty')
+    if (loneBytesMax(body) > batchBytesMax) {
+      throw new MillraceError(
+        'BATCH_TOO_LARGE',
+        `the message takes up to ${loneBytesMax(body)} bytes, topic "${topic.name}" allows ${batchBytesMax}`,
+      )
+    }
+    if (dueMs - this.#latestMs > limits.delayMsMax) {
+      throw new MillraceError(
+        'LIMIT_EXCEEDED',
+        `the message is to be delivered at ${dueMs}, more than ${limits.delayMsMax} ms ahead of the broker's clock`,
+      )
+    }
+    const { timestampAheadMsMax, delayedMessagesMax } = this.#later.settings
+    if (dueMs === 0 && timestamp > this.#latestMs + timestampAheadMsMax) {
+      throw new MillraceError(
+        'BAD_BATCH',
+        `a record has timestamp ${timestamp}, more than ${timestampAheadMsMax} ms ahead of the broker's clock`,
+      )
+    }
+    if (dueMs > 0 && this.#later.delayed.total + this.#items.length >= delayedMessagesMax) {
+      throw new MillraceError('OVERLOADED', `${delayedMessagesMax} messages are delayed (delayedMessagesMax)`)
+    }
+  }
+
+  /** Answers a message whose id is known, and keeps the id of one that is new from others. */
+  #isRepeat(item: Item): boolean {
+    const { id, index, dueMs } = item
+    const { topic } = item.partition
+    const remembers = dedupeWindowMsOf(topic.settings) > 0
+    if (id === '' || (!remembers && dueMs === 0)) return false
+    const { pendingIds, ids, settings } = this.#later
+    const key = `${topic.topicId}/${id}`
+    const of = pendingIds.get(key)
+    if (of !== undefined) {
+      this.#repeats.push({ index, of })
+      return true
+    }
+    const seen = ids.seen(topic, id, this.#nowMs)
+    if (seen !== undefined) {
+      this.#results[index] = duplicateOf(seen)
+      return true
+    }
+    if (remembers && ids.count + pendingIds.size >= settings.messageIdsMax) {
+      throw new MillraceError(
+        'OVERLOADED',
+        `${settings.messageIdsMax} ids of messages are remembered (messageIdsMax), and are forgotten after the dedupeWindowMs of their topics`,
+      )
+    }
+    item.pending = {
+      committed: this.#committed,
+      seen: { partition: item.partition.index, offset: -1 },
+    }
+    pendingIds.set(key, item.pending)
+    this.#claimed.push(key)
+    return false
+  }
+
+  /** Whether there are delayed messages of the topic whose ids are not in memory. */
+  #mayBeDelayed({ topic: { topicId } }: Partition): boolean {
+    return this.#later.delayed.count(topicId) > this.#later.ids.delayedCount(topicId)
+  }
+
+  /** The items but for those whose ids are those of delayed messages. */
+  async #withoutDelayed(lookups: readonly Item[]): Promise<readonly Item[]> {
+    const keys = lookups.map(({ partition, id }) => delayedIdKey(partition.topic.topicId, id))
+    const places = await this.#later.shard.store.state.getMany(keys)
+    const found = new Set(lookups.filter((_, at) => places[at] !== undefined))
+    for (const { index, partition } of found)
+      this.#results[index] = duplicateOf({ partition: partition.index, offset: -1 })
+    return this.#items.filter((item) => !found.has(item))
+  }
+
+  /** False for a message whose topic was deleted meanwhile. */
+  #isThere({ index, pending, partition: { topic } }: Item): boolean {
+    const { catalog } = this.#later.shard
+    if (catalog.byId(topic.topicId) !== undefined) return true
+    const refusal = catalog.unknownTopic(topic.name)
+    this.#results[index] = this.#refusal(refusal)
+    if (pending !== undefined) pending.refusal = refusal
+    return false
+  }
+
+  async #commit(items: readonly Item[]): Promise<void> {
+    if (items.length === 0) return
+    const { shard, metrics } = this.#later
+    const appends = new Appends()
+    const now = items.filter(({ dueMs }) => dueMs === 0)
+    const later = items.filter(({ dueMs }) => dueMs > 0)
+    for (const item of now) item.offset = appends.add(item.partition, item)
+    await shard.commit([...appends.ops(), ...this.#idOps(now), ...this.#delayedOps(later)])
+    metrics.publishedRecords += appends.records
+    metrics.publishedBytes += appends.bytes
+    for (const { index, offset, pending, partition } of items) {
+      this.#results[index] = [0, offset < 0 ? 'delayed' : 'appended', offset, undefined, undefined]
+      if (pending !== undefined) pending.seen = { partition: partition.index, offset }
+    }
+  }
+
+  #idOps(items: readonly Item[]): Op[] {
+    const byTopic = new Map<number, [string, number, number][]>()
+    for (const { id, pending, partition, offset } of items) {
+      if (pending === undefined) continue
+      const { topicId } = partition.topic
+      const ids = byTopic.get(topicId)
+      if (ids === undefined) byTopic.set(topicId, [[id, partition.index, offset]])
+      else ids.push([id, partition.index, offset])
+    }
+    const ops: Op[] = []
+    for (const [topicId, all] of byTopic) {
+      for (let from = 0; from < all.length; from += operationIdsMax) {
+        const ids = all.slice(from, from + operationIdsMax)
+        const payload = encodeMessageIds({ arrivedAtMs: this.#nowMs, topicId, ids })
+        ops.push({ kind: opKinds.messageIds, payload })
+      }
+    }
+    return ops
+  }
+
+  #delayedOps(items: readonly Item[]): Op[] {
+    const ops: Op[] = []
+    let messages: DelayedMessage[] = []
+    let bytes = 0
+    const close = (): void => {
+      if (messages.length === 0) return
+      ops.push({ kind: opKinds.messagesDelayed, payload: encodeMessagesDelayed(this.#nowMs, messages) })
+      messages = []
+      bytes = 0
+    }
+    for (const { dueMs, id, partition, body } of items) {
+      const sequence = this.#later.shard.uniqueId()
+      messages.push({
+        dueMs,
+        sequence,
+        topicId: partition.topic.topicId,
+        partition: partition.index,
+        id,
+        body,
+      })
+      bytes += body.length
+      if (bytes >= operationBytesMax) close()
+    }
+    close()
+    return ops
+  }
+
+  #refusal(error: unknown): EachResult {
+    const { error: number, message } = this.#errors.fields(error)
+    return [number, undefined, -1, undefined, message]
+  }
+}
+
+function duplicateOf({ partition, offset }: SeenMessage): EachResult {
+  return [0, 'duplicate', offset, partition, undefined]
+}

@@ -1,0 +1,192 @@
+import {
+  type commands,
+  encodeBody,
+  limits,
+  MillraceError,
+  nameProblem,
+  partitionOf,
+  RecordCursor,
+  type RequestOf,
+} from '../../protocol/index.js'
+import { type Op, opKinds } from '../../storage/index.js'
+import type { Partition } from '../partition/partition.js'
+import { suggestion } from '../suggest.js'
+import type { Topic } from '../topics/topic.js'
+import { Appends, loneBytesMax } from './appends.js'
+import { nextDueAfter } from './cron.js'
+import type { Later } from './later.js'
+import { occurrencesUntil } from './occurrences.js'
+import type { Schedule, ScheduleDefinition, ScheduleDeleted, ScheduleFired } from './schedules_view.js'
+
+/** Schedules of one commit, and bytes of messages after which no more are taken. */
+const schedulesPerCommit = 100
+const commitBytesGoal = 4 * 1024 * 1024
+
+/** Makes messages of schedules when they are due; changes schedules one at a time. */
+export class ScheduleFiring {
+  readonly #later: Later
+  #last: Promise<unknown> = Promise.resolve()
+
+  constructor(later: Later) {
+    this.#later = later
+  }
+
+  /** When a schedule is due next. */
+  get nextMs(): number | undefined {
+    return this.#later.schedules.nextDueMs
+  }
+
+  /**
+   * Makes a schedule or replaces it; returns when it is due.
+   * @throws MillraceError BAD_NAME, UNKNOWN_TOPIC, UNKNOWN_PARTITION, BAD_SCHEDULE, BAD_BATCH, BATCH_TOO_LARGE,
+   * LIMIT_EXCEEDED, STORAGE_FAILED
+   */
+  set(request: RequestOf<typeof commands.scheduleSet>, payload: Uint8Array): Promise<number> {
+    // Read now: the payload's memory is used again.
+    const cursor = oneRecord(payload, this.#later.settings.batchBytesMax)
+    const body = Buffer.from(cursor.records.subarray(cursor.bodyStart, cursor.bodyEnd))
+    const key =
+      cursor.keyStart < 0 ? undefined : Buffer.from(cursor.records.subarray(cursor.keyStart, cursor.keyEnd))
+    return this.#inTurn(async () => {
+      const { shard, schedules, settings, clock } = this.#later
+      const { name, cron, timeZone = 'UTC', missed = 'once', partition } = request
+      checkName(name)
+      const topic = shard.catalog.topic(request.topic)
+      if (partition !== undefined) shard.partition(topic.topicId, partition)
+      checkSize(topic, body)
+      if (schedules.get(name) === undefined && schedules.count >= settings.schedulesMax) {
+        throw new MillraceError('LIMIT_EXCEEDED', `there are ${schedules.count} schedules (schedulesMax)`)
+      }
+      const nextDueMs = nextDueAfter(cron, timeZone, clock.earliestMs)
+      if (nextDueMs === undefined) {
+        throw new MillraceError('BAD_SCHEDULE', `the cron pattern ${JSON.stringify(cron)} is never due`)
+      }
+      const revision = shard.uniqueId()
+      const { topicId } = topic
+      const op: ScheduleDefinition = {
+        ...{ name, revision, topicId, partition, body, key },
+        ...{ cron, timeZone, missed, nextDueMs },
+      }
+      await shard.commit([{ kind: opKinds.scheduleSet, payload: encodeBody(op) }])
+      return nextDueMs
+    })
+  }
+
+  /** @throws MillraceError UNKNOWN_SCHEDULE, STORAGE_FAILED */
+  delete(name: string): Promise<void> {
+    return this.#inTurn(async () => {
+      const { shard, schedules } = this.#later
+      if (schedules.get(name) === undefined) {
+        const known = suggestion(
+          name,
+          Array.from(schedules.all, (schedule) => schedule.name),
+        )
+        throw new MillraceError('UNKNOWN_SCHEDULE', `there is no schedule ${JSON.stringify(name)}${known}`)
+      }
+      const op: ScheduleDeleted = { name }
+      await shard.commit([{ kind: opKinds.scheduleDeleted, payload: encodeBody(op) }])
+    })
+  }
+
+  /**
+   * Makes the messages of schedules that are due, and notes when they are due next in the same commit. Returns whether
+   * there may be more.
+   * @throws MillraceError STORAGE_FULL, STORAGE_FAILED; they are still due then
+   */
+  fire(nowMs: number): Promise<boolean> {
+    if ((this.nextMs ?? Number.POSITIVE_INFINITY) > nowMs) return Promise.resolve(false)
+    return this.#inTurn(async () => {
+      const due: Schedule[] = []
+      for (const schedule of this.#later.schedules.all) {
+        if (schedule.nextDueMs !== undefined && schedule.nextDueMs <= nowMs) due.push(schedule)
+        if (due.length === schedulesPerCommit) break
+      }
+      if (due.length > 0) await this.#fire(due, nowMs)
+      return due.length > 0
+    })
+  }
+
+  async #fire(due: readonly Schedule[], nowMs: number): Promise<void> {
+    const { shard, metrics } = this.#later
+    const appends = new Appends()
+    const ops: Op[] = []
+    let bytes = 0
+    for (const schedule of due) {
+      if (bytes > commitBytesGoal) break
+      const recordsBefore = appends.records
+      const payload = encodeBody(fireOne(schedule, shard.catalog.byId(schedule.topicId), nowMs, appends))
+      bytes += (appends.records - recordsBefore) * schedule.body.length
+      ops.push({ kind: opKinds.scheduleFired, payload })
+    }
+    await shard.commit([...appends.ops(), ...ops])
+    metrics.publishedRecords += appends.records
+    metrics.publishedBytes += appends.bytes
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#last.then(work, work)
+    this.#last = turn.catch(() => undefined)
+    return turn
+  }
+}
+
+/** Adds the messages of one schedule to `appends`. */
+function fireOne(
+  schedule: Schedule,
+  topic: Topic | undefined,
+  nowMs: number,
+  appends: Appends,
+): ScheduleFired {
+  const { name, revision, cron, timeZone, missed, body, firedCount } = schedule
+  const { dueMs, ...rest } = occurrencesUntil(
+    nowMs,
+    schedule.nextDueMs ?? Number.POSITIVE_INFINITY,
+    missed,
+    limits.scheduleMissedMax,
+    (afterMs) => nextDueAfter(cron, timeZone, afterMs),
+  )
+  let lastOffset: number | undefined
+  for (const [index, timestamp] of dueMs.entries()) {
+    const partition = topic && partitionFor(schedule, topic, firedCount + index)
+    if (partition !== undefined) lastOffset = appends.add(partition, { body, timestamp })
+  }
+  return { name, revision, ...rest, fired: dueMs.length, lastDueMs: dueMs.at(-1), lastOffset }
+}
+
+function partitionFor(
+  { partition, key }: Schedule,
+  { partitions }: Topic,
+  turn: number,
+): Partition | undefined {
+  const byKey = key && partitionOf(key, partitions.length)
+  return partitions[partition ?? byKey ?? turn % partitions.length]
+}
+
+function oneRecord(payload: Uint8Array, batchBytesMax: number): RecordCursor {
+  const cursor = new RecordCursor(payload, batchBytesMax)
+  if (cursor.header.recordCount !== 1 || !cursor.next()) {
+    throw new MillraceError(
+      'BAD_REQUEST',
+      `the payload has ${cursor.header.recordCount} records, a schedule needs exactly one`,
+    )
+  }
+  return cursor
+}
+
+function checkName(name: string): void {
+  const problem = nameProblem(name, limits.scheduleNameBytesMax)
+  if (problem === undefined) return
+  throw new MillraceError(
+    'BAD_NAME',
+    `the name of a schedule ${JSON.stringify(name)} is not allowed: ${problem}`,
+  )
+}
+
+function checkSize({ name, settings }: Topic, body: Uint8Array): void {
+  const batchBytesMax = Math.min(settings.batchBytesMax, limits.scheduleMessageBytesMax)
+  if (loneBytesMax(body) <= batchBytesMax) return
+  throw new MillraceError(
+    'BATCH_TOO_LARGE',
+    `the message takes up to ${loneBytesMax(body)} bytes, a schedule for topic "${name}" may have ${batchBytesMax}`,
+  )
+}

@@ -1,0 +1,50 @@
+import { commands, type ReplyOf } from '../../protocol/index.js'
+import type { CallOptions } from '../admin.js'
+import type { Cluster } from '../cluster.js'
+
+/** A message that waits for its time. */
+export type DelayedMessage = ReplyOf<typeof commands.delayedList>['messages'][number]
+
+/** Messages that were published for later: `client.delayed`. */
+export class DelayedAdmin {
+  readonly #cluster: Cluster
+
+  constructor(cluster: Cluster) {
+    this.#cluster = cluster
+  }
+
+  /**
+   * Takes a delayed message back; false when it was appended or cancelled before.
+   * @throws MillraceError UNKNOWN_TOPIC
+   */
+  async cancel(topic: string, id: string, options: CallOptions = {}): Promise<boolean> {
+    return (await this.#cluster.call(commands.delayedCancel, { topic, id }, options)).cancelled
+  }
+
+  /** Those of a topic, or of all, in the order in which they are due. @throws MillraceError UNKNOWN_TOPIC */
+  async *list(topic?: string, options: CallOptions = {}): AsyncGenerator<DelayedMessage> {
+    let cursor: string | undefined
+    do {
+      const reply: ReplyOf<typeof commands.delayedList> = await this.#cluster.call(
+        commands.delayedList,
+        { topic, cursor },
+        { ...options, repeatable: true },
+      )
+      yield* reply.messages
+      cursor = reply.cursor
+    } while (cursor !== undefined)
+  }
+
+  /** How many there are, of a topic or of all, and when the next one is due. @throws MillraceError UNKNOWN_TOPIC */
+  async count(
+    topic?: string,
+    options: CallOptions = {},
+  ): Promise<{ readonly count: number; readonly nextDueMs: number | undefined }> {
+    const request = { topic, limit: 1 }
+    const { count, nextDueMs } = await this.#cluster.call(commands.delayedList, request, {
+      ...options,
+      repeatable: true,
+    })
+    return { count, nextDueMs }
+  }
+}

@@ -1,0 +1,75 @@
+import { commands, RecordBatchBuilder, type ReplyOf } from '../../protocol/index.js'
+import type { CallOptions } from '../admin.js'
+import type { Cluster } from '../cluster.js'
+import { type MessageInput, recordOf } from '../record.js'
+import { type TopicOrName, topicOf } from '../topic.js'
+
+export type Schedule = ReplyOf<typeof commands.scheduleList>['schedules'][number]
+
+/** When a schedule is due, and what it publishes then. */
+export interface ScheduleInput<Input, Output, Key> {
+  readonly topic: TopicOrName<Input, Output, Key>
+  /** Its `timestamp` is the due time. */
+  readonly message: Omit<MessageInput<Input, Key>, 'timestamp' | 'delay' | 'deliverAt' | 'id'>
+  /** Five fields, or six with seconds in front. */
+  readonly cron: string
+  /** A name of the IANA database. Default UTC. */
+  readonly timeZone?: string | undefined
+  /**
+   * What becomes of due times that passed while the broker was down: "once" (default) makes up for the newest, "all" for
+   * each (the oldest 1,000), "skip" for none.
+   */
+  readonly missed?: 'skip' | 'once' | 'all' | undefined
+}
+
+/** Messages that are published again and again: `client.schedules`. */
+export class SchedulesAdmin {
+  readonly #cluster: Cluster
+
+  constructor(cluster: Cluster) {
+    this.#cluster = cluster
+  }
+
+  /**
+   * Makes a schedule or replaces the one of this name.
+   * @returns when it is due next, ms since 1970
+   * @throws MillraceError BAD_NAME, UNKNOWN_TOPIC, UNKNOWN_PARTITION, BAD_SCHEDULE, ENCODE_FAILED, LIMIT_EXCEEDED
+   */
+  async set<Input = Uint8Array, Output = Input, Key = string>(
+    name: string,
+    { topic: named, message, cron, timeZone, missed }: ScheduleInput<Input, Output, Key>,
+    options: CallOptions = {},
+  ): Promise<number> {
+    const topic = topicOf(named)
+    const builder = new RecordBatchBuilder()
+    builder.append(await recordOf(topic, message, Date.now()))
+    const request = { name, topic: topic.name, partition: message.partition, cron, timeZone, missed }
+    const payload = [builder.finish()]
+    const reply = await this.#cluster.call(commands.scheduleSet, request, {
+      ...options,
+      payload,
+      repeatable: true,
+    })
+    return reply.nextDueMs
+  }
+
+  /** @throws MillraceError UNKNOWN_SCHEDULE */
+  async delete(name: string, options: CallOptions = {}): Promise<void> {
+    await this.#cluster.call(commands.scheduleDelete, { name }, options)
+  }
+
+  /** By name. */
+  async *list(options: CallOptions = {}): AsyncGenerator<Schedule> {
+    let after: string | undefined
+    for (let more = true; more; ) {
+      const reply: ReplyOf<typeof commands.scheduleList> = await this.#cluster.call(
+        commands.scheduleList,
+        { after },
+        { ...options, repeatable: true },
+      )
+      yield* reply.schedules
+      after = reply.schedules.at(-1)?.name
+      more = reply.more
+    }
+  }
+}
