@@ -14,6 +14,7 @@ import { Server } from './net/server.js'
 import { offsetForTime } from './partition/offset_for_time.js'
 import { queuesOf } from './queue_host.js'
 import type { Queues } from './queues/index.js'
+import { Replies } from './replies/replies.js'
 import { Retention } from './retention.js'
 import { Shard } from './shard.js'
 import { type BrokerStatus, brokerStatus } from './status.js'
@@ -77,6 +78,7 @@ class RunningBroker implements Broker, BrokerContext {
   readonly shard: Shard
   readonly groups: Groups
   readonly queues: Queues
+  readonly replies = new Replies()
   readonly later: Later
   readonly server: Server
   readonly longPolls = new LongPolls()
@@ -158,6 +160,7 @@ class RunningBroker implements Broker, BrokerContext {
     this.logger.info({ connections: this.server.connections }, 'the broker is shutting down')
     this.groups.drain()
     this.queues.drain()
+    this.replies.drain()
     this.longPolls.drain()
     await this.server.drain(this.settings.drainTimeoutMs)
     this.queues.close()

@@ -6,6 +6,7 @@ import type { LongPolls } from './long_polls.js'
 import type { Metrics } from './metrics.js'
 import type { Server } from './net/server.js'
 import type { Queues } from './queues/index.js'
+import type { Replies } from './replies/replies.js'
 import type { Retention } from './retention.js'
 import type { Shard } from './shard.js'
 import type { TurnBudget } from './turn_budget.js'
@@ -17,6 +18,7 @@ export interface BrokerContext {
   readonly shard: Shard
   readonly groups: Groups
   readonly queues: Queues
+  readonly replies: Replies
   readonly later: Later
   readonly server: Server
   readonly longPolls: LongPolls

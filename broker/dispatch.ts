@@ -14,6 +14,7 @@ import type { Handler, RequestContext } from './handlers/handler.js'
 import { laterHandlers } from './handlers/later.js'
 import { publishHandlers } from './handlers/publish.js'
 import { queueHandlers } from './handlers/queues.js'
+import { replyHandlers } from './handlers/replies.js'
 import { topicHandlers } from './handlers/topics.js'
 import { transactionHandlers } from './handlers/transactions.js'
 import type { Reply, Session } from './net/session.js'
@@ -26,6 +27,7 @@ const handlers: { readonly [K in keyof typeof commands]: Handler<(typeof command
   ...fetchHandlers,
   ...groupHandlers,
   ...queueHandlers,
+  ...replyHandlers,
   ...transactionHandlers,
   ...laterHandlers,
 }

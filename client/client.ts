@@ -13,9 +13,13 @@ import { type ProducerOptions, producerSettings } from './producer/settings.js'
 import { Publisher } from './publisher.js'
 import { QueuesAdmin } from './queues_admin.js'
 import type { MessageInput } from './record.js'
+import { Requests, responder, type Service, type ServiceHandler } from './service/index.js'
 import { type Topic, type TopicOrName, topicOf } from './topic.js'
 import { Transaction } from './transaction.js'
 import { Worker, type WorkHandler, type WorkOptions, workSettings } from './worker/index.js'
+
+/** A request of a worker that died should reach another one before whoever asked gives up. */
+const respondLeaseMs = 10_000
 
 export type BrokerStatus = ReplyOf<typeof commands.status>
 
@@ -77,6 +81,7 @@ export class Client implements AsyncDisposable {
   readonly #cluster: Cluster
   readonly #producer: Producer
   readonly #publisher: Publisher
+  readonly #requests: Requests
   readonly #workers = new Set<{ close(): Promise<void>; kill(): void }>()
   readonly #consumers = new Set<{ close(): Promise<void>; stats(): ConsumerStats }>()
   readonly #closeTimeoutMs: number
@@ -104,6 +109,7 @@ export class Client implements AsyncDisposable {
     this.#cluster = new Cluster(this.#addresses, this.#linkOptions)
     this.#producer = new Producer(this.#cluster, producerSettings(options.producer), reconnect)
     this.#publisher = new Publisher(this.#cluster, this.#producer)
+    this.#requests = new Requests(this.#cluster)
     this.topics = new TopicsAdmin(this.#cluster)
     this.groups = new GroupsAdmin(this.#cluster)
     this.queues = new QueuesAdmin(this.#cluster)
@@ -216,6 +222,45 @@ export class Client implements AsyncDisposable {
   }
 
   /**
+   * Asks a service, and resolves with its reply.
+   * @throws MillraceError REQUEST_TIMEOUT, REPLY_FAILED with what the service said, and all that `publish` throws; the
+   * reason of `signal`
+   */
+  async request<RequestIn, RequestOut, ReplyIn, ReplyOut, Key>(
+    service: Service<RequestIn, RequestOut, ReplyIn, ReplyOut, Key>,
+    message: Omit<MessageInput<RequestIn, Key>, 'delay' | 'deliverAt' | 'ttlMs' | 'timestamp'>,
+    {
+      timeoutMs = this.#cluster.requestTimeoutMs,
+      signal,
+    }: { readonly timeoutMs?: number | undefined; readonly signal?: AbortSignal | undefined } = {},
+  ): Promise<ReplyOut> {
+    if (this.#closing !== undefined) throw new MillraceError('CLOSED', 'the client is closed')
+    return this.#requests.request(service, message, positive('timeoutMs', timeoutMs), signal, (one) =>
+      this.#publisher.publish(service.topic, one),
+    )
+  }
+
+  /**
+   * Replies to the requests of a service, as one of any number of workers: what the handler resolves with is the reply, what
+   * it throws is the asker's error. A request whose worker dies goes to another one.
+   * @param options as `work`; the group is `respond.TOPIC` unless it is named, leases are 10 s long
+   * @throws MillraceError BAD_OPTION, CLOSED
+   */
+  respond<RequestIn, RequestOut, ReplyIn, ReplyOut, Key>(
+    service: Service<RequestIn, RequestOut, ReplyIn, ReplyOut, Key>,
+    options: Partial<WorkOptions>,
+    handler: ServiceHandler<RequestOut, ReplyIn, Key>,
+  ): Worker<RequestOut, Key> {
+    const settings = { expired: 'drop', retry: { kind: 'fixed', delay: 0 }, ...options.settings } as const
+    const group = options.group ?? `respond.${service.topic.name}`
+    return this.work<RequestIn, RequestOut, Key>(
+      service.topic,
+      { leaseMs: respondLeaseMs, ...options, group, settings },
+      responder(this.#cluster, service, handler),
+    )
+  }
+
+  /**
    * Publishes messages, acknowledges messages that are being handled, and commits offsets, all of it in one commit of the
    * broker or nothing of it. Nothing is sent when `build` throws.
    * @throws what `build` throws; MillraceError LEASE_LOST, UNKNOWN_TOPIC, ENCODE_FAILED, VALUE_TOO_LARGE, CLOSED and others:
@@ -270,6 +315,7 @@ export class Client implements AsyncDisposable {
     for (const worker of this.#workers) worker.kill()
     this.#producer.close()
     this.#publisher.end()
+    this.#requests.close(new MillraceError('CLOSED', 'the client was closed before the reply came'))
     this.#cluster.close()
     await finished
   }

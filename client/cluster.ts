@@ -26,7 +26,7 @@ export interface TopicInfo {
  * Requests of different kinds have sockets of their own: the broker holds a publisher back by not reading its socket,
  * and that must not stop the heartbeats of the same client.
  */
-export type Lane = 'control' | 'publish' | 'fetch'
+export type Lane = 'control' | 'publish' | 'fetch' | 'replies'
 
 export interface CallOptions {
   readonly timeoutMs?: number | undefined

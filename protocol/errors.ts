@@ -90,6 +90,11 @@ export const errorTable = {
     retryable: false,
     summary: 'a schedule has a pattern or time zone that can not be read, or is never due',
   },
+  REPLY_FAILED: {
+    number: 71,
+    retryable: false,
+    summary: 'the service failed to handle the request; the message is its own',
+  },
   NOT_CONNECTED: { number: 100, retryable: true, summary: 'there is no connection to a broker' },
   CONNECTION_LOST: {
     number: 101,

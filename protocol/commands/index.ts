@@ -4,6 +4,7 @@ import * as groups from './groups.js'
 import * as later from './later.js'
 import * as log from './log.js'
 import * as queues from './queues.js'
+import * as replies from './replies.js'
 import * as topics from './topics.js'
 
 /** Every command of the protocol. */
@@ -41,6 +42,8 @@ export const commands = {
   queueDelete: queues.queueDelete,
   queueList: queues.queueList,
   queueLeave: queues.queueLeave,
+  replySend: replies.replySend,
+  replyPoll: replies.replyPoll,
   publishEach: later.publishEach,
   delayedCancel: later.delayedCancel,
   delayedList: later.delayedList,

@@ -254,6 +254,7 @@ test('topics are created, described, listed, altered and deleted', async (contex
     retentionMs: 7 * 86_400_000,
     retentionBytes: 10_000_000_000,
     batchBytesMax: 512 * 1024,
+    dedupeWindowMs: 120_000,
   })
   assert.is(await outcome(topics.create('orders')), 'TOPIC_EXISTS')
   assert.is(await outcome(topics.create('or ders')), 'BAD_NAME')

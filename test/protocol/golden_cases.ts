@@ -393,4 +393,14 @@ export const goldenBodies: Record<CommandName, { readonly request: unknown; read
       more: false,
     },
   },
+  replySend: { request: { to: uuid, requestId: '1z', error: 'no such item' }, reply: {} },
+  replyPoll: {
+    request: { address: uuid, waitMs: 30_000 },
+    reply: {
+      replies: [
+        ['1z', 0, 'no such item'],
+        ['20', 12, undefined],
+      ],
+    },
+  },
 }

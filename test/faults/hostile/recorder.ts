@@ -1,4 +1,4 @@
-import { type Client, connect, defineTopic, Reject, string } from '../../../client/index.js'
+import { type Client, connect, defineService, defineTopic, Reject, string } from '../../../client/index.js'
 import { commands, compressions } from '../../../protocol/index.js'
 import type { TestContext } from '../../helpers/context.js'
 import { connectHello } from '../../helpers/raw_client.js'
@@ -58,6 +58,7 @@ export async function recordTraffic(context: TestContext, port: number): Promise
     await administerGroups(client)
     await workInGroup(client, relay.port)
     await publishLater(client)
+    await askService(client)
     await refusals(client)
     const raw = await connectHello({ host: '127.0.0.1', port: relay.port })
     await raw.request(commands.ping, {})
@@ -209,6 +210,17 @@ async function publishLater(client: Client): Promise<void> {
   await client.schedules.set('side-schedule', { topic, message, cron: '0 0 1 1 *', missed: 'all' })
   for await (const _ of client.schedules.list());
   await client.schedules.delete('side-schedule')
+}
+
+async function askService(client: Client): Promise<void> {
+  const service = defineService('side-1', { request: string, reply: string })
+  const worker = client.respond(service, {}, ({ value }) => {
+    if (value === 'bad') throw new Error('it is bad')
+    return `reply to ${value}`
+  })
+  await client.request(service, { value: 'good' })
+  await client.request(service, { value: 'bad' }).catch(() => {})
+  await worker.close()
 }
 
 /** Error replies are part of the traffic. */

@@ -1,0 +1,23 @@
+import { type commands, limits, MillraceError } from '../../protocol/index.js'
+import type { Handler } from './handler.js'
+
+const replySend: Handler<typeof commands.replySend> = ({ broker }, { to, requestId, error }, payload) => {
+  // The memory of the request is used again once it is answered.
+  broker.replies.send(to, { requestId, error, value: Buffer.from(payload) })
+  return { body: {} }
+}
+
+const replyPoll: Handler<typeof commands.replyPoll> = async ({ broker, session }, { address, waitMs }) => {
+  if (broker.draining) throw new MillraceError('DRAINING')
+  const replies = await broker.replies.poll(address, Math.min(waitMs, limits.fetchWaitMsMax), (callback) =>
+    session.onClose(callback),
+  )
+  return {
+    body: {
+      replies: replies.map(({ requestId, value, error }) => [requestId, value.length, error] as const),
+    },
+    payload: replies.map(({ value }) => value),
+  }
+}
+
+export const replyHandlers = { replySend, replyPoll }

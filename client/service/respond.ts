@@ -1,0 +1,38 @@
+import { commands } from '../../protocol/index.js'
+import type { Cluster } from '../cluster.js'
+import type { WorkHandler, WorkMessage } from '../worker/index.js'
+import { requestHeaders } from './requests.js'
+import type { Service } from './service.js'
+
+/** Replies to a request: what it resolves with is the reply; what it throws is the error of whoever asked. */
+export type ServiceHandler<RequestOut, ReplyIn, Key> = (
+  message: WorkMessage<RequestOut, Key>,
+) => ReplyIn | Promise<ReplyIn>
+
+const errorTextMax = 1_000
+
+/** A handler of a worker that replies to requests. */
+export function responder<RequestIn, RequestOut, ReplyIn, ReplyOut, Key>(
+  cluster: Cluster,
+  service: Service<RequestIn, RequestOut, ReplyIn, ReplyOut, Key>,
+  handler: ServiceHandler<RequestOut, ReplyIn, Key>,
+): WorkHandler<RequestOut, Key> {
+  return async (message) => {
+    const to = message.headerText(requestHeaders.replyTo)
+    const requestId = message.headerText(requestHeaders.requestId)
+    const deadlineMs = Number(message.headerText(requestHeaders.deadlineMs))
+    // Nobody waits for it any more.
+    if (to === undefined || requestId === undefined || Date.now() >= deadlineMs) return
+    let value: Uint8Array | undefined
+    let error: string | undefined
+    try {
+      const encoded = await service.reply.encode(await handler(message))
+      value = typeof encoded === 'string' ? Buffer.from(encoded) : encoded
+    } catch (reason) {
+      error = (reason instanceof Error ? reason.message : String(reason)).slice(0, errorTextMax)
+    }
+    const timeoutMs = Math.max(1, deadlineMs - Date.now())
+    const payload = value === undefined ? [] : [value]
+    await cluster.call(commands.replySend, { to, requestId, error }, { timeoutMs, repeatable: true, payload })
+  }
+}

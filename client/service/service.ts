@@ -1,0 +1,35 @@
+import { type Codec, coderOf, type ValueCoder, type ValueFormat } from '../codecs.js'
+import { defineTopic, type Topic } from '../topic.js'
+
+/** A service: the topic of its requests, and what its replies are made of. Both ends share it. */
+export interface Service<RequestIn, RequestOut, ReplyIn, ReplyOut, Key = string> {
+  readonly topic: Topic<RequestIn, RequestOut, Key>
+  readonly reply: ValueCoder<ReplyIn, ReplyOut>
+}
+
+/**
+ * Defines a service for those who ask and those who reply; does not create its topic in the broker.
+ * @throws MillraceError BAD_NAME
+ * @example const prices = defineService('prices', { request: json<{ item: string }>(), reply: json<{ cents: number }>() })
+ */
+export function defineService<RequestIn, RequestOut, ReplyIn, ReplyOut, Key = string>(
+  name: string,
+  {
+    request,
+    reply,
+    key,
+  }: {
+    readonly request: ValueFormat<RequestIn, RequestOut>
+    readonly reply: ValueFormat<ReplyIn, ReplyOut>
+    /** Default: string. */
+    readonly key?: Codec<Key> | undefined
+  },
+): Service<RequestIn, RequestOut, ReplyIn, ReplyOut, Key> {
+  return {
+    topic: defineTopic<RequestIn, RequestOut, Key>(
+      name,
+      key === undefined ? { value: request } : { value: request, key },
+    ),
+    reply: coderOf(reply),
+  }
+}

@@ -1,0 +1,140 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import * as assert from 'uvu/assert'
+import { defineService, isMillraceError, json, type Service } from '../../client/index.js'
+import { suite, type TestContext } from '../helpers/suite.js'
+import { waitFor } from '../helpers/wait_for.js'
+import { Harness } from './consumer/harness.js'
+
+const test = suite('client/service')
+
+interface Question {
+  readonly item: string
+  readonly waitMs?: number
+}
+
+interface Price {
+  readonly cents: number
+}
+
+const prices: Service<Question, Question, Price, Price> = defineService('prices', {
+  request: json<Question>(),
+  reply: json<Price>(),
+})
+
+async function start(context: TestContext): Promise<Harness> {
+  const harness = await Harness.start(context)
+  await harness.createTopic('prices', 2)
+  return harness
+}
+
+async function codeOf(promise: Promise<unknown>): Promise<unknown> {
+  const error = await promise.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  )
+  return isMillraceError(error) ? error.code : error
+}
+
+test('a request gets the reply of a responder, typed both ways', async (context) => {
+  const { client } = await start(context)
+  client.respond(prices, {}, ({ value, key }) => ({ cents: value.item.length * 100 + (key?.length ?? 0) }))
+  assert.equal(await client.request(prices, { key: 'kk', value: { item: 'lamp' } }), { cents: 402 })
+})
+
+test('many requests at once are answered in any order, each by its own reply', async (context) => {
+  const harness = await start(context)
+  const responders = await Promise.all([harness.newClient(), harness.newClient()])
+  for (const client of responders)
+    client.respond(prices, { concurrency: 100 }, async ({ value: { item, waitMs = 0 } }) => {
+      await sleep(waitMs)
+      return { cents: Number(item) }
+    })
+  const askers = await Promise.all([harness.newClient(), harness.newClient()])
+  const random = context.random()
+  const replies = await Promise.all(
+    Array.from({ length: 300 }, (_, i) =>
+      askers[i % 2]?.request(prices, { value: { item: String(i), waitMs: random.int(0, 20) } }),
+    ),
+  )
+  assert.equal(
+    replies,
+    replies.map((_, i) => ({ cents: i })),
+  )
+})
+
+test('errors of the handler, a timeout and cancelling end the request', async (context) => {
+  const { client } = await start(context)
+  const handled: string[] = []
+  client.respond(prices, {}, async ({ value: { item, waitMs } }) => {
+    handled.push(item)
+    if (item === 'bad') throw new Error('there is no such item')
+    await sleep(waitMs ?? 0)
+    return { cents: 1 }
+  })
+  const bad = await client.request(prices, { value: { item: 'bad' } }).catch((error: unknown) => error)
+  assert.ok(isMillraceError(bad, 'REPLY_FAILED'))
+  assert.match((bad as Error).message, /no such item/)
+  const slow = client.request(prices, { value: { item: 'slow', waitMs: 400 } }, { timeoutMs: 50 })
+  assert.is(await codeOf(slow), 'REQUEST_TIMEOUT')
+  const stop = new AbortController()
+  const cancelled = client.request(prices, { value: { item: 'other', waitMs: 400 } }, { signal: stop.signal })
+  await waitFor('it to be handled', () => handled.includes('other'))
+  stop.abort('changed my mind')
+  assert.is(await codeOf(cancelled), 'changed my mind')
+  assert.is(
+    await codeOf(client.request(defineService('nowhere', { request: json(), reply: json() }), { value: 1 })),
+    'UNKNOWN_TOPIC',
+  )
+})
+
+test('a request that nobody waits for any more is not handled', async (context) => {
+  const { client } = await start(context)
+  const late = client.request(prices, { value: { item: 'late' } }, { timeoutMs: 30 })
+  assert.is(await codeOf(late), 'REQUEST_TIMEOUT')
+  const handled: string[] = []
+  client.respond(prices, {}, ({ value }) => {
+    handled.push(value.item)
+    return { cents: 1 }
+  })
+  await client.request(prices, { value: { item: 'in time' } })
+  assert.equal(handled, ['in time'])
+})
+
+test('a request whose responder dies is answered by another', async (context) => {
+  const harness = await start(context)
+  const dying = await harness.newClient()
+  let isTaken = false
+  dying.respond(prices, { leaseMs: 1_000 }, () => {
+    isTaken = true
+    return new Promise(() => {})
+  })
+  const reply = harness.client.request(prices, { value: { item: 'lamp' } }, { timeoutMs: 10_000 })
+  await waitFor('it to be taken', () => isTaken)
+  await dying.close({ timeoutMs: 0 })
+  harness.client.respond(prices, {}, ({ attempt }) => ({ cents: attempt }))
+  assert.equal(await reply, { cents: 2 })
+})
+
+test('requests that wait get their replies after a restart of the broker', async (context) => {
+  const dir = await context.tempDir()
+  const harness = await Harness.start(context, { engine: 'level', dir })
+  await harness.createTopic('prices')
+  let release = (): void => {}
+  const gate = new Promise<void>((resolve) => {
+    release = resolve
+  })
+  let isTaken = false
+  const responder = await harness.newClient()
+  responder.respond(prices, {}, async () => {
+    isTaken = true
+    await gate
+    return { cents: 7 }
+  })
+  const reply = harness.client.request(prices, { value: { item: 'lamp' } }, { timeoutMs: 10_000 })
+  await waitFor('it to be taken', () => isTaken)
+  await harness.restartBroker(dir)
+  release()
+  assert.equal(await reply, { cents: 7 })
+})
+
+test.run()
