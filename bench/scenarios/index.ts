@@ -1,6 +1,7 @@
 import type { Scenario } from '../lib/scenario.js'
 import { connectionsScenario } from './connections.js'
 import { consumeScenario } from './consume.js'
+import { delayedScenario } from './delayed.js'
 import { diskScenario } from './disk.js'
 import { endToEndScenario } from './end_to_end.js'
 import { fanOutScenario } from './fan_out.js'
@@ -11,6 +12,7 @@ import { pipeScenario } from './pipe.js'
 import { publishScenario } from './publish.js'
 import { sizeScenario } from './size.js'
 import { startUpScenario } from './start_up.js'
+import { workScenario } from './work.js'
 import { writtenBytesScenario } from './written_bytes.js'
 
 /** All scenarios, in the order in which they run. */
@@ -21,6 +23,8 @@ export const scenarios: readonly Scenario[] = [
   consumeScenario,
   endToEndScenario,
   fanOutScenario,
+  workScenario,
+  delayedScenario,
   latencyScenario,
   connectionsScenario,
   startUpScenario,

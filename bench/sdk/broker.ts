@@ -7,6 +7,8 @@ export interface SdkBrokerOptions {
   readonly port: number
   /** Default: the broker's own. */
   readonly connectionsMax?: number
+  /** Default: the broker's own. */
+  readonly messageIdsMax?: number
 }
 
 /** Runs a broker with the settings that everyone gets, but for those that are given. */

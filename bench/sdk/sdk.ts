@@ -8,8 +8,10 @@ import { monotonicMs, Worker } from '../lib/worker.js'
 import type { SdkBrokerOptions } from './broker.js'
 import type { SdkConnectionsOptions } from './connections.js'
 import type { SdkConsumerOptions } from './consumer.js'
+import type { SdkDelayerOptions } from './delayer.js'
 import type { MessageData } from './messages.js'
 import type { ReceiptFigures, SdkPublisherOptions } from './publisher.js'
+import type { SdkWorkerOptions } from './worker.js'
 
 /** A broker in a process of its own, and how to start clients of it in theirs. */
 export interface RunningBroker {
@@ -20,6 +22,8 @@ export interface RunningBroker {
   start(name: 'broker', options: SdkBrokerOptions): Promise<Worker>
   start(name: 'publisher', options: SdkPublisherOptions): Promise<Worker>
   start(name: 'consumer', options: SdkConsumerOptions): Promise<Worker>
+  start(name: 'worker', options: SdkWorkerOptions): Promise<Worker>
+  start(name: 'delayer', options: SdkDelayerOptions): Promise<Worker>
   start(name: 'connections', options: SdkConnectionsOptions): Promise<Worker>
 }
 
@@ -34,7 +38,7 @@ export const partitionsDefault = 8
 export async function withBroker<T>(
   dataRoot: string,
   use: (running: RunningBroker) => Promise<T>,
-  settings: Pick<SdkBrokerOptions, 'connectionsMax'> = {},
+  settings: Pick<SdkBrokerOptions, 'connectionsMax' | 'messageIdsMax'> = {},
 ): Promise<T> {
   const folder = join(dataRoot, `broker-${process.pid}`)
   const workers: Worker[] = []

@@ -13,6 +13,7 @@ import {
   withBroker,
   withFilledTopic,
 } from '../../bench/sdk/sdk.js'
+import { runDelayed, runQueueWork } from '../../bench/sdk/work.js'
 import { runWrittenBytes, tellsWrittenBytes } from '../../bench/sdk/written_bytes.js'
 import { suite } from '../helpers/suite.js'
 
@@ -87,6 +88,44 @@ test(
     assert.ok(latency.count > 10, `${latency.count} messages`)
     assert.ok(receivedPerS > 0, `${receivedPerS} messages/s`)
     assert.ok(latency.p50Ms > 0 && latency.p50Ms <= latency.p99Ms && latency.p99Ms <= latency.maxMs)
+  },
+  { deadlineMs },
+)
+
+test(
+  'counts what a worker of a queue group acknowledges, also behind a poisoned message',
+  async ({ tempDir }) => {
+    const work = {
+      messageBytes,
+      messages: 50_000,
+      concurrency: 100,
+      isPoisoned: true,
+      dataRoot: await tempDir(),
+    }
+    for (const order of ['none', 'key'] as const) {
+      const keyed = order === 'key' ? { keys: 1_000 } : {}
+      const { messagesPerS, rssBytes } = await runQueueWork({
+        ...work,
+        ...keyed,
+        order,
+        warmUpMs: 0,
+        measureMs: 400,
+      })
+      assert.ok(messagesPerS > 100, `${messagesPerS} messages/s`)
+      assert.ok((rssBytes.worker ?? 0) > 1e6)
+    }
+  },
+  { deadlineMs },
+)
+
+test(
+  'tells how long delayed messages took to arm, and how late they came',
+  async ({ tempDir }) => {
+    const work = { messageBytes, armed: 1_000, fired: 1_000, firedPerS: 5_000, dataRoot: await tempDir() }
+    const { armMs, late } = await runDelayed(work)
+    assert.ok(armMs > 0)
+    assert.is(late.count, 1_000)
+    assert.ok(late.p50Ms <= late.p99Ms && late.p99Ms <= late.maxMs)
   },
   { deadlineMs },
 )

@@ -1,0 +1,55 @@
+import { connect, type QueueOptions } from '../../client/index.js'
+import { serveWorker, type WorkerTask } from '../lib/worker.js'
+
+export interface SdkWorkerOptions {
+  readonly port: number
+  readonly topic: string
+  readonly concurrency: number
+  readonly order: NonNullable<QueueOptions['order']>
+  /** The message at the head of the first partition fails whenever it is handled. */
+  readonly isPoisoned: boolean
+}
+
+/** Messages that are leased for each that is handled, so that handlers need not wait for the next lease. */
+const prefetchFactor = 4
+/** More attempts than a bench has time for. */
+const attemptsMax = 1_000_000
+
+/** A worker of a queue group with an asynchronous handler that does nothing; counts confirmed acknowledgements. */
+async function start({ port, topic, concurrency, order, isPoisoned }: SdkWorkerOptions): Promise<WorkerTask> {
+  const client = await connect(`127.0.0.1:${port}`)
+  let messages = 0
+  let bytes = 0
+  let failure: unknown
+  const worker = client.work(
+    topic,
+    {
+      group: 'bench',
+      concurrency,
+      prefetch: concurrency * prefetchFactor,
+      settings: { order, attemptsMax, retry: { kind: 'fixed', delay: 100 } },
+      onSettled: ({ valueBytes }, outcome) => {
+        if (outcome !== 'ack') return
+        messages++
+        bytes += valueBytes?.length ?? 0
+      },
+      onError: (error) => {
+        failure = error
+      },
+    },
+    async ({ partition, offset }) => {
+      if (isPoisoned && partition === 0 && offset === 0) throw new Error('the poisoned message')
+    },
+  )
+  await worker.ready
+  return {
+    count: () => ({ messages, bytes }),
+    stop: async () => {
+      await client.close()
+      if (failure !== undefined) throw failure
+      return {}
+    },
+  }
+}
+
+await serveWorker(start)
