@@ -7,14 +7,14 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { gunzipSync } from 'node:zlib'
 import { type Client, connect } from 'millrace'
+import { hasEnded, pathOf, runToEnd, startServe, textLines } from './processes.js'
 
 const topic = 'packages'
 const group = 'indexers'
@@ -75,25 +75,6 @@ export async function runPackagesJob(file: string, cli = pathOf('../cli/main.cjs
   }
 }
 
-async function startServe(cli: string, data: string): Promise<{ server: string; child: ChildProcess }> {
-  const child = spawn(process.execPath, [cli, 'serve', '--data', data, '--port', '0'], {
-    stdio: ['ignore', 'ignore', 'pipe'],
-  })
-  for await (const line of createInterface({ input: child.stderr })) {
-    const address = /ready on (\S+:\d+)/.exec(line)?.[1]
-    if (address === undefined) continue
-    child.stderr.resume()
-    return { server: address, child }
-  }
-  throw new Error('the broker ended before it was ready')
-}
-
-async function runToEnd(cli: string, args: readonly string[]): Promise<void> {
-  const child = spawn(process.execPath, [cli, ...args], { stdio: 'inherit' })
-  const [code] = await once(child, 'exit')
-  if (code !== 0) throw new Error(`millrace ${args[0]} ended with ${code}`)
-}
-
 interface Work {
   readonly seen: readonly Seen[]
   readonly members: readonly Member[]
@@ -119,10 +100,6 @@ async function readWithGroup(client: Client, server: string, running: ChildProce
   for (const member of all) member.process.kill('SIGTERM')
   await Promise.all(ended)
   return { seen, members: all, killedAfter }
-}
-
-function hasEnded(child: ChildProcess): Promise<unknown> {
-  return child.exitCode === null && child.signalCode === null ? once(child, 'close') : Promise.resolve()
 }
 
 function startMember(index: number, server: string, seen: Seen[], onSeen: () => void): Member {
@@ -154,12 +131,8 @@ interface Line {
 }
 
 async function linesOf(file: string): Promise<Map<string, Line>> {
-  const raw = await readFile(file)
-  const text = (file.endsWith('.gz') ? gunzipSync(raw) : raw).toString('utf8')
-  const lines = text.split('\n')
-  if (lines.at(-1) === '') lines.pop()
   const found = new Map<string, Line>()
-  for (const [number, line] of lines.entries()) {
+  for (const [number, line] of (await textLines(file)).entries()) {
     const key = String((JSON.parse(line) as Record<string, unknown>)[keyField])
     found.set(createHash('sha1').update(line).digest('hex'), { number, key })
   }
@@ -209,10 +182,6 @@ function account(lines: ReadonlyMap<string, Line>, { seen, members: all, killedA
     duplicatesOfAcknowledged: acknowledged.length,
     killedAfter,
   }
-}
-
-function pathOf(relative: string): string {
-  return fileURLToPath(new URL(relative, import.meta.url))
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
