@@ -3,6 +3,7 @@ import { opKinds } from '../storage/index.js'
 import {
   type CommittedOffsets,
   encodeGroupDeleted,
+  encodeGroupPaused,
   encodeOffsetsCommitted,
   type GroupHost,
   type GroupSettings,
@@ -54,6 +55,14 @@ class ShardGroupHost implements GroupHost {
   commitOffsets(group: string, committedAtMs: number, entries: readonly OffsetEntry[]): Promise<void> {
     const payload = encodeOffsetsCommitted({ group, committedAtMs, entries })
     return this.#shard.commit([{ kind: opKinds.offsetsCommitted, payload }])
+  }
+
+  isPaused(group: string): boolean {
+    return this.#shard.pausedGroups.has(group)
+  }
+
+  setPaused(group: string, paused: boolean): Promise<void> {
+    return this.#shard.commit([{ kind: opKinds.groupPaused, payload: encodeGroupPaused(group, paused) }])
   }
 
   deleteGroup(group: string): Promise<void> {

@@ -9,7 +9,7 @@ import {
   type Store,
   type StoreHealth,
 } from '../storage/index.js'
-import type { CommittedOffsets } from './groups/index.js'
+import type { CommittedOffsets, PausedGroups } from './groups/index.js'
 import type { DelayedView, MessageIds, SchedulesView } from './later/index.js'
 import type { Partition } from './partition/partition.js'
 import type { ProducerLimits, ProducersView } from './partition/producers_view.js'
@@ -37,6 +37,7 @@ export class Shard {
   readonly producers: ProducersView
   /** Committed offsets of the groups. */
   readonly offsets: CommittedOffsets
+  readonly pausedGroups: PausedGroups
   readonly messageIds: MessageIds
   readonly delayed: DelayedView
   readonly schedules: SchedulesView
@@ -52,6 +53,7 @@ export class Shard {
     this.catalog = views.catalog
     this.producers = views.producers
     this.offsets = views.groupOffsets.inner.offsets
+    this.pausedGroups = views.groupOffsets.paused
     this.messageIds = views.messageIds
     this.delayed = views.delayed
     this.schedules = views.schedules

@@ -1,6 +1,6 @@
 import { type BatchHeader, MillraceError } from '../protocol/index.js'
 import { opKinds, type PartitionLog, type State, type ViewHost, type Views } from '../storage/index.js'
-import { OffsetsView } from './groups/index.js'
+import { decodeGroupDeleted, OffsetsView, PausedGroups } from './groups/index.js'
 import { DelayedView, MessageIds, SchedulesView } from './later/index.js'
 import { type ProducerLimits, ProducersView } from './partition/producers_view.js'
 import { QueuesView, TransactionsView } from './queues/index.js'
@@ -31,10 +31,11 @@ class BootView implements View {
   }
 }
 
-/** Committed offsets as a view of the shard. */
+/** What is durable of stream groups as a view of the shard. */
 class GroupOffsetsView implements View {
-  readonly kinds = [opKinds.offsetsCommitted, opKinds.groupDeleted]
+  readonly kinds = [opKinds.offsetsCommitted, opKinds.groupDeleted, opKinds.groupPaused]
   readonly inner: OffsetsView
+  readonly paused: PausedGroups
   readonly #state: State
   readonly #catalog: Catalog
 
@@ -42,6 +43,7 @@ class GroupOffsetsView implements View {
     this.#state = state
     this.#catalog = catalog
     this.inner = new OffsetsView(state, String.fromCharCode(viewTables.offsets))
+    this.paused = new PausedGroups(state, viewTables.pausedGroups)
     catalog.onChange((change, { topicId }) => {
       if (change === 'deleted') this.inner.topicDeleted(topicId)
     })
@@ -50,11 +52,15 @@ class GroupOffsetsView implements View {
   async load(): Promise<void> {
     for await (const [key, value] of tableEntries(this.#state, viewTables.offsets))
       this.inner.load(key, value)
+    for await (const [key] of tableEntries(this.#state, viewTables.pausedGroups)) this.paused.load(key)
   }
 
   apply(kind: number, payload: Uint8Array): void {
-    if (kind === opKinds.groupDeleted) this.inner.applyDeleted(payload)
-    else this.inner.applyCommitted(payload, (topicId) => this.#catalog.byId(topicId) !== undefined)
+    if (kind === opKinds.groupPaused) this.paused.apply(payload)
+    else if (kind === opKinds.groupDeleted) {
+      this.inner.applyDeleted(payload)
+      this.paused.forget(decodeGroupDeleted(payload))
+    } else this.inner.applyCommitted(payload, (topicId) => this.#catalog.byId(topicId) !== undefined)
   }
 }
 

@@ -13,6 +13,7 @@ import type { State } from '../storage/index.js'
  *     1b  queueId u64, logId u32     how far a queue group is in a partition log
  *     1c  queueId u64, logId u32, page u64   a page of its messages that are not done
  *     1d  committedAtMs u64, id      ids of transactions, see queues/transactions_view.ts
+ *     15  group                       a stream group that is paused
  *     16                             how many messages of each topic are delayed
  *     16  dueMs u64, sequence u64    a delayed message, see later/delayed_codec.ts
  *     17  topicId u32, id            where the delayed message with this id is: dueMs u64, sequence u64
@@ -25,6 +26,7 @@ export const viewTables = {
   topic: 0x12,
   producer: 0x13,
   offsets: 0x14,
+  pausedGroups: 0x15,
   queue: 0x1a,
   queueProgress: 0x1b,
   queuePage: 0x1c,

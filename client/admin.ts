@@ -188,6 +188,20 @@ export class GroupsAdmin {
     for (const result of reply.results) if (result.error !== 0) throw errorOf(result)
   }
 
+  /**
+   * Takes all partitions from the members of a group until `resume`: they finish what was delivered, commit, and stay
+   * members. Durable, also for a group that does not exist yet.
+   * @throws MillraceError BAD_NAME
+   */
+  async pause(group: string, options: CallOptions = {}): Promise<void> {
+    await this.#cluster.call(commands.groupPause, { group, paused: true }, { ...options, repeatable: true })
+  }
+
+  /** Lets the members of a group go on where they were. @throws MillraceError BAD_NAME */
+  async resume(group: string, options: CallOptions = {}): Promise<void> {
+    await this.#cluster.call(commands.groupPause, { group, paused: false }, { ...options, repeatable: true })
+  }
+
   /** Forgets a group that has no members, with its offsets. @throws MillraceError UNKNOWN_GROUP, GROUP_ACTIVE */
   async delete(group: string, options: CallOptions = {}): Promise<void> {
     await this.#cluster.call(commands.groupDelete, { group }, options)

@@ -12,6 +12,7 @@ export const opKinds = {
   logsTrimmed: 5,
   offsetsCommitted: 6,
   groupDeleted: 7,
+  groupPaused: 8,
   queueConfigured: 20,
   queueSubscribed: 21,
   queueLeased: 22,

@@ -40,6 +40,8 @@ export function describeGroup(host: GroupHost, membership: Membership, name: str
   return {
     group: name,
     state: group?.state ?? 'empty',
+    ...(host.isPaused(name) ? { paused: true } : {}),
+    ...(group?.singleActive ? { singleActive: true } : {}),
     generation: group?.generation ?? 0,
     members: membersOf(group),
     partitions: topics.flatMap((topic) =>

@@ -8,6 +8,8 @@ export interface GroupOptions {
   readonly uniqueId: () => number
   readonly topics: TopicSource
   readonly membersMax: number
+  /** Whether nobody is to own anything. */
+  readonly isPaused: () => boolean
 }
 
 const fencedMembersMax = 1_000
@@ -24,6 +26,8 @@ export class Group {
   generation = 0
   /** Whether membership or topics changed since the last rebalance. */
   rebalanceNeeded = false
+  /** One member owns everything, the others stand by; as the first member said. */
+  singleActive = false
   readonly members = new Map<string, Member>()
   readonly #options: GroupOptions
   readonly #memberIdByInstance = new Map<string, string>()
@@ -66,10 +70,16 @@ export class Group {
   /**
    * Adds a member, or refreshes one that joins again. With an `instanceId` that another member has, the new one
    * takes over its partitions under new epochs and the old one is fenced.
-   * @throws MillraceError FENCED, LIMIT_EXCEEDED
+   * @throws MillraceError BAD_REQUEST, FENCED, LIMIT_EXCEEDED
    */
   join(request: JoinRequest, session: MemberSession, nowMs: number): Member {
-    const { memberId, instanceId } = request
+    const { memberId, instanceId, singleActive = false } = request
+    if (this.members.size > 0 && this.singleActive !== singleActive)
+      throw new MillraceError(
+        'BAD_REQUEST',
+        `singleActive is ${singleActive}, and ${this.singleActive} for the other members of group "${this.name}"`,
+      )
+    this.singleActive = singleActive
     if (this.#fenced.has(memberId)) throw this.#fencedError(memberId)
     const known = this.members.get(memberId)
     if (known !== undefined && known.instanceId === instanceId) {
@@ -193,7 +203,7 @@ export class Group {
   rebalance(nowMs: number): void {
     this.rebalanceNeeded = false
     this.#createSlots()
-    const members = [...this.members.values()]
+    const members = this.#eligible()
     const indices = new Map(members.map((member, index) => [member, index]))
     const slots = [...this.#slots.keys()].sort((a, b) => a - b).flatMap((id) => this.#slots.get(id) ?? [])
     const holderOf = ({ owner, target }: Slot): number =>
@@ -204,6 +214,15 @@ export class Group {
     )
     for (const [at, slot] of slots.entries()) this.#retarget(slot, members[targets[at] as number], nowMs)
     this.#removeUnusedSlots()
+  }
+
+  /** Those who may own partitions. The single active one stays so while it lives; then the one that joined first follows. */
+  #eligible(): Member[] {
+    if (this.#options.isPaused()) return []
+    const members = [...this.members.values()]
+    if (!this.singleActive || members.length <= 1) return members
+    const active = members.find((member) => this.assigned(member).length > 0) ?? (members[0] as Member)
+    return [active]
   }
 
   /** Keeps members from committing a partition until `endSeek`. */

@@ -1,7 +1,7 @@
 import { describeGroup, groupNames, listGroups } from './describe.js'
 import type { GroupHost } from './host.js'
 import { LivenessClock } from './liveness_clock.js'
-import { Membership } from './membership.js'
+import { checkGroupName, Membership } from './membership.js'
 import { OffsetCommands } from './offset_commands.js'
 import type { GroupSettings } from './settings.js'
 import type {
@@ -66,6 +66,7 @@ export class Groups {
       unknownTopic: (name) => host.unknownTopic(name),
       committedOffset: (group, topicId, partition) => host.offsets.get(group, topicId, partition)?.offset,
       hasOffsets: (group) => host.offsets.has(group),
+      isPaused: (group) => host.isPaused(group),
       onExpired: (group, memberIds) => options.onExpired?.(group, memberIds),
     })
     this.#commands = new OffsetCommands({ host, settings, hasRoom, membership: this.#membership })
@@ -95,6 +96,13 @@ export class Groups {
 
   commit(request: CommitRequest): Promise<CommitReply> {
     return this.#commands.commit(request)
+  }
+
+  /** @throws MillraceError BAD_NAME, STORAGE_FAILED */
+  async setPaused(group: string, paused: boolean): Promise<void> {
+    checkGroupName(group)
+    if (this.#host.isPaused(group) !== paused) await this.#host.setPaused(group, paused)
+    this.#membership.pauseChanged(group)
   }
 
   /** See OffsetCommands.prepare. */

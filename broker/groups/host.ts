@@ -17,6 +17,9 @@ export interface GroupHost {
   offsetForTime(topicId: number, partition: number, timeMs: number): Promise<number>
   /** Resolves when the offsets are durable and in `offsets`; calls take effect in their order. */
   commitOffsets(group: string, committedAtMs: number, entries: readonly OffsetEntry[]): Promise<void>
-  /** Resolves when the group's offsets are durably forgotten. */
+  isPaused(group: string): boolean
+  /** Resolves when it is durable. */
+  setPaused(group: string, paused: boolean): Promise<void>
+  /** Resolves when the group's offsets are durably forgotten, and that it is paused. */
   deleteGroup(group: string): Promise<void>
 }

@@ -28,6 +28,7 @@ export interface MembershipOptions {
   readonly hasOffsets: (group: string) => boolean
   /** Whether one more group may come into being. */
   readonly hasRoom: () => boolean
+  readonly isPaused: (group: string) => boolean
   readonly onExpired: (group: string, memberIds: readonly string[]) => void
 }
 
@@ -134,6 +135,14 @@ export class Membership {
     }
   }
 
+  /** The group was paused, or goes on. */
+  pauseChanged(groupName: string): void {
+    const running = this.#running.get(groupName)
+    if (running === undefined) return
+    running.group.rebalanceNeeded = true
+    this.#settle(running, 0)
+  }
+
   /** Follows a topic that was created, deleted or given more partitions. */
   topicChanged(topic: Pick<GroupTopic, 'topicId' | 'name'>): void {
     for (const running of this.#running.values()) {
@@ -196,7 +205,12 @@ export class Membership {
       throw new MillraceError('LIMIT_EXCEEDED', `there are ${settings.groupsMax} groups, no more are allowed`)
     }
     const running: Running = {
-      group: new Group(name, { uniqueId, topics, membersMax: settings.groupMembersMax }),
+      group: new Group(name, {
+        uniqueId,
+        topics,
+        membersMax: settings.groupMembersMax,
+        isPaused: () => this.#options.isPaused(name),
+      }),
       rebalanceTimer: undefined,
       rebalanced: undefined,
       rebalanceCostMs: 0,

@@ -26,6 +26,15 @@ export function decodeOffsetsCommitted(payload: Uint8Array): OffsetsCommitted {
   }
 }
 
+/** Payload of a `group.paused` operation; stands on disk. */
+export function encodeGroupPaused(group: string, paused: boolean): Uint8Array {
+  return encodeBody([group, paused])
+}
+
+export function decodeGroupPaused(payload: Uint8Array): readonly [group: string, paused: boolean] {
+  return decodeBody(payload) as [string, boolean]
+}
+
 /** Payload of a `group.deleted` operation; stands on disk. */
 export function encodeGroupDeleted(group: string): Uint8Array {
   return encodeBody([group])

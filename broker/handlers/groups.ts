@@ -33,6 +33,11 @@ const groupDelete: Handler<typeof commands.groupDelete> = async ({ broker }, { g
   return { body: {} }
 }
 
+const groupPause: Handler<typeof commands.groupPause> = async ({ broker }, { group, paused }) => {
+  await broker.groups.setPaused(group, paused)
+  return { body: {} }
+}
+
 export const groupHandlers = {
   groupJoin,
   groupHeartbeat,
@@ -42,4 +47,5 @@ export const groupHandlers = {
   groupDescribe,
   groupSeek,
   groupDelete,
+  groupPause,
 }

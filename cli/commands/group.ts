@@ -10,7 +10,7 @@ interface SeekOptions extends CommonOptions {
 }
 
 export function addGroup(program: Command): void {
-  const group = program.command('group').description('list, describe, seek and delete consumer groups')
+  const group = program.command('group').description('list, describe, seek, pause and delete consumer groups')
   withCommon(group.command('list').description('list the groups')).action(async (options: CommonOptions) => {
     const groups = await withClient(options, (client) => client.groups.list())
     if (options.json) return printJson(groups)
@@ -34,6 +34,18 @@ export function addGroup(program: Command): void {
       if (options.json) return printJson(moved)
       printTable([['partition', 'offset'], ...moved.map((one) => [one.partition, one.offset])])
     })
+  for (const [name, done, description] of [
+    ['pause', 'paused', 'take all partitions from its members until resume'],
+    ['resume', 'resumed', 'give its members partitions again'],
+  ] as const) {
+    withCommon(group.command(`${name} <group>`).description(description)).action(
+      async (one: string, options: CommonOptions) => {
+        await withClient(options, (client) => client.groups[name](one))
+        if (options.json) printJson({ group: one, paused: name === 'pause' })
+        else process.stdout.write(`${done} group "${one}"\n`)
+      },
+    )
+  }
   withCommon(group.command('delete <group>').description('forget a group and its offsets')).action(
     async (name: string, options: CommonOptions) => {
       await withClient(options, (client) => client.groups.delete(name))
@@ -43,9 +55,11 @@ export function addGroup(program: Command): void {
   )
 }
 
-function printDescription({ group, state, members, partitions }: GroupDescription): void {
+function printDescription(description: GroupDescription): void {
+  const { group, state, members, partitions, paused, singleActive } = description
   const lag = partitions.reduce((sum, one) => sum + one.lag, 0)
-  process.stdout.write(`${group}: ${state}, ${members.length} members, lag ${lag}\n`)
+  const notes = `${paused ? ', paused' : ''}${singleActive ? ', one active member' : ''}`
+  process.stdout.write(`${group}: ${state}${notes}, ${members.length} members, lag ${lag}\n`)
   if (members.length > 0) {
     const rows = members.map((one) => [one.memberId, one.clientName, one.address, one.partitions])
     printTable([['member', 'client', 'address', 'partitions'], ...rows])

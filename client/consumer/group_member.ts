@@ -12,6 +12,7 @@ export interface GroupMemberOptions {
   readonly port: BrokerPort
   readonly group: string
   readonly instanceId: string | undefined
+  readonly singleActive: boolean
   readonly topics: readonly string[]
   readonly sessionTimeoutMs: number
   /** What the consumer owns now: [topicId, partition, epoch]. */
@@ -99,8 +100,9 @@ export class GroupMember {
   }
 
   async #join(): Promise<void> {
-    const { port, group, instanceId, topics, sessionTimeoutMs } = this.#options
-    const body = { group, memberId: this.memberId, instanceId, topics, sessionTimeoutMs }
+    const { port, group, instanceId, topics, sessionTimeoutMs, singleActive } = this.#options
+    const single = singleActive ? { singleActive } : {}
+    const body = { group, memberId: this.memberId, instanceId, topics, sessionTimeoutMs, ...single }
     this.#changed = deferred()
     const options = { signal: this.#abort.signal, timeoutMs: Math.max(sessionTimeoutMs, 10_000) }
     const assignment = await port.control(commands.groupJoin, body, options)

@@ -35,6 +35,7 @@ export class GroupSource<Value, Key> implements PartitionSource<Value, Key> {
       port,
       group,
       instanceId: settings.instanceId,
+      singleActive: settings.singleActive,
       topics,
       sessionTimeoutMs: settings.sessionTimeoutMs,
       owned: () => Array.from(table.values(), (stream) => [stream.topicId, stream.partition, stream.epoch]),

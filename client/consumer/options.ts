@@ -33,6 +33,11 @@ export interface ConsumeOptions {
   readonly group?: string | undefined
   /** Makes this a static member: it keeps its partitions for the session timeout when it restarts under the same id. */
   readonly instanceId?: string | undefined
+  /**
+   * In a group: one member owns all partitions, and the others stand by, until it leaves or dies; then the one that joined
+   * first follows. All members of the group have to say the same. Default false.
+   */
+  readonly singleActive?: boolean | undefined
   /** Where to start a partition for which the group has no committed offset, or alone. Default "latest". */
   readonly from?: StartPosition | undefined
   /** Alone: the partitions of the (one) topic to read. Default: all, also those added later. */
@@ -91,6 +96,7 @@ export interface ConsumeOptions {
 export interface ConsumerSettings {
   readonly group: string | undefined
   readonly instanceId: string | undefined
+  readonly singleActive: boolean
   readonly from: StartPosition
   readonly partitions: readonly number[] | undefined
   readonly untilEnd: boolean
@@ -116,10 +122,12 @@ export function consumerSettings(options: ConsumeOptions, topicCount: number): C
   checkStart('from', from)
   if (options.until !== undefined && options.until !== 'end') throw bad('until', 'must be "end" or absent')
   if (instanceId !== undefined && group === undefined) throw bad('instanceId', 'needs a group')
+  if (options.singleActive === true && group === undefined) throw bad('singleActive', 'needs a group')
   if (partitions !== undefined) checkPartitions(partitions, group, topicCount)
   return {
     group,
     instanceId,
+    singleActive: options.singleActive ?? false,
     from,
     partitions,
     untilEnd: options.until === 'end',

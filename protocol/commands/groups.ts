@@ -59,6 +59,8 @@ export const groupJoin = command({
     instanceId: optional(memberId),
     topics,
     sessionTimeoutMs: milliseconds,
+    /** One member owns everything, the others stand by; all members of a group have to say the same. */
+    singleActive: optional(bool),
   }),
   reply: assignment,
 })
@@ -124,6 +126,10 @@ export const groupDescribe = command({
   reply: record({
     group: groupName,
     state: oneOf('empty', 'stable', 'rebalancing'),
+    /** Nobody is given partitions. */
+    paused: optional(bool),
+    /** One member owns everything. */
+    singleActive: optional(bool),
     generation: integer(),
     members: list(
       record({
@@ -177,6 +183,18 @@ export const groupSeek = command({
   reply: record({
     partitions: list(record({ partition, offset }), limits.partitionsPerTopicMax),
   }),
+})
+
+/**
+ * Pauses a group, or lets it go on; durable. While it is paused its members own nothing: they are asked to give up what they
+ * have, finish, and stay members. Also for a group that does not exist yet.
+ */
+export const groupPause = command({
+  number: 38,
+  name: 'group.pause',
+  since: 1,
+  request: record({ group: text(1024), paused: bool }),
+  reply: record({}),
 })
 
 /** Forgets a group and its offsets; it must have no members. */

@@ -30,6 +30,7 @@ export const commands = {
   groupDescribe: groups.groupDescribe,
   groupSeek: groups.groupSeek,
   groupDelete: groups.groupDelete,
+  groupPause: groups.groupPause,
   queueOpen: queues.queueOpen,
   queueLease: queues.queueLease,
   queueSettle: queues.queueSettle,

@@ -205,6 +205,7 @@ export const goldenBodies: Record<CommandName, { readonly request: unknown; read
     reply: { partitions: [{ partition: 3, offset: 10 }] },
   },
   groupDelete: { request: { group: 'billing' }, reply: {} },
+  groupPause: { request: { group: 'billing', paused: true }, reply: {} },
   queueOpen: {
     request: {
       group: 'thumbnails',

@@ -106,6 +106,17 @@ export class FakeHost implements GroupHost {
     this.offsets.set(group, committedAtMs, entries)
   }
 
+  readonly paused = new Set<string>()
+
+  isPaused(group: string): boolean {
+    return this.paused.has(group)
+  }
+
+  async setPaused(group: string, paused: boolean): Promise<void> {
+    if (paused) this.paused.add(group)
+    else this.paused.delete(group)
+  }
+
   async deleteGroup(group: string): Promise<void> {
     this.writes += 1
     await this.beforeWrite()

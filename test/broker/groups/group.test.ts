@@ -13,7 +13,7 @@ function setUp(partitions = 4, membersMax = 3): { group: Group; topics: FakeTopi
   topics.create('orders', partitions)
   let ids = 0
   const uniqueId = (): number => ++ids
-  const group = new Group('billing', { uniqueId, topics, membersMax })
+  const group = new Group('billing', { uniqueId, topics, membersMax, isPaused: () => false })
   return { group, topics }
 }
 

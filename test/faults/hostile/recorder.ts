@@ -153,6 +153,8 @@ async function administerGroups(client: Client): Promise<void> {
   for (const to of ['earliest', 'latest', new Date(1), 1] as const)
     await client.groups.seek(group, 'hostile-b', to, { partitions: [0] })
   await client.groups.seek(group, 'hostile-b', 'earliest')
+  await client.groups.pause(group)
+  await client.groups.resume(group)
   await client.groups.list()
   for (const name of recordedNames.groups) await client.groups.describe(name)
   await client.groups.delete(group)
