@@ -13,6 +13,7 @@ import { limits } from './campaigns/limits.js'
 import { linkDown } from './campaigns/link_down.js'
 import { network } from './campaigns/network.js'
 import { power } from './campaigns/power.js'
+import { queues, queuesPower } from './campaigns/queues.js'
 import { slowSync } from './campaigns/slow_sync.js'
 import { stalledConsumers } from './campaigns/stalled_consumers.js'
 import { zombies } from './campaigns/zombies.js'
@@ -21,6 +22,8 @@ import { zombies } from './campaigns/zombies.js'
 export const campaigns: readonly Campaign[] = [
   kill,
   power,
+  queues,
+  queuesPower,
   bitRot,
   drain,
   zombies,
