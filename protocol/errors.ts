@@ -79,11 +79,6 @@ export const errorTable = {
     retryable: false,
     summary: 'the queue group does not know this worker on this connection; open it again',
   },
-  TRANSACTION_FAILED: {
-    number: 56,
-    retryable: false,
-    summary: 'a part of the transaction was refused, so nothing of it was done',
-  },
   UNKNOWN_SCHEDULE: { number: 60, retryable: false, summary: 'there is no schedule of this name' },
   BAD_SCHEDULE: {
     number: 61,

@@ -33,4 +33,5 @@ export {
   sealBodies,
   splitBatches,
 } from './record_batch.js'
+export { countOf, offsetsOf, type Runs, rangesOf, runsOf } from './runs.js'
 export type { ShapeForm } from './shape.js'

@@ -1,7 +1,6 @@
-import { batchOfRecords, type commands, type ReplyOf } from '../../protocol/index.js'
+import { batchOfRecords, type commands, type ReplyOf, runsOf } from '../../protocol/index.js'
 import type { BrokerContext } from '../context.js'
 import type { Delivery, Leased } from '../queues/index.js'
-import { runsOf } from '../queues/index.js'
 import type { Handler } from './handler.js'
 
 type LeaseReply = ReplyOf<typeof commands.queueLease>

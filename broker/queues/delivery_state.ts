@@ -1,5 +1,4 @@
-import { decodeBody, encodeBody } from '../../protocol/index.js'
-import { offsetsOf, type Runs, rangesOf } from './runs.js'
+import { decodeBody, encodeBody, offsetsOf, type Runs, rangesOf } from '../../protocol/index.js'
 
 /** A message that is not done. */
 export interface OpenMessage {

@@ -1,5 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import { type commands, MillraceError, type RequestOf } from '../../protocol/index.js'
+import { type commands, MillraceError, offsetsOf, type RequestOf, runsOf } from '../../protocol/index.js'
 import { type Op, opKinds } from '../../storage/index.js'
 import type { DataWaiter, Partition } from '../partition/partition.js'
 import { type DeathReason, deadLetter } from './dead_letters.js'
@@ -13,7 +13,6 @@ import type { QueueMessage } from './queue_message.js'
 import type { QueueRecord } from './queues_view.js'
 import { type ReadRecord, readEach, readSome, type StoredRecord } from './read_records.js'
 import { ReadyLine } from './ready_line.js'
-import { offsetsOf, runsOf } from './runs.js'
 import { retryDelayMs } from './settings.js'
 
 export type SettleEntry = RequestOf<typeof commands.queueSettle>['entries'][number]

@@ -1,5 +1,4 @@
-import { decodeBody, encodeBody, type QueueSettings } from '../../protocol/index.js'
-import type { Runs } from './runs.js'
+import { decodeBody, encodeBody, type QueueSettings, type Runs } from '../../protocol/index.js'
 
 /** Payloads of the operations of queue groups, msgpack lists in the order of these fields; they stand on disk. */
 

@@ -3,9 +3,11 @@ import {
   limits,
   MillraceError,
   nameProblem,
+  offsetsOf,
   type QueueSettings,
   type ReplyOf,
   type RequestOf,
+  runsOf,
 } from '../../protocol/index.js'
 import { type Op, opKinds } from '../../storage/index.js'
 import { suggestion } from '../suggest.js'
@@ -22,7 +24,7 @@ import {
 } from './ops.js'
 import { deadCount, type QueueRecord } from './queues_view.js'
 import { readSome } from './read_records.js'
-import { checkRuns, offsetsOf, runsOf } from './runs.js'
+import { checkRuns } from './runs.js'
 import { mergeQueueSettings, queueSettingsDefault } from './settings.js'
 
 export type OpenRequest = RequestOf<typeof commands.queueOpen>

@@ -1,4 +1,4 @@
-import { decodeBody, encodeBody, type QueueSettings } from '../../protocol/index.js'
+import { decodeBody, encodeBody, offsetsOf, type QueueSettings, runsOf } from '../../protocol/index.js'
 import { opKinds, type State } from '../../storage/index.js'
 import { tableEntries, viewTables } from '../state_keys.js'
 import type { Catalog } from '../topics/catalog.js'
@@ -12,7 +12,6 @@ import {
   decodeQueueSettled,
   decodeQueueSubscribed,
 } from './ops.js'
-import { offsetsOf, runsOf } from './runs.js'
 
 /** A queue group as it is durable. */
 export interface QueueRecord {

@@ -1,4 +1,4 @@
-import { type commands, isMillraceError, type RequestOf } from '../../protocol/index.js'
+import { type commands, isMillraceError, type RequestOf, runsOf } from '../../protocol/index.js'
 import type { Place } from './work_message.js'
 
 type SettleRequest = RequestOf<typeof commands.queueSettle>
@@ -158,15 +158,4 @@ function isBeside(a: Place, b: Place): boolean {
 function keyOf({ topicId, partition, grantId }: Place, outcome: Outcome): string {
   const { delayMs = '', error = '' } = outcome
   return `${outcome.outcome}/${grantId}/${topicId}/${partition}/${delayMs}/${error}`
-}
-
-function runsOf(offsets: readonly number[]): number[] {
-  const runs: number[] = []
-  let last = Number.NEGATIVE_INFINITY
-  for (const offset of offsets) {
-    if (offset === last + 1) (runs[runs.length - 1] as number)++
-    else runs.push(offset, 1)
-    last = offset
-  }
-  return runs
 }

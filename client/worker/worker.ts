@@ -3,6 +3,7 @@ import {
   commands,
   isMillraceError,
   MillraceError,
+  offsetsOf,
   RecordCursor,
   type ReplyOf,
   splitBatches,
@@ -445,11 +446,4 @@ function outcomeOf(error: unknown): Outcome {
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {
   return typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function'
-}
-
-function* offsetsOf(runs: readonly number[]): Generator<number> {
-  for (let i = 0; i + 1 < runs.length; i += 2) {
-    const first = runs[i] as number
-    for (let offset = first; offset < first + (runs[i + 1] as number); offset++) yield offset
-  }
 }

@@ -1,7 +1,7 @@
 import * as assert from 'uvu/assert'
 import { type Client, connect, defineTopic, string } from '../../client/index.js'
-import { type SpawnedProcess, spawnMillrace } from '../helpers/spawn.js'
-import { suite, type TestContext } from '../helpers/suite.js'
+import { BrokerProcess } from '../faults/trial/broker_process.js'
+import { suite } from '../helpers/suite.js'
 import { waitFor } from '../helpers/wait_for.js'
 
 const test = suite('e2e/later_crash')
@@ -11,16 +11,6 @@ const delayMsMax = 400
 const armedPerRound = 400
 const jobs = defineTopic('jobs', { value: string })
 const ticks = defineTopic('ticks', { value: string })
-
-async function serve(
-  context: TestContext,
-  data: string,
-  port: number,
-): Promise<{ broker: SpawnedProcess; port: number }> {
-  const broker = spawnMillrace(context, ['serve', '--data', data, '--port', String(port)])
-  const [, found] = await broker.waitForOutput('stderr', /ready on 127\.0\.0\.1:(\d+)/)
-  return { broker, port: Number(found) }
-}
 
 /** Arms messages with short delays, a window at a time, and notes when each was to come at the earliest. */
 async function armUntil(
@@ -43,9 +33,9 @@ test(
   `after ${rounds} kills around their times delayed messages and schedules have come once each`,
   async (context) => {
     const random = context.random()
-    const data = await context.tempDir()
-    let { broker, port } = await serve(context, data, 0)
-    const client = await connect({ servers: `127.0.0.1:${port}`, reconnect: { initialMs: 10, maxMs: 50 } })
+    const dir = await context.tempDir()
+    let broker = await BrokerProcess.start(context, { dir })
+    const client = await connect({ servers: broker.server, reconnect: { initialMs: 10, maxMs: 50 } })
     context.defer(() => client.close({ timeoutMs: 0 }))
     for (const topic of ['jobs', 'ticks']) await client.topics.create(topic, { partitions: 2 })
     const message = { key: 'k', value: 'tick' }
@@ -57,9 +47,8 @@ test(
     for (let round = 0; round < rounds; round++) {
       const goal = armed.size + random.int(1, armedPerRound)
       await waitFor('messages to be armed', () => armed.size >= goal, { deadlineMs: 20_000 })
-      broker.kill('SIGKILL')
-      await broker.exited
-      ;({ broker, port } = await serve(context, data, port))
+      await broker.kill()
+      broker = await BrokerProcess.start(context, { dir, port: broker.port })
     }
     stop.abort()
     await arming
