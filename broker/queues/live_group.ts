@@ -82,14 +82,20 @@ export class LiveGroup implements DataWaiter {
   #nextLane = 0
   #deadTopic: Promise<void> | undefined
   #isClosed = false
+  /** Calls that are not answered yet, opening among them. */
+  #underWay = 1
   /** Resolves when what was not done is in memory. */
   readonly opened: Promise<void>
 
-  constructor(host: QueueHost, record: QueueRecord) {
+  /** @param onIdle called again and again while nobody needs it */
+  constructor(host: QueueHost, record: QueueRecord, onIdle: () => void) {
     this.#host = host
     this.record = record
-    this.#expiryTimer = setInterval(() => void this.#expire(), expiryIntervalMs).unref()
-    this.opened = this.#open()
+    this.#expiryTimer = setInterval(() => {
+      if (this.isIdle) onIdle()
+      else void this.#expire()
+    }, expiryIntervalMs).unref()
+    this.opened = this.#open().finally(() => this.#underWay--)
     this.opened.catch(() => {})
   }
 
@@ -98,7 +104,8 @@ export class LiveGroup implements DataWaiter {
   }
 
   get isIdle(): boolean {
-    return this.workers.size === 0 && this.grants.size === 0 && this.#askers.length === 0
+    const { workers, grants } = this
+    return workers.size === 0 && grants.size === 0 && this.#askers.length === 0 && this.#underWay === 0
   }
 
   get askers(): readonly Asker[] {
@@ -172,6 +179,15 @@ export class LiveGroup implements DataWaiter {
    * @throws MillraceError STORAGE_FULL, STORAGE_FAILED: then nothing has changed
    */
   async settle(entries: readonly SettleEntry[]): Promise<(readonly [number, number])[]> {
+    this.#underWay++
+    try {
+      return await this.#settle(entries)
+    } finally {
+      this.#underWay--
+    }
+  }
+
+  async #settle(entries: readonly SettleEntry[]): Promise<(readonly [number, number])[]> {
     await this.opened
     const refused: (readonly [number, number])[] = []
     const settlements: Settlement[] = []
@@ -194,6 +210,18 @@ export class LiveGroup implements DataWaiter {
   async prepareAcks(
     entries: readonly Omit<SettleEntry, 'outcome'>[],
   ): Promise<{ readonly ops: Op[]; done(): void; failed(): void }> {
+    this.#underWay++
+    try {
+      return await this.#prepareAcks(entries)
+    } catch (error) {
+      this.#underWay--
+      throw error
+    }
+  }
+
+  async #prepareAcks(
+    entries: readonly Omit<SettleEntry, 'outcome'>[],
+  ): Promise<{ readonly ops: Op[]; done(): void; failed(): void }> {
     await this.opened
     const settlements: Settlement[] = []
     for (const { topicId, partition, grantId, offsets } of entries) {
@@ -211,8 +239,12 @@ export class LiveGroup implements DataWaiter {
     for (const { message } of settlements) message.state = 'settling'
     return {
       ops: this.#settledOps(settlements),
-      done: () => this.#settled(settlements),
+      done: () => {
+        this.#underWay--
+        this.#settled(settlements)
+      },
       failed: () => {
+        this.#underWay--
         for (const { message } of settlements) message.state = 'leased'
       },
     }
@@ -231,7 +263,16 @@ export class LiveGroup implements DataWaiter {
 
   /** Takes up dead letters that were redriven. */
   async reopened(logId: number, offsets: readonly number[]): Promise<void> {
-    await this.refresh()
+    this.#underWay++
+    try {
+      await this.refresh()
+      await this.#reopen(logId, offsets)
+    } finally {
+      this.#underWay--
+    }
+  }
+
+  async #reopen(logId: number, offsets: readonly number[]): Promise<void> {
     const lane = this.#lanes.get(logId)
     if (lane !== undefined)
       await this.#recover(

@@ -347,7 +347,8 @@ export class Queues {
   #liveOf(record: QueueRecord): LiveGroup {
     let live = this.#live.get(record.group)
     if (live === undefined) {
-      live = new LiveGroup(this.#host, record)
+      const made = new LiveGroup(this.#host, record, () => this.#unloadIdle(made))
+      live = made
       this.#live.set(record.group, live)
     }
     return live

@@ -12,6 +12,7 @@ import {
   type WorkMessage,
   type WorkOptions,
 } from '../../client/index.js'
+import { commands } from '../../protocol/index.js'
 import { suite, type TestContext } from '../helpers/suite.js'
 import { waitFor } from '../helpers/wait_for.js'
 import { Harness } from './consumer/harness.js'
@@ -347,6 +348,32 @@ test('bad options and settings are named', async (context) => {
   await rejects(client.queues.describe('crow'), /no queue group "crow"/)
   const unknown = client.work('task', { group: 'crew' }, () => {})
   await rejects(unknown.closed, /no topic "task"/)
+})
+
+test('a lease of a worker that is away is still its own, and what is over is told as lost', async (context) => {
+  const { harness, client, work } = await start(context)
+  await publish(client, numbers(3))
+  let isHeld = 0
+  const worker = work(
+    () => {
+      isHeld++
+      return new Promise(() => {})
+    },
+    { concurrency: 3, closeTimeoutMs: 0 },
+  )
+  await waitFor('the leases', () => isHeld === 3)
+  const extend = (grants: readonly number[]): Promise<{ readonly lost: readonly number[] }> =>
+    harness.cluster.call(commands.queueExtend, { group: 'crew', grants })
+  assert.equal((await extend([12_345])).lost, [12_345])
+  await worker.close()
+  const { partitions } = await client.queues.describe('crew')
+  assert.is(partitions[0]?.waiting, 3)
+  // The group is not in memory any more; asking for it brings it back for the moment.
+  assert.equal((await extend([12_345])).lost, [12_345])
+  const handled: number[] = []
+  work(({ attempt }) => void handled.push(attempt))
+  await waitFor('all of them', () => handled.length === 3)
+  assert.equal(handled, [1, 1, 1])
 })
 
 test.run()
