@@ -1,4 +1,4 @@
 import { testShortCampaign } from '../short_campaign.js'
-import { queuesPower } from './queues.js'
+import { queuesPower } from './queues_power.js'
 
 testShortCampaign(queuesPower)
