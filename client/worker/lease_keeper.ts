@@ -11,35 +11,62 @@ const restartPauseMs = 1_000
 export class LeaseKeeper {
   readonly #data: Omit<LeaseThreadData, 'beat'>
   readonly #onLost: (grantIds: readonly number[]) => void
+  readonly #onExtended: () => void
   readonly #onError: (error: unknown) => void
-  readonly #grants = new Set<number>()
+  readonly #grants = new Map<number, Grant>()
   /** When the event loop turned last, by the process's monotonic clock in ms. */
   readonly #beat = new BigInt64Array(new SharedArrayBuffer(8))
   readonly #beating: NodeJS.Timeout
   #thread: Thread | undefined
   #removed: number[] = []
+  #extendedAtMs = 0
+  /** Questions whether the leases are still there: those that were put, and those that are answered. */
+  #asked = 0
+  #answered = 0
+  /** When this process was seen to run last, and when it was seen to run again after it had not. */
+  #seenMs = monotonicMs()
+  #stalledUntilMs = 0
   #isClosed = false
 
   /**
    * @param onLost told of leases that are over
+   * @param onExtended told when all others were prolonged
    * @param onError told when the thread failed; it is started again
    */
   constructor(
     data: Omit<LeaseThreadData, 'beat'>,
     onLost: (grantIds: readonly number[]) => void,
+    onExtended: () => void,
     onError: (error: unknown) => void,
   ) {
     this.#data = data
     this.#onLost = onLost
+    this.#onExtended = onExtended
     this.#onError = onError
     this.#turned()
     this.#beating = setInterval(() => this.#turned(), beatIntervalMs).unref()
     this.#start()
   }
 
-  add(grantId: number): void {
-    this.#grants.add(grantId)
-    this.#post({ added: [grantId], removed: [] })
+  /** @param requestedAtMs when the request was sent that it was given for, by `monotonicMs` */
+  add(grantId: number, requestedAtMs: number): void {
+    const nowMs = this.#look()
+    // The reply may have lain in the socket while the process stood still.
+    const isSuspect = requestedAtMs < this.#stalledUntilMs
+    if (isSuspect) this.#asked++
+    this.#grants.set(grantId, { givenAtMs: nowMs, question: isSuspect ? this.#asked : 0 })
+    this.#post({ added: [grantId], removed: [], question: this.#asked })
+  }
+
+  /**
+   * Whether a lease is still there, as far as this process can know. After it was frozen, or cut off from its broker, it does
+   * not know until the broker has told.
+   */
+  holds(grantId: number): boolean {
+    const nowMs = this.#look()
+    const grant = this.#grants.get(grantId)
+    if (grant === undefined || grant.question > this.#answered) return false
+    return nowMs - Math.max(grant.givenAtMs, this.#extendedAtMs) < this.#data.leaseMs
   }
 
   /** Nothing of it is handled any more. */
@@ -56,8 +83,23 @@ export class LeaseKeeper {
   }
 
   #turned(): void {
-    Atomics.store(this.#beat, 0, process.hrtime.bigint() / 1_000_000n)
-    if (this.#removed.length > 0) this.#post({ added: [], removed: this.#removed.splice(0) })
+    Atomics.store(this.#beat, 0, BigInt(this.#look()))
+    if (this.#removed.length > 0)
+      this.#post({ added: [], removed: this.#removed.splice(0), question: this.#asked })
+  }
+
+  /** Looks at the clock; when the process stood still for long, the leases that it has are in question. */
+  #look(): number {
+    const nowMs = monotonicMs()
+    const stoodStillMs = nowMs - this.#seenMs
+    this.#seenMs = nowMs
+    if (stoodStillMs < this.#data.leaseMs / 2) return nowMs
+    Atomics.store(this.#beat, 0, BigInt(nowMs))
+    this.#stalledUntilMs = nowMs
+    const question = ++this.#asked
+    for (const [id, { givenAtMs }] of this.#grants) this.#grants.set(id, { givenAtMs, question })
+    this.#post({ added: [], removed: [], question })
+    return nowMs
   }
 
   #start(): void {
@@ -65,7 +107,7 @@ export class LeaseKeeper {
     const thread = new Thread(new URL('./lease_thread.js', import.meta.url), { workerData })
     thread.unref()
     this.#thread = thread
-    thread.on('message', ({ lost }: LeaseThreadReport) => this.#onLost(lost))
+    thread.on('message', (report: LeaseThreadReport) => this.#reported(report))
     thread.on('error', (error) => this.#onError(error))
     thread.on('exit', () => {
       if (this.#isClosed || this.#thread !== thread) return
@@ -73,12 +115,32 @@ export class LeaseKeeper {
       setTimeout(() => {
         if (this.#isClosed) return
         this.#start()
-        this.#post({ added: [...this.#grants], removed: [] })
+        this.#post({ added: [...this.#grants.keys()], removed: [], question: this.#asked })
       }, restartPauseMs).unref()
     })
+  }
+
+  #reported({ lost, extended }: LeaseThreadReport): void {
+    for (const id of lost) this.#grants.delete(id)
+    if (lost.length > 0) this.#onLost(lost)
+    if (extended === undefined) return
+    this.#extendedAtMs = extended.atMs
+    this.#answered = extended.question
+    this.#onExtended()
   }
 
   #post(message: LeaseThreadMessage): void {
     this.#thread?.postMessage(message)
   }
+}
+
+interface Grant {
+  readonly givenAtMs: number
+  /** The question that has to be answered before it counts as held; 0: none. */
+  readonly question: number
+}
+
+/** The clock that all threads of the process share. */
+export function monotonicMs(): number {
+  return Number(process.hrtime.bigint() / 1_000_000n)
 }

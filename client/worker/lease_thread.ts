@@ -19,10 +19,17 @@ export interface LeaseThreadData {
 export interface LeaseThreadMessage {
   readonly added: readonly number[]
   readonly removed: readonly number[]
+  /** The number of the last question whether the leases are still there; a new one is answered at once. */
+  readonly question: number
 }
 
 export interface LeaseThreadReport {
   readonly lost: readonly number[]
+  /**
+   * All others were prolonged at this time or later, by the process's monotonic clock in ms, after this question was put.
+   * Absent: not all of them.
+   */
+  readonly extended?: { readonly atMs: number; readonly question: number }
 }
 
 const grantsPerRequest = 10_000
@@ -32,11 +39,15 @@ function keepLeases({ addresses, options, group, leaseMs, blockedMsMax, beat }: 
   const cluster = new Cluster(addresses, options)
   const grants = new Set<number>()
   let isExtending = false
+  let question = 0
+
+  const report = (message: LeaseThreadReport): void => parentPort?.postMessage(message)
 
   const extend = async (): Promise<void> => {
     const nowMs = process.hrtime.bigint() / 1_000_000n
     if (grants.size === 0 || isExtending || nowMs - Atomics.load(beat, 0) > BigInt(blockedMsMax)) return
     isExtending = true
+    const asked = question
     try {
       const all = [...grants]
       for (let at = 0; at < all.length; at += grantsPerRequest) {
@@ -45,20 +56,24 @@ function keepLeases({ addresses, options, group, leaseMs, blockedMsMax, beat }: 
         const timeoutMs = leaseMs / 2
         const { lost } = await cluster.call(commands.queueExtend, request, { timeoutMs, repeatable: true })
         for (const id of lost) grants.delete(id)
-        const report: LeaseThreadReport = { lost }
-        if (lost.length > 0) parentPort?.postMessage(report)
+        if (lost.length > 0) report({ lost })
       }
+      report({ lost: [], extended: { atMs: Number(nowMs), question: asked } })
     } catch {
       // Tried again below. If the broker can't be reached for longer, the worker learns from its own requests.
     } finally {
       isExtending = false
     }
+    if (asked !== question) await extend()
   }
 
   setInterval(() => void extend(), Math.max(200, leaseMs / 4))
-  parentPort?.on('message', ({ added, removed }: LeaseThreadMessage) => {
-    for (const id of added) grants.add(id)
-    for (const id of removed) grants.delete(id)
+  parentPort?.on('message', (message: LeaseThreadMessage) => {
+    for (const id of message.added) grants.add(id)
+    for (const id of message.removed) grants.delete(id)
+    if (message.question === question) return
+    question = message.question
+    void extend()
   })
 }
 

@@ -12,7 +12,7 @@ import type { Address } from '../address.js'
 import { pause } from '../backoff.js'
 import type { Cluster } from '../cluster.js'
 import type { LinkOptions } from '../link.js'
-import { LeaseKeeper } from './lease_keeper.js'
+import { LeaseKeeper, monotonicMs } from './lease_keeper.js'
 import type { SettledOutcome, WorkSettings } from './options.js'
 import { type Outcome, Settler } from './settler.js'
 import { Reject, RetryAfter, WorkMessage, type WorkOwner, type WorkSource } from './work_message.js'
@@ -140,6 +140,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
     this.#keeper = new LeaseKeeper(
       { addresses: host.addresses, options: host.options, group, leaseMs, blockedMsMax },
       (grantIds) => this.#leasesLost(grantIds),
+      () => this.#work(),
       settings.onError,
     )
     this.#owner = {
@@ -282,11 +283,12 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
       waitMs: leaseWaitMs,
       leaseMs,
     }
+    const requestedAtMs = monotonicMs()
     try {
       const { body, payload } = await this.#host.cluster.toOwner(0, 'fetch', commands.queueLease, request, {
         timeoutMs: leaseWaitMs + this.#host.options.requestTimeoutMs,
       })
-      if (body.grantId !== 0) this.#take(body, payload)
+      if (body.grantId !== 0) this.#take(body, payload, requestedAtMs)
     } catch (error) {
       if (isMillraceError(error, 'UNKNOWN_WORKER', 'UNKNOWN_GROUP', 'CONNECTION_LOST')) this.#isOpen = false
       else if (!this.#isClosing) await this.#trouble(error)
@@ -297,10 +299,10 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
     this.#ask()
   }
 
-  #take({ grantId, batches }: LeaseReply, payload: Uint8Array): void {
+  #take({ grantId, batches }: LeaseReply, payload: Uint8Array, requestedAtMs: number): void {
     const messages = new Set<WorkMessage<Value, Key>>()
     this.#grants.set(grantId, messages)
-    this.#keeper.add(grantId)
+    this.#keeper.add(grantId, requestedAtMs)
     const runs = splitBatches(payload)
     for (const [index, [topicId, partition, , offsets, attempts]] of batches.entries()) {
       const cursor = new RecordCursor(runs[index] as Uint8Array)
@@ -331,7 +333,10 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
   #work(): void {
     const { concurrency } = this.#settings
     while (this.#running.size < concurrency && this.#bufferedHead < this.#buffered.length) {
-      const message = this.#buffered[this.#bufferedHead++] as WorkMessage<Value, Key>
+      const message = this.#buffered[this.#bufferedHead] as WorkMessage<Value, Key>
+      // Somebody else may be done with it. The keeper tells soon whether the lease is still there.
+      if (!this.#keeper.holds(message.place.grantId)) return
+      this.#bufferedHead++
       if (this.#bufferedHead > 1_024 && this.#bufferedHead * 2 > this.#buffered.length) {
         this.#buffered = this.#buffered.slice(this.#bufferedHead)
         this.#bufferedHead = 0

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
 import * as assert from 'uvu/assert'
 import {
   type Client,
@@ -13,6 +14,7 @@ import {
   type WorkOptions,
 } from '../../client/index.js'
 import { commands } from '../../protocol/index.js'
+import { spawnProcess } from '../helpers/spawn.js'
 import { suite, type TestContext } from '../helpers/suite.js'
 import { waitFor } from '../helpers/wait_for.js'
 import { Harness } from './consumer/harness.js'
@@ -20,6 +22,7 @@ import { Harness } from './consumer/harness.js'
 const test = suite('client/worker')
 
 const tasks = defineTopic('tasks', { value: string })
+const frozenWorkerPath = fileURLToPath(new URL('frozen_worker.js', import.meta.url))
 const quick: QueueOptions = { retry: { kind: 'fixed', delay: 0 } }
 
 type Handler = (message: WorkMessage<string, string>) => unknown
@@ -274,6 +277,24 @@ test('a handler that keeps the event loop busy for longer than its lease keeps i
   await waitFor('it to be handled', () => isDone)
   assert.equal(attempts, [1])
   assert.is(worker.stats().lost, 0)
+})
+
+test('a worker that was frozen does not begin with what others have done meanwhile', async (context) => {
+  const { harness, client, work } = await start(context)
+  await publish(client, numbers(10))
+  const server = `127.0.0.1:${harness.broker.address.port}`
+  const frozen = spawnProcess(context, process.execPath, [frozenWorkerPath, server])
+  await frozen.waitForOutput('stdout', /begun 0/)
+  frozen.kill('SIGSTOP')
+  const confirmed = new Set<string>()
+  work(() => {}, {
+    onSettled: ({ valueBytes = new Uint8Array(0) }) => void confirmed.add(Buffer.from(valueBytes).toString()),
+  })
+  await waitFor('another one to do all', () => confirmed.size === 10)
+  frozen.stdin.write('go on\n')
+  frozen.kill('SIGCONT')
+  await frozen.waitForOutput('stdout', /lost/)
+  assert.equal(frozen.output.stdout.match(/begun \d+/g), ['begun 0'])
 })
 
 test('describe tells why nothing moves', async (context) => {
