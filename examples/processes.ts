@@ -6,12 +6,13 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { gunzipSync } from 'node:zlib'
 
-/** Starts a broker on a free port and waits until it serves. @param cli path of the built command line */
+/** Starts a broker and waits until it serves. @param cli path of the built command line @param port 0 picks a free one */
 export async function startServe(
   cli: string,
   data: string,
+  port = 0,
 ): Promise<{ server: string; child: ChildProcess }> {
-  const child = spawn(process.execPath, [cli, 'serve', '--data', data, '--port', '0'], {
+  const child = spawn(process.execPath, [cli, 'serve', '--data', data, '--port', String(port)], {
     stdio: ['ignore', 'ignore', 'pipe'],
   })
   for await (const line of createInterface({ input: child.stderr })) {

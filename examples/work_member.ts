@@ -4,16 +4,17 @@
  *
  *     node work_member.js SERVER TOPIC GROUP CRASH_AFTER
  *
- * Lines on stdout: `begun DIGEST ATTEMPT` when a message was delivered, `handled DIGEST ATTEMPT` when a handler has come to its end, `confirmed DIGEST` when the broker has
- * confirmed the acknowledgement. CRASH_AFTER: messages after which the process ends without a word, 0: never.
+ * Lines on stdout: `begun DIGEST ATTEMPT` when a message was delivered, `handled DIGEST` when a handler has come to its end,
+ * `confirmed DIGEST` and `failed DIGEST` when the broker has confirmed how the delivery ended, `lost` when it has refused
+ * that because the lease was over. CRASH_AFTER: messages after which the process ends without a word, 0: never.
  */
 import { createHash } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { connect, Reject, type WorkMessage } from 'millrace'
-import { workSettings, workTimes } from './work_settings.js'
+import { type Client, connect, isMillraceError, Reject, type WorkMessage } from 'millrace'
+import { behaviourOf, crashCode, workSettings, workTimes } from './work_settings.js'
 
 const [server = '', topic = '', group = '', crashAfter = '0'] = process.argv.slice(2)
-const client = await connect(server)
+const client = await connected()
 let begun = 0
 
 const worker = client.work(
@@ -25,26 +26,42 @@ const worker = client.work(
     settings: workSettings,
     onSettled: (message, outcome) => {
       if (outcome === 'ack') console.log(`confirmed ${digestOf(message)}`)
+      if (outcome === 'fail') console.log(`failed ${digestOf(message)}`)
+    },
+    onError: (error) => {
+      if (isMillraceError(error, 'LEASE_LOST')) console.log('lost')
     },
   },
   async (message) => {
-    if (++begun === Number(crashAfter)) process.exit(1)
+    if (++begun === Number(crashAfter)) process.exit(crashCode)
     const digest = digestOf(message)
     console.log(`begun ${digest} ${message.attempt}`)
-    await behave(Number.parseInt(digest.slice(0, 8), 16), message.attempt)
-    console.log(`handled ${digest} ${message.attempt}`)
+    await behave(digest, message.attempt)
+    console.log(`handled ${digest}`)
   },
 )
 process.once('SIGTERM', () => void worker.close().then(() => client.close()))
 
-/** What happens with a message is decided by its content, so that each run is alike. */
-async function behave(number: number, attempt: number): Promise<void> {
-  if (number % 300 === 1) throw new Error('it can not be indexed')
-  if (number % 500 === 2) throw new Reject('its licence forbids it')
+/** The broker may be away while the worker starts. */
+async function connected(): Promise<Client> {
+  for (;;) {
+    try {
+      return await connect({ servers: server, reconnect: { initialMs: 10, maxMs: 50 } })
+    } catch (error) {
+      if (!isMillraceError(error, 'NOT_CONNECTED')) throw error
+      await sleep(50)
+    }
+  }
+}
+
+async function behave(digest: string, attempt: number): Promise<void> {
+  const behaviour = behaviourOf(digest)
+  if (behaviour === 'fails') throw new Error('it can not be indexed')
+  if (behaviour === 'rejected') throw new Reject('its licence forbids it')
   if (attempt > 1) return
-  if (number % 20 === 3) throw new Error('the index is busy')
-  if (number % 400 === 4) await new Promise(() => {})
-  if (number % 400 === 5) await sleep(workTimes.timeoutMs * 2)
+  if (behaviour === 'busy') throw new Error('the index is busy')
+  if (behaviour === 'hangs') await new Promise(() => {})
+  if (behaviour === 'late') await sleep(workTimes.timeoutMs * 2)
 }
 
 function digestOf({ valueBytes = new Uint8Array(0) }: Pick<WorkMessage, 'valueBytes'>): string {
