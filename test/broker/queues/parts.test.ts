@@ -62,21 +62,28 @@ test('higher levels go first, but every eighth is of the lowest', () => {
 
 test('delays end in the order of their times, not before', async (context) => {
   const random = context.random()
-  const startedMs = performance.now()
-  const ended: { readonly offset: number; readonly afterMs: number }[] = []
+  const ended: { readonly index: number; readonly atMs: number }[] = []
   const delays = new Delays((messages) => {
-    for (const { offset } of messages) ended.push({ offset, afterMs: performance.now() - startedMs })
+    for (const { offset } of messages) ended.push({ index: offset, atMs: performance.now() })
   })
   context.defer(() => delays.close())
-  const dues = Array.from({ length: 200 }, () => random.int(0, 80))
-  for (const dueMs of dues) delays.add(message(dueMs), dueMs)
+  // Time passes between one and the next, so what is known of each due time is an interval.
+  const due = Array.from({ length: 200 }, (_, index) => {
+    const delayMs = random.int(0, 80)
+    const fromMs = performance.now() + delayMs
+    delays.add(message(index), delayMs)
+    return { fromMs, untilMs: performance.now() + delayMs }
+  })
+  const dueOf = ({ index }: { readonly index: number }) => due[index] as (typeof due)[number]
   // The timers of delays don't keep a process alive.
-  await waitFor('all', () => ended.length === dues.length)
-  assert.equal(
-    ended.map(({ offset }) => offset),
-    [...dues].sort((a, b) => a - b),
-  )
-  for (const { offset, afterMs } of ended) assert.ok(afterMs >= offset, `${offset} after ${afterMs}`)
+  await waitFor('all', () => ended.length === due.length)
+  assert.is(new Set(ended.map(({ index }) => index)).size, due.length)
+  for (const [i, end] of ended.entries()) {
+    assert.ok(end.atMs >= dueOf(end).fromMs, `${end.index} before its time`)
+    const next = ended[i + 1]
+    if (next !== undefined)
+      assert.ok(dueOf(end).fromMs <= dueOf(next).untilMs, `${end.index} before ${next.index}`)
+  }
 })
 
 test('a retry waits as the policy says, up to its cap, less what is random', () => {
