@@ -1,9 +1,10 @@
 import type { commands, ReplyOf } from '../../protocol/index.js'
 import type { Partition } from '../partition/partition.js'
+import { deadTopicName } from './dead_letter_topic.js'
 import type { DeliveryState } from './delivery_state.js'
 import type { QueueHost } from './host.js'
 import type { Lane } from './lane.js'
-import { deadTopicName, type LiveGroup } from './live_group.js'
+import type { LiveGroup } from './live_group.js'
 import { deadCount, type QueueRecord } from './queues_view.js'
 
 type Description = ReplyOf<typeof commands.queueDescribe>

@@ -3,6 +3,9 @@ import type { DeliveryState } from './delivery_state.js'
 import { Fifo } from './fifo.js'
 import type { QueueMessage } from './queue_message.js'
 
+/** Messages of one partition that are in memory, at most: behind keys that are held up or waiting to be due, mostly. */
+const liveMax = 100_000
+
 interface KeyLine {
   active: QueueMessage
   readonly waiting: Fifo<QueueMessage>
@@ -32,6 +35,11 @@ export class Lane {
 
   get hasMore(): boolean {
     return !this.isDead && this.scanOffset < this.partition.endOffset
+  }
+
+  /** Whether more messages may be read. */
+  get hasRoom(): boolean {
+    return this.live.size < liveMax
   }
 
   /** Messages that wait behind another of their key. */

@@ -12,10 +12,11 @@ import {
 import { type Op, opKinds } from '../../storage/index.js'
 import { suggestion } from '../suggest.js'
 import type { Topic } from '../topics/topic.js'
+import { deadTopicName } from './dead_letter_topic.js'
 import { readDeadLetter } from './dead_letters.js'
 import { describeQueue } from './describe.js'
 import type { QueueHost, WorkerSession } from './host.js'
-import { type Asker, deadTopicName, LiveGroup } from './live_group.js'
+import { type Asker, LiveGroup } from './live_group.js'
 import {
   encodeQueueConfigured,
   encodeQueueDeleted,

@@ -1,0 +1,72 @@
+import { MillraceError } from '../../protocol/index.js'
+import { type Op, opKinds } from '../../storage/index.js'
+import { deadLetter } from './dead_letters.js'
+import type { QueueHost } from './host.js'
+import { encodeQueueConfigured } from './ops.js'
+import { byLane } from './queue_message.js'
+import type { QueueRecord } from './queues_view.js'
+import { readEach } from './read_records.js'
+import type { Settlement } from './settlements.js'
+
+/** Topic of the dead letters of a queue group. */
+export function deadTopicName(group: string): string {
+  return `${group}.dead-letters`
+}
+
+/** The topic that a group's dead letters go to; it is made when the first message dies. */
+export class DeadLetterTopic {
+  readonly #host: QueueHost
+  readonly #record: QueueRecord
+  #made: Promise<void> | undefined
+
+  constructor(host: QueueHost, record: QueueRecord) {
+    this.#host = host
+    this.#record = record
+  }
+
+  /**
+   * What to commit, together with the removal of the messages, so that those of them that died become dead letters.
+   * @throws MillraceError STORAGE_FULL, STORAGE_FAILED
+   */
+  async letters(settlements: readonly Settlement[]): Promise<Op[]> {
+    const deaths = settlements.filter(({ ending }) => ending.kind === 'dead')
+    if (deaths.length === 0) return []
+    await this.#withTopic()
+    const log = this.#host.catalog.byId(this.#record.deadTopicId)?.partitions[0]?.log
+    if (log === undefined) throw new MillraceError('UNKNOWN_TOPIC', 'the dead-letter topic is gone')
+    const ops: Op[] = []
+    for (const [lane, some] of byLane(deaths, ({ message }) => message)) {
+      const offsets = some.map(({ message }) => message.offset).sort((a, b) => a - b)
+      const records = await readEach(this.#host.reader, lane.partition.log, offsets)
+      const { topic, index } = lane.partition
+      for (const { message, ending } of some) {
+        if (ending.kind !== 'dead') continue
+        const { reason, error } = ending
+        const origin = { topic: topic.name, partition: index, offset: message.offset }
+        const attempts = message.attempts + (reason === 'expired' ? 0 : 1)
+        const atMs = this.#host.nowMs()
+        const death = { group: this.#record.group, reason, error, attempts, atMs, origin }
+        ops.push({ log, batch: deadLetter(records.get(message.offset), death) })
+      }
+    }
+    return ops
+  }
+
+  #withTopic(): Promise<void> {
+    this.#made ??= this.#make().finally(() => {
+      this.#made = undefined
+    })
+    return this.#made
+  }
+
+  async #make(): Promise<void> {
+    const { catalog } = this.#host
+    const { queueId, group, settings, deadTopicId } = this.#record
+    if (catalog.byId(deadTopicId) !== undefined) return
+    const name = deadTopicName(group)
+    const keep = { retentionMs: -1, retentionBytes: -1 }
+    const topic = catalog.byName(name) ?? (await this.#host.createTopic(name, keep))
+    const payload = encodeQueueConfigured({ queueId, group, settings, deadTopicId: topic.topicId })
+    await this.#host.commit([{ kind: opKinds.queueConfigured, payload }])
+  }
+}

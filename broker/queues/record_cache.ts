@@ -1,0 +1,45 @@
+import { byLane, type QueueMessage } from './queue_message.js'
+import { type ReadRecord, type RecordReader, readEach } from './read_records.js'
+
+/** Of the records of a group so much stays in memory; others are read again when their turn comes. */
+const bytesMax = 16 * 1024 * 1024
+
+/** The records of messages that wait for their delivery, as far as there is room. */
+export class RecordCache {
+  #bytes = 0
+
+  /** Whether there is room for another. */
+  get hasRoom(): boolean {
+    return this.#bytes < bytesMax
+  }
+
+  keep(message: QueueMessage, record: ReadRecord): void {
+    this.drop(message)
+    this.#bytes += message.bytes
+    message.record = record
+  }
+
+  drop(message: QueueMessage): void {
+    if (message.record === undefined) return
+    this.#bytes -= message.bytes
+    message.record = undefined
+  }
+
+  /**
+   * Reads what is not in memory.
+   * @returns those that can't be read any more
+   * @throws MillraceError STORAGE_FAILED
+   */
+  async load(reader: RecordReader, messages: readonly QueueMessage[]): Promise<QueueMessage[]> {
+    const missing = messages.filter(({ record }) => record === undefined)
+    for (const [lane, some] of byLane(missing)) {
+      const offsets = some.map(({ offset }) => offset).sort((a, b) => a - b)
+      const records = await readEach(reader, lane.partition.log, offsets)
+      for (const message of some) {
+        const record = records.get(message.offset)
+        if (record !== undefined) this.keep(message, record)
+      }
+    }
+    return missing.filter(({ record }) => record === undefined)
+  }
+}
