@@ -1,3 +1,4 @@
+import type { OpenMessage } from './delivery_state.js'
 import type { QueueMessage } from './queue_message.js'
 
 /** Messages that were leased together, under one fencing token. */
@@ -30,6 +31,18 @@ export class Grants {
 
   add(grant: Grant): void {
     this.#byId.set(grant.id, grant)
+  }
+
+  /** A lease from before a restart begins anew, so that its worker has time to come back. */
+  inherit(message: QueueMessage, { grantId: id, leaseMs }: OpenMessage): void {
+    let grant = this.#byId.get(id)
+    if (grant === undefined) {
+      grant = { id, workerId: '', leaseMs, deadlineMs: performance.now() + leaseMs, messages: new Set() }
+      this.add(grant)
+    }
+    message.state = 'leased'
+    message.grant = grant
+    grant.messages.add(message)
   }
 
   /** A message is not under its grant any more. */

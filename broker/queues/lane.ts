@@ -23,6 +23,8 @@ export class Lane {
   scanOffset: number
   /** [first, count] of what can't be read any more and is to be noted as done. */
   lost: number[] = []
+  /** Its topic is gone. */
+  isClosed = false
   readonly #keys = new Map<string, KeyLine>()
   #blocked = 0
 
@@ -76,6 +78,13 @@ export class Lane {
     this.#blocked--
     line.active = next
     return next
+  }
+
+  close(): void {
+    this.isClosed = true
+    this.live.clear()
+    this.#keys.clear()
+    this.#blocked = 0
   }
 
   /** The message that most others wait behind. */

@@ -6,7 +6,6 @@ const failurePauseMs = 200
 
 /** What reading ahead needs of its group. */
 export interface ReadAheadHost {
-  readonly opened: Promise<void>
   /** Whether more should stand in line. */
   wants(): boolean
   /** Reads some more of a lane. */
@@ -50,7 +49,6 @@ export class ReadAhead {
 
   async #run(): Promise<void> {
     try {
-      await this.#host.opened
       while (this.#host.wants()) {
         const lane = this.#take()
         if (lane === undefined) break

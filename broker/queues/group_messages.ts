@@ -1,0 +1,258 @@
+import type { DataWaiter, Partition } from '../partition/partition.js'
+import { Delays } from './delays.js'
+import type { Grants } from './grants.js'
+import type { QueueHost } from './host.js'
+import { Lane } from './lane.js'
+import { messageOf, type QueueMessage } from './queue_message.js'
+import type { QueueRecord } from './queues_view.js'
+import { ReadAhead } from './read_ahead.js'
+import { type ReadRecord, readEach, readSome } from './read_records.js'
+import { ReadyLine } from './ready_line.js'
+import { RecordCache } from './record_cache.js'
+import { type Settlement, settledOps } from './settlements.js'
+
+/** Messages that stand in line so that one who asks needs not wait for the log. */
+const readyEnough = 4_000
+
+/** Who hands the messages out. */
+export interface MessagesOwner {
+  /** Whether somebody is there who will want messages. */
+  readonly hasWorkers: boolean
+  /** Whether somebody waits for messages now. */
+  readonly hasAskers: boolean
+  readonly grants: Grants
+  /** Messages stand in line. */
+  pump(): void
+  /** Does work meanwhile that must not be cut off. */
+  busy<T>(work: () => Promise<T>): Promise<T>
+}
+
+/** What one who asks takes. */
+export interface Taken {
+  readonly messages: QueueMessage[]
+  /** Their time to live is over. */
+  readonly expired: QueueMessage[]
+}
+
+/** The messages of a queue group that are in memory, and where each of them stands: in line, delayed, behind its key. */
+export class GroupMessages implements DataWaiter {
+  readonly #host: QueueHost
+  readonly #record: QueueRecord
+  readonly #owner: MessagesOwner
+  readonly #lanes = new Map<number, Lane>()
+  readonly #ready = new ReadyLine()
+  readonly #records = new RecordCache()
+  readonly #readAhead: ReadAhead
+  readonly #delays = new Delays((messages) => {
+    for (const message of messages) this.wait(message)
+    this.#owner.pump()
+  })
+  #isClosed = false
+
+  constructor(host: QueueHost, record: QueueRecord, owner: MessagesOwner) {
+    this.#host = host
+    this.#record = record
+    this.#owner = owner
+    this.#readAhead = new ReadAhead({
+      wants: () => !this.#isClosed && owner.hasWorkers && this.#ready.size < readyEnough,
+      scan: (lane) => owner.busy(() => this.#scan(lane)),
+      failed: (error) => host.failed(record.group, error),
+    })
+  }
+
+  get lanes(): Iterable<Lane> {
+    return this.#lanes.values()
+  }
+
+  lane(topicId: number, partition: number): Lane | undefined {
+    const found = this.#host.catalog.byId(topicId)?.partitions[partition]
+    return found && this.#lanes.get(found.log.id)
+  }
+
+  get readyCount(): number {
+    return this.#ready.size
+  }
+
+  /** Takes up the partitions that the group reads and this does not know yet, with what was open in them before. */
+  async open(): Promise<void> {
+    const { topics, deadTopicId } = this.#record
+    for (const topicId of [...topics.keys(), deadTopicId])
+      for (const partition of this.#host.catalog.byId(topicId)?.partitions ?? [])
+        await this.#openLane(partition)
+  }
+
+  close(): void {
+    this.#isClosed = true
+    this.#delays.close()
+    for (const lane of this.#lanes.values()) lane.partition.stopWaiting(this)
+  }
+
+  dataArrived(): void {
+    if (this.#owner.hasAskers) this.#readAhead.plan()
+  }
+
+  interrupted(): void {
+    for (const [logId, lane] of [...this.#lanes])
+      if (this.#host.catalog.byLog(logId) === undefined) this.#closeLane(logId, lane)
+  }
+
+  /** Reads ahead if too few stand in line. */
+  refill(): void {
+    if (this.#owner.hasAskers || this.#ready.size < readyEnough / 2) this.#readAhead.plan()
+  }
+
+  /** Takes messages that stand in line: at least one, if there is one. */
+  take(messagesMax: number, bytesMax: number): Taken {
+    const messages: QueueMessage[] = []
+    const expired: QueueMessage[] = []
+    const nowMs = this.#host.nowMs()
+    for (let bytes = 0; messages.length < messagesMax; ) {
+      const message = this.#ready.shift()
+      if (message === undefined) break
+      if (message.lane.isClosed) continue
+      if (message.expiresAtMs <= nowMs) {
+        expired.push(message)
+        continue
+      }
+      if (messages.length > 0 && bytes + message.bytes > bytesMax) {
+        this.#ready.putBack([message])
+        break
+      }
+      bytes += message.bytes
+      message.state = 'leasing'
+      messages.push(message)
+    }
+    return { messages, expired }
+  }
+
+  /** Takes back what was taken. */
+  putBack(messages: readonly QueueMessage[]): void {
+    for (const message of messages) message.state = 'waiting'
+    this.#ready.putBack(messages)
+  }
+
+  /**
+   * Reads the records of messages that were taken.
+   * @returns those that can't be read any more
+   * @throws MillraceError STORAGE_FAILED
+   */
+  async load(messages: readonly QueueMessage[]): Promise<QueueMessage[]> {
+    const lost = await this.#records.load(this.#host.reader, messages)
+    for (const { lane, offset } of lost) this.#lost(lane, offset, offset + 1)
+    return lost
+  }
+
+  /** The message was handed out. */
+  dropRecord(message: QueueMessage): void {
+    this.#records.drop(message)
+  }
+
+  /** The message stands in line again. */
+  wait(message: QueueMessage): void {
+    if (message.lane.isClosed) return
+    message.state = 'waiting'
+    this.#ready.push(message)
+  }
+
+  /** What was committed takes effect. */
+  settled(settlements: readonly Settlement[]): void {
+    const nowMs = this.#host.nowMs()
+    for (const { message, ending } of settlements) {
+      if (ending.kind === 'released') this.wait(message)
+      else if (ending.kind === 'failed') {
+        message.attempts++
+        this.#waitUntil(message, ending.dueAtMs, nowMs)
+      } else {
+        this.#records.drop(message)
+        const next = message.lane.remove(message)
+        if (next !== undefined) this.wait(next)
+      }
+    }
+  }
+
+  /** Takes up messages that are open in the state: from before a restart, or redriven. */
+  async recover(logId: number, offsets: readonly number[]): Promise<void> {
+    const lane = this.#lanes.get(logId)
+    const unknown = offsets.filter((offset) => lane?.live.has(offset) === false)
+    if (lane === undefined || unknown.length === 0) return
+    const records = await readEach(this.#host.reader, lane.partition.log, unknown)
+    const nowMs = this.#host.nowMs()
+    for (const offset of unknown) {
+      const open = lane.state.open.get(offset)
+      if (open === undefined || lane.live.has(offset) || lane.isClosed) continue
+      const record = records.get(offset)
+      if (record === undefined) {
+        this.#lost(lane, offset, offset + 1)
+        continue
+      }
+      const message = this.#takeUp(lane, record, open.attempts)
+      if (lane.add(message)) continue
+      if (open.grantId !== 0) this.#owner.grants.inherit(message, open)
+      else this.#waitUntil(message, open.dueAtMs, nowMs)
+    }
+  }
+
+  async #openLane(partition: Partition): Promise<void> {
+    const logId = partition.log.id
+    if (this.#lanes.has(logId) || this.#isClosed) return
+    const state = this.#host.view.stateOf(this.#record, logId)
+    if (state === undefined) return
+    const lane = new Lane(partition, state, partition.topic.topicId === this.#record.deadTopicId)
+    this.#lanes.set(logId, lane)
+    partition.wait(this)
+    await this.recover(
+      logId,
+      [...state.open.keys()].sort((a, b) => a - b),
+    )
+    this.#readAhead.add(lane)
+  }
+
+  #closeLane(logId: number, lane: Lane): void {
+    this.#lanes.delete(logId)
+    this.#readAhead.remove(lane)
+    lane.partition.stopWaiting(this)
+    for (const message of lane.live.values()) {
+      this.#owner.grants.release(message)
+      this.#records.drop(message)
+    }
+    lane.close()
+  }
+
+  async #scan(lane: Lane): Promise<void> {
+    const { log } = lane.partition
+    const { records, nextOffset, lost } = await readSome(this.#host.reader, log, lane.scanOffset)
+    if (lane.isClosed) return
+    if (lost !== undefined) {
+      this.#lost(lane, ...lost)
+      await this.#host.commit(settledOps(this.#record.queueId, [], this.lanes))
+    }
+    for (const record of records) {
+      const message = this.#takeUp(lane, record, 0)
+      if (!lane.add(message)) this.#ready.push(message)
+    }
+    lane.scanOffset = nextOffset
+    this.#owner.pump()
+  }
+
+  /** What is to be sent stays in memory while there is room. */
+  #takeUp(lane: Lane, record: ReadRecord, attempts: number): QueueMessage {
+    const message = messageOf(this.#record.settings, lane, record, attempts)
+    if (this.#records.hasRoom) this.#records.keep(message, record)
+    return message
+  }
+
+  #waitUntil(message: QueueMessage, dueAtMs: number, nowMs: number): void {
+    if (dueAtMs <= nowMs || message.lane.isClosed) {
+      this.wait(message)
+      return
+    }
+    message.state = 'delayed'
+    this.#delays.add(message, dueAtMs - nowMs)
+  }
+
+  #lost(lane: Lane, first: number, end: number): void {
+    lane.lost.push(first, end - first)
+    const { topic, index } = lane.partition
+    this.#host.lost(this.#record.group, topic.name, index, first, end)
+  }
+}
