@@ -106,6 +106,10 @@ function reasonsOf(
       `every worker has as many messages as it takes: ${sum('inFlight')} are in flight, ${live.readyCount} are ready`,
     )
   for (const lane of live?.lanes ?? []) {
+    if (lane.hasMore && !lane.hasRoom)
+      reasons.push(
+        `${lane.live.size} messages of partition ${lane.partition.index} of topic "${lane.partition.topic.name}" are not done, which is as many as are looked at; no more of it are until some are`,
+      )
     const worst = lane.worstBlocker
     if (worst === undefined) continue
     const { message, blocked } = worst
