@@ -1,10 +1,11 @@
 import { randomUUID } from 'node:crypto'
 import { commands, RecordBatchBuilder, type RecordInput } from '../protocol/index.js'
 import type { Cluster } from './cluster.js'
+import { type Message, type MessageBatch, TransactionAcks } from './consumer/index.js'
 import { recordBytesMax } from './producer/record_size.js'
 import { checkSize, type MessageInput, partitionFor, recordOf } from './record.js'
 import { type TopicOrName, topicOf } from './topic.js'
-import type { WorkMessage } from './worker/index.js'
+import { WorkMessage } from './worker/index.js'
 
 /** An offset to commit for a stream group that has no members: the next one to read. */
 export interface TransactionOffset {
@@ -17,7 +18,8 @@ export interface TransactionOffset {
 export class Transaction {
   readonly #cluster: Cluster
   readonly #records: Promise<{ topicId: number; partition: number; record: RecordInput }>[] = []
-  readonly #acks = new Set<WorkMessage<unknown, unknown>>()
+  readonly #workAcks = new Set<WorkMessage<unknown, unknown>>()
+  readonly #streamAcks = new TransactionAcks()
   readonly #offsets: { readonly group: string; readonly offsets: readonly TransactionOffset[] }[] = []
 
   /** Use `client.transaction`. */
@@ -35,9 +37,15 @@ export class Transaction {
     this.#records.push(place)
   }
 
-  /** Acknowledges a message that a worker of this client handles; when its handler ends afterwards, nothing more happens. */
-  ack<Value, Key>(message: WorkMessage<Value, Key>): void {
-    this.#acks.add(message as WorkMessage<unknown, unknown>)
+  /**
+   * Acknowledges a message that a worker of this client handles: when its handler ends afterwards, nothing more happens. Or
+   * messages that a consumer of this client read as a member of a stream group: those before them in their partition have
+   * to be acknowledged, or be part of the transaction too, because what a stream group commits is a position.
+   * @throws MillraceError BAD_OPTION for a message that was not read in a group
+   */
+  ack<Value, Key>(message: WorkMessage<Value, Key> | Message<Value, Key> | MessageBatch<Value, Key>): void {
+    if (message instanceof WorkMessage) this.#workAcks.add(message as WorkMessage<unknown, unknown>)
+    else this.#streamAcks.add(message as Message | MessageBatch)
   }
 
   /** Commits offsets of a stream group that has no members, of a reader that keeps its own place. */
@@ -59,10 +67,13 @@ export class Transaction {
         ),
       })),
     )
-    const request = { id: randomUUID(), batches, acks: this.#ackGroups(), offsets }
-    if (batches.length + request.acks.length + offsets.length === 0) return
-    await this.#cluster.call(commands.transaction, request, { repeatable: true, payload })
-    for (const message of this.#acks) message.owner.settledElsewhere(message)
+    const acks = this.#ackGroups()
+    await this.#streamAcks.commit(async (memberOffsets) => {
+      const request = { id: randomUUID(), batches, acks, offsets: [...offsets, ...memberOffsets] }
+      if (batches.length + acks.length + request.offsets.length === 0) return
+      await this.#cluster.call(commands.transaction, request, { repeatable: true, payload })
+    })
+    for (const message of this.#workAcks) message.owner.settledElsewhere(message)
   }
 
   async #place<Input, Output, Key>(
@@ -119,7 +130,7 @@ export class Transaction {
 
   #ackGroups(): { group: string; entries: AckEntry[] }[] {
     const groups = new Map<string, AckEntry[]>()
-    for (const { place, owner } of this.#acks) {
+    for (const { place, owner } of this.#workAcks) {
       const { group } = owner
       const { topicId, partition, grantId, offset } = place
       const entries = groups.get(group) ?? []

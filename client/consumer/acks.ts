@@ -1,6 +1,13 @@
 /** Runs that are done stay at the head of the queue until they are this many, so that taking one off moves nothing. */
 const compactAt = 64
 
+/** Delivered messages of a run, from `first` up to but not including `end`. */
+export interface AckRange {
+  readonly run: AckRun
+  readonly first: number
+  readonly end: number
+}
+
 /**
  * Acknowledgements of one partition, in any order. What may be committed is the offset before which every message is
  * acknowledged. Pure: no sockets, timers or promises.
@@ -31,6 +38,16 @@ export class AckWindow {
   get committable(): number {
     const run = this.#runs[this.#head]
     return run === undefined ? this.#floor : run.firstOffset + run.ackedInOrder
+  }
+
+  /** What `committable` would be if these messages were acknowledged too. */
+  committableWith(ranges: readonly AckRange[]): number {
+    for (let index = this.#head; index < this.#runs.length; index++) {
+      const run = this.#runs[index] as AckRun
+      const end = run.committableWith(ranges.filter((range) => range.run === run))
+      if (end < run.endOffset) return end
+    }
+    return this.#end
   }
 
   /** Starts a run of `count` messages from `firstOffset`, which is not before the end of the last one. */
@@ -88,11 +105,11 @@ export class AckRun {
   readonly count: number
   /** Messages acknowledged from the start of the run without a gap. */
   ackedInOrder = 0
-  readonly #window: AckWindow
+  readonly window: AckWindow
   #ackedAhead: Uint8Array | undefined
 
   constructor(window: AckWindow, firstOffset: number, count: number) {
-    this.#window = window
+    this.window = window
     this.firstOffset = firstOffset
     this.count = count
   }
@@ -107,7 +124,7 @@ export class AckRun {
 
   /** Counts `count` messages as handed to the application. */
   delivered(count: number): void {
-    this.#window.unacked += count
+    this.window.unacked += count
   }
 
   /** Acknowledges the delivered message at `offset`; doing it again changes nothing. */
@@ -117,7 +134,7 @@ export class AckRun {
       return
     }
     this.ackedInOrder++
-    this.#window.acked(this, 1)
+    this.window.acked(this, 1)
   }
 
   /** Acknowledges the delivered messages from `offset` up to but not including `endOffset`. */
@@ -129,7 +146,23 @@ export class AckRun {
     const count = this.#ackedAhead === undefined ? to - from : mark(this.#ackedAhead, from, to)
     if (this.#ackedAhead === undefined) this.ackedInOrder = to
     else while (this.#ackedAhead[this.ackedInOrder] === 1) this.ackedInOrder++
-    if (count > 0) this.#window.acked(this, count)
+    if (count > 0) this.window.acked(this, count)
+  }
+
+  /** The offset before which everything would be acknowledged, if these ranges of the run were. */
+  committableWith(ranges: readonly AckRange[]): number {
+    let offset = this.firstOffset + this.ackedInOrder
+    for (const { first, end } of [...ranges].sort((a, b) => a.first - b.first)) {
+      offset = this.#afterAckedAhead(offset)
+      if (first <= offset) offset = Math.max(offset, end)
+    }
+    return this.#afterAckedAhead(offset)
+  }
+
+  #afterAckedAhead(offset: number): number {
+    let index = offset - this.firstOffset
+    while (this.#ackedAhead?.[index] === 1) index++
+    return this.firstOffset + index
   }
 }
 

@@ -2,7 +2,7 @@ import { commands, errorOf, isMillraceError, MillraceError } from '../../protoco
 import { pause } from '../backoff.js'
 import type { BrokerPort } from './broker_port.js'
 import { type Deferred, deferred } from './deferred.js'
-import type { PartitionStream } from './partition_stream.js'
+import type { OffsetCommitter, PartitionStream } from './partition_stream.js'
 import { retryMs } from './retry.js'
 
 export interface CommitterOptions<Value, Key> {
@@ -38,13 +38,16 @@ const waitersMax = 10_000
  * Commits what is acknowledged, in the background: one request at a time for all partitions that moved, sent again
  * after retryable errors.
  */
-export class Committer<Value, Key> {
+export class Committer<Value, Key> implements OffsetCommitter {
+  readonly group: string
+  readonly memberId: string
   readonly #options: CommitterOptions<Value, Key>
   readonly #dirty = new Set<PartitionStream<Value, Key>>()
   readonly #abort = new AbortController()
   readonly #waiters = new Set<Waiter<Value, Key>>()
   #timer: NodeJS.Timeout | undefined
-  #sending = false
+  /** Resolves when what is under way is over. */
+  #turn: Promise<void> | undefined
   #sent = 0
   #failures = 0
   /** Commits that the broker has confirmed, counted by request. */
@@ -52,6 +55,8 @@ export class Committer<Value, Key> {
 
   constructor(options: CommitterOptions<Value, Key>) {
     this.#options = options
+    this.group = options.group
+    this.memberId = options.memberId
   }
 
   /** What is acknowledged of a stream has grown. Runs for every acknowledgement. */
@@ -59,7 +64,7 @@ export class Committer<Value, Key> {
     if (stream.commitPending) return
     stream.commitPending = true
     this.#dirty.add(stream)
-    if (this.#timer !== undefined || this.#sending || this.#abort.signal.aborted) return
+    if (this.#timer !== undefined || this.#turn !== undefined || this.#abort.signal.aborted) return
     this.#timer = setTimeout(() => void this.#flush(), this.#options.intervalMs)
   }
 
@@ -86,6 +91,23 @@ export class Committer<Value, Key> {
     await waiter.done.promise
   }
 
+  /**
+   * Does the work while nothing is committed otherwise: an older offset that was under way would come after a newer one.
+   */
+  async exclusively<T>(work: () => Promise<T>): Promise<T> {
+    while (this.#turn !== undefined) await this.#turn
+    const { promise, resolve } = deferred<void>()
+    this.#turn = promise
+    try {
+      return await work()
+    } finally {
+      this.#turn = undefined
+      resolve()
+      if (this.#waiters.size > 0) void this.#flush()
+      else this.#schedule()
+    }
+  }
+
   /** The stream was dropped: nothing of it can be committed any more. */
   forget(stream: PartitionStream<Value, Key>): void {
     this.#dirty.delete(stream)
@@ -107,17 +129,23 @@ export class Committer<Value, Key> {
   async #flush(): Promise<void> {
     clearTimeout(this.#timer)
     this.#timer = undefined
-    if (this.#sending) return
-    this.#sending = true
+    if (this.#turn !== undefined) return
+    const { promise, resolve } = deferred<void>()
+    this.#turn = promise
     while (this.#dirty.size > 0 && !this.#abort.signal.aborted) {
       const failed = await this.#send(this.#takeDirty())
       if (failed) await pause(retryMs(++this.#failures), this.#abort.signal)
       else this.#failures = 0
       if (this.#waiters.size === 0) break
     }
-    this.#sending = false
+    this.#turn = undefined
+    resolve()
+    this.#schedule()
+  }
+
+  #schedule(): void {
     if (this.#dirty.size === 0 || this.#abort.signal.aborted) return
-    this.#timer = setTimeout(() => void this.#flush(), this.#options.intervalMs)
+    this.#timer ??= setTimeout(() => void this.#flush(), this.#options.intervalMs)
   }
 
   #takeDirty(): Entry<Value, Key>[] {

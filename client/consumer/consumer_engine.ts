@@ -6,7 +6,7 @@ import type { Grant } from './group_member.js'
 import { GroupSource } from './group_source.js'
 import { findOffsets } from './offsets.js'
 import type { ConsumeOptions, ConsumerSettings, StartPosition } from './options.js'
-import { PartitionStream } from './partition_stream.js'
+import { type OffsetCommitter, PartitionStream } from './partition_stream.js'
 import type { Decoder } from './record_run.js'
 import { Refusals } from './refusals.js'
 import { SoloSource } from './solo_source.js'
@@ -153,8 +153,8 @@ export class ConsumerEngine<Value, Key> {
         signal,
       })
     }
-    const newStream = (grant: Grant) =>
-      this.#newStream({ name: grant.topic, topicId: grant.topicId }, grant.partition, grant.epoch)
+    const newStream = (grant: Grant, committer: OffsetCommitter) =>
+      this.#newStream({ name: grant.topic, topicId: grant.topicId }, grant.partition, grant.epoch, committer)
     return new GroupSource({ port, group, topics, settings, hooks, table, host, newStream })
   }
 
@@ -191,6 +191,7 @@ export class ConsumerEngine<Value, Key> {
     topic: Omit<TopicInfo, 'partitions'>,
     partition: number,
     epoch: number,
+    committer?: OffsetCommitter,
   ): PartitionStream<Value, Key> {
     const decoder = this.#options.decoders.get(topic.name)
     if (decoder === undefined) {
@@ -205,6 +206,7 @@ export class ConsumerEngine<Value, Key> {
       partition,
       epoch,
       decoder,
+      committer,
       onAck: this.#options.settings.group === undefined ? undefined : (acked) => this.#acked(acked),
     })
     stream.paused = this.pauseNew

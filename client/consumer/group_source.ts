@@ -5,7 +5,7 @@ import { deferred } from './deferred.js'
 import { GroupAssignment } from './group_assignment.js'
 import { type Assignment, type Grant, GroupMember, type MemberState } from './group_member.js'
 import type { ConsumeOptions, ConsumerSettings } from './options.js'
-import type { PartitionStream } from './partition_stream.js'
+import type { OffsetCommitter, PartitionStream } from './partition_stream.js'
 import type { PartitionSource, StreamHost } from './source.js'
 import type { StreamTable } from './stream_table.js'
 
@@ -17,7 +17,7 @@ export interface GroupSourceOptions<Value, Key> {
   readonly hooks: Pick<ConsumeOptions, 'onAssigned' | 'onRevoked'>
   readonly table: StreamTable<Value, Key>
   readonly host: StreamHost<Value, Key>
-  readonly newStream: (grant: Grant) => PartitionStream<Value, Key>
+  readonly newStream: (grant: Grant, committer: OffsetCommitter) => PartitionStream<Value, Key>
 }
 
 /** Partitions that a stream group assigns: membership, assignment and commits put together. */
@@ -57,7 +57,7 @@ export class GroupSource<Value, Key> implements PartitionSource<Value, Key> {
       committer: this.#committer,
       from: settings.from,
       revokeGraceMs: settings.revokeGraceMs,
-      newStream: options.newStream,
+      newStream: (grant) => options.newStream(grant, this.#committer),
       locate: (starts) => host.locate(starts),
       activate: (streams) => this.#activate(streams),
       onAssigned: (partitions) => hooks.onAssigned?.(partitions),

@@ -12,3 +12,4 @@ export type {
 } from './options.js'
 export type { Decoder } from './record_run.js'
 export type { ConsumerStats, PartitionLag, PartitionStats } from './stats.js'
+export { type MemberOffsets, TransactionAcks } from './transaction_acks.js'

@@ -27,7 +27,8 @@ export interface RawMessage {
 export class Message<Value = unknown, Key = unknown> implements RawMessage {
   readonly offset: number
   readonly timestamp: number
-  readonly #run: RecordRun<Value, Key>
+  /** @internal */
+  readonly run: RecordRun<Value, Key>
   readonly #keyStart: number
   readonly #keyEnd: number
   readonly #valueStart: number
@@ -40,7 +41,7 @@ export class Message<Value = unknown, Key = unknown> implements RawMessage {
   /** For `RecordRun`, whose cursor stands on the record. */
   constructor(run: RecordRun<Value, Key>) {
     const { cursor } = run
-    this.#run = run
+    this.run = run
     this.offset = cursor.offset
     this.timestamp = cursor.timestamp
     this.#keyStart = cursor.keyStart
@@ -52,21 +53,21 @@ export class Message<Value = unknown, Key = unknown> implements RawMessage {
   }
 
   get topic(): string {
-    return this.#run.source.topic
+    return this.run.source.topic
   }
 
   get partition(): number {
-    return this.#run.source.partition
+    return this.run.source.partition
   }
 
   get keyBytes(): Uint8Array | undefined {
     if (this.#keyStart < 0) return undefined
-    return this.#run.cursor.records.subarray(this.#keyStart, this.#keyEnd)
+    return this.run.cursor.records.subarray(this.#keyStart, this.#keyEnd)
   }
 
   get valueBytes(): Uint8Array | undefined {
     if (this.#valueStart < 0) return undefined
-    return this.#run.cursor.records.subarray(this.#valueStart, this.#valueEnd)
+    return this.run.cursor.records.subarray(this.#valueStart, this.#valueEnd)
   }
 
   /**
@@ -77,7 +78,7 @@ export class Message<Value = unknown, Key = unknown> implements RawMessage {
     const bytes = this.keyBytes
     if (bytes === undefined) return undefined
     try {
-      return this.#run.source.decoder.key(bytes)
+      return this.run.source.decoder.key(bytes)
     } catch (cause) {
       throw new DecodeError(this, 'key', cause)
     }
@@ -101,7 +102,7 @@ export class Message<Value = unknown, Key = unknown> implements RawMessage {
   /** The headers as bytes, by name. */
   get headers(): Readonly<Record<string, Uint8Array>> {
     if (this.#headerCount === 0) return noHeaders
-    return readRecordHeaders(this.#run.cursor.records, this.#headersStart, this.#headerCount)
+    return readRecordHeaders(this.run.cursor.records, this.#headersStart, this.#headerCount)
   }
 
   headerText(name: string): string | undefined {
@@ -115,7 +116,7 @@ export class Message<Value = unknown, Key = unknown> implements RawMessage {
    * times.
    */
   ack(): void {
-    this.#run.acks?.ack(this.offset)
+    this.run.acks?.ack(this.offset)
   }
 
   /**
@@ -125,7 +126,7 @@ export class Message<Value = unknown, Key = unknown> implements RawMessage {
   decode(): Value | Promise<Value> {
     let value: Value | Promise<Value>
     try {
-      value = this.#run.source.decoder.value(this.valueBytes)
+      value = this.run.source.decoder.value(this.valueBytes)
     } catch (cause) {
       throw new DecodeError(this, 'value', cause)
     }

@@ -9,7 +9,8 @@ export class MessageBatch<Value = unknown, Key = unknown> {
   readonly messages: readonly Message<Value, Key>[]
   readonly firstOffset: number
   readonly lastOffset: number
-  readonly #run: RecordRun<Value, Key>
+  /** @internal */
+  readonly run: RecordRun<Value, Key>
 
   /** @internal */
   constructor(run: RecordRun<Value, Key>, messages: readonly Message<Value, Key>[]) {
@@ -18,11 +19,11 @@ export class MessageBatch<Value = unknown, Key = unknown> {
     this.messages = messages
     this.firstOffset = messages[0]?.offset ?? run.position
     this.lastOffset = messages.at(-1)?.offset ?? run.position
-    this.#run = run
+    this.run = run
   }
 
   /** Acknowledges all of its messages; see `Message.ack`. */
   ack(): void {
-    this.#run.acks?.ackRange(this.firstOffset, this.lastOffset + 1)
+    this.run.acks?.ackRange(this.firstOffset, this.lastOffset + 1)
   }
 }

@@ -2,6 +2,14 @@ import { readBatchHeader, splitBatches } from '../../protocol/index.js'
 import { AckWindow } from './acks.js'
 import { type Decoder, RecordRun, type RecordSource } from './record_run.js'
 
+/** Who commits the offsets of a stream: a member of a group. */
+export interface OffsetCommitter {
+  readonly group: string
+  readonly memberId: string
+  /** Does the work while no offset of this member is committed otherwise. */
+  exclusively<T>(work: () => Promise<T>): Promise<T>
+}
+
 export interface PartitionStreamFields<Value, Key> {
   readonly topic: string
   readonly topicId: number
@@ -9,6 +17,8 @@ export interface PartitionStreamFields<Value, Key> {
   /** What the group granted it under; 0 without a group. */
   readonly epoch: number
   readonly decoder: Decoder<Value, Key>
+  /** Absent without a group. */
+  readonly committer: OffsetCommitter | undefined
   /** Called after every acknowledgement that still counts; absent without a group. */
   readonly onAck: ((stream: PartitionStream<Value, Key>) => void) | undefined
 }
@@ -26,6 +36,7 @@ export class PartitionStream<Value, Key> implements RecordSource<Value, Key> {
   readonly partition: number
   readonly epoch: number
   readonly decoder: Decoder<Value, Key>
+  readonly committer: OffsetCommitter | undefined
   state: StreamState = 'starting'
   /** Paused by the application. */
   paused = false
@@ -66,6 +77,7 @@ export class PartitionStream<Value, Key> implements RecordSource<Value, Key> {
     this.partition = fields.partition
     this.epoch = fields.epoch
     this.decoder = fields.decoder
+    this.committer = fields.committer
     this.#onAck = fields.onAck
   }
 

@@ -2,14 +2,16 @@ import * as assert from 'uvu/assert'
 import {
   type Client,
   defineTopic,
+  type ErrorCode,
   isMillraceError,
+  type Message,
   string,
   type TopicOrName,
   type WorkMessage,
 } from '../../client/index.js'
 import { suite, type TestContext } from '../helpers/suite.js'
 import { waitFor } from '../helpers/wait_for.js'
-import { Harness } from './consumer/harness.js'
+import { Harness, take } from './consumer/harness.js'
 
 const test = suite('client/transaction')
 
@@ -22,6 +24,18 @@ async function start(context: TestContext): Promise<{ harness: Harness; client: 
   const harness = await Harness.start(context, { engine: 'level', dir })
   for (const topic of ['tasks', 'results', 'audit']) await harness.createTopic(topic, 2)
   return { harness, client: harness.client, dir }
+}
+
+type Four = readonly [TextMessage, TextMessage, TextMessage, TextMessage]
+type TextMessage = Message<string, string>
+
+async function rejects(promise: Promise<unknown>, code: ErrorCode, text: RegExp): Promise<void> {
+  const error = await promise.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  )
+  assert.ok(isMillraceError(error, code), String(error))
+  assert.match((error as Error).message, text)
 }
 
 async function valuesOf(client: Client, topic: TopicOrName<string, string, string>): Promise<string[]> {
@@ -115,6 +129,82 @@ test('offsets of a group with members are refused, and everything with them', as
   assert.equal(await valuesOf(client, results), [])
   await consumer.close()
   await reading
+})
+
+test('what a stream group reads and what comes of it are one commit, whoever fails meanwhile', async (context) => {
+  const { harness, client, dir } = await start(context)
+  const random = context.random()
+  const count = 300
+  await client.publishMany(
+    tasks,
+    Array.from({ length: count }, (_, i) => ({ value: String(i) })),
+  )
+  let members = 0
+  const member = async (): Promise<void> => {
+    members++
+    const own = await harness.newClient()
+    const consumer = own.consume(tasks, { group: 'readers', from: 'earliest', commitIntervalMs: 1 })
+    context.defer(() => consumer.close().catch(() => {}))
+    for await (const batch of consumer.batches({ messagesMax: random.int(1, 20) })) {
+      if (random.chance(0.2)) throw new Error('the member failed before its transaction')
+      await own.transaction((transaction) => {
+        for (const { value, partition } of batch.messages)
+          transaction.publish(results, { value: `${partition}: ${value}` })
+        for (const message of batch.messages) transaction.ack(message)
+        if (random.chance(0.2)) throw new Error('the member failed in its transaction')
+      })
+      if (isOver) return
+      if (random.chance(0.2)) throw new Error('the member failed after its transaction')
+    }
+  }
+  // As long as nothing is committed there may be no such group.
+  const committed = async (): Promise<number> => {
+    const { partitions } = await client.groups.describe('readers').catch(() => ({ partitions: [] }))
+    return partitions.reduce((sum, { committedOffset = 0 }) => sum + committedOffset, 0)
+  }
+  let isOver = false
+  context.defer(() => {
+    isOver = true
+  })
+  const reading = (async () => {
+    while (!isOver) await member().catch(() => {})
+  })()
+  await waitFor('some', async () => (await committed()) > count / 3, { deadlineMs: 20_000 })
+  await harness.restartBroker(dir)
+  await waitFor('all', async () => (await committed()) === count, { deadlineMs: 20_000 })
+  const values = (await valuesOf(client, results)).map((value) => Number(value.split(': ')[1]))
+  assert.equal(
+    values.sort((a, b) => a - b),
+    Array.from({ length: count }, (_, i) => i),
+  )
+  assert.ok(members > 3, `${members} members`)
+  isOver = true
+  await client.publish(tasks, { value: 'the last' })
+  await reading
+})
+
+test('a transaction acknowledges no message of a stream group before those that stand before it', async (context) => {
+  const { harness, client } = await start(context)
+  await harness.publish(await harness.createTopic('one'), 0, ['a', 'b', 'c', 'd'])
+  const consumer = harness.consume('one', { group: 'readers', commitIntervalMs: 600_000 })
+  const [a, b, c, d] = (await take(consumer[Symbol.asyncIterator](), 4)) as unknown as Four
+  const acking = (...messages: readonly Message<string, string>[]): Promise<void> =>
+    client.transaction((transaction) => {
+      transaction.publish(results, { value: messages.map(({ value }) => value).join() })
+      for (const message of messages) transaction.ack(message)
+    })
+  await rejects(acking(c), 'BAD_OPTION', /offset 2 .* offset 0 before it/)
+  b.ack()
+  await acking(c, a)
+  assert.is(await harness.committed('readers', 'one'), 3)
+  await consumer.seek({ partition: 0, offset: 1 })
+  await rejects(acking(d), 'FENCED', /partition 0 of topic "one"/)
+  const [again] = (await take(consumer[Symbol.asyncIterator](), 1)) as unknown as Four
+  await consumer.close()
+  await rejects(acking(again), 'FENCED', /partition 0 of topic "one"/)
+  const [alone] = (await take(harness.consume('one')[Symbol.asyncIterator](), 1)) as unknown as Four
+  await rejects(acking(alone), 'BAD_OPTION', /offset 0 of partition 0 .* was not read in a group/)
+  assert.equal(await valuesOf(client, results), ['c,a'])
 })
 
 test('queue groups, their leases, counts and dead letters are there after a restart', async (context) => {

@@ -114,6 +114,15 @@ test('agrees with a plain model for random acknowledgements', ({ random }) => {
       assert.is(window.unacked, unacked.size)
       // Gaps count as acknowledged only once everything before them is.
       assert.is(window.committable, unacked.size === 0 ? end : Math.min(...unacked))
+      const ranges = Array.from({ length: runs.length === 0 ? 0 : generator.int(0, 4) }, () => {
+        const run = generator.pick(runs)
+        const first = run.firstOffset + generator.int(0, run.count - 1)
+        return { run, first, end: generator.int(first + 1, run.endOffset) }
+      })
+      const left = [...unacked].filter(
+        (offset) => !ranges.some(({ first, end }) => first <= offset && offset < end),
+      )
+      assert.is(window.committableWith(ranges), left.length === 0 ? end : Math.min(...left))
     }
   }
 })

@@ -20,7 +20,15 @@ function streamOf(partition: number, position = 0, withAcks = false): Stream {
   const text = (bytes: Uint8Array | undefined): string => Buffer.from(bytes ?? []).toString()
   const decoder = { ahead: false, key: text, value: text }
   const onAck = withAcks ? () => {} : undefined
-  const stream: Stream = new PartitionStream({ topic: 't', topicId: 1, partition, epoch: 1, decoder, onAck })
+  const stream: Stream = new PartitionStream({
+    topic: 't',
+    topicId: 1,
+    partition,
+    epoch: 1,
+    decoder,
+    committer: undefined,
+    onAck,
+  })
   stream.restart(position)
   stream.state = 'active'
   return stream

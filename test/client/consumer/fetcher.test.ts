@@ -45,6 +45,7 @@ class Bench {
         partition,
         epoch: 0,
         decoder,
+        committer: undefined,
         onAck: undefined,
       })
       stream.restart(0)

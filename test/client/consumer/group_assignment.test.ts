@@ -20,6 +20,7 @@ function stream(
     partition,
     epoch,
     decoder,
+    committer: undefined,
     onAck: undefined,
   })
   made.state = state
