@@ -21,8 +21,6 @@ interface Part {
   failed(): void
 }
 
-/** Ids of transactions that are remembered, about 150 bytes each. */
-const rememberedMax = 1_000_000
 const underWay = new WeakMap<BrokerContext, Map<string, Promise<TransactionReply>>>()
 
 /** All of it in one commit of the journal. */
@@ -37,8 +35,8 @@ const transaction: Handler<typeof commands.transaction> = async ({ broker }, req
   }
   const repeated = ofBroker.get(id)
   if (repeated !== undefined) return { body: await repeated }
-  if (broker.shard.transactions.count + ofBroker.size >= rememberedMax)
-    throw new MillraceError('OVERLOADED', `${rememberedMax} transactions were made within minutes`)
+  if (!broker.shard.transactions.hasRoom(ofBroker.size + 1, broker.clock.earliestMs))
+    throw new MillraceError('OVERLOADED', 'too many transactions were made within the last 15 minutes')
   const reply = commit(broker, request, payload)
   ofBroker.set(id, reply)
   try {
