@@ -33,10 +33,15 @@ export interface LeaseThreadReport {
 }
 
 const grantsPerRequest = 10_000
+/** A broker that does not answer for a quarter of a lease, or for this, has a connection too many: the next one may do. */
+const patienceMsMin = 500
+const retryMsMin = 100
 
 /** Prolongs leases a few times within their length, for as long as the event loop of the worker turns now and then. */
 function keepLeases({ addresses, options, group, leaseMs, blockedMsMax, beat }: LeaseThreadData): void {
-  const cluster = new Cluster(addresses, options)
+  const patienceMs = Math.min(options.requestTimeoutMs, Math.max(patienceMsMin, leaseMs / 4))
+  const connectTimeoutMs = Math.min(options.connectTimeoutMs, patienceMs)
+  const cluster = new Cluster(addresses, { ...options, requestTimeoutMs: patienceMs, connectTimeoutMs })
   const grants = new Set<number>()
   let isExtending = false
   let question = 0
@@ -48,23 +53,25 @@ function keepLeases({ addresses, options, group, leaseMs, blockedMsMax, beat }: 
     if (grants.size === 0 || isExtending || nowMs - Atomics.load(beat, 0) > BigInt(blockedMsMax)) return
     isExtending = true
     const asked = question
+    let isDone = false
     try {
       const all = [...grants]
       for (let at = 0; at < all.length; at += grantsPerRequest) {
         const some = all.slice(at, at + grantsPerRequest)
         const request = { group, grants: some }
-        const timeoutMs = leaseMs / 2
-        const { lost } = await cluster.call(commands.queueExtend, request, { timeoutMs, repeatable: true })
+        const { lost } = await cluster.call(commands.queueExtend, request, { repeatable: true })
         for (const id of lost) grants.delete(id)
         if (lost.length > 0) report({ lost })
       }
       report({ lost: [], extended: { atMs: Number(nowMs), question: asked } })
+      isDone = true
     } catch {
-      // Tried again below. If the broker can't be reached for longer, the worker learns from its own requests.
+      // Tried again soon, while the lease runs. If the broker can't be reached for longer, the worker learns from its own requests.
     } finally {
       isExtending = false
     }
     if (asked !== question) await extend()
+    else if (!isDone) setTimeout(() => void extend(), Math.max(retryMsMin, leaseMs / 16))
   }
 
   setInterval(() => void extend(), Math.max(200, leaseMs / 4))

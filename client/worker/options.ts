@@ -49,7 +49,7 @@ export interface WorkOptions {
   readonly timeoutMs?: number | undefined
   /**
    * Leases are prolonged by a thread of their own, also while a handler keeps the event loop busy, but no longer than
-   * this: then the process counts as hung. Default 60,000.
+   * this: then the process counts as hung. Default 60,000, at least 1,000.
    */
   readonly blockedMsMax?: number | undefined
   /** Where the group begins in topics that it has not read yet. Default "earliest". */
@@ -92,7 +92,7 @@ export function workSettings(options: WorkOptions): WorkSettings {
     prefetch,
     leaseMs: whole('leaseMs', options.leaseMs ?? 30_000, 1_000),
     timeoutMs: whole('timeoutMs', options.timeoutMs ?? 600_000, 1),
-    blockedMsMax: whole('blockedMsMax', options.blockedMsMax ?? 60_000, 0),
+    blockedMsMax: whole('blockedMsMax', options.blockedMsMax ?? 60_000, 1_000),
     start: options.start ?? 'earliest',
     settings: options.settings && queueSettingsInput(options.settings),
     closeTimeoutMs: whole('closeTimeoutMs', options.closeTimeoutMs ?? 30_000, 0),

@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url'
 import * as assert from 'uvu/assert'
 import {
   type Client,
+  connect,
   defineTopic,
   MillraceError,
   type QueueOptions,
@@ -14,6 +15,7 @@ import {
   type WorkOptions,
 } from '../../client/index.js'
 import { commands } from '../../protocol/index.js'
+import { startForgetfulRelay } from '../helpers/forgetful_relay.js'
 import { spawnProcess } from '../helpers/spawn.js'
 import { suite, type TestContext } from '../helpers/suite.js'
 import { waitFor } from '../helpers/wait_for.js'
@@ -279,6 +281,29 @@ test('a handler that keeps the event loop busy for longer than its lease keeps i
   assert.is(worker.stats().lost, 0)
 })
 
+test('a lease outlives the connection that prolongs it, also when that ends without a word', async (context) => {
+  const { harness, client, work } = await start(context)
+  const leaseMs = 2_000
+  await publish(client, ['long'])
+  const relay = await startForgetfulRelay(context, harness.broker.address.port)
+  const away = await connect({ servers: `127.0.0.1:${relay.port}` })
+  context.defer(() => away.close({ timeoutMs: 0 }))
+  const attempts: number[] = []
+  const handler: Handler = ({ attempt }) => {
+    attempts.push(attempt)
+    return new Promise(() => {})
+  }
+  const first = away.work(tasks, { group: 'crew', settings: quick, leaseMs }, handler)
+  await waitFor('it to be handled', () => attempts.length === 1)
+  work(handler)
+  // The thread has prolonged the lease by then, so its connection is there.
+  await sleep(leaseMs / 2)
+  relay.forget()
+  await sleep(leaseMs * 2)
+  assert.equal(attempts, [1])
+  assert.is(first.stats().lost, 0)
+})
+
 test('a worker that was frozen does not begin with what others have done meanwhile', async (context) => {
   const { harness, client, work } = await start(context)
   await publish(client, numbers(10))
@@ -364,6 +389,7 @@ test('bad options and settings are named', async (context) => {
   const { client, work } = await start(context)
   assert.throws(() => work(() => {}, { concurrency: 0 }), /"concurrency" is 0/)
   assert.throws(() => work(() => {}, { prefetch: 1 }), /"prefetch" is 1/)
+  assert.throws(() => work(() => {}, { blockedMsMax: 0 }), /"blockedMsMax" is 0/)
   await rejects(client.publish(tasks, { value: 'x', priority: 10 }), /priority is 10/)
   await rejects(client.publish(tasks, { value: 'x', ttlMs: -1 }), /ttlMs is -1/)
   await rejects(client.queues.describe('crow'), /no queue group "crow"/)
