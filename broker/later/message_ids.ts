@@ -4,6 +4,7 @@ import { tableEntries, viewTables } from '../state_keys.js'
 import { dedupeWindowMsOf } from '../topics/settings.js'
 import type { Topic } from '../topics/topic.js'
 import type { View } from '../view.js'
+import { digestOf, type IdDigest, type IdFields, IdTable } from './id_table.js'
 
 /** Where the first message with an id went; offset -1: it is still delayed. */
 export interface SeenMessage {
@@ -11,41 +12,44 @@ export interface SeenMessage {
   readonly offset: number
 }
 
-interface Entry extends SeenMessage {
-  /** Of its arrival, since 1970. */
-  readonly second: number
-}
-
 /** The ids that came in one second. Pages are only ever added: what a later one says of an id counts. */
 interface Second {
   readonly topicId: number
   readonly second: number
-  readonly ids: string[]
-  /** Changed since the last checkpoint. */
-  unsaved: string[]
+  /** Slot of the newest; the others follow it. -1: none. */
+  first: number
+  /** Slots that have changed since the last checkpoint. */
+  unsaved: number[]
   pages: number
 }
 
 interface TopicIds {
-  readonly byId: Map<string, Entry>
   readonly seconds: Map<number, Second>
   delayed: number
 }
 
-/** An entry of a page, and of the operation: [id, partition, offset]; offset -2: the id is free again. */
-type StoredId = readonly [id: string, partition: number, offset: number]
+/** Offsets that are none: its message is still delayed; the id is free again. */
+const delayed = -1
 const free = -2
 const pageIdsMax = 1_000
+/** In a page: the digest, u32 partition, u64 offset + 2, big-endian. */
+const entryBytes = 28
 
 /** Payload of messageIds; stands on disk. */
 export interface MessageIdsOp {
   readonly arrivedAtMs: number
   readonly topicId: number
-  readonly ids: readonly StoredId[]
+  /** [id, partition, offset] */
+  readonly ids: readonly (readonly [id: string, partition: number, offset: number])[]
 }
 
 export function encodeMessageIds({ arrivedAtMs, topicId, ids }: MessageIdsOp): Uint8Array {
   return encodeBody([arrivedAtMs, topicId, ids])
+}
+
+function decodeMessageIds(payload: Uint8Array): MessageIdsOp {
+  const [arrivedAtMs, topicId, ids] = decodeBody(payload) as [number, number, MessageIdsOp['ids']]
+  return { arrivedAtMs, topicId, ids }
 }
 
 /**
@@ -56,9 +60,9 @@ export class MessageIds implements View {
   readonly kinds = [opKinds.messageIds]
   readonly #state: State
   readonly #topicOf: (topicId: number) => Topic | undefined
+  readonly #table = new IdTable()
   readonly #topics = new Map<number, TopicIds>()
   readonly #unsaved = new Set<Second>()
-  #count = 0
 
   constructor(state: State, topicOf: (topicId: number) => Topic | undefined) {
     this.#state = state
@@ -67,7 +71,7 @@ export class MessageIds implements View {
 
   /** Ids that are remembered, of all topics. */
   get count(): number {
-    return this.#count
+    return this.#table.size
   }
 
   /** How many ids of messages are remembered that are still delayed. */
@@ -77,18 +81,21 @@ export class MessageIds implements View {
 
   /** The message that came with this id within the topic's window, or earlier if it is still delayed. */
   seen(topic: Topic, id: string, nowMs: number): SeenMessage | undefined {
-    const entry = this.#topics.get(topic.topicId)?.byId.get(id)
-    if (entry === undefined || entry.offset === -1) return entry
-    return isOver(entry.second, topic, nowMs) ? undefined : entry
+    if (this.#table.size === 0) return undefined
+    const slot = this.#table.find(digestOf(topic.topicId, id))
+    if (slot < 0) return undefined
+    const offset = this.#table.offset(slot)
+    if (offset !== delayed && isOver(this.#table.second(slot), topic, nowMs)) return undefined
+    return { partition: this.#table.partition(slot), offset }
   }
 
   async load(): Promise<void> {
     for await (const [key, value] of tableEntries(this.#state, viewTables.messageIds)) {
       const [topicId, second, page] = numbersOf(key)
-      const { ids } = decodeBody(value) as { ids: readonly StoredId[] }
-      for (const [id, partition, offset] of ids) {
-        if (offset !== free) this.#set(topicId, id, { second, partition, offset })
-        else if (this.#topics.get(topicId)?.byId.get(id)?.second === second) this.#remove(topicId, id)
+      for (const { digest, partition, offset } of entriesOf(value)) {
+        const slot = this.#table.find(digest)
+        if (offset !== free) this.#set(topicId, digest, { second, partition, offset })
+        else if (slot >= 0 && this.#table.second(slot) === second) this.#hide(topicId, slot)
       }
       const at = this.#second(topicId, second)
       at.unsaved = []
@@ -98,7 +105,7 @@ export class MessageIds implements View {
   }
 
   apply(_kind: number, payload: Uint8Array): void {
-    const [arrivedAtMs, topicId, ids] = decodeBody(payload) as [number, number, readonly StoredId[]]
+    const { arrivedAtMs, topicId, ids } = decodeMessageIds(payload)
     const topic = this.#topicOf(topicId)
     if (topic === undefined) return
     for (const [id, partition, offset] of ids) this.note(topic, id, { partition, offset }, arrivedAtMs)
@@ -108,21 +115,22 @@ export class MessageIds implements View {
   note(topic: Topic, id: string, { partition, offset }: SeenMessage, arrivedAtMs: number): void {
     // By the setting as it is at this place of the journal, so the same in replay.
     if (dedupeWindowMsOf(topic.settings) === 0) return
-    this.#set(topic.topicId, id, { second: Math.floor(arrivedAtMs / 1000), partition, offset })
+    const second = Math.floor(arrivedAtMs / 1000)
+    this.#set(topic.topicId, digestOf(topic.topicId, id), { second, partition, offset })
   }
 
   /** A delayed message was appended; offset -1: it went nowhere. From the fold alone. */
   appended(topicId: number, id: string, { partition, offset }: SeenMessage): void {
-    const entry = this.#topics.get(topicId)?.byId.get(id)
-    if (entry?.offset === -1) this.#set(topicId, id, { second: entry.second, partition, offset })
+    const digest = digestOf(topicId, id)
+    const slot = this.#table.find(digest)
+    if (slot < 0 || this.#table.offset(slot) !== delayed) return
+    this.#set(topicId, digest, { second: this.#table.second(slot), partition, offset })
   }
 
   /** The id is free again: its message was cancelled. From the fold alone. */
   forget(topicId: number, id: string): void {
-    const entry = this.#topics.get(topicId)?.byId.get(id)
-    if (entry === undefined) return
-    this.#changed(this.#second(topicId, entry.second), id)
-    this.#remove(topicId, id)
+    const slot = this.#table.find(digestOf(topicId, id))
+    if (slot >= 0) this.#hide(topicId, slot)
   }
 
   /** Forgets what no topic wants to know any more. */
@@ -147,61 +155,85 @@ export class MessageIds implements View {
   /** Puts into the state what has changed since the last time. */
   save(): void {
     for (const second of this.#unsaved) {
-      const byId = this.#topics.get(second.topicId)?.byId
       for (let from = 0; from < second.unsaved.length; from += pageIdsMax) {
-        const ids = second.unsaved.slice(from, from + pageIdsMax).map((id): StoredId => {
-          const entry = byId?.get(id)
-          return entry?.second === second.second ? [id, entry.partition, entry.offset] : [id, 0, free]
-        })
-        this.#state.put(pageKey(second.topicId, second.second, second.pages++), encodeBody({ ids }))
+        const page = this.#pageOf(second.unsaved.slice(from, from + pageIdsMax))
+        this.#state.put(pageKey(second.topicId, second.second, second.pages++), page)
       }
       second.unsaved = []
     }
     this.#unsaved.clear()
   }
 
-  #set(topicId: number, id: string, entry: Entry): void {
-    const second = this.#second(topicId, entry.second)
-    const topic = this.#topics.get(topicId) as TopicIds
-    const before = topic.byId.get(id)
-    if (before?.second !== entry.second) second.ids.push(id)
-    if (before === undefined) this.#count++
-    topic.delayed += Number(entry.offset === -1) - Number(before?.offset === -1)
-    topic.byId.set(id, entry)
-    this.#changed(second, id)
+  #pageOf(slots: readonly number[]): Uint8Array {
+    const page = Buffer.allocUnsafe(slots.length * entryBytes)
+    let at = 0
+    for (const slot of slots) {
+      for (const word of this.#table.digest(slot)) at = page.writeUInt32BE(word, at)
+      at = page.writeUInt32BE(this.#table.partition(slot), at)
+      const stored = this.#table.offset(slot) - free
+      at = page.writeUInt32BE(Math.floor(stored / 0x1_0000_0000), at)
+      at = page.writeUInt32BE(stored % 0x1_0000_0000, at)
+    }
+    return page
   }
 
-  #remove(topicId: number, id: string): void {
+  #set(topicId: number, digest: IdDigest, fields: IdFields): void {
+    const second = this.#second(topicId, fields.second)
+    const topic = this.#topics.get(topicId) as TopicIds
+    let slot = this.#table.find(digest)
+    if (slot >= 0 && this.#table.second(slot) !== fields.second) {
+      this.#hide(topicId, slot)
+      slot = -1
+    }
+    topic.delayed += Number(fields.offset === delayed)
+    if (slot >= 0) {
+      topic.delayed -= Number(this.#table.offset(slot) === delayed)
+      this.#table.place(slot, fields.partition, fields.offset)
+    } else {
+      slot = this.#table.add(digest, fields, second.first)
+      second.first = slot
+    }
+    this.#changed(second, slot)
+  }
+
+  /** The id is not known any more. Its slot stays with its second, so that the next checkpoint tells it. */
+  #hide(topicId: number, slot: number): void {
     const topic = this.#topics.get(topicId)
-    const entry = topic?.byId.get(id)
-    if (topic === undefined || entry === undefined) return
-    topic.byId.delete(id)
-    topic.delayed -= Number(entry.offset === -1)
-    this.#count--
+    const second = topic?.seconds.get(this.#table.second(slot))
+    if (topic === undefined || second === undefined) return
+    topic.delayed -= Number(this.#table.offset(slot) === delayed)
+    this.#table.hide(slot, free)
+    this.#changed(second, slot)
   }
 
   #second(topicId: number, second: number): Second {
     let topic = this.#topics.get(topicId)
     if (topic === undefined) {
-      topic = { byId: new Map(), seconds: new Map(), delayed: 0 }
+      topic = { seconds: new Map(), delayed: 0 }
       this.#topics.set(topicId, topic)
     }
     let found = topic.seconds.get(second)
     if (found === undefined) {
-      found = { topicId, second, ids: [], unsaved: [], pages: 0 }
+      found = { topicId, second, first: -1, unsaved: [], pages: 0 }
       topic.seconds.set(second, found)
     }
     return found
   }
 
-  #changed(second: Second, id: string): void {
-    second.unsaved.push(id)
+  #changed(second: Second, slot: number): void {
+    second.unsaved.push(slot)
     this.#unsaved.add(second)
   }
 
   #drop(topic: TopicIds, second: Second): void {
-    for (const id of second.ids) {
-      if (topic.byId.get(id)?.second === second.second) this.#remove(second.topicId, id)
+    for (let slot = second.first; slot >= 0; ) {
+      const next = this.#table.next(slot)
+      if (this.#table.offset(slot) !== free) {
+        topic.delayed -= Number(this.#table.offset(slot) === delayed)
+        this.#table.hide(slot, free)
+      }
+      this.#table.free(slot)
+      slot = next
     }
     topic.seconds.delete(second.second)
     this.#unsaved.delete(second)
@@ -228,4 +260,18 @@ function pageKey(topicId: number, second: number, page: number): Uint8Array {
 function numbersOf(key: Uint8Array): readonly [topicId: number, second: number, page: number] {
   const bytes = Buffer.from(key.buffer, key.byteOffset, key.length)
   return [bytes.readUInt32BE(1), bytes.readUInt32BE(5), bytes.readUInt32BE(9)]
+}
+
+function* entriesOf(
+  page: Uint8Array,
+): Iterable<{ readonly digest: IdDigest; readonly partition: number; readonly offset: number }> {
+  const bytes = Buffer.from(page.buffer, page.byteOffset, page.length)
+  for (let at = 0; at < bytes.length; at += entryBytes) {
+    const word = (index: number): number => bytes.readUInt32BE(at + 4 * index)
+    yield {
+      digest: [word(0), word(1), word(2), word(3)],
+      partition: word(4),
+      offset: word(5) * 0x1_0000_0000 + word(6) + free,
+    }
+  }
 }
