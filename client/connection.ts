@@ -264,6 +264,12 @@ export class Connection {
     for (const part of payload) payloadBytes += part.length
     const head = encodeFrame(command.number, 0, correlation, body, payloadBytes)
     const frameBytes = head.length + payloadBytes
+    if (head.length > limits.bodyBytesMax) {
+      throw new MillraceError(
+        'LIMIT_EXCEEDED',
+        `a request "${command.name}" has a body of ${head.length} bytes, at most ${limits.bodyBytesMax} are allowed`,
+      )
+    }
     const frameBytesMax = this.hello?.limits.frameBytesMax ?? limits.frameBytesMax
     if (frameBytes > frameBytesMax) {
       throw new MillraceError(

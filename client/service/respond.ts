@@ -1,6 +1,6 @@
 import { commands } from '../../protocol/index.js'
 import type { Cluster } from '../cluster.js'
-import type { WorkHandler, WorkMessage } from '../worker/index.js'
+import { errorText, type WorkHandler, type WorkMessage } from '../worker/index.js'
 import { requestHeaders } from './requests.js'
 import type { Service } from './service.js'
 
@@ -8,8 +8,6 @@ import type { Service } from './service.js'
 export type ServiceHandler<RequestOut, ReplyIn, Key> = (
   message: WorkMessage<RequestOut, Key>,
 ) => ReplyIn | Promise<ReplyIn>
-
-const errorTextMax = 1_000
 
 /** A handler of a worker that replies to requests. */
 export function responder<RequestIn, RequestOut, ReplyIn, ReplyOut, Key>(
@@ -29,7 +27,7 @@ export function responder<RequestIn, RequestOut, ReplyIn, ReplyOut, Key>(
       const encoded = await service.reply.encode(await handler(message))
       value = typeof encoded === 'string' ? Buffer.from(encoded) : encoded
     } catch (reason) {
-      error = (reason instanceof Error ? reason.message : String(reason)).slice(0, errorTextMax)
+      error = errorText(reason)
     }
     const timeoutMs = Math.max(1, deadlineMs - Date.now())
     const payload = value === undefined ? [] : [value]

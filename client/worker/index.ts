@@ -1,3 +1,4 @@
+export { errorText } from './handling.js'
 export type { QueueOptions, QueueSettings, SettledOutcome, WorkOptions } from './options.js'
 export { queueSettingsInput, workSettings } from './options.js'
 export { Reject, RetryAfter, WorkMessage } from './work_message.js'

@@ -17,15 +17,18 @@ interface Delivered {
 }
 
 export interface SettlerOptions<Message extends Delivered> {
-  /** Sends one request and tries it again while that can help. */
+  /** Sends one request and tries it again while that can help; a request that is tried again has the same number. */
   readonly send: (
     entries: readonly SettleEntry[],
+    requestNumber: number,
   ) => Promise<{ readonly refused: readonly (readonly [number, number])[] }>
   /** An acknowledgement came too late: somebody else may have handled the message as well. */
   readonly refused: (message: Message) => void
   readonly failed: (error: unknown) => void
   /** The broker has confirmed it. */
   readonly confirmed: (message: Message, outcome: Outcome['outcome']) => void
+  /** Confirmed, refused or given up: its lease is of no use any more. Not called for what `close` gives up. */
+  readonly ended: (message: Message) => void
 }
 
 interface Pending<Message> {
@@ -35,12 +38,15 @@ interface Pending<Message> {
 
 const requestsInFlightMax = 4
 const entriesMax = 20_000
+/** A request has to stay below what a body may have. */
+const errorBytesMax = 1024 * 1024
 const pauseMs = 200
 
 /** Tells the broker how deliveries ended: those of one turn of the event loop together. */
 export class Settler<Message extends Delivered> {
   readonly #options: SettlerOptions<Message>
   #pending: Pending<Message>[] = []
+  #requests = 0
   #inFlight = 0
   #isPlanned = false
   #isClosed = false
@@ -56,6 +62,7 @@ export class Settler<Message extends Delivered> {
   }
 
   add(message: Message, outcome: Outcome): void {
+    if (this.#isClosed) return
     this.#pending.push({ message, outcome })
     this.#plan()
   }
@@ -70,7 +77,7 @@ export class Settler<Message extends Delivered> {
   close(): void {
     this.#isClosed = true
     this.#pending = []
-    this.#ended()
+    this.#idle()
   }
 
   #plan(): void {
@@ -78,28 +85,48 @@ export class Settler<Message extends Delivered> {
     this.#isPlanned = true
     setImmediate(() => {
       this.#isPlanned = false
-      while (this.#pending.length > 0 && this.#inFlight < requestsInFlightMax)
-        void this.#send(this.#pending.splice(0, entriesMax))
+      while (this.#pending.length > 0 && this.#inFlight < requestsInFlightMax) void this.#send(this.#take())
     })
+  }
+
+  #take(): Pending<Message>[] {
+    let errorBytes = 0
+    let count = 0
+    for (const { outcome } of this.#pending) {
+      if (count === entriesMax || errorBytes > errorBytesMax) break
+      errorBytes += Buffer.byteLength(outcome.error ?? '')
+      count++
+    }
+    return this.#pending.splice(0, count)
   }
 
   async #send(pending: readonly Pending<Message>[]): Promise<void> {
     this.#inFlight++
     const entries = entriesOf(pending)
-    try {
-      const { refused } = await this.#options.send(entries.map(({ entry }) => entry))
-      this.#tell(entries, refused)
-    } catch (error) {
-      this.#options.failed(error)
-      // The lease runs on: the end of the delivery is told until the broker has heard it or the worker is closed.
-      if (!this.#isClosed && isMillraceError(error) && error.retryable) {
-        await new Promise((resolve) => setTimeout(resolve, pauseMs).unref())
-        this.#pending.unshift(...pending)
-      }
-    }
+    const refused = await this.#refusedOf(entries)
+    if (refused !== undefined) this.#tell(entries, refused)
+    for (const { message } of pending) this.#options.ended(message)
     this.#inFlight--
     if (this.#pending.length > 0) this.#plan()
-    else this.#ended()
+    else this.#idle()
+  }
+
+  /** Says it until the broker has heard it or the worker is closed, while the lease runs on; undefined: it was in vain. */
+  async #refusedOf(
+    entries: readonly Entry<Message>[],
+  ): Promise<readonly (readonly [number, number])[] | undefined> {
+    const requestNumber = this.#requests++
+    for (;;) {
+      try {
+        const all = entries.map(({ entry }) => entry)
+        return (await this.#options.send(all, requestNumber)).refused
+      } catch (error) {
+        this.#options.failed(error)
+        if (this.#isClosed || !isMillraceError(error) || !error.retryable) return undefined
+        await new Promise((resolve) => setTimeout(resolve, pauseMs).unref())
+        if (this.#isClosed) return undefined
+      }
+    }
   }
 
   #tell(entries: readonly Entry<Message>[], refused: readonly (readonly [number, number])[]): void {
@@ -117,7 +144,7 @@ export class Settler<Message extends Delivered> {
     }
   }
 
-  #ended(): void {
+  #idle(): void {
     if (!this.isIdle && !this.#isClosed) return
     for (const resolve of this.#whenIdle.splice(0)) resolve()
   }

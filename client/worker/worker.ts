@@ -12,10 +12,11 @@ import type { Address } from '../address.js'
 import { pause } from '../backoff.js'
 import type { Cluster } from '../cluster.js'
 import type { LinkOptions } from '../link.js'
+import { acknowledged, isThenable, outcomeOf, undisturbed } from './handling.js'
 import { LeaseKeeper, monotonicMs } from './lease_keeper.js'
 import type { SettledOutcome, WorkSettings } from './options.js'
 import { type Outcome, Settler } from './settler.js'
-import { Reject, RetryAfter, WorkMessage, type WorkOwner, type WorkSource } from './work_message.js'
+import { WorkMessage, type WorkOwner, type WorkSource } from './work_message.js'
 
 /** Handles a message: resolves when it is done with, throws when the attempt has failed. */
 export type WorkHandler<Value, Key> = (message: WorkMessage<Value, Key>) => unknown
@@ -58,7 +59,6 @@ const leaseRequestsMax = 2
 const leaseMessagesMax = 10_000
 const timeoutCheckMs = 50
 const retryPauseMs = 200
-const errorTextMax = 1_000
 const leaveTimeoutMs = 5_000
 const closePollMs = 5
 /** For what was given back last, whatever the time that closing may take. */
@@ -74,6 +74,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
   readonly #handler: WorkHandler<Value, Key>
   readonly #settler: Settler<WorkMessage<Value, Key>>
   readonly #keeper: LeaseKeeper
+  readonly #onError: (error: unknown) => void
   readonly #closing = new AbortController()
   readonly #killing = new AbortController()
   readonly #timer: NodeJS.Timeout
@@ -84,7 +85,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
   #bufferedHead = 0
   /** When each handler was started, oldest first; ms of the monotonic clock. */
   readonly #running = new Map<WorkMessage<Value, Key>, number>()
-  /** Messages of each grant that are not settled. */
+  /** Messages of each grant whose end the broker has not confirmed: until then their lease must last. */
   readonly #grants = new Map<number, Set<WorkMessage<Value, Key>>>()
   #asked = 0
   #requests = 0
@@ -126,27 +127,33 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
     })
     this.#ready.catch(() => {})
     const { group, leaseMs, blockedMsMax } = settings
+    const onError = undisturbed(settings.onError)
+    this.#onError = onError
     this.#settler = new Settler({
       send: (entries) => host.cluster.call(commands.queueSettle, { group, entries }, { repeatable: true }),
       refused: ({ place: { grantId, offset } }) => {
         this.#lost++
-        settings.onError(
+        onError(
           new MillraceError('LEASE_LOST', `offset ${offset} was not under the lease ${grantId} any more`),
         )
       },
-      failed: (error) => settings.onError(error),
-      confirmed: settings.onSettled as (message: WorkMessage<Value, Key>, outcome: SettledOutcome) => void,
+      failed: onError,
+      confirmed: undisturbed(
+        settings.onSettled as (message: WorkMessage<Value, Key>, outcome: SettledOutcome) => void,
+      ),
+      ended: (message) => this.#release(message),
     })
     this.#keeper = new LeaseKeeper(
       { addresses: host.addresses, options: host.options, group, leaseMs, blockedMsMax },
       (grantIds) => this.#leasesLost(grantIds),
       () => this.#work(),
-      settings.onError,
+      onError,
     )
     this.#owner = {
       group,
       settledElsewhere: (message) => {
         this.#acked++
+        this.#running.delete(message as WorkMessage<Value, Key>)
         this.#release(message as WorkMessage<Value, Key>)
         this.#work()
         this.#ask()
@@ -377,12 +384,11 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
     if (outcome.outcome === 'ack') this.#acked++
     else if (outcome.outcome === 'fail') this.#failed++
     else if (outcome.outcome === 'reject') this.#rejected++
-    this.#release(message)
+    this.#running.delete(message)
     this.#settler.add(message, outcome)
   }
 
   #release(message: WorkMessage<Value, Key>): void {
-    this.#running.delete(message)
     const { grantId } = message.place
     const messages = this.#grants.get(grantId)
     messages?.delete(message)
@@ -408,15 +414,16 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
       const messages = this.#grants.get(grantId)
       if (messages === undefined) continue
       this.#grants.delete(grantId)
-      const error = new MillraceError('LEASE_LOST')
-      for (const message of messages) {
-        this.#lost++
-        message.lose(error)
-        this.#running.delete(message)
-      }
-      this.#buffered = this.#buffered.slice(this.#bufferedHead).filter((message) => !messages.has(message))
+      const buffered = this.#buffered.slice(this.#bufferedHead)
+      this.#buffered = buffered.filter((message) => !messages.has(message))
       this.#bufferedHead = 0
-      this.#settings.onError(error)
+      const lost = buffered.filter((message) => messages.has(message))
+      // The answer to the settlement of the others tells what became of them.
+      for (const message of messages) if (this.#running.delete(message)) lost.push(message)
+      const error = new MillraceError('LEASE_LOST')
+      this.#lost += lost.length
+      for (const message of lost) message.lose(error)
+      if (lost.length > 0) this.#onError(error)
     }
     this.#work()
     this.#ask()
@@ -425,7 +432,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
   /** Waits a moment, or ends the worker when trying again can't help. */
   async #trouble(error: unknown): Promise<void> {
     if (this.#isClosing) return
-    this.#settings.onError(error)
+    this.#onError(error)
     if (isMillraceError(error) && !error.retryable) {
       this.#rejectClosed(error)
       this.#rejectReady(error)
@@ -438,17 +445,4 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
 
 function closedError(): MillraceError {
   return new MillraceError('CLOSED', 'the worker is closed')
-}
-
-const acknowledged: Outcome = { outcome: 'ack' }
-
-function outcomeOf(error: unknown): Outcome {
-  const text = (error instanceof Error ? error.message : String(error)).slice(0, errorTextMax)
-  if (error instanceof Reject) return { outcome: 'reject', error: text }
-  if (error instanceof RetryAfter) return { outcome: 'fail', error: text, delayMs: error.delayMs }
-  return { outcome: 'fail', error: text }
-}
-
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function'
 }

@@ -304,6 +304,76 @@ test('a lease outlives the connection that prolongs it, also when that ends with
   assert.is(first.stats().lost, 0)
 })
 
+test('a lease lasts until the broker has heard how the delivery ended', async (context) => {
+  const { harness, client, work } = await start(context)
+  await publish(client, ['job'])
+  const relay = await startForgetfulRelay(context, harness.broker.address.port)
+  const away = await connect({ servers: `127.0.0.1:${relay.port}`, requestTimeoutMs: 4_000 })
+  context.defer(() => away.close({ timeoutMs: 0 }))
+  const attempts: number[] = []
+  let finish = (): void => {}
+  const settled: string[] = []
+  const options: Partial<WorkOptions> = {
+    leaseMs: 1_000,
+    settings: quick,
+    onSettled: (_, outcome) => void settled.push(outcome),
+  }
+  const first = away.work(tasks, { group: 'crew', ...options }, ({ attempt }) => {
+    attempts.push(attempt)
+    return new Promise<void>((resolve) => {
+      finish = resolve
+    })
+  })
+  await waitFor('it to be handled', () => attempts.length === 1)
+  work(({ attempt }) => void attempts.push(attempt))
+  // Another acknowledgement has opened the connection that the one below is lost on.
+  await away.queues.list()
+  relay.forget()
+  finish()
+  await waitFor('the broker to hear of it', () => settled.length === 1, { deadlineMs: 9_000 })
+  assert.equal([attempts, settled, first.stats().lost], [[1], ['ack'], 0])
+})
+
+test('whatever a handler throws is a failure, and its worker goes on', async (context) => {
+  const { client, work } = await start(context)
+  await publish(client, numbers(3))
+  const odd = [Object.create(null), Object.assign(new Error(), { message: 42 }), Symbol('odd')]
+  const failed: string[] = []
+  const worker = work(
+    ({ value, attempt }) => {
+      if (attempt > 1) return
+      failed.push(value)
+      throw odd[Number(value)]
+    },
+    { concurrency: 1 },
+  )
+  await waitFor('all of them again', () => worker.stats().acked === 3)
+  assert.equal(failed, ['0', '1', '2'])
+})
+
+test('thousands of failures at once are told, however much each has to say', async (context) => {
+  const { client, work } = await start(context)
+  const count = 3_000
+  await publish(client, numbers(count))
+  let begun = 0
+  let end = (): void => {}
+  const gate = new Promise<void>((resolve) => {
+    end = resolve
+  })
+  const settled: string[] = []
+  work(
+    async ({ value, attempt }) => {
+      if (attempt > 1) return
+      if (++begun === count) end()
+      await gate
+      throw new Reject(`${value} ${'\u20ac'.repeat(1_000)}`)
+    },
+    { concurrency: count, prefetch: count, onSettled: (_, outcome) => void settled.push(outcome) },
+  )
+  await waitFor('all to be told', () => settled.length === count, { deadlineMs: 9_000 })
+  assert.ok(settled.every((outcome) => outcome === 'reject'))
+})
+
 test('a worker that was frozen does not begin with what others have done meanwhile', async (context) => {
   const { harness, client, work } = await start(context)
   await publish(client, numbers(10))

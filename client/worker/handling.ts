@@ -1,0 +1,42 @@
+import type { Outcome } from './settler.js'
+import { Reject, RetryAfter } from './work_message.js'
+
+const errorTextMax = 1_000
+
+export const acknowledged: Outcome = { outcome: 'ack' }
+
+/** What it means that a handler threw this. */
+export function outcomeOf(error: unknown): Outcome {
+  const text = errorText(error)
+  if (error instanceof Reject) return { outcome: 'reject', error: text }
+  if (error instanceof RetryAfter) return { outcome: 'fail', error: text, delayMs: error.delayMs }
+  return { outcome: 'fail', error: text }
+}
+
+/** What an error says, cut short; also of what can't be made a text of. */
+export function errorText(error: unknown): string {
+  try {
+    return String(error instanceof Error ? error.message : error).slice(0, errorTextMax)
+  } catch {
+    return 'what the handler threw can not be made a text of'
+  }
+}
+
+/** What a callback of the application throws is an uncaught exception, and ends nothing of what called it. */
+export function undisturbed<Args extends unknown[]>(
+  callback: (...args: Args) => void,
+): (...args: Args) => void {
+  return (...args) => {
+    try {
+      callback(...args)
+    } catch (error) {
+      process.nextTick(() => {
+        throw error
+      })
+    }
+  }
+}
+
+export function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function'
+}
