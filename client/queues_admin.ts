@@ -1,5 +1,5 @@
-import { commands, type ReplyOf } from '../protocol/index.js'
-import type { CallOptions } from './admin.js'
+import { commands, isMillraceError, type ReplyOf } from '../protocol/index.js'
+import { type CallOptions, TopicsAdmin } from './admin.js'
 import type { Cluster } from './cluster.js'
 import { type QueueOptions, type QueueSettings, queueSettingsInput } from './worker/index.js'
 
@@ -13,9 +13,11 @@ const lettersPerRequest = 1_000
 /** The queue groups of the broker: `client.queues`. */
 export class QueuesAdmin {
   readonly #cluster: Cluster
+  readonly #topics: TopicsAdmin
 
   constructor(cluster: Cluster) {
     this.#cluster = cluster
+    this.#topics = new TopicsAdmin(cluster)
   }
 
   async list(options: CallOptions = {}): Promise<readonly QueueSummary[]> {
@@ -81,8 +83,8 @@ export class QueuesAdmin {
   ): Promise<number> {
     let redriven = 0
     let offsets: number[] = []
-    // One that dies again comes behind, and is another dead letter.
-    const untilMs = Date.now()
+    // One that dies again comes behind it, and is another dead letter.
+    const endOffset = await this.#deadEndOffset(group, options)
     const send = async (): Promise<void> => {
       if (offsets.length === 0) return
       const request = { group, offsets: offsets.flatMap((offset) => [offset, 1]) }
@@ -92,13 +94,25 @@ export class QueuesAdmin {
       onProgress?.(redriven)
     }
     for await (const letter of this.deadLetters(group, options)) {
-      if (letter.diedAtMs > untilMs) break
+      if (letter.offset >= endOffset) break
       if (!which(letter)) continue
       offsets.push(letter.offset)
       if (offsets.length === lettersPerRequest) await send()
     }
     await send()
     return redriven
+  }
+
+  /** The offset that the next dead letter of a group will have. */
+  async #deadEndOffset(group: string, options: CallOptions): Promise<number> {
+    const { deadLetterTopic } = await this.describe(group, options)
+    try {
+      const [end = 0] = await this.#topics.offsets(deadLetterTopic, 'latest', options)
+      return end
+    } catch (error) {
+      if (isMillraceError(error, 'UNKNOWN_TOPIC')) return 0
+      throw error
+    }
   }
 
   /** Forgets a group, which must have no workers; its dead-letter topic stays. @throws MillraceError UNKNOWN_GROUP, GROUP_ACTIVE */

@@ -249,16 +249,17 @@ export class Queues {
       const record = this.#record(group)
       const log = this.#host.catalog.byId(record.deadTopicId)?.partitions[0]?.log
       if (log === undefined) return { redriven: 0 }
-      const dead = [...new Set(offsetsOf(offsets))]
-        .filter(
-          (offset) => offset >= log.startOffset && offset < log.endOffset && !record.redriven.has(offset),
-        )
+      const letters = [...new Set(offsetsOf(offsets))]
+        .filter((offset) => offset >= log.startOffset && offset < log.endOffset)
         .sort((a, b) => a - b)
-      if (dead.length === 0) return { redriven: 0 }
-      const payload = encodeQueueRedriven({ queueId: record.queueId, logId: log.id, offsets: runsOf(dead) })
-      await this.#host.commit([{ kind: opKinds.queueRedriven, payload }])
-      await this.#live.get(group)?.reopened(log.id, dead)
-      return { redriven: dead.length }
+      const dead = letters.filter((offset) => !record.redriven.has(offset))
+      if (dead.length > 0) {
+        const payload = encodeQueueRedriven({ queueId: record.queueId, logId: log.id, offsets: runsOf(dead) })
+        await this.#host.commit([{ kind: opKinds.queueRedriven, payload }])
+        await this.#live.get(group)?.reopened(log.id, dead)
+      }
+      // Those of before are counted as well: the request may be a repeat whose first reply was lost.
+      return { redriven: letters.length }
     })
   }
 

@@ -142,6 +142,32 @@ test('after the last attempt it is a dead letter with its story, and redriven on
   assert.is((await client.queues.describe('crew')).dead, 0)
 })
 
+test('redriving does not ask the clock of the client, and a repeat has the same answer', async (context) => {
+  const { harness, client, work } = await start(context)
+  await publish(client, numbers(3))
+  let rejected = 0
+  const handled: string[] = []
+  const { ready } = work(({ value }) => {
+    if (rejected === 3) return void handled.push(value)
+    rejected++
+    throw new Reject('not now')
+  })
+  await ready
+  assert.is(await client.queues.redrive('crew'), 0)
+  await waitFor('the dead letters', async () => (await client.queues.describe('crew')).dead === 3)
+  const { now } = Date
+  Date.now = () => now() - 3_600_000
+  const redriving = client.queues.redrive('crew', { which: ({ offset }) => offset !== 1 })
+  Date.now = now
+  assert.is(await redriving, 2)
+  const redrive = (offsets: readonly number[]): Promise<{ readonly redriven: number }> =>
+    harness.cluster.call(commands.queueRedrive, { group: 'crew', offsets })
+  assert.is((await redrive([0, 3])).redriven, 3)
+  assert.is((await redrive([0, 3, 7, 1])).redriven, 3)
+  await waitFor('them again', () => handled.length === 3)
+  assert.equal(handled.sort(), numbers(3))
+})
+
 test('a rejected message is a dead letter at once; RetryAfter chooses the delay', async (context) => {
   const { client, work } = await start(context)
   await publish(client, ['never', 'later'])
