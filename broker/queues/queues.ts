@@ -27,6 +27,7 @@ import { deadCount, type QueueRecord } from './queues_view.js'
 import { readSome } from './read_records.js'
 import { checkRuns } from './runs.js'
 import { mergeQueueSettings, queueSettingsDefault } from './settings.js'
+import { SettleReplies } from './settle_replies.js'
 
 export type OpenRequest = RequestOf<typeof commands.queueOpen>
 export type LeaseRequest = RequestOf<typeof commands.queueLease>
@@ -54,6 +55,7 @@ export class Queues {
   readonly #host: QueueHost
   readonly #limits: QueueLimits
   readonly #live = new Map<string, LiveGroup>()
+  readonly #settleReplies = new SettleReplies()
   /** Changes of one group wait for each other. */
   readonly #turns = new Map<string, Promise<unknown>>()
   #draining = false
@@ -161,7 +163,13 @@ export class Queues {
   }
 
   /** @throws MillraceError UNKNOWN_GROUP, STORAGE_FULL, STORAGE_FAILED */
-  async settle({ group, entries }: SettleRequest): Promise<ReplyOf<typeof commands.queueSettle>> {
+  settle(request: SettleRequest): Promise<ReplyOf<typeof commands.queueSettle>> {
+    const { group, workerId, requestNumber } = request
+    if (workerId === undefined || requestNumber === undefined) return this.#settle(request)
+    return this.#settleReplies.answer(`${group}/${workerId}`, requestNumber, () => this.#settle(request))
+  }
+
+  async #settle({ group, entries }: SettleRequest): Promise<ReplyOf<typeof commands.queueSettle>> {
     checkRuns(entries.map(({ offsets }) => offsets))
     for (const { delayMs = 0 } of entries)
       if (delayMs > delayMsMax)

@@ -130,7 +130,10 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
     const onError = undisturbed(settings.onError)
     this.#onError = onError
     this.#settler = new Settler({
-      send: (entries) => host.cluster.call(commands.queueSettle, { group, entries }, { repeatable: true }),
+      send: (entries, requestNumber) => {
+        const request = { group, workerId: this.id, requestNumber, entries }
+        return host.cluster.call(commands.queueSettle, request, { repeatable: true })
+      },
       refused: ({ place: { grantId, offset } }) => {
         this.#lost++
         onError(

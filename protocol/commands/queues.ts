@@ -117,7 +117,8 @@ export const queueLease = command({
 /**
  * Ends leases. "ack": done for ever. "fail": counts an attempt; again after `delayMs`, or as the group's policy says.
  * "reject": becomes a dead letter at once. "release": as if it had not been leased. Whatever is not under this lease any
- * more is refused and changes nothing. The answer comes when all of it is durable.
+ * more is refused and changes nothing. The answer comes when all of it is durable. A request that is sent again with the same
+ * `workerId` and `requestNumber` within two minutes has the answer of the first one, unless the broker was restarted.
  */
 export const queueSettle = command({
   number: 52,
@@ -125,6 +126,9 @@ export const queueSettle = command({
   since: 1,
   request: record({
     group: text(1024),
+    workerId: optional(memberId),
+    /** Counts the requests of this worker, which has at most 16 on the way. */
+    requestNumber: optional(integer()),
     entries: list(
       record({
         topicId,

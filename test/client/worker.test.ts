@@ -356,6 +356,35 @@ test('a lease lasts until the broker has heard how the delivery ended', async (c
   assert.equal([attempts, settled, first.stats().lost], [[1], ['ack'], 0])
 })
 
+test('an acknowledgement whose reply was lost is told as what it was', async (context) => {
+  const { harness, client } = await start(context)
+  await publish(client, ['job'])
+  const relay = await startForgetfulRelay(context, harness.broker.address.port)
+  const away = await connect({ servers: `127.0.0.1:${relay.port}`, requestTimeoutMs: 1_000 })
+  context.defer(() => away.close({ timeoutMs: 0 }))
+  let finish = (): void => {}
+  const settled: string[] = []
+  const worker = away.work(
+    tasks,
+    { group: 'crew', onSettled: (_, outcome) => void settled.push(outcome) },
+    () =>
+      new Promise<void>((resolve) => {
+        finish = resolve
+      }),
+  )
+  await waitFor('it to be handled', () => worker.stats().running === 1)
+  await away.queues.list()
+  relay.loseReplies()
+  finish()
+  await waitFor('it to be done', async () => {
+    const { partitions } = await client.queues.describe('crew')
+    return partitions[0]?.doneOffset === 1
+  })
+  assert.equal(settled, [])
+  await waitFor('the repeat', () => settled.length + worker.stats().lost > 0)
+  assert.equal([settled, worker.stats().lost], [['ack'], 0])
+})
+
 test('whatever a handler throws is a failure, and its worker goes on', async (context) => {
   const { client, work } = await start(context)
   await publish(client, numbers(3))

@@ -9,13 +9,17 @@ export interface ForgetfulRelay {
   readonly port: number
   /** Forgets the connections that are open. */
   forget(): void
+  /** Loses what the broker says on the connections that are open, but not what it is told. */
+  loseReplies(): void
 }
 
 export async function startForgetfulRelay(context: TestContext, targetPort: number): Promise<ForgetfulRelay> {
   const sockets = new Set<Socket>()
+  const upstreams = new Set<Socket>()
   const forgotten = new Set<Socket>()
   const server = createServer((client) => {
     const upstream = connect(targetPort, '127.0.0.1')
+    upstreams.add(upstream)
     relay(client, upstream)
     relay(upstream, client)
   })
@@ -26,6 +30,7 @@ export async function startForgetfulRelay(context: TestContext, targetPort: numb
     from.on('error', () => {})
     from.on('close', () => {
       sockets.delete(from)
+      upstreams.delete(from)
       if (!forgotten.delete(from)) to.destroy()
     })
   }
@@ -39,6 +44,9 @@ export async function startForgetfulRelay(context: TestContext, targetPort: numb
     port: typeof address === 'object' && address !== null ? address.port : 0,
     forget: () => {
       for (const socket of sockets) forgotten.add(socket)
+    },
+    loseReplies: () => {
+      for (const socket of upstreams) forgotten.add(socket)
     },
   }
 }

@@ -1,0 +1,44 @@
+import * as assert from 'uvu/assert'
+import { SettleReplies } from '../../../broker/queues/settle_replies.js'
+import { suite } from '../../helpers/suite.js'
+
+const test = suite('broker/queues/settle_replies')
+
+type Reply = Awaited<ReturnType<Parameters<SettleReplies['answer']>[2]>>
+
+const refusing = (offset: number): Reply => ({ refused: [[0, offset]] })
+
+test('a repeat has the answer of the first one, also while that is on its way', async () => {
+  const replies = new SettleReplies()
+  let finish = (_reply: Reply): void => {}
+  const never = (): Promise<Reply> => Promise.reject(new Error('it was settled twice'))
+  const first = replies.answer('a', 7, () => new Promise((resolve) => (finish = resolve)))
+  const repeat = replies.answer('a', 7, never)
+  finish(refusing(3))
+  assert.equal(await first, refusing(3))
+  assert.equal(await repeat, refusing(3))
+  assert.equal(await replies.answer('a', 7, never), refusing(3))
+  assert.equal(await replies.answer('b', 7, async () => refusing(4)), refusing(4))
+})
+
+test('one that failed is done again', async () => {
+  const replies = new SettleReplies()
+  const failed = await replies
+    .answer('a', 1, () => Promise.reject(new Error('the disk is full')))
+    .catch((error: unknown) => error)
+  assert.instance(failed, Error)
+  assert.equal(await replies.answer('a', 1, async () => refusing(1)), refusing(1))
+})
+
+test('it keeps the last ones of each worker, for two minutes', async () => {
+  let nowMs = 0
+  const replies = new SettleReplies(() => nowMs)
+  for (let number = 0; number < 20; number++) await replies.answer('a', number, async () => refusing(number))
+  assert.equal(await replies.answer('a', 4, async () => refusing(-1)), refusing(4))
+  assert.equal(await replies.answer('a', 3, async () => refusing(-1)), refusing(-1))
+  nowMs = 120_001
+  await replies.answer('b', 0, async () => refusing(0))
+  assert.is(replies.workers, 1)
+})
+
+test.run()
