@@ -22,6 +22,8 @@ export class DelayedFiring {
   readonly #later: Later
   /** What ends messages at the moment, by sequence. */
   readonly #ending = new Map<number, Promise<unknown>>()
+  /** How often messages have been ended. */
+  #rounds = 0
 
   constructor(later: Later) {
     this.#later = later
@@ -54,8 +56,11 @@ export class DelayedFiring {
     await pendingIds.get(`${topicId}/${id}`)?.committed.catch(() => {})
     const key = delayedIdKey(topicId, id)
     for (;;) {
+      const rounds = this.#rounds
       const place = await shard.store.state.get(key)
       if (place === undefined) return false
+      // It may have been appended while the database was read, which tells what it had before.
+      if (rounds !== this.#rounds) continue
       const { dueMs, sequence } = readPlace(place)
       const ending = this.#ending.get(sequence)
       if (ending === undefined) {
@@ -124,6 +129,7 @@ export class DelayedFiring {
       await work
     } finally {
       for (const { sequence } of messages) this.#ending.delete(sequence)
+      this.#rounds++
     }
   }
 }
