@@ -9,8 +9,9 @@ const parsed = new Map<string, Cron>()
  * The first time after `afterMs` at which a pattern is due, ms since 1970; undefined when there is none.
  *
  * Croner decides (https://croner.56k.guru): five fields, or six with seconds in front; where both day of month and day of
- * week are given, either will do. A local time that the clocks skip in spring is due when they have skipped it; of one
- * that comes twice in autumn the first is taken, unless the pattern is due in every hour.
+ * week are given, either will do. When the clocks change, a pattern with one hour and one minute is due once: when a time
+ * that is skipped has been skipped, and at the first of two. One with several is due as often as its hours come: not at all
+ * in one that is skipped, twice in one that comes twice.
  * @throws MillraceError BAD_SCHEDULE
  */
 export function nextDueAfter(pattern: string, timeZone: string, afterMs: number): number | undefined {

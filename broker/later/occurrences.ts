@@ -26,17 +26,34 @@ export function occurrencesUntil(
   next: (afterMs: number) => number | undefined,
 ): Occurrences {
   const missed: number[] = []
+  const missedEndMs = nowMs - missedAfterMs
+  let newest: number | undefined
   let at: number | undefined = nextDueMs
-  for (; at !== undefined && at < nowMs - missedAfterMs; at = next(at)) {
+  for (; at !== undefined && at < missedEndMs; at = next(at)) {
+    newest = at
     if (missed.length === missedMax) {
       // Far more were missed than anyone wants to know exactly.
-      at = next(nowMs - missedAfterMs - 1)
+      if (policy === 'once') newest = lastBefore(missedEndMs, at, next)
+      at = next(missedEndMs - 1)
       break
     }
     missed.push(at)
   }
-  const made = policy === 'all' ? missed : policy === 'once' ? missed.slice(-1) : []
+  const once = newest === undefined ? [] : [newest]
+  const made = policy === 'all' ? missed : policy === 'once' ? once : []
   const due = [...made]
   for (; at !== undefined && at <= nowMs; at = next(at)) due.push(at)
   return { dueMs: due, missed: missed.length - made.length, nextDueMs: at }
+}
+
+/** The last due time before a time, halving the range that it is in: a pattern can only be asked forwards. */
+function lastBefore(endMs: number, dueMs: number, next: (afterMs: number) => number | undefined): number {
+  let last = dueMs
+  for (let high = endMs; high - last > 1; ) {
+    const middle = Math.floor((last + high) / 2)
+    const found = next(middle - 1) ?? endMs
+    if (found < endMs) last = found
+    else high = middle
+  }
+  return last
 }

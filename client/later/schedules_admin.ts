@@ -13,7 +13,10 @@ export interface ScheduleInput<Input, Output, Key> {
   readonly message: Omit<MessageInput<Input, Key>, 'timestamp' | 'delay' | 'deliverAt' | 'id'>
   /** Five fields, or six with seconds in front. */
   readonly cron: string
-  /** A name of the IANA database. Default UTC. */
+  /**
+   * A name of the IANA database. Default UTC. When its clocks change, a pattern with one hour and one minute is due once; one
+   * with several is left out in an hour that is skipped, and due twice in one that comes twice.
+   */
   readonly timeZone?: string | undefined
   /**
    * What becomes of due times that passed while the broker was down: "once" (default) makes up for the newest, "all" for
