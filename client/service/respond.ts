@@ -1,4 +1,4 @@
-import { commands } from '../../protocol/index.js'
+import { commands, isMillraceError } from '../../protocol/index.js'
 import type { Cluster } from '../cluster.js'
 import { errorText, type WorkHandler, type WorkMessage } from '../worker/index.js'
 import { requestHeaders } from './requests.js'
@@ -29,8 +29,20 @@ export function responder<RequestIn, RequestOut, ReplyIn, ReplyOut, Key>(
     } catch (reason) {
       error = errorText(reason)
     }
-    const timeoutMs = Math.max(1, deadlineMs - Date.now())
-    const payload = value === undefined ? [] : [value]
-    await cluster.call(commands.replySend, { to, requestId, error }, { timeoutMs, repeatable: true, payload })
+    const send = (payload: readonly Uint8Array[], error?: string): Promise<unknown> => {
+      const timeoutMs = Math.max(1, deadlineMs - Date.now())
+      return cluster.call(
+        commands.replySend,
+        { to, requestId, error },
+        { timeoutMs, repeatable: true, payload },
+      )
+    }
+    try {
+      await send(value === undefined ? [] : [value], error)
+    } catch (refusal) {
+      // It is too large, say: handling the request again would not help, and whoever asked should know.
+      if (!isMillraceError(refusal) || refusal.retryable) throw refusal
+      await send([], errorText(refusal))
+    }
   }
 }

@@ -12,7 +12,13 @@ export interface Service<RequestIn, RequestOut, ReplyIn, ReplyOut, Key = string>
  * @throws MillraceError BAD_NAME
  * @example const prices = defineService('prices', { request: json<{ item: string }>(), reply: json<{ cents: number }>() })
  */
-export function defineService<RequestIn, RequestOut, ReplyIn, ReplyOut, Key = string>(
+export function defineService<
+  RequestIn,
+  RequestOut = RequestIn,
+  ReplyIn = Uint8Array,
+  ReplyOut = ReplyIn,
+  Key = string,
+>(
   name: string,
   {
     request,

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import * as assert from 'uvu/assert'
-import { defineService, isMillraceError, json, type Service } from '../../client/index.js'
+import { defineService, isMillraceError, json } from '../../client/index.js'
 import { suite, type TestContext } from '../helpers/suite.js'
 import { waitFor } from '../helpers/wait_for.js'
 import { Harness } from './consumer/harness.js'
@@ -16,7 +16,7 @@ interface Price {
   readonly cents: number
 }
 
-const prices: Service<Question, Question, Price, Price> = defineService('prices', {
+const prices = defineService('prices', {
   request: json<Question>(),
   reply: json<Price>(),
 })
@@ -135,6 +135,21 @@ test('requests that wait get their replies after a restart of the broker', async
   await harness.restartBroker(dir)
   release()
   assert.equal(await reply, { cents: 7 })
+})
+
+test('a reply that is too large is an error of whoever asked, and handled once', async (context) => {
+  const { client } = await start(context)
+  const pages = defineService('prices', { request: json<number>(), reply: json<string>() })
+  let handled = 0
+  client.respond(pages, {}, ({ value }) => {
+    handled++
+    return 'x'.repeat(value)
+  })
+  assert.is((await client.request(pages, { value: 1_000 })).length, 1_000)
+  const error = await client.request(pages, { value: 17 * 1024 * 1024 }).catch((reason: unknown) => reason)
+  assert.ok(isMillraceError(error, 'REPLY_FAILED'), String(error))
+  assert.match((error as Error).message, /a request has \d+ bytes, the broker takes at most/)
+  assert.is(handled, 2)
 })
 
 test.run()
