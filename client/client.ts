@@ -228,7 +228,7 @@ export class Client implements AsyncDisposable {
    */
   async request<RequestIn, RequestOut, ReplyIn, ReplyOut, Key>(
     service: Service<RequestIn, RequestOut, ReplyIn, ReplyOut, Key>,
-    message: Omit<MessageInput<RequestIn, Key>, 'delay' | 'deliverAt' | 'ttlMs' | 'timestamp'>,
+    message: Omit<MessageInput<RequestIn, Key>, 'delay' | 'deliverAt' | 'id' | 'ttlMs' | 'timestamp'>,
     {
       timeoutMs = this.#cluster.requestTimeoutMs,
       signal,

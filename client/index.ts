@@ -44,7 +44,7 @@ export { type DeadLetter, type QueueDescription, type QueueSummary, QueuesAdmin 
 export type { MessageInput } from './record.js'
 export { defineService, type Service, type ServiceHandler } from './service/index.js'
 export { defineTopic, type Partitioner, type Topic, type TopicDefinition, type TopicOrName } from './topic.js'
-export { Transaction, type TransactionOffset } from './transaction.js'
+export { Transaction, type TransactionMessage, type TransactionOffset } from './transaction.js'
 export { type Duration, durationMs, type Size, sizeBytes } from './units.js'
 export { clientVersion } from './version.js'
 export {

@@ -1,9 +1,16 @@
 import { randomUUID } from 'node:crypto'
-import { commands, RecordBatchBuilder, type RecordInput } from '../protocol/index.js'
+import {
+  commands,
+  isMillraceError,
+  MillraceError,
+  RecordBatchBuilder,
+  type RecordInput,
+  type RequestOf,
+} from '../protocol/index.js'
 import type { Cluster } from './cluster.js'
 import { type Message, type MessageBatch, TransactionAcks } from './consumer/index.js'
 import { recordBytesMax } from './producer/record_size.js'
-import { checkSize, type MessageInput, partitionFor, recordOf } from './record.js'
+import { checkSize, deliverAtMsOf, type MessageInput, partitionFor, recordOf } from './record.js'
 import { type TopicOrName, topicOf } from './topic.js'
 import { WorkMessage } from './worker/index.js'
 
@@ -14,24 +21,44 @@ export interface TransactionOffset {
   readonly offset: number
 }
 
+/** A message of a transaction: it is appended when that is committed. */
+export type TransactionMessage<Input, Key> = Omit<MessageInput<Input, Key>, 'delay' | 'deliverAt' | 'id'>
+
+interface Placed {
+  readonly topicId: number
+  readonly partition: number
+  readonly record: RecordInput
+}
+
+interface Batches {
+  readonly batches: readonly (readonly [topicId: number, partition: number, bytes: number])[]
+  readonly payload: readonly Uint8Array[]
+}
+
 /** What is done together: all of it, or nothing. Nothing happens before the function that got it has returned. */
 export class Transaction {
   readonly #cluster: Cluster
-  readonly #records: Promise<{ topicId: number; partition: number; record: RecordInput }>[] = []
+  readonly #records: Promise<Placed>[] = []
   readonly #workAcks = new Set<WorkMessage<unknown, unknown>>()
   readonly #streamAcks = new TransactionAcks()
   readonly #offsets: { readonly group: string; readonly offsets: readonly TransactionOffset[] }[] = []
+
+  #isOver = false
 
   /** Use `client.transaction`. */
   constructor(cluster: Cluster) {
     this.#cluster = cluster
   }
 
-  /** Adds a message to publish. What is wrong with it is told when the transaction ends. */
+  /**
+   * Adds a message to publish. What is wrong with it is told when the transaction ends.
+   * @throws MillraceError CLOSED after the function that got the transaction has returned, like `ack` and `commitOffsets`
+   */
   publish<Input = Uint8Array, Output = Input, Key = string>(
     topic: TopicOrName<Input, Output, Key>,
-    message: MessageInput<Input, Key>,
+    message: TransactionMessage<Input, Key>,
   ): void {
+    this.#checkOpen()
     const place = this.#place(topic, message)
     place.catch(() => {})
     this.#records.push(place)
@@ -44,18 +71,21 @@ export class Transaction {
    * @throws MillraceError BAD_OPTION for a message that was not read in a group
    */
   ack<Value, Key>(message: WorkMessage<Value, Key> | Message<Value, Key> | MessageBatch<Value, Key>): void {
+    this.#checkOpen()
     if (message instanceof WorkMessage) this.#workAcks.add(message as WorkMessage<unknown, unknown>)
     else this.#streamAcks.add(message as Message | MessageBatch)
   }
 
   /** Commits offsets of a stream group that has no members, of a reader that keeps its own place. */
   commitOffsets(group: string, offsets: readonly TransactionOffset[]): void {
+    this.#checkOpen()
     this.#offsets.push({ group, offsets })
   }
 
   /** @internal */
   async commit(): Promise<void> {
-    const { batches, payload } = await this.#batches()
+    this.#isOver = true
+    const records = await Promise.all(this.#records)
     const offsets = await Promise.all(
       this.#offsets.map(async ({ group, offsets }) => ({
         group,
@@ -68,18 +98,35 @@ export class Transaction {
       })),
     )
     const acks = this.#ackGroups()
-    await this.#streamAcks.commit(async (memberOffsets) => {
-      const request = { id: randomUUID(), batches, acks, offsets: [...offsets, ...memberOffsets] }
-      if (batches.length + acks.length + request.offsets.length === 0) return
-      await this.#cluster.call(commands.transaction, request, { repeatable: true, payload })
+    await this.#streamAcks.commit((memberOffsets) => {
+      const request = { id: randomUUID(), acks, offsets: [...offsets, ...memberOffsets] }
+      return this.#send(request, records, this.#cluster.limits.batchBytesMax)
     })
     for (const message of this.#workAcks) message.owner.settledElsewhere(message)
+  }
+
+  /** A topic may take smaller batches than the broker; a refusal for that has done nothing. */
+  async #send(
+    request: Pick<RequestOf<typeof commands.transaction>, 'id' | 'acks' | 'offsets'>,
+    records: readonly Placed[],
+    bytesMax: number,
+  ): Promise<void> {
+    const { batches, payload } = batchesOf(records, bytesMax)
+    if (batches.length + request.acks.length + request.offsets.length === 0) return
+    try {
+      await this.#cluster.call(commands.transaction, { ...request, batches }, { repeatable: true, payload })
+    } catch (error) {
+      if (!isMillraceError(error, 'BATCH_TOO_LARGE') || batches.length === records.length) throw error
+      await this.#send(request, records, bytesMax / 4)
+    }
   }
 
   async #place<Input, Output, Key>(
     named: TopicOrName<Input, Output, Key>,
     message: MessageInput<Input, Key>,
-  ): Promise<{ topicId: number; partition: number; record: RecordInput }> {
+  ): Promise<Placed> {
+    if (deliverAtMsOf(message) !== undefined)
+      throw new MillraceError('BAD_OPTION', 'a message of a transaction has no "id", "delay" or "deliverAt"')
     const topic = topicOf(named)
     const record = await recordOf(topic, message, Date.now())
     const info = await this.#cluster.topic(topic.name)
@@ -89,43 +136,9 @@ export class Transaction {
     return { topicId: info.topicId, partition, record }
   }
 
-  /** One batch for each run of messages of a partition, as large as the broker takes. */
-  async #batches(): Promise<{
-    readonly batches: (readonly [number, number, number])[]
-    readonly payload: Uint8Array[]
-  }> {
-    const bytesMax = this.#cluster.limits.batchBytesMax
-    const batches: (readonly [number, number, number])[] = []
-    const payload: Uint8Array[] = []
-    const open = new Map<string, { topicId: number; partition: number; builder: RecordBatchBuilder }>()
-    const finish = ({
-      topicId,
-      partition,
-      builder,
-    }: {
-      topicId: number
-      partition: number
-      builder: RecordBatchBuilder
-    }): void => {
-      const bytes = builder.finish()
-      batches.push([topicId, partition, bytes.length])
-      payload.push(bytes)
-    }
-    for (const { topicId, partition, record } of await Promise.all(this.#records)) {
-      const key = `${topicId}/${partition}`
-      let batch = open.get(key)
-      if (batch !== undefined && batch.builder.bytes + recordBytesMax(record) > bytesMax) {
-        finish(batch)
-        batch = undefined
-      }
-      if (batch === undefined) {
-        batch = { topicId, partition, builder: new RecordBatchBuilder() }
-        open.set(key, batch)
-      }
-      batch.builder.append(record)
-    }
-    for (const batch of open.values()) finish(batch)
-    return { batches, payload }
+  #checkOpen(): void {
+    if (this.#isOver)
+      throw new MillraceError('CLOSED', 'the transaction is over: its function has returned before this')
   }
 
   #ackGroups(): { group: string; entries: AckEntry[] }[] {
@@ -146,4 +159,31 @@ interface AckEntry {
   readonly partition: number
   readonly grantId: number
   readonly offsets: readonly number[]
+}
+
+/** One batch for each run of messages of a partition; none is larger than this, but for those with one message. */
+function batchesOf(records: readonly Placed[], bytesMax: number): Batches {
+  const batches: (readonly [number, number, number])[] = []
+  const payload: Uint8Array[] = []
+  const open = new Map<string, Omit<Placed, 'record'> & { readonly builder: RecordBatchBuilder }>()
+  const finish = ({ topicId, partition, builder }: NonNullable<ReturnType<typeof open.get>>): void => {
+    const bytes = builder.finish()
+    batches.push([topicId, partition, bytes.length])
+    payload.push(bytes)
+  }
+  for (const { topicId, partition, record } of records) {
+    const key = `${topicId}/${partition}`
+    let batch = open.get(key)
+    if (batch !== undefined && batch.builder.bytes + recordBytesMax(record) > bytesMax) {
+      finish(batch)
+      batch = undefined
+    }
+    if (batch === undefined) {
+      batch = { topicId, partition, builder: new RecordBatchBuilder() }
+      open.set(key, batch)
+    }
+    batch.builder.append(record)
+  }
+  for (const batch of open.values()) finish(batch)
+  return { batches, payload }
 }

@@ -253,4 +253,33 @@ test('queue groups, their leases, counts and dead letters are there after a rest
   await other.close()
 })
 
+test('a topic that takes small batches gets the messages of a transaction in small batches', async (context) => {
+  const { client } = await start(context)
+  const small = defineTopic('small', { value: string })
+  await client.topics.create('small', { batchBytesMax: '4KiB' })
+  const values = Array.from({ length: 40 }, (_, i) => `${String(i).padStart(2, '0')} ${'x'.repeat(1_000)}`)
+  await client.transaction((transaction) => {
+    for (const value of values) transaction.publish(small, { key: 'k', value })
+  })
+  assert.equal(await valuesOf(client, small), values)
+  const error = await client
+    .transaction((transaction) => transaction.publish(small, { value: 'x'.repeat(5_000) }))
+    .catch((reason: unknown) => reason)
+  assert.ok(isMillraceError(error, 'BATCH_TOO_LARGE'), String(error))
+})
+
+test('what a transaction can not do is said, and not left out', async (context) => {
+  const { client } = await start(context)
+  for (const later of [{ delay: '1h' }, { deliverAt: Date.now() + 1_000 }, { id: 'one' }]) {
+    const error = await client
+      .transaction((transaction) => transaction.publish(results, { value: 'x', ...later }))
+      .catch((reason: unknown) => reason)
+    assert.ok(isMillraceError(error, 'BAD_OPTION'), String(error))
+  }
+  const kept = await client.transaction((transaction) => transaction)
+  assert.throws(() => kept.publish(results, { value: 'late' }), /the transaction is over/)
+  assert.throws(() => kept.commitOffsets('readers', []), /the transaction is over/)
+  assert.equal(await valuesOf(client, results), [])
+})
+
 test.run()
