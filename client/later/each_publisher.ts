@@ -28,6 +28,7 @@ export interface EachMessage {
 
 interface Pending extends EachMessage {
   readonly id: string
+  readonly isIdMadeUp: boolean
   readonly bytes: number
   resolve(receipt: Receipt): void
   reject(error: unknown): void
@@ -74,7 +75,7 @@ export class EachPublisher {
     const id = message.id ?? this.#prefix + (this.#ids++).toString(36)
     this.#bytes += bytes
     return new Promise((resolve, reject) => {
-      this.#pending.push({ ...message, id, bytes, resolve, reject })
+      this.#pending.push({ ...message, id, isIdMadeUp: message.id === undefined, bytes, resolve, reject })
       this.#plan()
     })
   }
@@ -180,12 +181,14 @@ export class EachPublisher {
 }
 
 function settle(message: Pending, partition: number, result: EachResult | undefined): void {
-  const { topic, record, id, resolve, reject } = message
+  const { topic, record, id, isIdMadeUp, resolve, reject } = message
   if (result === undefined) {
     reject(new MillraceError('INTERNAL', 'the broker gave no result'))
     return
   }
-  const [error, status = 'appended', offset, first, text] = result
+  const [error, told = 'appended', offset, first, text] = result
+  // Nobody else has an id that was made up: it is the request that was sent twice.
+  const status = isIdMadeUp && told === 'duplicate' ? (offset < 0 ? 'delayed' : 'appended') : told
   if (error !== 0) reject(errorOf({ error, message: text }))
   else
     resolve({

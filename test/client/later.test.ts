@@ -1,5 +1,6 @@
 import * as assert from 'uvu/assert'
-import { type Client, defineTopic, MillraceError, string } from '../../client/index.js'
+import { type Client, connect, defineTopic, MillraceError, string } from '../../client/index.js'
+import { startForgetfulRelay } from '../helpers/forgetful_relay.js'
 import { suite, type TestContext } from '../helpers/suite.js'
 import { waitFor } from '../helpers/wait_for.js'
 import { Harness } from './consumer/harness.js'
@@ -91,6 +92,20 @@ test('a cancelled message does not come, and its id is free again', async (conte
   const third = await client.publish(jobs, { value: 'c', id: 'one' })
   assert.is(third.status, 'appended')
   assert.equal(await valuesOf(client), ['c'])
+})
+
+test('a delayed message whose receipt was lost is delayed once, and no duplicate of itself', async (context) => {
+  const { harness, client } = await start(context)
+  const relay = await startForgetfulRelay(context, harness.broker.address.port)
+  const away = await connect({ servers: `127.0.0.1:${relay.port}` })
+  context.defer(() => away.close({ timeoutMs: 0 }))
+  await away.publish(jobs, { value: 'first', delay: '1h' })
+  relay.loseReplies()
+  const publishing = away.publish(jobs, { value: 'second', delay: '1h' })
+  await waitFor('it to be there', async () => (await client.delayed.count()).count === 2)
+  relay.cut()
+  assert.is((await publishing).status, 'delayed')
+  assert.is((await client.delayed.count()).count, 2)
 })
 
 test('messages are recognized by their ids, also after a restart', async (context) => {

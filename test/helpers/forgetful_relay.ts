@@ -11,6 +11,8 @@ export interface ForgetfulRelay {
   forget(): void
   /** Loses what the broker says on the connections that are open, but not what it is told. */
   loseReplies(): void
+  /** Ends the connections that are open. */
+  cut(): void
 }
 
 export async function startForgetfulRelay(context: TestContext, targetPort: number): Promise<ForgetfulRelay> {
@@ -47,6 +49,9 @@ export async function startForgetfulRelay(context: TestContext, targetPort: numb
     },
     loseReplies: () => {
       for (const socket of upstreams) forgotten.add(socket)
+    },
+    cut: () => {
+      for (const socket of sockets) socket.destroy()
     },
   }
 }
