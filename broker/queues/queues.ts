@@ -300,7 +300,10 @@ export class Queues {
     this.#live.clear()
   }
 
-  async #prepare({ group, settings, start }: OpenRequest, topics: readonly Topic[]): Promise<QueueRecord> {
+  async #prepare(
+    { group, settings, again, start }: OpenRequest,
+    topics: readonly Topic[],
+  ): Promise<QueueRecord> {
     const { view } = this.#host
     let record = view.byName(group)
     if (record === undefined) {
@@ -312,7 +315,9 @@ export class Queues {
       const payload = encodeQueueConfigured({ queueId, group, settings: first, deadTopicId: 0 })
       await this.#host.commit([{ kind: opKinds.queueConfigured, payload }])
       record = view.byName(group) as QueueRecord
-    } else await this.#commitSettings(record, mergeQueueSettings(record.settings, settings))
+    } else if (again !== true) {
+      await this.#commitSettings(record, mergeQueueSettings(record.settings, settings))
+    }
     const ops: Op[] = []
     for (const { topicId, partitions } of topics) {
       if (record.topics.has(topicId)) continue

@@ -91,6 +91,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
   #requests = 0
   #opening: Promise<void> | undefined
   #isOpen = false
+  #wasOpen = false
   #acked = 0
   #failed = 0
   #rejected = 0
@@ -266,6 +267,8 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
       workerId: this.id,
       topics: [...this.#topics.keys()],
       settings,
+      // What people have changed since stays when the connection is lost.
+      again: this.#wasOpen,
       start,
       concurrency,
     }
@@ -275,6 +278,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
       })
       for (const { topic, topicId } of body.topics) this.#topicNames.set(topicId, topic)
       this.#isOpen = true
+      this.#wasOpen = true
       this.#resolveReady()
     } catch (error) {
       await this.#trouble(error)

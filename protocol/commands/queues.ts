@@ -77,6 +77,8 @@ export const queueOpen = command({
     workerId: memberId,
     topics,
     settings: optional(queueSettingsInput),
+    /** The worker has opened it before: `settings` count only if the group has to be made. */
+    again: optional(bool),
     /** Where the group begins in topics that it has not read yet. Default "earliest". */
     start: optional(oneOf('earliest', 'latest')),
     /** Messages that the worker handles at a time, for people. */

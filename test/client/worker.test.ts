@@ -461,6 +461,25 @@ test('describe tells why nothing moves', async (context) => {
   assert.equal((await client.queues.describe('crew')).reasons, ['no worker is connected'])
 })
 
+test('settings that were changed stay when a worker connects anew', async (context) => {
+  const { harness, client } = await start(context)
+  const relay = await startForgetfulRelay(context, harness.broker.address.port)
+  const away = await connect({ servers: `127.0.0.1:${relay.port}`, reconnect: { initialMs: 5, maxMs: 40 } })
+  context.defer(() => away.close({ timeoutMs: 0 }))
+  const worker = away.work(tasks, { group: 'crew', settings: { ...quick, attemptsMax: 5 } }, () => {})
+  await worker.ready
+  await client.queues.configure('crew', { attemptsMax: 20 })
+  const addressOf = async (): Promise<string | undefined> =>
+    (await client.queues.describe('crew')).workers[0]?.address
+  const before = await addressOf()
+  relay.cut()
+  await waitFor('it to be back', async () => {
+    const address = await addressOf()
+    return address !== undefined && address !== before
+  })
+  assert.is((await client.queues.describe('crew')).settings.attemptsMax, 20)
+})
+
 test('higher priorities go first, and low ones are not left out', async (context) => {
   const { client, work } = await start(context)
   await client.publishMany(tasks, [
