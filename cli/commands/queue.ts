@@ -1,5 +1,10 @@
 import { type Command, Option } from 'commander'
-import type { DeadLetter, QueueDescription, QueueOptions } from '../../client/index.js'
+import {
+  type DeadLetter,
+  MillraceError,
+  type QueueDescription,
+  type QueueOptions,
+} from '../../client/index.js'
 import { type CommonOptions, wholeNumber, withClient, withCommon } from '../options.js'
 import { printJson, printTable } from '../output.js'
 
@@ -94,6 +99,7 @@ function addDeadLetters(queue: Command): void {
     .option('--topic <name>', 'only those of this topic')
     .option('--limit <n>', 'how many are shown', wholeNumber(), 20)
     .action(async (group: string, options: LettersOptions) => {
+      const { limit = 0 } = options
       const counts = new Map<string, number>()
       let newest: DeadLetter[] = []
       await withClient(options, async (client) => {
@@ -102,10 +108,10 @@ function addDeadLetters(queue: Command): void {
           const reason = reasonOf(letter)
           counts.set(reason, (counts.get(reason) ?? 0) + 1)
           newest.push(letter)
-          if (newest.length > 2 * (options.limit ?? 0)) newest = newest.slice(-(options.limit ?? 0))
+          if (newest.length > 2 * limit) newest = last(newest, limit)
         }
       })
-      newest = options.limit === 0 ? [] : newest.slice(-(options.limit ?? 0))
+      newest = last(newest, limit)
       const reasons = [...counts].sort(([, a], [, b]) => b - a)
       if (options.json) {
         printJson({ reasons: reasons.map(([reason, count]) => ({ reason, count })), letters: newest })
@@ -146,12 +152,19 @@ function addDeadLetters(queue: Command): void {
     })
 }
 
+/** `slice(-0)` would be all. */
+function last<Item>(items: readonly Item[], count: number): Item[] {
+  return items.slice(Math.max(0, items.length - count))
+}
+
 function settingsOf(options: ConfigureOptions): QueueOptions {
-  const { order, attempts, retry, delay = '1s', maxDelay, ttl, expired, priorities } = options
+  const { order, attempts, retry, delay, maxDelay, ttl, expired, priorities } = options
+  if (retry === undefined && (delay ?? maxDelay) !== undefined)
+    throw new MillraceError('BAD_OPTION', '--delay and --max-delay say nothing without --retry')
   return {
     order,
     attemptsMax: attempts,
-    retry: retry && { kind: retry, delay, max: maxDelay },
+    retry: retry && { kind: retry, delay: delay ?? '1s', max: maxDelay },
     ttl: ttl === '0' ? 0 : ttl,
     expired,
     priorities,

@@ -42,7 +42,7 @@ export class WorkMessage<Value = unknown, Key = unknown> implements RawMessage {
   readonly place: Place
   /** @internal */
   readonly owner: WorkOwner
-  readonly #topic: string
+  readonly #topic: string | undefined
   readonly #source: WorkSource<Value, Key>
   readonly #records: Uint8Array
   readonly #headersStart: number
@@ -52,9 +52,12 @@ export class WorkMessage<Value = unknown, Key = unknown> implements RawMessage {
   #abort: AbortController | undefined
   #lost: unknown
 
-  /** @param cursor stands on the record */
+  /**
+   * @param topic undefined for a message that was redriven: its headers tell
+   * @param cursor stands on the record
+   */
   constructor(
-    topic: string,
+    topic: string | undefined,
     source: WorkSource<Value, Key>,
     cursor: RecordCursor,
     place: Place,
@@ -76,7 +79,7 @@ export class WorkMessage<Value = unknown, Key = unknown> implements RawMessage {
   }
 
   get topic(): string {
-    return this.headerText(deadTopicHeader) ?? this.#topic
+    return this.#topic ?? this.headerText(deadTopicHeader) ?? ''
   }
 
   get partition(): number {
@@ -158,7 +161,7 @@ export class WorkMessage<Value = unknown, Key = unknown> implements RawMessage {
   }
 
   #number(name: string): number | undefined {
-    const text = this.headerText(name)
+    const text = this.#topic === undefined ? this.headerText(name) : undefined
     return text === undefined ? undefined : Number(text)
   }
 }

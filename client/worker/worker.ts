@@ -326,7 +326,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
         if (!cursor.next()) break
         const place = { topicId, partition, offset, grantId }
         const { source } = this.#topicOf(name, cursor)
-        const message = new WorkMessage(name ?? '', source, cursor, place, attempts[n++] ?? 0, this.#owner)
+        const message = new WorkMessage(name, source, cursor, place, attempts[n++] ?? 0, this.#owner)
         messages.add(message)
         if (this.#isClosing) this.#settle(message, { outcome: 'release' })
         else this.#buffered.push(message)
@@ -340,7 +340,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
     if (known !== undefined) return known
     const first = this.#topics.values().next().value as WorkTopic<Value, Key>
     const place = { topicId: 0, partition: 0, offset: 0, grantId: 0 }
-    const origin = new WorkMessage('', first.source, cursor, place, 0, this.#owner).topic
+    const origin = new WorkMessage(undefined, first.source, cursor, place, 0, this.#owner).topic
     return this.#topics.get(origin) ?? first
   }
 

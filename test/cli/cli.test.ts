@@ -310,6 +310,9 @@ test('shows queue groups with their reasons, pauses them, and redrives dead lett
     ok(await run(context, ['queue', 'configure', 'crew', '--attempts', '3', '--retry', 'fixed', ...server])),
     /attemptsMax +3/,
   )
+  const useless = await run(context, ['queue', 'configure', 'crew', '--delay', '5s', ...server])
+  assert.is(useless.code, 2)
+  assert.match(useless.stderr, /--delay and --max-delay say nothing without --retry/)
   const dead = ok(await run(context, ['queue', 'dead', 'crew', ...server]))
   assert.match(dead, /1 +rejected: it is bad/)
   const redrive = (args: readonly string[]): Promise<Ran> =>

@@ -143,6 +143,25 @@ test('after the last attempt it is a dead letter with its story, and redriven on
   assert.is((await client.queues.describe('crew')).dead, 0)
 })
 
+test('a dead-letter topic can be worked on like any other, and tells its own offsets', async (context) => {
+  const { client, work } = await start(context)
+  await publish(client, ['fine', 'bad'])
+  const { ready } = work(({ value }) => {
+    if (value === 'bad') throw new Reject('of no use')
+  })
+  await ready
+  await waitFor('the dead letter', async () => (await client.queues.describe('crew')).dead === 1)
+  const seen: unknown[] = []
+  const letters = defineTopic('crew.dead-letters', { value: string })
+  const undertaker = client.work(letters, { group: 'undertaker' }, (message) => {
+    const { topic, partition, offset, value } = message
+    seen.push([topic, partition, offset, value, message.headerText('millrace-dead-offset')])
+  })
+  context.defer(() => undertaker.close())
+  await waitFor('it', () => seen.length === 1)
+  assert.equal(seen, [['crew.dead-letters', 0, 0, 'bad', '1']])
+})
+
 test('redriving does not ask the clock of the client, and a repeat has the same answer', async (context) => {
   const { harness, client, work } = await start(context)
   await publish(client, numbers(3))
