@@ -21,6 +21,8 @@ interface Pending {
 
 const pollWaitMs = 30_000
 const failurePauseMs = 100
+/** What a timer takes. */
+const timerMsMax = 2 ** 31 - 1
 
 /** The requests of a client that wait for their replies. */
 export class Requests {
@@ -55,7 +57,7 @@ export class Requests {
       [requestHeaders.requestId]: requestId,
       [requestHeaders.deadlineMs]: String(Date.now() + timeoutMs),
     }
-    publish({ ...message, headers, ttlMs: timeoutMs }).catch((error: unknown) =>
+    publish({ ...message, headers, ttlMs: Math.ceil(timeoutMs) }).catch((error: unknown) =>
       this.#pending.get(requestId)?.reject(error),
     )
     return service.reply.decode(await reply)
@@ -97,7 +99,7 @@ export class Requests {
               `no reply of service "${service}" came within ${timeoutMs} ms`,
             ),
           ),
-        timeoutMs,
+        Math.min(timeoutMs, timerMsMax),
       )
       signal?.addEventListener('abort', onAbort, { once: true })
       this.#pending.set(requestId, pending)

@@ -1,4 +1,4 @@
-import { MillraceError, type RecordCursor, readRecordHeaders } from '../../protocol/index.js'
+import { limits, MillraceError, type RecordCursor, readRecordHeaders } from '../../protocol/index.js'
 import { DecodeError, type RawMessage } from '../consumer/index.js'
 
 /** Where a message comes from, and how it is read. */
@@ -176,11 +176,17 @@ export class RetryAfter extends Error {
   override readonly name = 'RetryAfter'
   readonly delayMs: number
 
-  /** @throws MillraceError BAD_OPTION */
+  /**
+   * @param delayMs at most 366 days
+   * @throws MillraceError BAD_OPTION
+   */
   constructor(delayMs: number, message = `try again after ${delayMs} ms`) {
     super(message)
-    if (!Number.isSafeInteger(delayMs) || delayMs < 0)
-      throw new MillraceError('BAD_OPTION', `the delay is ${delayMs}, expected whole ms from 0`)
+    if (!Number.isSafeInteger(delayMs) || delayMs < 0 || delayMs > limits.delayMsMax)
+      throw new MillraceError(
+        'BAD_OPTION',
+        `the delay is ${delayMs}, expected whole ms from 0 to ${limits.delayMsMax}`,
+      )
     this.delayMs = delayMs
   }
 }

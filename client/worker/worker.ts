@@ -314,9 +314,19 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
   }
 
   #take({ grantId, batches }: LeaseReply, payload: Uint8Array, requestedAtMs: number): void {
-    const messages = new Set<WorkMessage<Value, Key>>()
+    const messages = this.#read(grantId, batches, payload)
+    // A lease of nothing that can be read is left to end: nobody would ever settle it.
+    if (messages.size === 0) return
     this.#grants.set(grantId, messages)
     this.#keeper.add(grantId, requestedAtMs)
+    for (const message of messages) {
+      if (this.#isClosing) this.#settle(message, { outcome: 'release' })
+      else this.#buffered.push(message)
+    }
+  }
+
+  #read(grantId: number, batches: LeaseReply['batches'], payload: Uint8Array): Set<WorkMessage<Value, Key>> {
+    const messages = new Set<WorkMessage<Value, Key>>()
     const runs = splitBatches(payload)
     for (const [index, [topicId, partition, , offsets, attempts]] of batches.entries()) {
       const cursor = new RecordCursor(runs[index] as Uint8Array)
@@ -326,12 +336,10 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
         if (!cursor.next()) break
         const place = { topicId, partition, offset, grantId }
         const { source } = this.#topicOf(name, cursor)
-        const message = new WorkMessage(name, source, cursor, place, attempts[n++] ?? 0, this.#owner)
-        messages.add(message)
-        if (this.#isClosing) this.#settle(message, { outcome: 'release' })
-        else this.#buffered.push(message)
+        messages.add(new WorkMessage(name, source, cursor, place, attempts[n++] ?? 0, this.#owner))
       }
     }
+    return messages
   }
 
   /** A dead letter that was redriven comes from another topic than the one that it is read like. */

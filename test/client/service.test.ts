@@ -152,4 +152,11 @@ test('a reply that is too large is an error of whoever asked, and handled once',
   assert.is(handled, 2)
 })
 
+test('a request may wait for longer than a timer can, and for parts of a millisecond', async (context) => {
+  const { client } = await start(context)
+  client.respond(prices, {}, () => ({ cents: 1 }))
+  for (const timeoutMs of [2 ** 31, 5_000.5])
+    assert.equal(await client.request(prices, { value: { item: 'lamp' } }, { timeoutMs }), { cents: 1 })
+})
+
 test.run()
