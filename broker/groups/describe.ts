@@ -3,6 +3,7 @@ import { suggestion } from '../suggest.js'
 import type { Group } from './group.js'
 import type { GroupHost } from './host.js'
 import type { Membership } from './membership.js'
+import { reasonsOf } from './standstill.js'
 import type { GroupDescription, GroupListReply, GroupTopic } from './types.js'
 
 /** Names of all groups: those with members or with committed offsets. */
@@ -27,17 +28,23 @@ export function listGroups(host: GroupHost, membership: Membership): GroupListRe
 }
 
 /**
- * Members, and every partition of the topics that the group subscribes to or has committed offsets of.
+ * Members, every partition of the topics that the group subscribes to or has committed offsets of, and why they stand still.
+ * @param nowMs wall clock
  * @throws MillraceError UNKNOWN_GROUP
  */
-export function describeGroup(host: GroupHost, membership: Membership, name: string): GroupDescription {
+export function describeGroup(
+  host: GroupHost,
+  membership: Membership,
+  name: string,
+  nowMs: number,
+): GroupDescription {
   const group = membership.group(name)
   if (!membership.hasMembers(name) && !host.offsets.has(name)) throw unknownGroup(host, membership, name)
   const topics = [...topicIds(host, name, group)]
     .map((topicId) => host.topics.byId(topicId))
     .filter((topic) => topic !== undefined)
     .sort((a, b) => (a.name < b.name ? -1 : 1))
-  return {
+  const description = {
     group: name,
     state: group?.state ?? 'empty',
     ...(host.isPaused(name) ? { paused: true } : {}),
@@ -50,6 +57,7 @@ export function describeGroup(host: GroupHost, membership: Membership, name: str
       ),
     ),
   }
+  return { ...description, reasons: reasonsOf(description, group, nowMs) }
 }
 
 function membersOf(group: Group | undefined): GroupDescription['members'] {

@@ -46,6 +46,7 @@ export class Groups {
   readonly #membership: Membership
   readonly #commands: OffsetCommands
   readonly #timers: NodeJS.Timeout[]
+  readonly #nowMs: () => number
   /** When each group was last seen with members (wall clock); kept only while offsets can expire. */
   readonly #activeAtMs = new Map<string, number>()
   readonly #startedAtMs: number
@@ -55,6 +56,7 @@ export class Groups {
     this.#options = options
     this.#host = host
     this.#settings = settings
+    this.#nowMs = nowMs
     this.#startedAtMs = nowMs()
     const hasRoom = (): boolean => this.count < settings.groupsMax
     this.#membership = new Membership({
@@ -123,7 +125,7 @@ export class Groups {
   }
 
   describe(group: string): GroupDescription {
-    return describeGroup(this.#host, this.#membership, group)
+    return describeGroup(this.#host, this.#membership, group, this.#nowMs())
   }
 
   /** To be called when a topic was created, deleted or given more partitions. */

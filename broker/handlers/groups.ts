@@ -1,5 +1,6 @@
 import type { commands } from '../../protocol/index.js'
 import type { Handler } from './handler.js'
+import { withHealth } from './with_health.js'
 
 const groupJoin: Handler<typeof commands.groupJoin> = async ({ broker, session }, request) => ({
   body: await broker.groups.join(request, session),
@@ -21,7 +22,7 @@ const groupCommit: Handler<typeof commands.groupCommit> = async ({ broker }, req
 const groupList: Handler<typeof commands.groupList> = ({ broker }) => ({ body: broker.groups.list() })
 
 const groupDescribe: Handler<typeof commands.groupDescribe> = ({ broker }, { group }) => ({
-  body: broker.groups.describe(group),
+  body: withHealth(broker, broker.groups.describe(group)),
 })
 
 const groupSeek: Handler<typeof commands.groupSeek> = async ({ broker }, request) => ({

@@ -2,6 +2,7 @@ import { batchOfRecords, type commands, type ReplyOf, runsOf } from '../../proto
 import type { BrokerContext } from '../context.js'
 import type { Delivery, Leased } from '../queues/index.js'
 import type { Handler } from './handler.js'
+import { withHealth } from './with_health.js'
 
 type LeaseReply = ReplyOf<typeof commands.queueLease>
 
@@ -23,12 +24,9 @@ const queueExtend: Handler<typeof commands.queueExtend> = async ({ broker }, req
   body: await broker.queues.extend(request),
 })
 
-const queueDescribe: Handler<typeof commands.queueDescribe> = ({ broker }, { group }) => {
-  const body = broker.queues.describe(group)
-  const { status, reasons } = broker.shard.health
-  if (status === 'ok') return { body }
-  return { body: { ...body, reasons: [...body.reasons, ...reasons.slice(0, 10)] } }
-}
+const queueDescribe: Handler<typeof commands.queueDescribe> = ({ broker }, { group }) => ({
+  body: withHealth(broker, broker.queues.describe(group)),
+})
 
 const queueConfigure: Handler<typeof commands.queueConfigure> = async ({ broker }, request) => ({
   body: await broker.queues.configure(request),

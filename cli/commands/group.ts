@@ -56,10 +56,11 @@ export function addGroup(program: Command): void {
 }
 
 function printDescription(description: GroupDescription): void {
-  const { group, state, members, partitions, paused, singleActive } = description
+  const { group, state, members, partitions, paused, singleActive, reasons } = description
   const lag = partitions.reduce((sum, one) => sum + one.lag, 0)
   const notes = `${paused ? ', paused' : ''}${singleActive ? ', one active member' : ''}`
   process.stdout.write(`${group}: ${state}${notes}, ${members.length} members, lag ${lag}\n`)
+  for (const reason of reasons) process.stdout.write(`! ${reason}\n`)
   if (members.length > 0) {
     const rows = members.map((one) => [one.memberId, one.clientName, one.address, one.partitions])
     printTable([['member', 'client', 'address', 'partitions'], ...rows])

@@ -161,6 +161,8 @@ export const groupDescribe = command({
       }),
       partitionsMax,
     ),
+    /** Why messages stand still, for people; empty where nothing is wrong. */
+    reasons: list(message, 100),
   }),
 })
 

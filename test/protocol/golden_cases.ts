@@ -198,6 +198,7 @@ export const goldenBodies: Record<CommandName, { readonly request: unknown; read
           memberId: uuid,
         },
       ],
+      reasons: ['no member is connected'],
     },
   },
   groupSeek: {

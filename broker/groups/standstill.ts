@@ -1,0 +1,69 @@
+import type { Group } from './group.js'
+import type { GroupDescription } from './types.js'
+
+type Facts = Omit<GroupDescription, 'reasons'>
+
+const reasonsMax = 20
+/** A member that commits nothing for so long while there are messages is worth a word. */
+const quietMsMin = 30_000
+
+/** Why the messages of a stream group stand still, as far as they do; the first reasons only. */
+export function reasonsOf(description: Facts, group: Group | undefined, nowMs: number): string[] {
+  const behind = description.partitions.filter(({ lag }) => lag > 0)
+  if (behind.length === 0) return []
+  const reasons: string[] = []
+  if (description.paused) reasons.push('the group is paused')
+  if (description.members.length === 0) reasons.push('no member is connected')
+  else
+    reasons.push(
+      ...awayReasons(description),
+      ...movingReasons(group),
+      ...unreadReasons(description, behind),
+      ...quietReasons(behind, nowMs),
+    )
+  return reasons.slice(0, reasonsMax)
+}
+
+function awayReasons({ members }: Facts): string[] {
+  return members
+    .filter(({ connected, partitions }) => !connected && partitions > 0)
+    .map(
+      ({ memberId, instanceId, partitions, sessionTimeoutMs }) =>
+        `${partitions} partitions wait for member "${memberId}" (instance "${instanceId}"), which is away, for up to ${sessionTimeoutMs} ms`,
+    )
+}
+
+function movingReasons(group: Group | undefined): string[] {
+  const reasons: string[] = []
+  for (const { topic, partition, owner, target } of group?.slots() ?? [])
+    if (owner !== undefined && owner !== target && reasons.length < reasonsMax)
+      reasons.push(
+        `partition ${partition} of topic "${topic.name}" waits until member "${owner.memberId}" gives it up`,
+      )
+  return reasons
+}
+
+/** Topics that have offsets of the group, and no member any more. */
+function unreadReasons({ members }: Facts, behind: Facts['partitions']): string[] {
+  const read = new Set(members.flatMap(({ topics }) => topics))
+  const unread = new Set(behind.map(({ topic }) => topic).filter((topic) => !read.has(topic)))
+  return [...unread].map((topic) => `no member reads topic "${topic}"`)
+}
+
+function quietReasons(behind: Facts['partitions'], nowMs: number): string[] {
+  const reasons: string[] = []
+  for (const { topic, partition, lag, memberId, committedOffset, committedAtMs, startOffset } of behind) {
+    if (memberId === undefined) continue
+    const quietMs = committedAtMs === undefined ? Number.POSITIVE_INFINITY : nowMs - committedAtMs
+    if (quietMs < quietMsMin) continue
+    const last =
+      committedAtMs === undefined
+        ? 'has committed nothing yet'
+        : `committed last ${Math.round(quietMs / 1000)} s ago`
+    const offset = Math.max(committedOffset ?? startOffset, startOffset)
+    reasons.push(
+      `partition ${partition} of topic "${topic}" is ${lag} messages behind: member "${memberId}" ${last}, and offset ${offset} is not acknowledged`,
+    )
+  }
+  return reasons
+}

@@ -1,0 +1,83 @@
+import * as assert from 'uvu/assert'
+import { reasonsOf } from '../../../broker/groups/standstill.js'
+import { defineTopic, string } from '../../../client/index.js'
+import type { commands, ReplyOf } from '../../../protocol/index.js'
+import { Harness } from '../../client/consumer/harness.js'
+import { suite } from '../../helpers/suite.js'
+import { waitFor } from '../../helpers/wait_for.js'
+
+const test = suite('broker/groups/standstill')
+
+type Description = ReplyOf<typeof commands.groupDescribe>
+
+const nowMs = 1_000_000
+const member: Description['members'][number] = {
+  memberId: 'm',
+  instanceId: undefined,
+  clientName: 'app',
+  address: '127.0.0.1:1',
+  topics: ['orders'],
+  sessionTimeoutMs: 30_000,
+  connected: true,
+  partitions: 1,
+}
+const partition: Description['partitions'][number] = {
+  topic: 'orders',
+  topicId: 1,
+  partition: 3,
+  committedOffset: 40,
+  committedAtMs: nowMs - 45_000,
+  metadata: undefined,
+  startOffset: 0,
+  endOffset: 50,
+  lag: 10,
+  memberId: 'm',
+}
+
+function reasons(
+  members: Description['members'],
+  partitions: Description['partitions'],
+  rest: Partial<Description> = {},
+): string[] {
+  const description = { group: 'g', state: 'stable', generation: 1, members, partitions, ...rest } as const
+  return reasonsOf(description, undefined, nowMs)
+}
+
+test('nothing is said of a group that is at the end, or commits', () => {
+  assert.equal(reasons([], [{ ...partition, lag: 0 }]), [])
+  assert.equal(reasons([member], [{ ...partition, committedAtMs: nowMs - 1_000 }]), [])
+})
+
+test('each reason is named with who and where', () => {
+  assert.equal(reasons([], [partition], { paused: true }), ['the group is paused', 'no member is connected'])
+  const away = { ...member, instanceId: 'i', connected: false }
+  assert.match(reasons([away], [partition])[0] as string, /1 partitions wait for member "m" \(instance "i"\)/)
+  assert.equal(reasons([member], [{ ...partition, topic: 'bills', memberId: undefined }]), [
+    'no member reads topic "bills"',
+  ])
+  assert.equal(reasons([member], [partition]), [
+    'partition 3 of topic "orders" is 10 messages behind: member "m" committed last 45 s ago, and offset 40 is not acknowledged',
+  ])
+  const never = { ...partition, committedOffset: undefined, committedAtMs: undefined, startOffset: 7 }
+  assert.match(reasons([member], [never])[0] as string, /has committed nothing yet, and offset 7 is not/)
+})
+
+test('describe tells it of a group that runs', async (context) => {
+  const harness = await Harness.start(context)
+  await harness.createTopic('events')
+  const { client } = harness
+  const events = defineTopic('events', { value: string })
+  await client.publish(events, { value: 'a' })
+  const consumer = client.consume(events, { group: 'readers', from: 'earliest' })
+  context.defer(() => consumer.close())
+  const [message] = [await consumer[Symbol.asyncIterator]().next()]
+  const reasonsNow = async (): Promise<readonly string[]> => (await client.groups.describe('readers')).reasons
+  assert.match((await reasonsNow())[0] as string, /offset 0 is not acknowledged/)
+  message.value?.ack()
+  await waitFor('the commit', async () => (await reasonsNow()).length === 0)
+  await consumer.close()
+  await client.publish(events, { value: 'b' })
+  assert.equal(await reasonsNow(), ['no member is connected'])
+})
+
+test.run()
