@@ -1,4 +1,4 @@
-import type { Durability } from '../../lib/contender.js'
+import type { DelayWork, Durability } from '../../lib/contender.js'
 
 /** What every worker of a peer is told. */
 interface PeerWorkerOptions {
@@ -29,3 +29,10 @@ export interface PeerConsumerOptions extends PeerWorkerOptions {
   /** Latencies are not counted for this long after the first message. */
   readonly warmUpMs: number
 }
+
+export interface PeerQueueWorkerOptions extends PeerWorkerOptions {
+  /** Messages that may be handled at a time. */
+  readonly concurrency: number
+}
+
+export interface PeerDelayerOptions extends PeerWorkerOptions, DelayWork {}

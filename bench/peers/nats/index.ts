@@ -2,6 +2,7 @@ import type { Contender, Durability, Missing } from '../../lib/contender.js'
 import { packageVersion } from '../lib/packages.js'
 import { runningPeer } from '../lib/running_peer.js'
 import { compareVersions, findNats, startNats } from './server.js'
+import { workQueue } from './streams.js'
 
 /** The first release with `sync_interval: always`. */
 const versionWithSync = '2.10'
@@ -23,6 +24,9 @@ const settingsOf: Readonly<Record<Durability, string>> = {
     'sync_interval always: synced before the acknowledgement (docs.nats.io, "JetStream", configuration); strace shows one fsync for each message, also with fast ingest',
 }
 
+const publisher = new URL('./publisher.js', import.meta.url)
+const queueMessagesPerSMax = { default: 100_000, fsync: 20_000 } as const
+
 /** NATS JetStream. */
 export const natsContenders: readonly Contender[] = [
   natsContender('nats', 'default'),
@@ -35,6 +39,7 @@ function natsContender(id: string, durability: Durability): Contender {
     system: 'NATS JetStream',
     durability,
     settings: [settingsOf[durability], ...commonSettings],
+    kinds: ['publish', 'endToEnd', 'latency', 'work'],
     missing: () => missing(durability),
     versions: async () => ({
       'nats-server': (await findNats())?.version ?? 'none',
@@ -44,9 +49,14 @@ function natsContender(id: string, durability: Durability): Contender {
     }),
     start: async (dataRoot) =>
       runningPeer(await startNats(dataRoot, durability), {
-        publisher: new URL('./publisher.js', import.meta.url),
-        consumer: new URL('./consumer.js', import.meta.url),
         durability,
+        stream: { publisher, consumer: new URL('./consumer.js', import.meta.url) },
+        queue: {
+          publisher,
+          worker: new URL('./worker.js', import.meta.url),
+          topicKind: workQueue,
+          messagesPerSMax: queueMessagesPerSMax[durability],
+        },
       }),
   }
 }

@@ -3,8 +3,8 @@ import { mkdir, realpath } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Contender, Durability, Missing, RunningContender } from '../../lib/contender.js'
 import { packageVersion } from '../lib/packages.js'
-import { PeerWorkers } from '../lib/peer_workers.js'
 import { findProgram, findPrograms, programOutput } from '../lib/programs.js'
+import { runningPeer } from '../lib/running_peer.js'
 import { freePort, type ServerCommand, type ServerPlace, ServerProcess } from '../lib/server_process.js'
 import type { QueueKind } from './queues.js'
 
@@ -12,6 +12,7 @@ import type { QueueKind } from './queues.js'
 const scriptFolder = '/usr/lib/rabbitmq/bin'
 const startMsMax = 60_000
 const stopMsMax = 20_000
+const queueMessagesPerSMax = 80_000
 
 const commonSettings: readonly string[] = [
   'one node, no plugins, no configuration: all settings of the server as they come',
@@ -73,6 +74,8 @@ function contender({ id, durability, kind, settings }: RabbitOptions): Contender
     system: 'RabbitMQ',
     durability,
     settings: [...commonSettings, ...settings],
+    kinds:
+      kind === 'classic-1' ? ['publish', 'endToEnd', 'latency'] : ['publish', 'endToEnd', 'latency', 'work'],
     missing,
     versions,
     start: (dataRoot) => start(dataRoot, durability, kind),
@@ -81,22 +84,19 @@ function contender({ id, durability, kind, settings }: RabbitOptions): Contender
 
 async function start(dataRoot: string, durability: Durability, kind: QueueKind): Promise<RunningContender> {
   const server = await ServerProcess.start({ name: 'rabbitmq', dataRoot, command, startMsMax, stopMsMax })
-  const workers = new PeerWorkers({
-    publisher: new URL('./publisher.js', import.meta.url),
-    consumer: new URL('./consumer.js', import.meta.url),
-    server,
+  const publisher = new URL('./publisher.js', import.meta.url)
+  return runningPeer(server, {
     durability,
-    topicKind: kind,
+    stream: { publisher, consumer: new URL('./consumer.js', import.meta.url), topicKind: kind },
+    ...(kind !== 'classic-1' && {
+      queue: {
+        publisher,
+        worker: new URL('./worker.js', import.meta.url),
+        topicKind: kind,
+        messagesPerSMax: queueMessagesPerSMax,
+      },
+    }),
   })
-  return {
-    get pids() {
-      return server.pids
-    },
-    publish: (work) => workers.publish(work),
-    endToEnd: (work) => workers.endToEnd(work),
-    latency: (work) => workers.latency(work),
-    stop: () => server.stop(),
-  }
 }
 
 /** A node with an epmd of its own, which ends with it as it belongs to its process group. */
