@@ -1,7 +1,7 @@
 import type { DelayWork, Durability } from '../../lib/contender.js'
 
 /** What every worker of a peer is told. */
-interface PeerWorkerOptions {
+export interface PeerWorkerOptions {
   /** Of the server, on 127.0.0.1. */
   readonly port: number
   /** A new one for each kind of work; whoever needs it first makes it. */
@@ -33,6 +33,8 @@ export interface PeerConsumerOptions extends PeerWorkerOptions {
 export interface PeerQueueWorkerOptions extends PeerWorkerOptions {
   /** Messages that may be handled at a time. */
   readonly concurrency: number
+  /** Whether an acknowledgement is confirmed before it is counted, where the protocol can do that. */
+  readonly isConfirmed: boolean
 }
 
 export interface PeerDelayerOptions extends PeerWorkerOptions, DelayWork {}

@@ -8,7 +8,7 @@ const commandLine = fileURLToPath(new URL('../../../cli/main.cjs', import.meta.u
 
 const publisher = new URL('./publisher.js', import.meta.url)
 /** Of a queue group. */
-const messagesPerSMax = 850_000
+const messagesPerSMax = 700_000
 const messageIdsMax = 4_000_000
 
 /** Millrace as it comes: through its command line and its SDK, and measured in the same way as the peers. */

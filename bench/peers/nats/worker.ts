@@ -5,7 +5,7 @@ import { openStream } from './streams.js'
 const group = 'bench'
 
 await serveQueueWorker(async (options, acknowledged): Promise<PeerQueueWorker> => {
-  const { topic, concurrency } = options
+  const { topic, concurrency, isConfirmed } = options
   const { connection, manager, close } = await openStream(options)
   await manager.consumers.add(topic, {
     durable_name: group,
@@ -17,8 +17,10 @@ await serveQueueWorker(async (options, acknowledged): Promise<PeerQueueWorker> =
   const pending = new Set<Promise<void>>()
   const work = async (message: JsMsg): Promise<void> => {
     await handle()
+    if (!isConfirmed) message.ack()
     // Rejects when no confirmation comes, which ends the worker: nothing handles it.
-    if (await message.ackAck()) acknowledged(message.data.length)
+    else if (!(await message.ackAck())) return
+    acknowledged(message.data.length)
   }
   const run = async (): Promise<void> => {
     for await (const message of messages) {
