@@ -1,5 +1,6 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { readFileSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 
 /** What a worker has done so far. */
@@ -37,6 +38,7 @@ type Answer =
   | { readonly type: 'failed'; readonly error: string }
 
 const stopMs = 20_000
+const stallMsMax = 60_000
 
 /** A process of its own that does one part of a scenario. */
 export class Worker {
@@ -130,6 +132,22 @@ export class Worker {
   #fail(error: Error): void {
     this.#failure ??= error
     for (const { reject } of this.#waiting.splice(0)) reject(this.#failure)
+  }
+}
+
+/**
+ * Waits until a worker has counted so many messages.
+ * @throws Error when it counts nothing for a minute
+ */
+export async function waitForMessages(worker: Worker, messages: number): Promise<void> {
+  let counted = 0
+  for (let changedMs = monotonicMs(); counted < messages; await sleep(50)) {
+    const sample = await worker.sample()
+    if (sample.messages > counted) changedMs = monotonicMs()
+    else if (monotonicMs() - changedMs > stallMsMax) {
+      throw new Error(`the ${worker.name} has counted ${counted} of ${messages} messages and goes no further`)
+    }
+    counted = sample.messages
   }
 }
 

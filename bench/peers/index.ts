@@ -1,4 +1,5 @@
-import type { Contender } from '../lib/contender.js'
+import type { Contender, WorkKind } from '../lib/contender.js'
+import { bullContenders } from './bullmq/index.js'
 import { kafka, kafkaFsync, kafkaJs, kafkaJsFsync } from './kafka/index.js'
 import { millraceContender } from './millrace/index.js'
 import { natsContenders } from './nats/index.js'
@@ -19,4 +20,10 @@ export const contenders: readonly Contender[] = [
   kafkaFsync,
   kafkaJs,
   kafkaJsFsync,
+  ...bullContenders,
 ]
+
+/** Those that can do this kind of work. */
+export function contendersFor(kind: WorkKind): readonly Contender[] {
+  return contenders.filter(({ kinds }) => kinds.includes(kind))
+}

@@ -1,35 +1,58 @@
-import type { BenchContext, Measured, Scenario } from '../lib/scenario.js'
-import { runDelayed } from '../sdk/work.js'
+import { compare, type NamedMeasured } from '../lib/comparison.js'
+import type { Delayed, DelayWork } from '../lib/contender.js'
+import { type BenchContext, type FigureOptions, latencyDetails, type Scenario } from '../lib/scenario.js'
+import { contendersFor } from '../peers/index.js'
 
 const messageBytes = 100
 const firedPerS = 10_000
-const armSecondsTarget = 20
+const armUsTarget = 20
 const lateMsTarget = 50
+
+const contenders = contendersFor('delayed')
 
 /** Delayed messages: how long it takes to arm many, and how late others come that are due meanwhile. */
 export const delayedScenario: Scenario = {
   name: 'delayed',
-  summary: 'messages for later: time to arm them, and how late they come at 10,000/s',
+  summary: 'messages for later: time to arm them, and how late they come at 10,000/s: Millrace and BullMQ',
   byDefault: true,
-  async run(context: BenchContext): Promise<void> {
-    const { dataRoot, quick } = context
-    const armed = quick ? 20_000 : 1_000_000
-    const work = { messageBytes, armed, fired: quick ? 10_000 : 100_000, firedPerS, dataRoot }
-    const late: Measured[] = []
-    const name = `arm ${armed.toLocaleString('en')} delayed messages, ${messageBytes} B`
-    const goal = quick ? {} : { target: armSecondsTarget }
-    await context.measure({ name, unit: 's', better: 'lower', ...goal }, async () => {
-      const { armMs, late: latency, brokerRssBytes } = await runDelayed(work)
-      const details = { 'MB of memory broker': brokerRssBytes / 1e6 }
-      late.push({ value: latency.p99Ms, details, latency })
-      return { value: armMs / 1000, details }
-    })
-    const lateName = `delayed messages at ${firedPerS.toLocaleString('en')}/s, p99 from due time to receipt`
-    let run = 0
-    await context.measure({ name: lateName, unit: 'ms', better: 'lower', target: lateMsTarget }, async () => {
-      const measured = late[run++ % late.length]
-      if (measured === undefined) throw new Error('nothing was measured')
-      return measured
+  contenders: contenders.map(({ id }) => id),
+  run: (context: BenchContext) => {
+    const { quick } = context
+    const sizes = quick ? { armed: 20_000, fired: 10_000 } : { armed: 1_000_000, fired: 100_000 }
+    return compare<DelayWork>(context, {
+      contenders,
+      isInQuick: ({ durability, id }) => id === 'millrace' || durability === 'default',
+      works: [{ messageBytes, firedPerS, ...sizes }],
+      nameOf: ({ armed }) => `arm ${armed.toLocaleString('en')} messages`,
+      measure: async (running, work) => {
+        const delayed = await running.delayed?.(work)
+        return delayed === undefined ? [] : figuresOf(delayed)
+      },
+      target: ({ unit, name }) => {
+        if (unit === 'us') return quick ? undefined : armUsTarget
+        return name.startsWith('p99 ') ? lateMsTarget : undefined
+      },
     })
   },
+}
+
+function figuresOf({ armed, armMs, late, receivedPerS, serverRssBytes }: Delayed): NamedMeasured {
+  const memory = { 'MB of memory server': serverRssBytes / 1e6 }
+  const details = { ...latencyDetails(late), 'messages/s received': receivedPerS, ...memory }
+  const lateFigure = (percentile: string): FigureOptions => ({
+    name: `${percentile} from due time to receipt, ${firedPerS.toLocaleString('en')} delayed messages/s`,
+    unit: 'ms',
+    better: 'lower',
+  })
+  return [
+    [
+      { name: `arm a delayed message, ${messageBytes} B`, unit: 'us', better: 'lower' },
+      {
+        value: (armMs * 1000) / armed,
+        details: { 'messages armed': armed, seconds: armMs / 1000, ...memory },
+      },
+    ],
+    [lateFigure('p99'), { value: late.p99Ms, details, latency: late }],
+    [lateFigure('p50'), { value: late.p50Ms, details }],
+  ]
 }

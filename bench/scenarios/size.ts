@@ -4,10 +4,10 @@ import { type Client, connect } from '../../client/index.js'
 import { GrowthMeter, type GrowthPoint, growthSizes } from '../lib/growth.js'
 import { MemoryWatch } from '../lib/memory_watch.js'
 import type { BenchContext, FigureOptions, Measured, Scenario } from '../lib/scenario.js'
-import { monotonicMs, type Worker } from '../lib/worker.js'
+import { monotonicMs, type Worker, waitForMessages } from '../lib/worker.js'
 import type { ReceiptFigures } from '../sdk/publisher.js'
 import { restartBroker, restartCleanly } from '../sdk/restart.js'
-import { type RunningBroker, repeated, waitForMessages, withBroker } from '../sdk/sdk.js'
+import { type RunningBroker, repeated, withBroker } from '../sdk/sdk.js'
 import { restartDetails } from './start_up.js'
 
 /** What is published and read at full speed: the other partitions are there and hold a message each. */

@@ -1,7 +1,7 @@
 import { type Interval, measureThroughput, type Throughput } from '../lib/throughput.js'
-import { monotonicMs, type Worker } from '../lib/worker.js'
+import { monotonicMs, type Worker, waitForMessages } from '../lib/worker.js'
 import type { ReceiptFigures } from './publisher.js'
-import { createTopic, repeated, topic, waitForMessages, withBroker } from './sdk.js'
+import { createTopic, repeated, topic, withBroker } from './sdk.js'
 
 /** What all groups receive together, and whether they keep up. */
 export interface FanOut extends Throughput {

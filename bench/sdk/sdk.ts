@@ -4,11 +4,10 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { type Compression, connect } from '../../client/index.js'
 import type { LatencyFigures } from '../lib/latency.js'
 import { type Interval, measureThroughput, type Throughput } from '../lib/throughput.js'
-import { monotonicMs, Worker } from '../lib/worker.js'
+import { Worker, waitForMessages } from '../lib/worker.js'
 import type { SdkBrokerOptions } from './broker.js'
 import type { SdkConnectionsOptions } from './connections.js'
 import type { SdkConsumerOptions } from './consumer.js'
-import type { SdkDelayerOptions } from './delayer.js'
 import type { MessageData } from './messages.js'
 import type { ReceiptFigures, SdkPublisherOptions } from './publisher.js'
 import type { SdkWorkerOptions } from './worker.js'
@@ -23,11 +22,8 @@ export interface RunningBroker {
   start(name: 'publisher', options: SdkPublisherOptions): Promise<Worker>
   start(name: 'consumer', options: SdkConsumerOptions): Promise<Worker>
   start(name: 'worker', options: SdkWorkerOptions): Promise<Worker>
-  start(name: 'delayer', options: SdkDelayerOptions): Promise<Worker>
   start(name: 'connections', options: SdkConnectionsOptions): Promise<Worker>
 }
-
-const stallMsMax = 60_000
 
 /** The topic of most scenarios. */
 export const topic = 'bench'
@@ -163,22 +159,6 @@ export async function fill(
   const publisher = await start('publisher', { port, topic, data, mode: 'bulk', messagesMax })
   await waitForMessages(publisher, messagesMax)
   await publisher.stop()
-}
-
-/**
- * Waits until a worker has counted so many messages.
- * @throws Error when it counts nothing for a minute
- */
-export async function waitForMessages(worker: Worker, messages: number): Promise<void> {
-  let counted = 0
-  for (let changedMs = monotonicMs(); counted < messages; await sleep(50)) {
-    const sample = await worker.sample()
-    if (sample.messages > counted) changedMs = monotonicMs()
-    else if (monotonicMs() - changedMs > stallMsMax) {
-      throw new Error(`the ${worker.name} has counted ${counted} of ${messages} messages and goes no further`)
-    }
-    counted = sample.messages
-  }
 }
 
 /** One value again and again. */

@@ -5,9 +5,10 @@ export interface SdkWorkerOptions {
   readonly port: number
   readonly topic: string
   readonly concurrency: number
-  readonly order: NonNullable<QueueOptions['order']>
-  /** The message at the head of the first partition fails whenever it is handled. */
-  readonly isPoisoned: boolean
+  /** Default: none. */
+  readonly order?: NonNullable<QueueOptions['order']>
+  /** The message at the head of the first partition fails whenever it is handled. Default: false. */
+  readonly isPoisoned?: boolean
 }
 
 /** Messages that are leased for each that is handled, so that handlers need not wait for the next lease. */
@@ -16,7 +17,8 @@ const prefetchFactor = 4
 const attemptsMax = 1_000_000
 
 /** A worker of a queue group with an asynchronous handler that does nothing; counts confirmed acknowledgements. */
-async function start({ port, topic, concurrency, order, isPoisoned }: SdkWorkerOptions): Promise<WorkerTask> {
+async function start(options: SdkWorkerOptions): Promise<WorkerTask> {
+  const { port, topic, concurrency, order = 'none', isPoisoned = false } = options
   const client = await connect(`127.0.0.1:${port}`)
   let messages = 0
   let bytes = 0

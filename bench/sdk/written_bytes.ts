@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Compression } from '../../client/index.js'
-import { monotonicMs, type Worker } from '../lib/worker.js'
+import { monotonicMs, type Worker, waitForMessages } from '../lib/worker.js'
 import { usageOf } from '../peers/lib/processes.js'
 import type { MessageData } from './messages.js'
-import { createTopic, topic, waitForMessages, withBroker } from './sdk.js'
+import { createTopic, topic, withBroker } from './sdk.js'
 
 /** What was given to the disk for what was published. */
 export interface WrittenBytes {

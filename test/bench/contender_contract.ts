@@ -1,10 +1,11 @@
 import { readdir, readFile } from 'node:fs/promises'
 import * as assert from 'uvu/assert'
-import type { Contender, RunningContender } from '../../bench/lib/contender.js'
+import type { Contender, RunningContender, WorkKind, Works } from '../../bench/lib/contender.js'
 import type { Throughput } from '../../bench/lib/throughput.js'
 import type { TestContext } from '../helpers/suite.js'
 
 const work = { messageBytes: 100, warmUpMs: 100, measureMs: 400 }
+const allKinds: readonly WorkKind[] = ['publish', 'endToEnd', 'latency', 'work', 'delayed']
 /** A process that has ended stays in the table until its parent has asked for its end. */
 const endedStates = ['Z', 'X']
 
@@ -19,32 +20,45 @@ export async function worksAndLeavesNothing(contender: Contender, context: TestC
   context.defer(() => running.stop())
   const pids = running.pids
   assert.ok(pids.length > 0)
+  assert.equal(
+    allKinds.filter((kind) => running[kind] !== undefined),
+    contender.kinds,
+  )
   await doesAllWork(running)
   await running.stop()
   assert.equal(await readdir(dataRoot), [])
   assert.equal(await livingOf(pids), [])
 }
 
-async function doesAllWork(running: RunningContender): Promise<void> {
-  for (const kind of ['publish', 'endToEnd'] as const) {
-    const throughput = await countsSome(running, kind)
-    assert.ok(Math.abs(throughput.mbPerS / (throughput.messagesPerS / 1e4) - 1) < 0.01)
-    assert.ok((throughput.rssBytes.server ?? 0) > 1e6, 'memory of the server')
-  }
-  if (running.latency !== undefined) await timesSome(running.latency.bind(running))
+async function doesAllWork({
+  publish,
+  endToEnd,
+  latency,
+  work: workOn,
+  delayed,
+}: RunningContender): Promise<void> {
+  if (publish !== undefined) await countsSome((measureMs) => publish({ ...work, measureMs }))
+  if (endToEnd !== undefined) await countsSome((measureMs) => endToEnd({ ...work, measureMs }))
+  if (latency !== undefined) await timesSome(latency)
+  if (workOn !== undefined) await countsSome((measureMs) => workOn({ ...work, concurrency: 100, measureMs }))
+  if (delayed !== undefined) await delaysAll(delayed)
 }
 
 /** On a busy machine nothing may be acknowledged within a short interval: then a longer one is tried. */
-async function countsSome(running: RunningContender, kind: 'publish' | 'endToEnd'): Promise<Throughput> {
+async function countsSome(measure: (measureMs: number) => Promise<Throughput>): Promise<void> {
   for (let measureMs = work.measureMs; ; measureMs *= 4) {
-    const throughput = await running[kind]({ ...work, measureMs })
-    if (throughput.messagesPerS > 0) return throughput
-    assert.ok(measureMs < 4_000, `${kind}: ${throughput.messagesPerS} messages/s in ${measureMs} ms`)
+    const throughput = await measure(measureMs)
+    if (throughput.messagesPerS > 0) {
+      assert.ok(Math.abs(throughput.mbPerS / (throughput.messagesPerS / 1e4) - 1) < 0.01)
+      assert.ok((throughput.rssBytes.server ?? 0) > 1e6, 'memory of the server')
+      return
+    }
+    assert.ok(measureMs < 4_000, `nothing is counted in ${measureMs} ms`)
   }
 }
 
 /** On a busy machine most messages of a short interval may come after its end: then a longer one is tried as well. */
-async function timesSome(measure: NonNullable<RunningContender['latency']>): Promise<void> {
+async function timesSome(measure: Works['latency']): Promise<void> {
   for (let measureMs = work.measureMs; ; measureMs *= 4) {
     const latency = await measure({ ...work, measureMs, messagesPerS: 500 })
     if (latency.count > 10) {
@@ -53,6 +67,19 @@ async function timesSome(measure: NonNullable<RunningContender['latency']>): Pro
     }
     assert.ok(measureMs < 4_000, `${latency.count} messages timed in ${measureMs} ms`)
   }
+}
+
+async function delaysAll(delayed: Works['delayed']): Promise<void> {
+  const { armed, armMs, late, receivedPerS, serverRssBytes } = await delayed({
+    messageBytes: 100,
+    armed: 1_000,
+    fired: 1_000,
+    firedPerS: 5_000,
+  })
+  assert.is(armed, 1_000)
+  assert.is(late.count, 1_000)
+  assert.ok(armMs > 0 && receivedPerS > 0 && serverRssBytes > 1e6)
+  assert.ok(late.p50Ms <= late.p99Ms && late.p99Ms <= late.maxMs)
 }
 
 /** Those of the processes that have not ended. */

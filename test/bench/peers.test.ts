@@ -4,6 +4,7 @@ import { connect } from 'node:net'
 import { delimiter, join } from 'node:path'
 import * as assert from 'uvu/assert'
 import { BenchContext, type Failure, type RecordedFigure } from '../../bench/lib/scenario.js'
+import { bullContenders } from '../../bench/peers/bullmq/index.js'
 import { contenders } from '../../bench/peers/index.js'
 import { processTree, usageOf } from '../../bench/peers/lib/processes.js'
 import { findProgram } from '../../bench/peers/lib/programs.js'
@@ -20,7 +21,7 @@ const test = suite('bench/peers')
 
 const deadlineMs = 60_000
 
-for (const contender of [millraceContender, ...redisContenders, ...natsContenders])
+for (const contender of [millraceContender, ...redisContenders, ...natsContenders, ...bullContenders])
   test(
     `${contender.id} works and leaves nothing behind`,
     (context) => worksAndLeavesNothing(contender, context),

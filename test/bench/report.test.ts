@@ -103,6 +103,7 @@ test('keeps the figures of a scenario that fails, and runs the others', async ()
       system: 'NATS',
       durability: 'default',
       settings: [],
+      kinds: [],
       missing: async () => ({ reason: 'not installed', install: 'install it' }),
       versions: () => Promise.reject(new Error('asked for the versions of what is missing')),
       start: () => Promise.reject(new Error('started what is missing')),

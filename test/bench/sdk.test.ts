@@ -13,7 +13,7 @@ import {
   withBroker,
   withFilledTopic,
 } from '../../bench/sdk/sdk.js'
-import { runDelayed, runQueueWork } from '../../bench/sdk/work.js'
+import { runQueueWork } from '../../bench/sdk/work.js'
 import { runWrittenBytes, tellsWrittenBytes } from '../../bench/sdk/written_bytes.js'
 import { suite } from '../helpers/suite.js'
 
@@ -114,18 +114,6 @@ test(
       assert.ok(messagesPerS > 100, `${messagesPerS} messages/s`)
       assert.ok((rssBytes.worker ?? 0) > 1e6)
     }
-  },
-  { deadlineMs },
-)
-
-test(
-  'tells how long delayed messages took to arm, and how late they came',
-  async ({ tempDir }) => {
-    const work = { messageBytes, armed: 1_000, fired: 1_000, firedPerS: 5_000, dataRoot: await tempDir() }
-    const { armMs, late } = await runDelayed(work)
-    assert.ok(armMs > 0)
-    assert.is(late.count, 1_000)
-    assert.ok(late.p50Ms <= late.p99Ms && late.p99Ms <= late.maxMs)
   },
   { deadlineMs },
 )

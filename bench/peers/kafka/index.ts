@@ -52,6 +52,7 @@ function toolContender(id: string, durability: Durability): Contender {
     system: 'Apache Kafka, Java tools',
     durability,
     settings: [...serverSettings, durabilitySettings[durability], ...toolSettings],
+    kinds: ['publish', 'endToEnd'],
     missing: missingKafka,
     versions: serverVersions,
     start: (dataRoot) => startWithTools(dataRoot, durability),
@@ -64,6 +65,7 @@ function jsContender(id: string, durability: Durability): Contender {
     system: 'Apache Kafka, @platformatic/kafka',
     durability,
     settings: [...serverSettings, durabilitySettings[durability], ...jsSettings],
+    kinds: ['publish', 'endToEnd', 'latency'],
     missing: missingKafka,
     versions: async () => ({
       ...(await serverVersions()),

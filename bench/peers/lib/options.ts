@@ -1,7 +1,7 @@
-import type { Durability } from '../../lib/contender.js'
+import type { DelayWork, Durability } from '../../lib/contender.js'
 
 /** What every worker of a peer is told. */
-interface PeerWorkerOptions {
+export interface PeerWorkerOptions {
   /** Of the server, on 127.0.0.1. */
   readonly port: number
   /** A new one for each kind of work; whoever needs it first makes it. */
@@ -29,3 +29,12 @@ export interface PeerConsumerOptions extends PeerWorkerOptions {
   /** Latencies are not counted for this long after the first message. */
   readonly warmUpMs: number
 }
+
+export interface PeerQueueWorkerOptions extends PeerWorkerOptions {
+  /** Messages that may be handled at a time. */
+  readonly concurrency: number
+  /** Whether an acknowledgement is confirmed before it is counted, where the protocol can do that. */
+  readonly isConfirmed: boolean
+}
+
+export interface PeerDelayerOptions extends PeerWorkerOptions, DelayWork {}

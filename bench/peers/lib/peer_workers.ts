@@ -3,9 +3,10 @@ import type { Durability, LatencyWork, ThroughputWork } from '../../lib/contende
 import type { LatencyFigures } from '../../lib/latency.js'
 import type { Series } from '../../lib/scenario.js'
 import { type Interval, measureThroughput, type Throughput } from '../../lib/throughput.js'
-import { monotonicMs, Worker } from '../../lib/worker.js'
+import { monotonicMs, type Worker } from '../../lib/worker.js'
 import type { PeerConsumerOptions, PeerPublisherOptions } from './options.js'
 import { usageOf } from './processes.js'
+import { withWorkers } from './worker_group.js'
 
 /** A throughput, and what the server used meanwhile. `cpu` and `rssBytes` hold it as "server". */
 export interface PeerThroughput extends Throughput {
@@ -47,7 +48,7 @@ export class PeerWorkers {
   publish(work: ThroughputWork): Promise<PeerThroughput> {
     return this.#withWorkers(work, async (start) => {
       const publisher = await start.publisher({ mode: 'bulk', removesTopic: true })
-      return this.#measure(publisher, [], work)
+      return measurePeer(this.#options.server, publisher, [], work)
     })
   }
 
@@ -56,7 +57,7 @@ export class PeerWorkers {
     return this.#withWorkers(work, async (start) => {
       const consumer = await start.consumer({ latency: false, warmUpMs: work.warmUpMs })
       const publisher = await start.publisher({ mode: 'bulk', removesTopic: false })
-      return this.#measure(consumer, [publisher], work)
+      return measurePeer(this.#options.server, consumer, [publisher], work)
     })
   }
 
@@ -71,59 +72,48 @@ export class PeerWorkers {
     })
   }
 
-  async #measure(counting: Worker, others: readonly Worker[], interval: Interval): Promise<PeerThroughput> {
-    const [throughput, server] = await Promise.all([
-      measureThroughput(counting, others, interval),
-      measureServer(this.#options.server, interval),
-    ])
-    return {
-      ...throughput,
-      cpu: { ...throughput.cpu, server: server.cpu },
-      rssBytes: { ...throughput.rssBytes, server: server.rssBytes },
-      series: [server.memory],
-      writtenBytesPerS: server.writtenBytesPerS,
-    }
-  }
-
-  /** Gives means to start workers and to stop one early; all are stopped at the end, the last started first. */
-  async #withWorkers<T>(
+  #withWorkers<T>(
     { messageBytes }: { readonly messageBytes: number },
     use: (start: StartWorker, stop: (worker: Worker) => Promise<unknown>) => Promise<T>,
   ): Promise<T> {
     const { server, durability, topicKind, publisher, consumer } = this.#options
     const topic = `bench-${++this.#topics}`
     const common = { port: server.port, topic, topicKind, messageBytes, durability }
-    const workers: Worker[] = []
-    const start = async (name: string, script: URL, options: object): Promise<Worker> => {
-      const worker = await Worker.start(name, script, options)
-      workers.unshift(worker)
-      return worker
-    }
-    const stop = async (worker: Worker): Promise<unknown> => {
-      // The publisher first: a consumer may remove the topic.
-      for (const other of workers.splice(0, workers.indexOf(worker))) await other.stop()
-      workers.shift()
-      return worker.stop()
-    }
-    try {
-      const result = await use(
+    return withWorkers(({ start, stop }) =>
+      use(
         {
           publisher: (options) => start('publisher', publisher, { ...common, ...options }),
           consumer: (options) => start('consumer', consumer, { ...common, removesTopic: true, ...options }),
         },
         stop,
-      )
-      for (const worker of workers.splice(0)) await worker.stop()
-      return result
-    } finally {
-      await Promise.all(workers.map((worker) => worker.kill()))
-    }
+      ),
+    )
   }
 }
 
 interface StartWorker {
   publisher(options: Pick<PeerPublisherOptions, 'mode' | 'messagesPerS' | 'removesTopic'>): Promise<Worker>
   consumer(options: Pick<PeerConsumerOptions, 'latency' | 'warmUpMs'>): Promise<Worker>
+}
+
+/** Measures the throughput of the workers, and what the server used meanwhile. */
+export async function measurePeer(
+  server: PeerServer,
+  counting: Worker,
+  others: readonly Worker[],
+  interval: Interval,
+): Promise<PeerThroughput> {
+  const [throughput, used] = await Promise.all([
+    measureThroughput(counting, others, interval),
+    measureServer(server, interval),
+  ])
+  return {
+    ...throughput,
+    cpu: { ...throughput.cpu, server: used.cpu },
+    rssBytes: { ...throughput.rssBytes, server: used.rssBytes },
+    series: [used.memory],
+    writtenBytesPerS: used.writtenBytesPerS,
+  }
 }
 
 interface ServerFigures {

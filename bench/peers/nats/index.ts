@@ -1,7 +1,9 @@
 import type { Contender, Durability, Missing } from '../../lib/contender.js'
 import { packageVersion } from '../lib/packages.js'
+import type { PeerQueueClients } from '../lib/queue_workers.js'
 import { runningPeer } from '../lib/running_peer.js'
 import { compareVersions, findNats, startNats } from './server.js'
+import { workQueue } from './streams.js'
 
 /** The first release with `sync_interval: always`. */
 const versionWithSync = '2.10'
@@ -23,18 +25,73 @@ const settingsOf: Readonly<Record<Durability, string>> = {
     'sync_interval always: synced before the acknowledgement (docs.nats.io, "JetStream", configuration); strace shows one fsync for each message, also with fast ingest',
 }
 
-/** NATS JetStream. */
-export const natsContenders: readonly Contender[] = [
-  natsContender('nats', 'default'),
-  natsContender('nats-fsync', 'fsync'),
+const queueSettings: readonly string[] = [
+  'work: a stream with retention "workqueue", from which a message is gone when it is acknowledged, and one pull consumer with ack policy "explicit"; filled as in publish',
+  'work: max_ack_pending 1,000, the default, and consume() with max_messages 1,000: the concurrency; four times as much of both gave no more',
 ]
 
-function natsContender(id: string, durability: Durability): Contender {
+const acknowledgedSettings = {
+  confirmed:
+    'work: ackAck() for each message, which resolves when the server has confirmed the acknowledgement ("double ack", docs.nats.io, "Delivery and acknowledgment")',
+  sent: 'work: ack() for each message, which nobody confirms: faster, and a message may come again after the worker was done with it; max_ack_pending bounds how far they are ahead of the server',
+} as const
+
+const publisher = new URL('./publisher.js', import.meta.url)
+const queueMessagesPerSMax = { confirmed: 60_000, synced: 12_000, sent: 150_000 } as const
+
+/** NATS JetStream. */
+export const natsContenders: readonly Contender[] = [
+  streamContender('nats', 'default'),
+  streamContender('nats-fsync', 'fsync'),
+  {
+    ...common('default', 'sent'),
+    id: 'nats-unconfirmed',
+    system: 'NATS JetStream, unconfirmed acks',
+    kinds: ['work'],
+    start: async (dataRoot) =>
+      runningPeer(await startNats(dataRoot, 'default'), {
+        durability: 'default',
+        queue: queueClients('sent', queueMessagesPerSMax.sent),
+      }),
+  },
+]
+
+function streamContender(id: string, durability: Durability): Contender {
+  const messagesPerSMax = queueMessagesPerSMax[durability === 'fsync' ? 'synced' : 'confirmed']
   return {
+    ...common(durability, 'confirmed'),
     id,
     system: 'NATS JetStream',
+    kinds: ['publish', 'endToEnd', 'latency', 'work'],
+    start: async (dataRoot) =>
+      runningPeer(await startNats(dataRoot, durability), {
+        durability,
+        stream: { publisher, consumer: new URL('./consumer.js', import.meta.url) },
+        queue: queueClients('confirmed', messagesPerSMax),
+      }),
+  }
+}
+
+type Acknowledged = keyof typeof acknowledgedSettings
+
+function queueClients(acknowledged: Acknowledged, messagesPerSMax: number): PeerQueueClients {
+  const worker = new URL('./worker.js', import.meta.url)
+  const isConfirmed = acknowledged === 'confirmed'
+  return { publisher, worker, topicKind: workQueue, messagesPerSMax, isConfirmed }
+}
+
+function common(
+  durability: Durability,
+  acknowledged: Acknowledged,
+): Pick<Contender, 'durability' | 'settings' | 'missing' | 'versions'> {
+  return {
     durability,
-    settings: [settingsOf[durability], ...commonSettings],
+    settings: [
+      settingsOf[durability],
+      ...commonSettings,
+      ...queueSettings,
+      acknowledgedSettings[acknowledged],
+    ],
     missing: () => missing(durability),
     versions: async () => ({
       'nats-server': (await findNats())?.version ?? 'none',
@@ -42,12 +99,6 @@ function natsContender(id: string, durability: Durability): Contender {
       '@nats-io/jetstream': await packageVersion('@nats-io/jetstream'),
       node: process.versions.node,
     }),
-    start: async (dataRoot) =>
-      runningPeer(await startNats(dataRoot, durability), {
-        publisher: new URL('./publisher.js', import.meta.url),
-        consumer: new URL('./consumer.js', import.meta.url),
-        durability,
-      }),
   }
 }
 

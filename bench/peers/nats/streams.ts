@@ -1,4 +1,4 @@
-import { type JetStreamManager, jetstreamManager, StorageType } from '@nats-io/jetstream'
+import { type JetStreamManager, jetstreamManager, RetentionPolicy, StorageType } from '@nats-io/jetstream'
 import { connect, type NatsConnection } from '@nats-io/transport-node'
 
 export interface NatsStream {
@@ -10,14 +10,24 @@ export interface NatsStream {
   close(): Promise<void>
 }
 
+/** The kind of stream that drops a message when it is acknowledged, and has one consumer. */
+export const workQueue = 'work-queue'
+
 interface StreamOptions {
   readonly port: number
   readonly topic: string
+  /** `workQueue`; undefined: a stream that keeps everything. */
+  readonly topicKind?: string
   readonly removesTopic: boolean
 }
 
 /** Connects, and makes the stream whose name and only subject is the topic unless it is there. */
-export async function openStream({ port, topic, removesTopic }: StreamOptions): Promise<NatsStream> {
+export async function openStream({
+  port,
+  topic,
+  topicKind,
+  removesTopic,
+}: StreamOptions): Promise<NatsStream> {
   const connection = await connect({ servers: `127.0.0.1:${port}` })
   const manager = await jetstreamManager(connection)
   const [major = 0, minor = 0] = (connection.info?.version ?? '').split('.').map(Number)
@@ -26,6 +36,7 @@ export async function openStream({ port, topic, removesTopic }: StreamOptions): 
     name: topic,
     subjects: [topic],
     storage: StorageType.File,
+    ...(topicKind === workQueue ? { retention: RetentionPolicy.Workqueue } : {}),
     ...(fastIngest ? { allow_batched: true } : {}),
   })
   return {

@@ -7,6 +7,7 @@ export const pipeContender: Contender = {
   system: 'throw-away pipe',
   durability: 'fsync',
   settings: ['TCP, a checksum, and group commit with fsync to LevelDB for one consumer: nothing else'],
+  kinds: ['publish', 'endToEnd', 'latency'],
   missing: async () => undefined,
   versions: async () => ({ node: process.versions.node }),
   start: async (dataRoot) => ({

@@ -3,8 +3,8 @@ import { mkdir, realpath } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Contender, Durability, Missing, RunningContender } from '../../lib/contender.js'
 import { packageVersion } from '../lib/packages.js'
-import { PeerWorkers } from '../lib/peer_workers.js'
 import { findProgram, findPrograms, programOutput } from '../lib/programs.js'
+import { runningPeer } from '../lib/running_peer.js'
 import { freePort, type ServerCommand, type ServerPlace, ServerProcess } from '../lib/server_process.js'
 import type { QueueKind } from './queues.js'
 
@@ -12,6 +12,7 @@ import type { QueueKind } from './queues.js'
 const scriptFolder = '/usr/lib/rabbitmq/bin'
 const startMsMax = 60_000
 const stopMsMax = 20_000
+const queueMessagesPerSMax = 120_000
 
 const commonSettings: readonly string[] = [
   'one node, no plugins, no configuration: all settings of the server as they come',
@@ -20,6 +21,8 @@ const commonSettings: readonly string[] = [
   'amqplib, which was faster than rabbitmq-client: 35,000 against 28,000 messages/s end to end',
   'up to 2,000 messages (16 MiB) not yet confirmed, confirms awaited asynchronously (rabbitmq.com/confirms.html); 500 gave the same, 8,000 less',
   'prefetch 2,000 per consumer; 500 and 8,000 gave no more; one basic.ack with "multiple" for all that one read from the socket brought',
+  'work: prefetch 500 for the consumer of each queue, together the concurrency of 1,000 (rabbitmq.com/confirms.html: 100 to 300 usually suffice); 150 gave less, 2,000 no more',
+  'work: a basic.ack for each message, which the server does not confirm: counted when it is sent, and the prefetch bounds how far that is ahead of the server; queues in the default mode',
 ]
 
 const lazy =
@@ -73,6 +76,8 @@ function contender({ id, durability, kind, settings }: RabbitOptions): Contender
     system: 'RabbitMQ',
     durability,
     settings: [...commonSettings, ...settings],
+    kinds:
+      kind === 'classic-1' ? ['publish', 'endToEnd', 'latency'] : ['publish', 'endToEnd', 'latency', 'work'],
     missing,
     versions,
     start: (dataRoot) => start(dataRoot, durability, kind),
@@ -81,22 +86,19 @@ function contender({ id, durability, kind, settings }: RabbitOptions): Contender
 
 async function start(dataRoot: string, durability: Durability, kind: QueueKind): Promise<RunningContender> {
   const server = await ServerProcess.start({ name: 'rabbitmq', dataRoot, command, startMsMax, stopMsMax })
-  const workers = new PeerWorkers({
-    publisher: new URL('./publisher.js', import.meta.url),
-    consumer: new URL('./consumer.js', import.meta.url),
-    server,
+  const publisher = new URL('./publisher.js', import.meta.url)
+  return runningPeer(server, {
     durability,
-    topicKind: kind,
+    stream: { publisher, consumer: new URL('./consumer.js', import.meta.url), topicKind: kind },
+    ...(kind !== 'classic-1' && {
+      queue: {
+        publisher,
+        worker: new URL('./worker.js', import.meta.url),
+        topicKind: kind,
+        messagesPerSMax: queueMessagesPerSMax,
+      },
+    }),
   })
-  return {
-    get pids() {
-      return server.pids
-    },
-    publish: (work) => workers.publish(work),
-    endToEnd: (work) => workers.endToEnd(work),
-    latency: (work) => workers.latency(work),
-    stop: () => server.stop(),
-  }
 }
 
 /** A node with an epmd of its own, which ends with it as it belongs to its process group. */

@@ -1,11 +1,7 @@
-import type { Contender, Durability, Missing } from '../../lib/contender.js'
+import type { Contender, Durability } from '../../lib/contender.js'
 import { packageVersion } from '../lib/packages.js'
-import { findProgram, programOutput } from '../lib/programs.js'
 import { runningPeer } from '../lib/running_peer.js'
-import { ServerProcess } from '../lib/server_process.js'
-
-const program = 'redis-server'
-const missing: Missing = { reason: `${program} is not installed`, install: `apt-get install ${program}` }
+import { missingRedis, redisVersion, startRedis } from './server.js'
 
 const commonSettings = [
   'appendonly yes: without it Redis loses everything since its last snapshot (redis.io, "Redis persistence")',
@@ -35,34 +31,20 @@ function redisContender(id: string, durability: Durability): Contender {
     system: 'Redis Streams',
     durability,
     settings: [settingsOf[durability], ...commonSettings],
-    missing: async () => ((await findProgram(program)) === undefined ? missing : undefined),
-    versions: async () => {
-      const text = await programOutput(program, ['--version'])
-      return {
-        [program]: /v=(\S+)/.exec(text)?.[1] ?? text,
-        '@redis/client': await packageVersion('@redis/client'),
-        node: process.versions.node,
-      }
-    },
-    start: async (dataRoot) => {
-      const server = await ServerProcess.start({
-        name: program,
-        dataRoot,
-        command: ({ folder, port }) => ({ program, args: serverArguments(folder, port, durability) }),
-      })
-      return runningPeer(server, {
-        publisher: new URL('./publisher.js', import.meta.url),
-        consumer: new URL('./consumer.js', import.meta.url),
+    kinds: ['publish', 'endToEnd', 'latency'],
+    missing: missingRedis,
+    versions: async () => ({
+      ...(await redisVersion()),
+      '@redis/client': await packageVersion('@redis/client'),
+      node: process.versions.node,
+    }),
+    start: async (dataRoot) =>
+      runningPeer(await startRedis(dataRoot, durability), {
         durability,
-      })
-    },
+        stream: {
+          publisher: new URL('./publisher.js', import.meta.url),
+          consumer: new URL('./consumer.js', import.meta.url),
+        },
+      }),
   }
-}
-
-function serverArguments(folder: string, port: number, durability: Durability): readonly string[] {
-  return [
-    ...['--bind', '127.0.0.1', '--port', String(port), '--dir', folder, '--save', ''],
-    ...['--appendonly', 'yes', '--appendfsync', durability === 'fsync' ? 'always' : 'everysec'],
-    ...['--auto-aof-rewrite-percentage', '0'],
-  ]
 }
