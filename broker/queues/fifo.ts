@@ -25,7 +25,12 @@ export class Fifo<T> {
 
   /** Puts items back to the front, in their order. */
   putBack(items: readonly T[]): void {
-    this.#items = [...items, ...this.#items.slice(this.#head)]
-    this.#head = 0
+    if (items.length > this.#head) {
+      this.#items = [...items, ...this.#items.slice(this.#head)]
+      this.#head = 0
+      return
+    }
+    this.#head -= items.length
+    for (const [i, item] of items.entries()) this.#items[this.#head + i] = item
   }
 }

@@ -9,7 +9,14 @@ import { encodeQueueLeased } from './ops.js'
 import { byLane, type MessageState, type QueueMessage } from './queue_message.js'
 import type { QueueRecord } from './queues_view.js'
 import type { StoredRecord } from './read_records.js'
-import { endingOf, expiredEnding, type SettleEntry, type Settlement, settledOps } from './settlements.js'
+import {
+  endingOf,
+  expiredEnding,
+  partsOf,
+  type SettleEntry,
+  type Settlement,
+  settledOps,
+} from './settlements.js'
 
 /** A worker that asks for messages. */
 export interface Asker {
@@ -60,8 +67,7 @@ export class LiveGroup implements MessagesOwner {
   #isClosed = false
   /** Calls that are not answered yet. */
   #underWay = 0
-  /** Resolves when what was not done is in memory. */
-  readonly opened: Promise<void>
+  #opening: Promise<void> | undefined
 
   /** @param onIdle called again and again while nobody needs it */
   constructor(host: QueueHost, record: QueueRecord, onIdle: () => void) {
@@ -73,8 +79,16 @@ export class LiveGroup implements MessagesOwner {
       if (this.isIdle) onIdle()
       else void this.busy(() => this.#expire())
     }, expiryIntervalMs).unref()
-    this.opened = this.busy(() => this.#messages.open())
     this.opened.catch(() => {})
+  }
+
+  /** Resolves when what was not done is in memory; when that failed, the next one who asks tries again. */
+  get opened(): Promise<void> {
+    this.#opening ??= this.busy(() => this.#messages.open()).catch((error: unknown) => {
+      this.#opening = undefined
+      throw error
+    })
+    return this.#opening
   }
 
   get lanes(): Iterable<Lane> {
@@ -322,24 +336,26 @@ export class LiveGroup implements MessagesOwner {
         if (message.state === 'leased')
           settlements.push({ message, ending: endingOf(this.record.settings, message, outcome, nowMs) })
     }
-    if (settlements.length === 0) return
-    await this.#commit(settlements, 'leased').catch((error: unknown) =>
-      this.#host.failed(this.record.group, error),
-    )
+    await this.#commitEach(settlements, 'leased')
   }
 
   /** Messages that waited for too long. */
   async #expired(messages: readonly QueueMessage[]): Promise<void> {
     const ending = expiredEnding(this.record.settings)
-    try {
-      await this.#commit(
-        messages.map((message) => ({ message, ending })),
-        'waiting',
-      )
-    } catch (error) {
-      this.#host.failed(this.record.group, error)
-      for (const message of messages) this.#messages.wait(message)
-    }
+    const settlements = messages.map((message) => ({ message, ending }))
+    for (const { message } of await this.#commitEach(settlements, 'waiting')) this.#messages.wait(message)
+  }
+
+  /** Commits in parts that fit into memory, so that one that fails holds up no other; returns those that failed. */
+  async #commitEach(settlements: readonly Settlement[], before: MessageState): Promise<Settlement[]> {
+    setState(settlements, 'settling')
+    const failed: Settlement[] = []
+    for (const part of partsOf(settlements))
+      await this.#commit(part, before).catch((error: unknown) => {
+        failed.push(...part)
+        this.#host.failed(this.record.group, error)
+      })
+    return failed
   }
 }
 

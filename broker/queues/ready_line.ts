@@ -27,6 +27,8 @@ export class ReadyLine {
       if (some.length > 0) level.putBack(some)
     }
     this.#size += messages.length
+    // They were not taken after all: else one who takes few at a time could always put the lowest back.
+    this.#taken -= messages.length
   }
 
   /** Takes the next; none that stands in a lower level waits for ever. */

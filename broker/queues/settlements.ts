@@ -50,6 +50,34 @@ export function expiredEnding({ expired }: QueueSettings): Ending {
     : { kind: 'dead', reason: 'expired', error: 'it was older than its time to live' }
 }
 
+/** Of what becomes dead letters, so much is in memory at a time: each is read and written whole. */
+const partBytesMax = 4 * 1024 * 1024
+const partDeathsMax = 1_000
+
+/**
+ * Settlements that are committed by themselves: those without dead letters first, together, because neither a full disk
+ * nor an unreadable log holds them up; then the dead letters of each lane, a few MiB at a time.
+ */
+export function* partsOf(settlements: readonly Settlement[]): Generator<readonly Settlement[]> {
+  const others = settlements.filter(({ ending }) => ending.kind !== 'dead')
+  if (others.length > 0) yield others
+  const deaths = settlements.filter(({ ending }) => ending.kind === 'dead')
+  for (const [, some] of byLane(deaths, ({ message }) => message)) {
+    let part: Settlement[] = []
+    let bytes = 0
+    for (const death of some) {
+      if (part.length === partDeathsMax || (part.length > 0 && bytes + death.message.bytes > partBytesMax)) {
+        yield part
+        part = []
+        bytes = 0
+      }
+      part.push(death)
+      bytes += death.message.bytes
+    }
+    yield part
+  }
+}
+
 /** One operation for each lane that has something to tell: what was settled, and what was lost, which it forgets. */
 export function settledOps(
   queueId: number,

@@ -60,6 +60,26 @@ test('higher levels go first, but every eighth is of the lowest', () => {
   assert.is(line.size, 24)
 })
 
+test('one of the lowest level that is put back is the first of the next turn', () => {
+  const line = new ReadyLine()
+  for (let n = 0; n < 20; n++) line.push(message(n, 1))
+  for (let n = 100; n < 200; n++) line.push(message(n, 9))
+  const taken: number[] = []
+  // One who has room for a single message sees that the next does not fit.
+  for (let turn = 0; turn < 16; turn++) {
+    taken.push(line.shift()?.offset ?? -1)
+    line.putBack([line.shift() as QueueMessage])
+  }
+  assert.equal(
+    taken.filter((offset) => offset < 100),
+    [0, 1],
+  )
+  assert.equal(
+    taken.filter((offset) => offset >= 100),
+    Array.from({ length: 14 }, (_, i) => 100 + i),
+  )
+})
+
 test('delays end in the order of their times, not before', async (context) => {
   const random = context.random()
   const ended: { readonly index: number; readonly atMs: number }[] = []
