@@ -52,6 +52,11 @@ export class DeliveryState {
     return done
   }
 
+  /** Whether it was acknowledged, has died, or is gone. */
+  isDone(offset: number): boolean {
+    return offset < this.next && !this.open.has(offset)
+  }
+
   leased(grantId: number, leaseMs: number, offsets: Runs): void {
     for (const offset of offsetsOf(offsets)) {
       this.#advance(offset)

@@ -154,6 +154,18 @@ export class GroupMessages implements DataWaiter {
     this.#ready.push(message)
   }
 
+  /** A message stands where the state has it. */
+  takeOver(message: QueueMessage): void {
+    const { lane, offset } = message
+    if (lane.state.isDone(offset)) {
+      this.settled([{ message, ending: { kind: 'done' } }])
+      return
+    }
+    const { attempts = 0, dueAtMs = 0 } = lane.state.open.get(offset) ?? {}
+    message.attempts = attempts
+    this.#waitUntil(message, dueAtMs, this.#host.nowMs())
+  }
+
   /** What was committed takes effect. */
   settled(settlements: readonly Settlement[]): void {
     const nowMs = this.#host.nowMs()

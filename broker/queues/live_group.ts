@@ -261,15 +261,19 @@ export class LiveGroup implements MessagesOwner {
       const ops = this.#leasedOps(id, leaseMs, readable)
       if (ops.length > 0) await this.#host.commit(ops)
       const deadlineMs = performance.now() + leaseMs
-      const grant: Grant = { id, workerId, leaseMs, deadlineMs, messages: new Set(readable) }
-      if (readable.length > 0) this.grants.add(grant)
-      for (const message of readable) {
+      const grant: Grant = { id, workerId, leaseMs, deadlineMs, messages: new Set() }
+      for (const message of readable) message.grant = grant
+      const leased = readable.filter(isDurable)
+      for (const message of leased) {
         message.state = 'leased'
-        message.grant = grant
+        grant.messages.add(message)
       }
-      const deliveries = readable.map((message) => ({ message, record: message.record as StoredRecord }))
-      for (const message of readable) this.#messages.dropRecord(message)
-      asker.given(readable.length > 0 ? grant : undefined, deliveries)
+      if (leased.length > 0) this.grants.add(grant)
+      const deliveries = leased.map((message) => ({ message, record: message.record as StoredRecord }))
+      for (const message of leased) this.#messages.dropRecord(message)
+      asker.given(leased.length > 0 ? grant : undefined, deliveries)
+      if (leased.length < readable.length)
+        this.#takeOver(readable.filter((message) => !grant.messages.has(message)))
     } catch (error) {
       this.#messages.putBack(messages.filter(({ state }) => state === 'leasing'))
       asker.given(undefined, [], error)
@@ -328,21 +332,36 @@ export class LiveGroup implements MessagesOwner {
     const over = this.grants.over(performance.now())
     const outcome = { outcome: 'fail', error: 'the lease expired' } as const
     const nowMs = this.#host.nowMs()
-    const settlements: Settlement[] = []
+    const leased: QueueMessage[] = []
     for (const grant of over) {
       // Messages that are just being settled may come back to it when that fails.
       grant.deadlineMs = performance.now() + expiryPauseMs
-      for (const message of grant.messages)
-        if (message.state === 'leased')
-          settlements.push({ message, ending: endingOf(this.record.settings, message, outcome, nowMs) })
+      for (const message of grant.messages) if (message.state === 'leased') leased.push(message)
     }
+    this.#takeOver(leased.filter((message) => !isDurable(message)))
+    const settlements = leased
+      .filter(isDurable)
+      .map((message) => ({ message, ending: endingOf(this.record.settings, message, outcome, nowMs) }))
+    if (settlements.length === 0) return
     await this.#commitEach(settlements, 'leased')
+  }
+
+  /** What the state knows of these messages, and this did not learn because a commit was refused though it was written. */
+  #takeOver(messages: readonly QueueMessage[]): void {
+    if (messages.length === 0) return
+    for (const message of messages) {
+      this.grants.release(message)
+      this.#messages.takeOver(message)
+    }
+    this.pump()
   }
 
   /** Messages that waited for too long. */
   async #expired(messages: readonly QueueMessage[]): Promise<void> {
     const ending = expiredEnding(this.record.settings)
-    const settlements = messages.map((message) => ({ message, ending }))
+    this.#takeOver(messages.filter(({ lane, offset }) => lane.state.isDone(offset)))
+    const left = messages.filter(({ lane, offset }) => !lane.state.isDone(offset))
+    const settlements = left.map((message) => ({ message, ending }))
     for (const { message } of await this.#commitEach(settlements, 'waiting')) this.#messages.wait(message)
   }
 
@@ -362,9 +381,14 @@ export class LiveGroup implements MessagesOwner {
 /** Takes a message out of its lease, as far as others see; undefined when it is not under that lease. */
 function beginSettling(lane: Lane | undefined, offset: number, grantId: number): QueueMessage | undefined {
   const message = lane?.live.get(offset)
-  if (message?.state !== 'leased' || message.grant?.id !== grantId) return undefined
+  if (message?.state !== 'leased' || message.grant?.id !== grantId || !isDurable(message)) return undefined
   message.state = 'settling'
   return message
+}
+
+/** Whether the state agrees that a message is leased: a commit that was refused may have been written all the same. */
+function isDurable({ lane, offset, grant }: QueueMessage): boolean {
+  return grant !== undefined && lane.state.open.get(offset)?.grantId === grant.id
 }
 
 function setState(settlements: readonly Settlement[], state: MessageState): void {

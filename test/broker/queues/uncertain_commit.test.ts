@@ -1,0 +1,111 @@
+import * as assert from 'uvu/assert'
+import { commands, MillraceError } from '../../../protocol/index.js'
+import type { Engine, EngineFactory } from '../../../storage/index.js'
+import { MemoryEngine } from '../../../storage/memory_engine.js'
+import { Harness } from '../../client/consumer/harness.js'
+import { connectHello } from '../../helpers/raw_client.js'
+import { suite, type TestContext } from '../../helpers/suite.js'
+import { waitFor } from '../../helpers/wait_for.js'
+
+const test = suite('broker/queues/uncertain_commit')
+
+const group = 'crew'
+const workerId = 'worker-1'
+
+/** Engines whose journal can be made to refuse the next write, which it has done all the same. */
+class ForgetfulEngines implements EngineFactory {
+  refuseNext = false
+  readonly #engines = { journal: new MemoryEngine(), state: new MemoryEngine() }
+
+  async open(name: 'journal' | 'state'): Promise<Engine> {
+    const engine = this.#engines[name]
+    if (name === 'state') return engine
+    return {
+      get: (key) => engine.get(key),
+      getMany: (keys) => engine.getMany(keys),
+      range: (options) => engine.range(options),
+      compact: () => engine.compact(),
+      close: () => engine.close(),
+      commit: async (ops) => {
+        await engine.commit(ops)
+        if (!this.refuseNext) return
+        this.refuseNext = false
+        throw new Error('the disk is gone')
+      },
+    }
+  }
+}
+
+async function start(context: TestContext) {
+  const engines = new ForgetfulEngines()
+  const harness = await Harness.start(context, { engine: 'memory', engines })
+  const topicId = await harness.createTopic('tasks')
+  await harness.publish(topicId, 0, ['0', '1'])
+  const raw = await connectHello(harness.broker.address)
+  context.defer(() => raw.destroy())
+  await raw.request(commands.queueOpen, { group, workerId, topics: ['tasks'], concurrency: 1 })
+  const lease = async (leaseMs: number, waitMs = 5_000) => {
+    const request = { group, workerId, messagesMax: 1, bytesMax: 1e6, waitMs, leaseMs }
+    return (await raw.request(commands.queueLease, request)).body
+  }
+  const offsetsOf = ({ batches }: Awaited<ReturnType<typeof lease>>) =>
+    batches.flatMap(([, , , offsets]) => offsets)
+  return { engines, harness, topicId, raw, lease, offsetsOf }
+}
+
+const isStorageFailed = (error: unknown): boolean =>
+  error instanceof MillraceError && error.code === 'STORAGE_FAILED'
+
+test('what a transaction acknowledged is not delivered again when its commit was written but refused', async (context) => {
+  const { engines, topicId, raw, lease, offsetsOf } = await start(context)
+  const first = await lease(1_000)
+  assert.equal(offsetsOf(first), [0, 1])
+  const entry = { topicId, partition: 0, grantId: first.grantId, offsets: [0, 1] }
+  const request = { id: 'tx-1', batches: [], acks: [{ group, entries: [entry] }], offsets: [] }
+  engines.refuseNext = true
+  const error = await raw.request(commands.transaction, request).catch((error: unknown) => error)
+  assert.ok(isStorageFailed(error))
+  // The store takes in what was written, and then a repeat learns that it has counted.
+  await waitFor('the transaction', () =>
+    raw.request(commands.transaction, request).then(
+      () => true,
+      (error: unknown) => {
+        if (isStorageFailed(error)) return false
+        throw error
+      },
+    ),
+  )
+  assert.equal(offsetsOf(await lease(60_000)), [1, 1])
+  // Long enough for the first lease to be over.
+  assert.equal(offsetsOf(await lease(60_000, 2_500)), [])
+})
+
+test('a message that a refused commit made a dead letter does not become another', async (context) => {
+  const { engines, harness, topicId, raw, lease } = await start(context)
+  const { grantId } = await lease(1_000)
+  const reject = async () =>
+    raw.request(commands.queueSettle, {
+      group,
+      entries: [{ topicId, partition: 0, grantId, outcome: 'reject', offsets: [0, 1] }],
+    })
+  // The topic of dead letters is made before.
+  const second = await lease(60_000)
+  await raw.request(commands.queueSettle, {
+    group,
+    entries: [{ topicId, partition: 0, grantId: second.grantId, outcome: 'reject', offsets: [1, 1] }],
+  })
+  engines.refuseNext = true
+  assert.ok(isStorageFailed(await reject().catch((error: unknown) => error)))
+  await waitFor('the store', () =>
+    reject().then(
+      () => true,
+      (error: unknown) => {
+        if (isStorageFailed(error)) return false
+        throw error
+      },
+    ),
+  )
+  assert.is((await harness.client.queues.describe(group)).dead, 2)
+})
+
+test.run()
