@@ -9,11 +9,12 @@ const armUsTarget = 20
 const lateMsTarget = 50
 
 const contenders = contendersFor('delayed')
+const quickIds: readonly string[] = ['millrace', 'bullmq']
 
 /** Delayed messages: how long it takes to arm many, and how late others come that are due meanwhile. */
 export const delayedScenario: Scenario = {
   name: 'delayed',
-  summary: 'messages for later: time to arm them, and how late they come at 10,000/s: Millrace and BullMQ',
+  summary: 'messages for later: time to arm them, and how late they come at 10,000/s: Millrace and peers',
   byDefault: true,
   contenders: contenders.map(({ id }) => id),
   run: (context: BenchContext) => {
@@ -21,7 +22,7 @@ export const delayedScenario: Scenario = {
     const sizes = quick ? { armed: 20_000, fired: 10_000 } : { armed: 1_000_000, fired: 100_000 }
     return compare<DelayWork>(context, {
       contenders,
-      isInQuick: ({ durability, id }) => id === 'millrace' || durability === 'default',
+      isInQuick: ({ id }) => quickIds.includes(id),
       works: [{ messageBytes, firedPerS, ...sizes }],
       nameOf: ({ armed }) => `arm ${armed.toLocaleString('en')} messages`,
       measure: async (running, work) => {

@@ -30,8 +30,8 @@ const ownCases: readonly Case[] = [
 ]
 
 const contenders = contendersFor('work')
-/** In a quick bench: those that start in a moment. */
-const quickIds: readonly string[] = ['millrace', 'bullmq', 'nats']
+/** In a quick bench: those that start and fill a queue in a moment. */
+const quickIds: readonly string[] = ['millrace', 'bullmq']
 
 /** One worker process of a queue that handles what waits, 1,000 messages at a time, each acknowledged by itself. */
 export const workScenario: Scenario = {

@@ -20,10 +20,10 @@ export async function worksAndLeavesNothing(contender: Contender, context: TestC
   context.defer(() => running.stop())
   const pids = running.pids
   assert.ok(pids.length > 0)
-  assert.equal(
-    allKinds.filter((kind) => running[kind] !== undefined),
-    contender.kinds,
-  )
+  // An older server may not offer all of them.
+  for (const kind of allKinds)
+    assert.ok(running[kind] === undefined || contender.kinds.includes(kind), `has ${kind}`)
+  assert.ok(contender.kinds.some((kind) => running[kind] !== undefined))
   await doesAllWork(running)
   await running.stop()
   assert.equal(await readdir(dataRoot), [])

@@ -7,7 +7,12 @@ import { workQueue } from './streams.js'
 
 /** The first release with `sync_interval: always`. */
 const versionWithSync = '2.10'
+/** The first release with schedules. */
+const versionWithSchedules = '2.12'
 const install = 'go install github.com/nats-io/nats-server/v2@v2.15.2'
+
+/** For the time of a full bench. */
+const armedMax = 100_000
 
 const commonSettings = [
   'streams in files, one replica, one subject; everything else as it comes',
@@ -36,8 +41,12 @@ const acknowledgedSettings = {
   sent: 'work: ack() for each message, which nobody confirms: faster, and a message may come again after the worker was done with it; max_ack_pending bounds how far they are ahead of the server',
 } as const
 
+const delayedSetting = `delayed: with a server from 2.12 on, a schedule "@at" for each message (allow_msg_schedules, ADR-51), each on a subject of its own and acknowledged by itself, 400 unacknowledged at a time; no more than ${armedMax.toLocaleString('en')} armed; received by a consumer without acknowledgements`
+
 const publisher = new URL('./publisher.js', import.meta.url)
 const queueMessagesPerSMax = { confirmed: 60_000, synced: 12_000, sent: 150_000 } as const
+
+const delayer = { script: new URL('./delayer.js', import.meta.url), armedMax }
 
 /** NATS JetStream. */
 export const natsContenders: readonly Contender[] = [
@@ -62,12 +71,19 @@ function streamContender(id: string, durability: Durability): Contender {
     ...common(durability, 'confirmed'),
     id,
     system: 'NATS JetStream',
-    kinds: ['publish', 'endToEnd', 'latency', 'work'],
+    kinds: [
+      'publish',
+      'endToEnd',
+      'latency',
+      'work',
+      ...(durability === 'default' ? ['delayed' as const] : []),
+    ],
     start: async (dataRoot) =>
       runningPeer(await startNats(dataRoot, durability), {
         durability,
         stream: { publisher, consumer: new URL('./consumer.js', import.meta.url) },
         queue: queueClients('confirmed', messagesPerSMax),
+        ...(durability === 'default' && (await hasSchedules()) ? { delayer } : {}),
       }),
   }
 }
@@ -91,6 +107,7 @@ function common(
       ...commonSettings,
       ...queueSettings,
       acknowledgedSettings[acknowledged],
+      ...(durability === 'default' && acknowledged === 'confirmed' ? [delayedSetting] : []),
     ],
     missing: () => missing(durability),
     versions: async () => ({
@@ -100,6 +117,10 @@ function common(
       node: process.versions.node,
     }),
   }
+}
+
+async function hasSchedules(): Promise<boolean> {
+  return compareVersions((await findNats())?.version ?? '0', versionWithSchedules) >= 0
 }
 
 async function missing(durability: Durability): Promise<Missing | undefined> {

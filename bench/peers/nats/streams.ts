@@ -13,15 +13,27 @@ export interface NatsStream {
 /** The kind of stream that drops a message when it is acknowledged, and has one consumer. */
 export const workQueue = 'work-queue'
 
+/** The kind of stream whose messages may be schedules, each on a subject of its own, for messages on another. */
+export const scheduled = 'scheduled'
+
+export function scheduleSubject(topic: string, index: number): string {
+  return `${topic}.schedule.${index}`
+}
+
+/** Where the messages of all schedules of the stream come. */
+export function targetSubject(topic: string): string {
+  return `${topic}.due`
+}
+
 interface StreamOptions {
   readonly port: number
   readonly topic: string
-  /** `workQueue`; undefined: a stream that keeps everything. */
+  /** `workQueue` or `scheduled`; undefined: a stream that keeps everything. */
   readonly topicKind?: string
   readonly removesTopic: boolean
 }
 
-/** Connects, and makes the stream whose name and only subject is the topic unless it is there. */
+/** Connects, and makes the stream whose name, and only subject but for schedules, is the topic unless it is there. */
 export async function openStream({
   port,
   topic,
@@ -34,7 +46,8 @@ export async function openStream({
   const fastIngest = major > 2 || (major === 2 && minor >= 14)
   await manager.streams.add({
     name: topic,
-    subjects: [topic],
+    subjects: topicKind === scheduled ? [`${topic}.>`] : [topic],
+    ...(topicKind === scheduled ? { allow_msg_schedules: true } : {}),
     storage: StorageType.File,
     ...(topicKind === workQueue ? { retention: RetentionPolicy.Workqueue } : {}),
     ...(fastIngest ? { allow_batched: true } : {}),
