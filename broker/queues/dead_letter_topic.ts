@@ -61,11 +61,13 @@ export class DeadLetterTopic {
 
   async #make(): Promise<void> {
     const { catalog } = this.#host
-    const { queueId, group, settings, deadTopicId } = this.#record
+    const { queueId, group, deadTopicId } = this.#record
     if (catalog.byId(deadTopicId) !== undefined) return
     const name = deadTopicName(group)
     const keep = { retentionMs: -1, retentionBytes: -1 }
     const topic = catalog.byName(name) ?? (await this.#host.createTopic(name, keep))
+    // Those of now: they may have been changed while the topic was made.
+    const { settings } = this.#record
     const payload = encodeQueueConfigured({ queueId, group, settings, deadTopicId: topic.topicId })
     await this.#host.commit([{ kind: opKinds.queueConfigured, payload }])
   }

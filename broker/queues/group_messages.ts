@@ -3,7 +3,7 @@ import { Delays } from './delays.js'
 import type { Grants } from './grants.js'
 import type { QueueHost } from './host.js'
 import { Lane } from './lane.js'
-import { messageOf, type QueueMessage } from './queue_message.js'
+import { isExpired, messageOf, type QueueMessage } from './queue_message.js'
 import type { QueueRecord } from './queues_view.js'
 import { ReadAhead } from './read_ahead.js'
 import { type ReadRecord, readEach, readSome } from './read_records.js'
@@ -13,6 +13,8 @@ import { type Settlement, settledOps } from './settlements.js'
 
 /** Messages that stand in line so that one who asks needs not wait for the log. */
 const readyEnough = 4_000
+/** Open messages whose records are in memory at a time while they are taken up. */
+const recoveredAtOnce = 256
 
 /** Who hands the messages out. */
 export interface MessagesOwner {
@@ -110,7 +112,7 @@ export class GroupMessages implements DataWaiter {
       const message = this.#ready.shift()
       if (message === undefined) break
       if (message.lane.isClosed) continue
-      if (message.expiresAtMs <= nowMs) {
+      if (isExpired(this.#record.settings, message, nowMs)) {
         expired.push(message)
         continue
       }
@@ -185,8 +187,13 @@ export class GroupMessages implements DataWaiter {
   /** Takes up messages that are open in the state: from before a restart, or redriven. */
   async recover(logId: number, offsets: readonly number[]): Promise<void> {
     const lane = this.#lanes.get(logId)
-    const unknown = offsets.filter((offset) => lane?.live.has(offset) === false)
-    if (lane === undefined || unknown.length === 0) return
+    if (lane === undefined) return
+    const unknown = offsets.filter((offset) => !lane.live.has(offset) && lane.state.open.has(offset))
+    for (let i = 0; i < unknown.length; i += recoveredAtOnce)
+      await this.#recoverSome(lane, unknown.slice(i, i + recoveredAtOnce))
+  }
+
+  async #recoverSome(lane: Lane, unknown: readonly number[]): Promise<void> {
     const records = await readEach(this.#host.reader, lane.partition.log, unknown)
     const nowMs = this.#host.nowMs()
     for (const offset of unknown) {
@@ -212,10 +219,16 @@ export class GroupMessages implements DataWaiter {
     const lane = new Lane(partition, state, partition.topic.topicId === this.#record.deadTopicId)
     this.#lanes.set(logId, lane)
     partition.wait(this)
-    await this.recover(
-      logId,
-      [...state.open.keys()].sort((a, b) => a - b),
-    )
+    try {
+      await this.recover(
+        logId,
+        [...state.open.keys()].sort((a, b) => a - b),
+      )
+    } catch (error) {
+      // Whoever tries again finds nothing half done.
+      this.#closeLane(logId, lane)
+      throw error
+    }
     this.#readAhead.add(lane)
   }
 

@@ -45,6 +45,8 @@ export interface Worker {
   readonly workerId: string
   readonly session: WorkerSession
   readonly concurrency: number
+  /** Ends the watch over its connection. */
+  unwatch(): void
 }
 
 const expiryIntervalMs = 100

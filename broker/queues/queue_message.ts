@@ -18,8 +18,8 @@ export interface QueueMessage {
   readonly key: string | undefined
   /** 0 to 9, 9 goes first. */
   readonly priority: number
-  /** ms since 1970. */
-  readonly expiresAtMs: number
+  /** Its own time to live; endless when it has none. */
+  readonly ttlMs: number
   readonly bytes: number
   /** Deliveries that ended otherwise than in an acknowledgement or a release. */
   attempts: number
@@ -38,7 +38,6 @@ export function messageOf(
   { offset, timestamp, key, headers, bytes }: ReadRecord,
   attempts: number,
 ): QueueMessage {
-  const ttlMs = Math.min(settings.ttlMs || Number.POSITIVE_INFINITY, numberIn(headers, 'millrace-ttl-ms'))
   return {
     lane,
     offset,
@@ -48,13 +47,19 @@ export function messageOf(
         ? Buffer.from(key.buffer, key.byteOffset, key.length).toString('latin1')
         : undefined,
     priority: settings.priorities ? priorityOf(headers) : 0,
-    expiresAtMs: lane.isDead ? Number.POSITIVE_INFINITY : timestamp + ttlMs,
+    ttlMs: numberIn(headers, 'millrace-ttl-ms'),
     bytes: bytes.length,
     attempts,
     state: 'waiting',
     grant: undefined,
     record: undefined,
   }
+}
+
+/** Whether it has waited for too long, by the settings of now; what was redriven never has. */
+export function isExpired(settings: QueueSettings, message: QueueMessage, nowMs: number): boolean {
+  const ttlMs = Math.min(settings.ttlMs || Number.POSITIVE_INFINITY, message.ttlMs)
+  return !message.lane.isDead && message.timestamp + ttlMs <= nowMs
 }
 
 export function byLane(messages: readonly QueueMessage[]): [Lane, QueueMessage[]][]

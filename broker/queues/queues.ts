@@ -16,7 +16,7 @@ import { deadTopicName } from './dead_letter_topic.js'
 import { readDeadLetter } from './dead_letters.js'
 import { describeQueue } from './describe.js'
 import type { QueueHost, WorkerSession } from './host.js'
-import { type Asker, LiveGroup } from './live_group.js'
+import { type Asker, LiveGroup, type Worker } from './live_group.js'
 import {
   encodeQueueConfigured,
   encodeQueueDeleted,
@@ -37,12 +37,14 @@ type OpenReply = ReplyOf<typeof commands.queueOpen>
 
 export interface QueueLimits {
   readonly queueGroupsMax: number
+  readonly queueWorkersMax: number
   readonly leaseMsMin: number
   readonly leaseMsMax: number
 }
 
 export const queueLimitsDefault: QueueLimits = {
   queueGroupsMax: 10_000,
+  queueWorkersMax: 10_000,
   leaseMsMin: 1_000,
   leaseMsMax: 12 * 3_600_000,
 }
@@ -81,12 +83,7 @@ export class Queues {
     const topics = request.topics.map((name) => this.#host.catalog.topic(name))
     const record = await this.#inTurn(group, () => this.#prepare(request, topics))
     const live = this.#liveOf(record)
-    const worker = { workerId, session, concurrency }
-    live.workers.set(workerId, worker)
-    session.onClose(() => {
-      if (live.workers.get(workerId) === worker) live.workers.delete(workerId)
-      this.#unloadIdle(live)
-    })
+    this.#takeIn(live, { workerId, session, concurrency })
     await live.refresh()
     return {
       settings: record.settings,
@@ -97,6 +94,26 @@ export class Queues {
       })),
       deadLetterTopic: deadTopicName(group),
     }
+  }
+
+  /** @throws MillraceError LIMIT_EXCEEDED */
+  #takeIn(live: LiveGroup, opened: Omit<Worker, 'unwatch'>): void {
+    const { workerId, session } = opened
+    const known = live.workers.get(workerId)
+    if (known === undefined && live.workers.size >= this.#limits.queueWorkersMax)
+      throw new MillraceError(
+        'LIMIT_EXCEEDED',
+        `group "${live.record.group}" has ${live.workers.size} workers, no more are allowed`,
+      )
+    known?.unwatch()
+    // What the connection of before waits for would be leased to nobody.
+    if (known !== undefined && known.session !== session) stopAskers(live, workerId)
+    const worker = { ...opened, unwatch: noop }
+    live.workers.set(workerId, worker)
+    worker.unwatch = session.onClose(() => {
+      if (live.workers.get(workerId) === worker) live.workers.delete(workerId)
+      this.#unloadIdle(live)
+    })
   }
 
   /**
@@ -157,8 +174,9 @@ export class Queues {
   leave(group: string, workerId: string): void {
     const live = this.#live.get(group)
     if (live === undefined) return
+    live.workers.get(workerId)?.unwatch()
     live.workers.delete(workerId)
-    for (const asker of live.askers.filter((one) => one.workerId === workerId)) live.stopAsking(asker)
+    stopAskers(live, workerId)
     this.#unloadIdle(live)
   }
 
@@ -264,8 +282,9 @@ export class Queues {
       if (dead.length > 0) {
         const payload = encodeQueueRedriven({ queueId: record.queueId, logId: log.id, offsets: runsOf(dead) })
         await this.#host.commit([{ kind: opKinds.queueRedriven, payload }])
-        await this.#live.get(group)?.reopened(log.id, dead)
       }
+      // All of them: those of before may have been committed and not been read.
+      await this.#live.get(group)?.reopened(log.id, letters)
       // Those of before are counted as well: the request may be a repeat whose first reply was lost.
       return { redriven: letters.length }
     })
@@ -281,10 +300,11 @@ export class Queues {
           'GROUP_ACTIVE',
           `group "${group}" has ${live.workers.size} workers; stop them first`,
         )
-      live?.close()
-      this.#live.delete(group)
       const payload = encodeQueueDeleted({ queueId: record.queueId })
       await this.#host.commit([{ kind: opKinds.queueDeleted, payload }])
+      // Only now: a request meanwhile would have brought it into memory again.
+      this.#live.get(group)?.close()
+      this.#live.delete(group)
     })
   }
 
@@ -337,7 +357,10 @@ export class Queues {
     const live = this.#live.get(group)
     const isRearranged =
       settings.order !== record.settings.order || settings.priorities !== record.settings.priorities
-    if (isRearranged && live !== undefined)
+    const isLeased = isRearranged && live === undefined && hasLeases(record)
+    // Leases from before a restart end only in memory.
+    if (isLeased) this.#liveOf(record)
+    if (isRearranged && (live !== undefined || isLeased))
       throw new MillraceError(
         'GROUP_ACTIVE',
         `"order" and "priorities" of group "${group}" can't change while it has workers or leases; stop them first`,
@@ -361,7 +384,8 @@ export class Queues {
 
   #liveOf(record: QueueRecord): LiveGroup {
     let live = this.#live.get(record.group)
-    if (live === undefined) {
+    if (live?.record !== record) {
+      live?.close()
       const made = new LiveGroup(this.#host, record, () => this.#unloadIdle(made))
       live = made
       this.#live.set(record.group, live)
@@ -397,6 +421,16 @@ function checkGroup(group: string): void {
   const problem = nameProblem(group, Math.min(limits.groupNameBytesMax, room))
   if (problem !== undefined)
     throw new MillraceError('BAD_NAME', `the group name ${JSON.stringify(group)} is not allowed: ${problem}`)
+}
+
+function stopAskers(live: LiveGroup, workerId: string): void {
+  for (const asker of live.askers.filter((one) => one.workerId === workerId)) live.stopAsking(asker)
+}
+
+function hasLeases({ states }: QueueRecord): boolean {
+  for (const { open } of states.values())
+    for (const { grantId } of open.values()) if (grantId !== 0) return true
+  return false
 }
 
 function noop(): void {}

@@ -247,9 +247,13 @@ export class QueuesView implements View {
 
 /** Dead letters of a queue group that were not redriven. */
 export function deadCount(queue: QueueRecord, catalog: Catalog): number {
-  let dead = -queue.redriven.size
-  for (const { log } of catalog.byId(queue.deadTopicId)?.partitions ?? [])
-    dead += log.endOffset - log.startOffset
+  let dead = 0
+  const partitions = catalog.byId(queue.deadTopicId)?.partitions ?? []
+  for (const { log } of partitions) dead += log.endOffset - log.startOffset
+  // Retention may have dropped some that were redriven.
+  const startOffset = partitions[0]?.log.startOffset ?? 0
+  if (startOffset === 0) dead -= queue.redriven.size
+  else for (const offset of queue.redriven) if (offset >= startOffset) dead--
   return Math.max(0, dead)
 }
 

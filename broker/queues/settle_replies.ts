@@ -2,15 +2,23 @@ import type { commands, ReplyOf } from '../../protocol/index.js'
 
 type SettleReply = ReplyOf<typeof commands.queueSettle>
 
+interface Remembered {
+  readonly reply: Promise<SettleReply>
+  /** Messages that it names; 0 before it is there. */
+  refused: number
+}
+
 interface Replies {
   usedAtMs: number
-  readonly byNumber: Map<number, Promise<SettleReply>>
+  readonly byNumber: Map<number, Remembered>
 }
 
 /** More than a worker has on the way at a time. */
 const repliesMax = 16
 const workersMax = 10_000
 const keptMsMax = 120_000
+/** Refused messages that all answers name together, at most: one answer may name 100,000. */
+const refusedMax = 1_000_000
 
 /**
  * The last answers to the settlements of each worker, so that a repeat after a lost reply gets the one that was lost: what
@@ -20,9 +28,16 @@ export class SettleReplies {
   readonly #nowMs: () => number
   readonly #byWorker = new Map<string, Replies>()
 
+  /** Refused messages that the answers name. */
+  #refused = 0
+
   /** @param nowMs monotonic */
   constructor(nowMs: () => number = () => performance.now()) {
     this.#nowMs = nowMs
+  }
+
+  get refused(): number {
+    return this.#refused
   }
 
   get workers(): number {
@@ -36,13 +51,38 @@ export class SettleReplies {
   answer(worker: string, number: number, settle: () => Promise<SettleReply>): Promise<SettleReply> {
     const { byNumber } = this.#of(worker)
     const known = byNumber.get(number)
-    if (known !== undefined) return known
+    if (known !== undefined) return known.reply
     const reply = settle()
-    byNumber.set(number, reply)
-    reply.catch(() => void (byNumber.get(number) === reply && byNumber.delete(number)))
-    const [oldest] = byNumber.keys()
-    if (byNumber.size > repliesMax && oldest !== undefined) byNumber.delete(oldest)
+    const remembered: Remembered = { reply, refused: 0 }
+    byNumber.set(number, remembered)
+    reply.then(
+      ({ refused }) => {
+        // Only what is still there counts: it may have made room for others meanwhile.
+        if (this.#byWorker.get(worker)?.byNumber.get(number) !== remembered) return
+        remembered.refused = refused.length
+        this.#refused += refused.length
+        this.#makeRoom()
+      },
+      () => void (byNumber.get(number) === remembered && byNumber.delete(number)),
+    )
+    const [oldest] = byNumber
+    if (byNumber.size > repliesMax && oldest !== undefined) {
+      byNumber.delete(oldest[0])
+      this.#refused -= oldest[1].refused
+    }
     return reply
+  }
+
+  #makeRoom(): void {
+    for (const worker of this.#byWorker.keys()) {
+      if (this.#refused <= refusedMax) return
+      this.#forget(worker)
+    }
+  }
+
+  #forget(worker: string): void {
+    for (const { refused } of this.#byWorker.get(worker)?.byNumber.values() ?? []) this.#refused -= refused
+    this.#byWorker.delete(worker)
   }
 
   /** Workers stand in the order of their last request. */
@@ -54,7 +94,7 @@ export class SettleReplies {
     this.#byWorker.set(worker, replies)
     for (const [other, { usedAtMs }] of this.#byWorker) {
       if (this.#byWorker.size <= workersMax && nowMs - usedAtMs <= keptMsMax) break
-      this.#byWorker.delete(other)
+      this.#forget(other)
     }
     return replies
   }

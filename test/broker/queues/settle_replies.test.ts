@@ -41,4 +41,18 @@ test('it keeps the last ones of each worker, for two minutes', async () => {
   assert.is(replies.workers, 1)
 })
 
+test('answers that name many messages make room for each other', async () => {
+  const replies = new SettleReplies()
+  const refused = Array.from({ length: 100_000 }, (_, i) => [0, i] as [number, number])
+  for (let worker = 0; worker < 30; worker++)
+    await replies.answer(`worker-${worker}`, 1, async () => ({ refused }))
+  assert.is(replies.refused, 1_000_000)
+  assert.is(replies.workers, 10)
+  assert.equal(await replies.answer('worker-29', 1, async () => refusing(1)), { refused })
+  for (let number = 2; number < 30; number++)
+    await replies.answer('worker-29', number, async () => refusing(1))
+  // One more had to go before the large answer was the oldest of its worker.
+  assert.is(replies.refused, 800_016)
+})
+
 test.run()

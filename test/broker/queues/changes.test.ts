@@ -1,0 +1,118 @@
+import * as assert from 'uvu/assert'
+import { commands, MillraceError, type QueueSettingsInput } from '../../../protocol/index.js'
+import { Harness } from '../../client/consumer/harness.js'
+import { connectHello } from '../../helpers/raw_client.js'
+import { suite, type TestContext } from '../../helpers/suite.js'
+import { waitFor } from '../../helpers/wait_for.js'
+
+const test = suite('broker/queues/changes')
+
+const group = 'crew'
+const workerId = 'worker-1'
+
+async function open(context: TestContext, harness: Harness, settings: QueueSettingsInput = {}) {
+  const raw = await connectHello(harness.broker.address)
+  context.defer(() => raw.destroy())
+  await raw.request(commands.queueOpen, { group, workerId, topics: ['tasks'], settings, concurrency: 1 })
+  const lease = async (messagesMax: number, waitMs = 5_000) => {
+    const request = { group, workerId, messagesMax, bytesMax: 1e6, waitMs, leaseMs: 60_000 }
+    return (await raw.request(commands.queueLease, request)).body
+  }
+  return { raw, lease }
+}
+
+function codeOf(error: unknown): string {
+  return error instanceof MillraceError ? error.code : String(error)
+}
+
+test('a group that is made anew after requests came while it was being deleted works on its own record', async (context) => {
+  const harness = await Harness.start(context, { engine: 'level', dir: await context.tempDir() })
+  const topicId = await harness.createTopic('tasks')
+  await harness.publish(topicId, 0, ['0', '1'])
+  const { raw, lease } = await open(context, harness)
+  const { grantId } = await lease(1)
+  await raw.request(commands.queueLeave, { group, workerId })
+  // Some of the requests that go on until it is done arrive while the deletion is being committed.
+  let isDeleted = false
+  const deleted = raw.request(commands.queueDelete, { group }).finally(() => {
+    isDeleted = true
+  })
+  const extended: Promise<unknown>[] = []
+  while (!isDeleted) {
+    const extend = raw.request(commands.queueExtend, { group, grants: [grantId] })
+    extended.push(extend.catch((error: unknown) => assert.is(codeOf(error), 'UNKNOWN_GROUP')))
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+  await Promise.all([deleted, ...extended])
+  const again = await open(context, harness)
+  const leased = await again.lease(10)
+  assert.equal(
+    leased.batches.map(([, , , offsets]) => offsets),
+    [[0, 2]],
+  )
+  const entry = { topicId, partition: 0, grantId: leased.grantId, outcome: 'ack', offsets: [0, 2] } as const
+  await raw.request(commands.queueSettle, { group, entries: [entry] })
+  const { partitions } = await harness.client.queues.describe(group)
+  assert.equal(
+    partitions.map(({ doneOffset, waiting }) => [doneOffset, waiting]),
+    [[2, 0]],
+  )
+})
+
+test('"order" does not change while there are leases from before a restart', async (context) => {
+  const dir = await context.tempDir()
+  const harness = await Harness.start(context, { engine: 'level', dir })
+  const topicId = await harness.createTopic('tasks')
+  await harness.publish(topicId, 0, ['0', '0'])
+  const { lease } = await open(context, harness)
+  const { grantId } = await lease(2)
+  await harness.restartBroker(dir)
+  const raw = await connectHello(harness.broker.address)
+  context.defer(() => raw.destroy())
+  const error = await raw
+    .request(commands.queueConfigure, { group, settings: { order: 'key' } })
+    .catch((error: unknown) => error)
+  assert.is(codeOf(error), 'GROUP_ACTIVE')
+  const entry = { topicId, partition: 0, grantId, outcome: 'ack', offsets: [0, 2] } as const
+  const { body } = await raw.request(commands.queueSettle, { group, entries: [entry] })
+  assert.equal(body.refused, [])
+  await waitFor('the change', () =>
+    raw.request(commands.queueConfigure, { group, settings: { order: 'key' } }).then(
+      () => true,
+      () => false,
+    ),
+  )
+})
+
+test('a time to live that is taken away does not end what was read before', async (context) => {
+  const harness = await Harness.start(context)
+  const topicId = await harness.createTopic('tasks')
+  // Their timestamps are of 1970.
+  await harness.publish(topicId, 0, ['0', '1'])
+  const { raw, lease } = await open(context, harness, { ttlMs: 60_000 })
+  // It reads ahead before anybody asks.
+  await waitFor('reading', async () => {
+    const { partitions } = await harness.client.queues.describe(group)
+    return partitions[0]?.oldestTimestampMs !== undefined
+  })
+  await raw.request(commands.queueConfigure, { group, settings: { ttlMs: 0 } })
+  assert.equal(
+    (await lease(10)).batches.map(([, , , offsets]) => offsets),
+    [[0, 2]],
+  )
+})
+
+test('what a worker waited for on its connection of before is answered when it opens again', async (context) => {
+  const harness = await Harness.start(context)
+  await harness.createTopic('tasks')
+  const before = await open(context, harness)
+  const waiting = before.lease(1, 60_000)
+  await waitFor('the first', async () => {
+    const { workers } = await harness.client.queues.describe(group)
+    return workers[0]?.asking === true
+  })
+  await open(context, harness)
+  assert.is((await waiting).grantId, 0)
+})
+
+test.run()
