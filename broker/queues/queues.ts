@@ -80,6 +80,11 @@ export class Queues {
     if (this.#draining) throw new MillraceError('DRAINING')
     const { group, workerId, concurrency } = request
     checkGroup(group)
+    if (request.topics.includes(deadTopicName(group)))
+      throw new MillraceError(
+        'BAD_CONFIG',
+        `"${deadTopicName(group)}" holds the dead letters of group "${group}" itself: redrive them, or read them in another group`,
+      )
     const topics = request.topics.map((name) => this.#host.catalog.topic(name))
     const record = await this.#inTurn(group, () => this.#prepare(request, topics))
     const live = this.#liveOf(record)

@@ -115,4 +115,42 @@ test('what a worker waited for on its connection of before is answered when it o
   assert.is((await waiting).grantId, 0)
 })
 
+test('a group can not work on its own dead letters, which it gets back by redriving only', async (context) => {
+  const harness = await Harness.start(context)
+  await harness.createTopic('tasks')
+  await harness.createTopic(`${group}.dead-letters`)
+  const { raw } = await open(context, harness)
+  const topics = ['tasks', `${group}.dead-letters`]
+  const error = await raw
+    .request(commands.queueOpen, { group, workerId, topics, concurrency: 1 })
+    .catch((error: unknown) => error)
+  assert.is(codeOf(error), 'BAD_CONFIG')
+})
+
+test('dead letters that retention dropped after they were redriven are not subtracted from those that are left', async (context) => {
+  const harness = await Harness.start(context, { retentionIntervalMs: 20 })
+  const topicId = await harness.createTopic('tasks')
+  await harness.publish(
+    topicId,
+    0,
+    ['0', '1', '2'].map((value) => value.repeat(1_000)),
+  )
+  const { raw, lease } = await open(context, harness)
+  const { grantId } = await lease(3)
+  for (const offset of [0, 1, 2]) {
+    const entry = { topicId, partition: 0, grantId, outcome: 'reject', offsets: [offset, 1] } as const
+    await raw.request(commands.queueSettle, { group, entries: [entry] })
+  }
+  await raw.request(commands.queueRedrive, { group, offsets: [0, 2] })
+  const topic = `${group}.dead-letters`
+  const altered = await raw.request(commands.topicAlter, { topic, settings: { retentionBytes: 1_000 } })
+  assert.is(altered.body.topicId > 0, true)
+  await waitFor('the first two to go', async () => {
+    const partitions = [[altered.body.topicId, 0, -2]] as [number, number, number][]
+    const { body } = await raw.request(commands.offsetsList, { partitions })
+    return body.partitions[0]?.offset === 2
+  })
+  assert.is((await harness.client.queues.describe(group)).dead, 1)
+})
+
 test.run()

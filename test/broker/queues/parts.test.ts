@@ -5,6 +5,7 @@ import type { QueueMessage } from '../../../broker/queues/queue_message.js'
 import { ReadyLine } from '../../../broker/queues/ready_line.js'
 import { checkRuns } from '../../../broker/queues/runs.js'
 import { mergeQueueSettings, queueSettingsDefault, retryDelayMs } from '../../../broker/queues/settings.js'
+import { partsOf, type Settlement } from '../../../broker/queues/settlements.js'
 import { countOf, MillraceError, offsetsOf, runsOf } from '../../../protocol/index.js'
 import { suite } from '../../helpers/suite.js'
 import { waitFor } from '../../helpers/wait_for.js'
@@ -78,6 +79,25 @@ test('one of the lowest level that is put back is the first of the next turn', (
     taken.filter((offset) => offset >= 100),
     Array.from({ length: 14 }, (_, i) => 100 + i),
   )
+})
+
+test('what is no dead letter is committed first, and dead letters a few MiB at a time', () => {
+  const lane = {}
+  const settlement = (offset: number, isDead: boolean): Settlement =>
+    ({
+      message: { offset, lane, bytes: 1024 * 1024 },
+      ending: isDead ? { kind: 'dead', reason: 'attempts', error: '' } : { kind: 'failed', dueAtMs: 0 },
+    }) as unknown as Settlement
+  const settlements = Array.from({ length: 12 }, (_, n) => settlement(n, n % 2 === 0))
+  assert.equal(
+    [...partsOf(settlements)].map((part) => part.map(({ message }) => message.offset)),
+    [
+      [1, 3, 5, 7, 9, 11],
+      [0, 2, 4, 6],
+      [8, 10],
+    ],
+  )
+  assert.equal([...partsOf([])], [])
 })
 
 test('delays end in the order of their times, not before', async (context) => {

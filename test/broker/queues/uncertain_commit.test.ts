@@ -12,18 +12,31 @@ const test = suite('broker/queues/uncertain_commit')
 const group = 'crew'
 const workerId = 'worker-1'
 
-/** Engines whose journal can be made to refuse the next write, which it has done all the same. */
+/** Engines whose journal can be made to refuse the next write, which it has done all the same, or all reads. */
 class ForgetfulEngines implements EngineFactory {
   refuseNext = false
+  unreadable = false
   readonly #engines = { journal: new MemoryEngine(), state: new MemoryEngine() }
 
   async open(name: 'journal' | 'state'): Promise<Engine> {
     const engine = this.#engines[name]
     if (name === 'state') return engine
+    const readable = (): void => {
+      if (this.unreadable) throw new Error('the disk does not answer')
+    }
     return {
-      get: (key) => engine.get(key),
-      getMany: (keys) => engine.getMany(keys),
-      range: (options) => engine.range(options),
+      get: async (key) => {
+        readable()
+        return await engine.get(key)
+      },
+      getMany: async (keys) => {
+        readable()
+        return await engine.getMany(keys)
+      },
+      range: async (options) => {
+        readable()
+        return await engine.range(options)
+      },
       compact: () => engine.compact(),
       close: () => engine.close(),
       commit: async (ops) => {
@@ -106,6 +119,30 @@ test('a message that a refused commit made a dead letter does not become another
     ),
   )
   assert.is((await harness.client.queues.describe(group)).dead, 2)
+})
+
+test('a group that could not be read when it was opened works as soon as it can', async (context) => {
+  const { engines, harness, topicId, lease } = await start(context)
+  const { grantId } = await lease(60_000)
+  await harness.broker.close()
+  const again = await Harness.start(context, { engine: 'memory', engines })
+  const raw = await connectHello(again.broker.address)
+  context.defer(() => raw.destroy())
+  const open = () => raw.request(commands.queueOpen, { group, workerId, topics: ['tasks'], concurrency: 1 })
+  engines.unreadable = true
+  const error = await open().catch((error: unknown) => error)
+  assert.instance(error, MillraceError)
+  engines.unreadable = false
+  await open()
+  const entry = { topicId, partition: 0, grantId, outcome: 'ack', offsets: [0, 1] } as const
+  const { body } = await raw.request(commands.queueSettle, { group, entries: [entry] })
+  assert.equal(body.refused, [])
+  const request = { group, workerId, messagesMax: 10, bytesMax: 1e6, waitMs: 5_000, leaseMs: 60_000 }
+  const { batches } = (await raw.request(commands.queueLease, request)).body
+  assert.equal(
+    batches.flatMap(([, , , offsets]) => offsets),
+    [1, 1],
+  )
 })
 
 test.run()
