@@ -101,7 +101,7 @@ function reasonsOf(
   if (settings.paused) reasons.push('the group is paused')
   if (waiting + delayed === 0) return reasons
   if (live === undefined || live.workers.size === 0) reasons.push('no worker is connected')
-  else if (live.askers.length === 0 && live.readyCount > 0)
+  else if (!settings.paused && live.askers.length === 0 && live.readyCount > 0)
     reasons.push(
       `every worker has as many messages as it takes: ${sum('inFlight')} are in flight, ${live.readyCount} are ready`,
     )

@@ -205,6 +205,7 @@ export class GroupMessages implements DataWaiter {
         continue
       }
       const message = this.#takeUp(lane, record, open.attempts)
+      this.#records.detach(message)
       if (lane.add(message)) continue
       if (open.grantId !== 0) this.#owner.grants.inherit(message, open)
       else this.#waitUntil(message, open.dueAtMs, nowMs)
@@ -253,7 +254,11 @@ export class GroupMessages implements DataWaiter {
     }
     for (const record of records) {
       const message = this.#takeUp(lane, record, 0)
-      if (!lane.add(message)) this.#ready.push(message)
+      if (lane.add(message)) this.#records.detach(message)
+      else {
+        if (this.#record.settings.priorities) this.#records.detach(message)
+        this.#ready.push(message)
+      }
     }
     lane.scanOffset = nextOffset
     this.#owner.pump()

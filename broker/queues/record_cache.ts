@@ -1,8 +1,10 @@
 import { byLane, type QueueMessage } from './queue_message.js'
-import { type ReadRecord, type RecordReader, readEach } from './read_records.js'
+import { type RecordReader, readEach, type StoredRecord } from './read_records.js'
 
 /** Of the records of a group so much stays in memory; others are read again when their turn comes. */
 const bytesMax = 16 * 1024 * 1024
+/** A record that is this part of what was read is not worth a copy. */
+const wholeFactor = 4
 
 /** The records of messages that wait for their delivery, as far as there is room. */
 export class RecordCache {
@@ -13,10 +15,17 @@ export class RecordCache {
     return this.#bytes < bytesMax
   }
 
-  keep(message: QueueMessage, record: ReadRecord): void {
+  keep(message: QueueMessage, record: StoredRecord): void {
     this.drop(message)
     this.#bytes += message.bytes
     message.record = record
+  }
+
+  /** The message may stay for long: what is kept of it must not hold all that was read together with it. */
+  detach(message: QueueMessage): void {
+    const { record } = message
+    if (record === undefined || record.bytes.length * wholeFactor >= record.bytes.buffer.byteLength) return
+    message.record = { firstTimestamp: record.firstTimestamp, bytes: new Uint8Array(record.bytes) }
   }
 
   drop(message: QueueMessage): void {

@@ -36,6 +36,13 @@ interface Pending<Message> {
   readonly outcome: Outcome
 }
 
+/** What is sent and what waits to be sent. */
+interface Line<Message> {
+  pending: Pending<Message>[]
+  inFlight: number
+}
+
+/** Of each line. */
 const requestsInFlightMax = 4
 const entriesMax = 20_000
 /** A request has to stay below what a body may have. */
@@ -45,9 +52,10 @@ const pauseMs = 200
 /** Tells the broker how deliveries ended: those of one turn of the event loop together. */
 export class Settler<Message extends Delivered> {
   readonly #options: SettlerOptions<Message>
-  #pending: Pending<Message>[] = []
+  /** What is done with needs no room on the broker's disk, so nothing that may become a dead letter holds it up. */
+  readonly #done: Line<Message> = { pending: [], inFlight: 0 }
+  readonly #failed: Line<Message> = { pending: [], inFlight: 0 }
   #requests = 0
-  #inFlight = 0
   #isPlanned = false
   #isClosed = false
   #whenIdle: (() => void)[] = []
@@ -58,12 +66,14 @@ export class Settler<Message extends Delivered> {
 
   /** Deliveries whose end the broker has not confirmed. */
   get isIdle(): boolean {
-    return this.#pending.length === 0 && this.#inFlight === 0
+    return [this.#done, this.#failed].every(({ pending, inFlight }) => pending.length === 0 && inFlight === 0)
   }
 
   add(message: Message, outcome: Outcome): void {
     if (this.#isClosed) return
-    this.#pending.push({ message, outcome })
+    const isDone = outcome.outcome === 'ack' || outcome.outcome === 'release'
+    const line = isDone ? this.#done : this.#failed
+    line.pending.push({ message, outcome })
     this.#plan()
   }
 
@@ -76,7 +86,8 @@ export class Settler<Message extends Delivered> {
   /** Gives up what is not confirmed. */
   close(): void {
     this.#isClosed = true
-    this.#pending = []
+    this.#done.pending = []
+    this.#failed.pending = []
     this.#idle()
   }
 
@@ -85,29 +96,31 @@ export class Settler<Message extends Delivered> {
     this.#isPlanned = true
     setImmediate(() => {
       this.#isPlanned = false
-      while (this.#pending.length > 0 && this.#inFlight < requestsInFlightMax) void this.#send(this.#take())
+      for (const line of [this.#done, this.#failed])
+        while (line.pending.length > 0 && line.inFlight < requestsInFlightMax) void this.#send(line)
     })
   }
 
-  #take(): Pending<Message>[] {
+  #take({ pending }: Line<Message>): Pending<Message>[] {
     let errorBytes = 0
     let count = 0
-    for (const { outcome } of this.#pending) {
+    for (const { outcome } of pending) {
       if (count === entriesMax || errorBytes > errorBytesMax) break
       errorBytes += Buffer.byteLength(outcome.error ?? '')
       count++
     }
-    return this.#pending.splice(0, count)
+    return pending.splice(0, count)
   }
 
-  async #send(pending: readonly Pending<Message>[]): Promise<void> {
-    this.#inFlight++
+  async #send(line: Line<Message>): Promise<void> {
+    const pending = this.#take(line)
+    line.inFlight++
     const entries = entriesOf(pending)
     const refused = await this.#refusedOf(entries)
     if (refused !== undefined) this.#tell(entries, refused)
     for (const { message } of pending) this.#options.ended(message)
-    this.#inFlight--
-    if (this.#pending.length > 0) this.#plan()
+    line.inFlight--
+    if (line.pending.length > 0) this.#plan()
     else this.#idle()
   }
 

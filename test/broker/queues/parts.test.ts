@@ -3,6 +3,7 @@ import { Delays } from '../../../broker/queues/delays.js'
 import { Fifo } from '../../../broker/queues/fifo.js'
 import type { QueueMessage } from '../../../broker/queues/queue_message.js'
 import { ReadyLine } from '../../../broker/queues/ready_line.js'
+import { RecordCache } from '../../../broker/queues/record_cache.js'
 import { checkRuns } from '../../../broker/queues/runs.js'
 import { mergeQueueSettings, queueSettingsDefault, retryDelayMs } from '../../../broker/queues/settings.js'
 import { partsOf, type Settlement } from '../../../broker/queues/settlements.js'
@@ -98,6 +99,23 @@ test('what is no dead letter is committed first, and dead letters a few MiB at a
     ],
   )
   assert.equal([...partsOf([])], [])
+})
+
+test('a record that may stay for long holds nothing of what was read with it', () => {
+  const cache = new RecordCache()
+  const chunk = new Uint8Array(64 * 1024).fill(7)
+  const one = { ...message(1), bytes: 100 }
+  cache.keep(one, { firstTimestamp: 5, bytes: chunk.subarray(100, 200) })
+  cache.detach(one)
+  assert.is(one.record?.bytes.buffer.byteLength, 100)
+  assert.equal(
+    [...(one.record?.bytes ?? [])],
+    Array.from({ length: 100 }, () => 7),
+  )
+  const whole = { ...message(2), bytes: 60_000 }
+  cache.keep(whole, { firstTimestamp: 5, bytes: chunk.subarray(0, 60_000) })
+  cache.detach(whole)
+  assert.is(whole.record?.bytes.buffer, chunk.buffer)
 })
 
 test('delays end in the order of their times, not before', async (context) => {
