@@ -44,7 +44,7 @@ const acknowledgedSettings = {
 const delayedSetting = `delayed: with a server from 2.12 on, a schedule "@at" for each message (allow_msg_schedules, ADR-51), each on a subject of its own and acknowledged by itself, 400 unacknowledged at a time; no more than ${armedMax.toLocaleString('en')} armed; received by a consumer without acknowledgements`
 
 const publisher = new URL('./publisher.js', import.meta.url)
-const queueMessagesPerSMax = { confirmed: 60_000, synced: 12_000, sent: 150_000 } as const
+const queueMessagesPerSMax = { confirmed: 60_000, synced: 12_000, sent: 300_000 } as const
 
 const delayer = { script: new URL('./delayer.js', import.meta.url), armedMax }
 

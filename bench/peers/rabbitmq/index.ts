@@ -12,7 +12,7 @@ import type { QueueKind } from './queues.js'
 const scriptFolder = '/usr/lib/rabbitmq/bin'
 const startMsMax = 60_000
 const stopMsMax = 20_000
-const queueMessagesPerSMax = 120_000
+const queueMessagesPerSMax = { 'classic-2': 120_000, quorum: 250_000 } as const
 
 const commonSettings: readonly string[] = [
   'one node, no plugins, no configuration: all settings of the server as they come',
@@ -95,7 +95,7 @@ async function start(dataRoot: string, durability: Durability, kind: QueueKind):
         publisher,
         worker: new URL('./worker.js', import.meta.url),
         topicKind: kind,
-        messagesPerSMax: queueMessagesPerSMax,
+        messagesPerSMax: queueMessagesPerSMax[kind],
       },
     }),
   })
