@@ -3,28 +3,20 @@ import {
   limits,
   MillraceError,
   nameProblem,
-  offsetsOf,
   type QueueSettings,
   type ReplyOf,
   type RequestOf,
-  runsOf,
 } from '../../protocol/index.js'
 import { type Op, opKinds } from '../../storage/index.js'
 import { suggestion } from '../suggest.js'
 import type { Topic } from '../topics/topic.js'
+import { listDeadLetters, redrive } from './dead_letter_commands.js'
 import { deadTopicName } from './dead_letter_topic.js'
-import { readDeadLetter } from './dead_letters.js'
 import { describeQueue } from './describe.js'
 import type { QueueHost, WorkerSession } from './host.js'
 import { type Asker, LiveGroup, type Worker } from './live_group.js'
-import {
-  encodeQueueConfigured,
-  encodeQueueDeleted,
-  encodeQueueRedriven,
-  encodeQueueSubscribed,
-} from './ops.js'
+import { encodeQueueConfigured, encodeQueueDeleted, encodeQueueSubscribed } from './ops.js'
 import { deadCount, type QueueRecord } from './queues_view.js'
-import { readSome } from './read_records.js'
 import { checkRuns } from './runs.js'
 import { mergeQueueSettings, queueSettingsDefault } from './settings.js'
 import { SettleReplies } from './settle_replies.js'
@@ -252,22 +244,9 @@ export class Queues {
   /** @throws MillraceError UNKNOWN_GROUP, STORAGE_FAILED */
   async deadLetters({
     group,
-    fromOffset,
-    limit,
+    ...page
   }: RequestOf<typeof commands.queueDeadLetters>): Promise<ReplyOf<typeof commands.queueDeadLetters>> {
-    const record = this.#record(group)
-    const log = this.#host.catalog.byId(record.deadTopicId)?.partitions[0]?.log
-    const letters: ReturnType<typeof readDeadLetter>[] = []
-    if (log === undefined) return { letters }
-    for (let offset = Math.max(fromOffset, log.startOffset); offset < log.endOffset; ) {
-      const { records, nextOffset } = await readSome(this.#host.reader, log, offset)
-      for (const read of records) {
-        if (letters.length === limit) return { letters, nextOffset: read.offset }
-        if (!record.redriven.has(read.offset)) letters.push(readDeadLetter(read))
-      }
-      offset = nextOffset
-    }
-    return { letters }
+    return listDeadLetters(this.#host, this.#record(group), page)
   }
 
   /** @throws MillraceError UNKNOWN_GROUP, LIMIT_EXCEEDED, STORAGE_FAILED */
@@ -277,21 +256,10 @@ export class Queues {
   }: RequestOf<typeof commands.queueRedrive>): Promise<ReplyOf<typeof commands.queueRedrive>> {
     checkRuns([offsets])
     return this.#inTurn(group, async () => {
-      const record = this.#record(group)
-      const log = this.#host.catalog.byId(record.deadTopicId)?.partitions[0]?.log
-      if (log === undefined) return { redriven: 0 }
-      const letters = [...new Set(offsetsOf(offsets))]
-        .filter((offset) => offset >= log.startOffset && offset < log.endOffset)
-        .sort((a, b) => a - b)
-      const dead = letters.filter((offset) => !record.redriven.has(offset))
-      if (dead.length > 0) {
-        const payload = encodeQueueRedriven({ queueId: record.queueId, logId: log.id, offsets: runsOf(dead) })
-        await this.#host.commit([{ kind: opKinds.queueRedriven, payload }])
-      }
-      // All of them: those of before may have been committed and not been read.
-      await this.#live.get(group)?.reopened(log.id, letters)
-      // Those of before are counted as well: the request may be a repeat whose first reply was lost.
-      return { redriven: letters.length }
+      const redriven = await redrive(this.#host, this.#record(group), offsets, (logId, letters) =>
+        this.#live.get(group)?.reopened(logId, letters),
+      )
+      return { redriven }
     })
   }
 

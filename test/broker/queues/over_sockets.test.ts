@@ -1,5 +1,5 @@
 import * as assert from 'uvu/assert'
-import { defineTopic, string } from '../../../client/index.js'
+import { defineTopic, Reject, string } from '../../../client/index.js'
 import { commands, type QueueSettingsInput } from '../../../protocol/index.js'
 import { Harness } from '../../client/consumer/harness.js'
 import { connectHello, type RawClient } from '../../helpers/raw_client.js'
@@ -79,6 +79,39 @@ test('messages of a topic that is deleted are not handed out any more, those of 
   const { body } = await raw.request(commands.queueSettle, { group, entries: [lost] })
   assert.equal(body.refused, [[0, 0]])
 })
+
+test(
+  'thousands of dead letters that were redriven are passed over page by page',
+  async (context) => {
+    const harness = await Harness.start(context)
+    const { client } = harness
+    await harness.createTopic('tasks')
+    const tasks = defineTopic('tasks', { value: string })
+    const count = 21_000
+    await client.publishMany(
+      tasks,
+      values(count).map((value) => ({ value })),
+    )
+    let isMended = false
+    const worker = client.work(tasks, { group, concurrency: 1_000 }, ({ value }) => {
+      if (!isMended || value === '7') throw new Reject('not yet')
+    })
+    context.defer(() => worker.close())
+    await worker.ready
+    const dead = async (): Promise<number> => (await client.queues.describe(group)).dead
+    await waitFor('all to be dead', async () => (await dead()) === count, { deadlineMs: 30_000 })
+    isMended = true
+    assert.is(await client.queues.redrive(group), count)
+    await waitFor('one to die again', async () => (await dead()) === 1, { deadlineMs: 30_000 })
+    const letters = []
+    for await (const letter of client.queues.deadLetters(group)) letters.push(letter)
+    assert.equal(
+      letters.map(({ originOffset }) => originOffset),
+      [7],
+    )
+  },
+  { deadlineMs: 60_000 },
+)
 
 test('a partition with as many unfinished messages as are looked at tells that it stands still', async (context) => {
   const harness = await Harness.start(context)

@@ -1,0 +1,70 @@
+import { type commands, offsetsOf, type ReplyOf, type RequestOf, runsOf } from '../../protocol/index.js'
+import { opKinds, type PartitionLog } from '../../storage/index.js'
+import { readDeadLetter } from './dead_letters.js'
+import type { QueueHost } from './host.js'
+import { encodeQueueRedriven } from './ops.js'
+import type { QueueRecord } from './queues_view.js'
+import { readSome } from './read_records.js'
+
+type Page = ReplyOf<typeof commands.queueDeadLetters>
+
+/** Dead letters that one request looks at: most may have been redriven. */
+const examinedMax = 20_000
+
+/**
+ * Dead letters that were not redriven. A page may have fewer than `limit`, even none, while there are more.
+ * @throws MillraceError STORAGE_FAILED
+ */
+export async function listDeadLetters(
+  host: QueueHost,
+  record: QueueRecord,
+  { fromOffset, limit }: Pick<RequestOf<typeof commands.queueDeadLetters>, 'fromOffset' | 'limit'>,
+): Promise<Page> {
+  const log = logOf(host, record)
+  const letters: Page['letters'][number][] = []
+  if (log === undefined) return { letters }
+  let examined = 0
+  for (let offset = Math.max(fromOffset, log.startOffset); offset < log.endOffset; ) {
+    if (examined >= examinedMax) return { letters, nextOffset: offset }
+    const { records, nextOffset } = await readSome(host.reader, log, offset)
+    for (const read of records) {
+      if (letters.length === limit) return { letters, nextOffset: read.offset }
+      if (!record.redriven.has(read.offset)) letters.push(readDeadLetter(read))
+    }
+    examined += records.length
+    offset = nextOffset
+  }
+  return { letters }
+}
+
+/**
+ * Gives dead letters back to their group, each once.
+ * @param reopened told which, when that is durable
+ * @returns how many of these are redriven now, by this or before
+ * @throws MillraceError STORAGE_FAILED
+ */
+export async function redrive(
+  host: QueueHost,
+  record: QueueRecord,
+  offsets: RequestOf<typeof commands.queueRedrive>['offsets'],
+  reopened: (logId: number, offsets: readonly number[]) => Promise<void> | undefined,
+): Promise<number> {
+  const log = logOf(host, record)
+  if (log === undefined) return 0
+  const letters = [...new Set(offsetsOf(offsets))]
+    .filter((offset) => offset >= log.startOffset && offset < log.endOffset)
+    .sort((a, b) => a - b)
+  const dead = letters.filter((offset) => !record.redriven.has(offset))
+  if (dead.length > 0) {
+    const payload = encodeQueueRedriven({ queueId: record.queueId, logId: log.id, offsets: runsOf(dead) })
+    await host.commit([{ kind: opKinds.queueRedriven, payload }])
+  }
+  // All of them: those of before may have been committed and not been read.
+  await reopened(log.id, letters)
+  // Those of before are counted as well: the request may be a repeat whose first reply was lost.
+  return letters.length
+}
+
+function logOf({ catalog }: QueueHost, { deadTopicId }: QueueRecord): PartitionLog | undefined {
+  return catalog.byId(deadTopicId)?.partitions[0]?.log
+}
