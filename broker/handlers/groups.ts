@@ -1,6 +1,7 @@
 import type { commands } from '../../protocol/index.js'
 import type { Handler } from './handler.js'
 import { withHealth } from './with_health.js'
+import { withOldest } from './with_oldest.js'
 
 const groupJoin: Handler<typeof commands.groupJoin> = async ({ broker, session }, request) => ({
   body: await broker.groups.join(request, session),
@@ -21,9 +22,15 @@ const groupCommit: Handler<typeof commands.groupCommit> = async ({ broker }, req
 
 const groupList: Handler<typeof commands.groupList> = ({ broker }) => ({ body: broker.groups.list() })
 
-const groupDescribe: Handler<typeof commands.groupDescribe> = ({ broker }, { group }) => ({
-  body: withHealth(broker, broker.groups.describe(group)),
-})
+const groupDescribe: Handler<typeof commands.groupDescribe> = async ({ broker }, { group }) => {
+  const description = broker.groups.describe(group)
+  const partitions = await withOldest(
+    broker.shard,
+    description.partitions,
+    ({ endOffset, lag }) => endOffset - lag,
+  )
+  return { body: withHealth(broker, { ...description, partitions }) }
+}
 
 const groupSeek: Handler<typeof commands.groupSeek> = async ({ broker }, request) => ({
   body: await broker.groups.seek(request),

@@ -3,6 +3,7 @@ import type { BrokerContext } from '../context.js'
 import type { Delivery, Leased } from '../queues/index.js'
 import type { Handler } from './handler.js'
 import { withHealth } from './with_health.js'
+import { withOldest } from './with_oldest.js'
 
 type LeaseReply = ReplyOf<typeof commands.queueLease>
 
@@ -24,9 +25,11 @@ const queueExtend: Handler<typeof commands.queueExtend> = async ({ broker }, req
   body: await broker.queues.extend(request),
 })
 
-const queueDescribe: Handler<typeof commands.queueDescribe> = ({ broker }, { group }) => ({
-  body: withHealth(broker, broker.queues.describe(group)),
-})
+const queueDescribe: Handler<typeof commands.queueDescribe> = async ({ broker }, { group }) => {
+  const description = broker.queues.describe(group)
+  const partitions = await withOldest(broker.shard, description.partitions, ({ doneOffset }) => doneOffset)
+  return { body: withHealth(broker, { ...description, partitions }) }
+}
 
 const queueConfigure: Handler<typeof commands.queueConfigure> = async ({ broker }, request) => ({
   body: await broker.queues.configure(request),

@@ -71,7 +71,9 @@ function printDescription(description: GroupDescription): void {
     one.committedOffset ?? '-',
     one.endOffset,
     one.lag,
+    one.oldestTimestampMs === undefined ? '-' : new Date(one.oldestTimestampMs).toISOString(),
     one.memberId ?? '-',
   ])
-  if (rows.length > 0) printTable([['topic', 'partition', 'committed', 'end', 'lag', 'member'], ...rows])
+  if (rows.length > 0)
+    printTable([['topic', 'partition', 'committed', 'end', 'lag', 'oldest', 'member'], ...rows])
 }

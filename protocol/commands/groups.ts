@@ -157,6 +157,8 @@ export const groupDescribe = command({
         endOffset: offset,
         /** Records from the committed offset (or the start, if there is none) to the end. */
         lag: integer(),
+        /** Of the first message that is not committed; of the first 64 partitions that are behind. */
+        oldestTimestampMs: optional(milliseconds),
         memberId: optional(memberId),
       }),
       partitionsMax,

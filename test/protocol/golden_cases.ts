@@ -195,6 +195,7 @@ export const goldenBodies: Record<CommandName, { readonly request: unknown; read
           startOffset: 0,
           endOffset: 50,
           lag: 8,
+          oldestTimestampMs: 1_767_225_500_000,
           memberId: uuid,
         },
       ],

@@ -1,7 +1,7 @@
 import * as assert from 'uvu/assert'
 import { reasonsOf } from '../../../broker/groups/standstill.js'
 import { defineTopic, string } from '../../../client/index.js'
-import type { commands, ReplyOf } from '../../../protocol/index.js'
+import { commands, RecordBatchBuilder, type ReplyOf } from '../../../protocol/index.js'
 import { Harness } from '../../client/consumer/harness.js'
 import { suite } from '../../helpers/suite.js'
 import { waitFor } from '../../helpers/wait_for.js'
@@ -78,6 +78,32 @@ test('describe tells it of a group that runs', async (context) => {
   await consumer.close()
   await client.publish(events, { value: 'b' })
   assert.equal(await reasonsNow(), ['no member is connected'])
+})
+
+test('the age of the oldest message is told, also where nobody works', async (context) => {
+  const harness = await Harness.start(context)
+  const topicId = await harness.createTopic('events', 2)
+  const { client } = harness
+  const events = defineTopic('events', { value: string })
+  const consumer = client.consume(events, { group: 'readers', from: 'earliest' })
+  const worker = client.work(events, { group: 'crew' }, () => {})
+  await Promise.all([consumer.start(), worker.ready])
+  await consumer.close()
+  await worker.close()
+  const builder = new RecordBatchBuilder()
+  for (const timestamp of [5_000, 6_000, 7_000]) builder.append({ key: null, value: 'x', timestamp })
+  await harness.publishBatch(topicId, 1, builder.finish())
+  await harness.cluster.call(commands.groupSeek, {
+    group: 'readers',
+    topic: 'events',
+    partitions: [1],
+    kind: 'offset',
+    value: 1,
+  })
+  const oldest = (described: { partitions: readonly { oldestTimestampMs?: number | undefined }[] }) =>
+    described.partitions.map(({ oldestTimestampMs }) => oldestTimestampMs)
+  assert.equal(oldest(await client.groups.describe('readers')), [undefined, 6_000])
+  assert.equal(oldest(await client.queues.describe('crew')), [undefined, 5_000])
 })
 
 test.run()

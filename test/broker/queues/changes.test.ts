@@ -92,8 +92,8 @@ test('a time to live that is taken away does not end what was read before', asyn
   const { raw, lease } = await open(context, harness, { ttlMs: 60_000 })
   // It reads ahead before anybody asks.
   await waitFor('reading', async () => {
-    const { partitions } = await harness.client.queues.describe(group)
-    return partitions[0]?.oldestTimestampMs !== undefined
+    const { reasons } = await harness.client.queues.describe(group)
+    return reasons.some((reason) => reason.includes('2 are ready'))
   })
   await raw.request(commands.queueConfigure, { group, settings: { ttlMs: 0 } })
   assert.equal(
