@@ -5,7 +5,7 @@ import {
   type QueueDescription,
   type QueueOptions,
 } from '../../client/index.js'
-import { type CommonOptions, wholeNumber, withClient, withCommon } from '../options.js'
+import { type CommonOptions, collect, wholeNumber, withClient, withCommon } from '../options.js'
 import { printJson, printTable } from '../output.js'
 
 interface ConfigureOptions extends CommonOptions {
@@ -23,6 +23,10 @@ interface LettersOptions extends CommonOptions {
   readonly reason?: string
   readonly topic?: string
   readonly limit?: number
+}
+
+interface RedriveOptions extends LettersOptions {
+  readonly letter?: readonly number[]
 }
 
 const progressEvery = 10_000
@@ -133,13 +137,18 @@ function addDeadLetters(queue: Command): void {
       ])
     })
   withCommon(queue.command('redrive <group>').description('give dead letters back to their group, each once'))
+    .option(
+      '--letter <n>',
+      'only this dead letter, as `queue dead` numbers it; repeatable',
+      collect(wholeNumber()),
+    )
     .option('--reason <text>', 'only those with this in their reason or error')
     .option('--topic <name>', 'only those of this topic')
-    .action(async (group: string, options: LettersOptions) => {
+    .action(async (group: string, options: RedriveOptions) => {
       let shown = 0
       const redriven = await withClient(options, (client) =>
         client.queues.redrive(group, {
-          which: (letter) => matches(letter, options),
+          which: (letter) => (options.letter?.includes(letter.offset) ?? true) && matches(letter, options),
           onProgress: (count) => {
             if (options.json || count - shown < progressEvery) return
             shown = count

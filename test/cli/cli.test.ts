@@ -318,7 +318,8 @@ test('shows queue groups with their reasons, pauses them, and redrives dead lett
   const redrive = (args: readonly string[]): Promise<Ran> =>
     run(context, ['queue', 'redrive', 'crew', ...args, ...server])
   assert.match(ok(await redrive(['--reason', 'something else'])), /gave 0 dead letters back/)
-  assert.match(ok(await redrive([])), /gave 1 dead letters back/)
+  assert.match(ok(await redrive(['--letter', '1'])), /gave 0 dead letters back/)
+  assert.match(ok(await redrive(['--letter', '1', '--letter', '0'])), /gave 1 dead letters back/)
   assert.match(ok(await redrive([])), /gave 0 dead letters back/)
   assert.match(await described(), /crew: paused, 1 waiting, 0 in flight, 0 delayed, 0 dead/)
   const unknown = await run(context, ['queue', 'describe', 'crow', ...server])
