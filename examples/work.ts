@@ -188,7 +188,7 @@ function account(
     wronglyDone: [...told, ...untold].filter(isHopeless).length,
     missing: others.length - untold.length,
     handledAgain: diary.repeats(),
-    deliveredAfterConfirmed: diary.afterConfirmed,
+    deliveredAfterConfirmed: diary.afterConfirmed(),
     crashes,
     leasesLost,
     brokerKills,

@@ -18,24 +18,37 @@ export class Diary {
   readonly handled = new Map<string, Teller[]>()
   /** By digest: the worker whose acknowledgement was confirmed. */
   readonly confirmed = new Map<string, Teller>()
-  /** Deliveries of messages whose acknowledgement was confirmed before. */
-  afterConfirmed = 0
+  readonly #confirmedAtNs = new Map<string, bigint>()
+  /** By digest: when handlers began. Lines of several workers are read in another order than they were written in. */
+  readonly #begun = new Map<string, { readonly teller: Teller; readonly atNs: bigint }[]>()
   readonly #failed = new Map<string, Set<Teller>>()
 
   /** Takes a line of a worker; see work_member.ts. @returns its words */
   read(line: string, teller: Teller): readonly [what: string, digest: string, attempt: number] {
-    const [what = '', digest = '', attempt = '0'] = line.split(' ')
+    const [time = '0', what = '', digest = '', attempt = '0'] = line.split(' ')
+    const atNs = BigInt(time)
     if (what === 'lost') teller.lost++
-    if (what === 'confirmed') this.confirmed.set(digest, teller)
-    if (what === 'begun' && this.confirmed.has(digest)) this.#begunAfterConfirmed(teller)
+    if (what === 'confirmed') {
+      this.confirmed.set(digest, teller)
+      if (!this.#confirmedAtNs.has(digest)) this.#confirmedAtNs.set(digest, atNs)
+    }
+    if (what === 'begun') this.#begun.set(digest, [...(this.#begun.get(digest) ?? []), { teller, atNs }])
     if (what === 'handled') this.handled.set(digest, [...(this.handled.get(digest) ?? []), teller])
     if (what === 'failed') this.#failed.set(digest, (this.#failed.get(digest) ?? new Set()).add(teller))
     return [what, digest, Number(attempt)]
   }
 
-  #begunAfterConfirmed(teller: Teller): void {
-    if (teller.mayBeginLate) teller.mayBeginLate = false
-    else this.afterConfirmed++
+  /** Deliveries of messages whose acknowledgement was confirmed before. */
+  afterConfirmed(): number {
+    const excused = new Set<Teller>()
+    let count = 0
+    for (const [digest, confirmedAtNs] of this.#confirmedAtNs)
+      for (const { teller, atNs } of this.#begun.get(digest) ?? []) {
+        if (atNs <= confirmedAtNs) continue
+        if (teller.mayBeginLate && !excused.has(teller)) excused.add(teller)
+        else count++
+      }
+    return count
   }
 
   /**

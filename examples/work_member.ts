@@ -4,7 +4,7 @@
  *
  *     node work_member.js SERVER TOPIC GROUP CRASH_AFTER
  *
- * Lines on stdout: `begun DIGEST ATTEMPT` when a message was delivered, `handled DIGEST` when a handler has come to its end,
+ * Lines on stdout, each behind the time in ns by the clock that all processes of the machine share: `begun DIGEST ATTEMPT` when a message was delivered, `handled DIGEST` when a handler has come to its end,
  * `confirmed DIGEST` and `failed DIGEST` when the broker has confirmed how the delivery ended, `lost` when it has refused
  * that because the lease was over. CRASH_AFTER: messages after which the process ends without a word, 0: never.
  */
@@ -25,22 +25,26 @@ const worker = client.work(
     ...workTimes,
     settings: workSettings,
     onSettled: (message, outcome) => {
-      if (outcome === 'ack') console.log(`confirmed ${digestOf(message)}`)
-      if (outcome === 'fail') console.log(`failed ${digestOf(message)}`)
+      if (outcome === 'ack') tell(`confirmed ${digestOf(message)}`)
+      if (outcome === 'fail') tell(`failed ${digestOf(message)}`)
     },
     onError: (error) => {
-      if (isMillraceError(error, 'LEASE_LOST')) console.log('lost')
+      if (isMillraceError(error, 'LEASE_LOST')) tell('lost')
     },
   },
   async (message) => {
     if (++begun === Number(crashAfter)) process.exit(crashCode)
     const digest = digestOf(message)
-    console.log(`begun ${digest} ${message.attempt}`)
+    tell(`begun ${digest} ${message.attempt}`)
     await behave(digest, message.attempt)
-    console.log(`handled ${digest}`)
+    tell(`handled ${digest}`)
   },
 )
 process.once('SIGTERM', () => void worker.close().then(() => client.close()))
+
+function tell(words: string): void {
+  console.log(`${process.hrtime.bigint()} ${words}`)
+}
 
 /** The broker may be away while the worker starts. */
 async function connected(): Promise<Client> {
