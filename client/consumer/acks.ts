@@ -42,9 +42,15 @@ export class AckWindow {
 
   /** What `committable` would be if these messages were acknowledged too. */
   committableWith(ranges: readonly AckRange[]): number {
+    const byRun = new Map<AckRun, AckRange[]>()
+    for (const range of ranges) {
+      const some = byRun.get(range.run)
+      if (some === undefined) byRun.set(range.run, [range])
+      else some.push(range)
+    }
     for (let index = this.#head; index < this.#runs.length; index++) {
       const run = this.#runs[index] as AckRun
-      const end = run.committableWith(ranges.filter((range) => range.run === run))
+      const end = run.committableWith(byRun.get(run) ?? [])
       if (end < run.endOffset) return end
     }
     return this.#end
