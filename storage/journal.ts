@@ -3,6 +3,7 @@ import { blockBytes, type DirectoryEntry, encodeBlock, type LogBatches, type Ope
 import { BufferPool, SharedBuffer } from './buffer_pool.js'
 import type { Engine } from './engine.js'
 import { journalEndKey, positionKey, positionOf } from './keys.js'
+import { Permits } from './permits.js'
 import type { Checkpoint } from './state.js'
 
 /** Small operations of a commit share a block up to this; a log with more than half of it gets blocks of its own. */
@@ -12,6 +13,12 @@ export const sharedBlockBytesMax = 64 * 1024
  * the number may fall, and never rise.
  */
 export const ownBlockBytesMin = 32 * 1024
+
+/**
+ * Blocks that are read at a time, for all readers together: while the engine reads them they are in memory twice, and
+ * nobody's budget knows how large they are.
+ */
+const blocksInFlightMax = 64
 
 /** More blocks than a file of the engine holds: further away is nothing that belongs to this journal. */
 const probesMax = 32_768
@@ -45,6 +52,7 @@ interface BlockContent {
 export class Journal {
   readonly #engine: Engine
   readonly #pool: BufferPool
+  readonly #reads = new Permits(blocksInFlightMax)
   /** The newest durable block. */
   #last: Checkpoint
   /** The newest block that was encoded. */
@@ -99,6 +107,20 @@ export class Journal {
 
   /** Raw blocks at these positions; undefined where there is none, or where the engine can't read it. */
   async readRaw(positions: readonly number[]): Promise<(Uint8Array | undefined)[]> {
+    const found: (Uint8Array | undefined)[] = []
+    for (let at = 0; at < positions.length; at += blocksInFlightMax) {
+      const some = positions.slice(at, at + blocksInFlightMax)
+      await this.#reads.acquire(some.length)
+      try {
+        found.push(...(await this.#readMany(some)))
+      } finally {
+        this.#reads.release(some.length)
+      }
+    }
+    return found
+  }
+
+  async #readMany(positions: readonly number[]): Promise<(Uint8Array | undefined)[]> {
     const found = await this.#engine.getMany(positions.map(positionKey)).catch((error: unknown) => {
       if (!isMillraceError(error, 'CORRUPT')) throw error
       return positions.map(() => undefined)

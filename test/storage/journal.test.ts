@@ -1,7 +1,8 @@
 import * as assert from 'uvu/assert'
 import { decodeBlock, type LogBatches, type Operation } from '../../storage/block.js'
-import { memoryEngines } from '../../storage/index.js'
+import { type Engine, memoryEngines } from '../../storage/index.js'
 import { Journal, type WrittenBlock } from '../../storage/journal.js'
+import { positionKey } from '../../storage/keys.js'
 import { suite } from '../helpers/suite.js'
 import { batchOfBytes } from './fixtures.js'
 
@@ -12,6 +13,16 @@ const logOf = (logId: number, firstOffset: number, ...sizes: number[]): LogBatch
   const batches = sizes.map((size) => batchOfBytes(new Uint8Array(size)))
   return { logId, firstOffset, batches, bytes: batches.reduce((sum, { length }) => sum + length, 0) }
 }
+
+/** The functions of an engine, to replace some of them. */
+const boundTo = (engine: Engine): Engine => ({
+  get: (key) => engine.get(key),
+  getMany: (keys) => engine.getMany(keys),
+  range: (options) => engine.range(options),
+  commit: (ops) => engine.commit(ops),
+  compact: (...args) => engine.compact(...args),
+  close: () => engine.close(),
+})
 
 async function write(
   journal: Journal,
@@ -114,6 +125,48 @@ test('nothing is known of a commit that the engine rejects', async () => {
     (error) => assert.is(error.message, 'no'),
   )
   assert.equal(journal.last, { position: 5, link: 77 })
+})
+
+test('many readers together read no more than 64 blocks at a time, and each gets its own', async () => {
+  const engine = await memoryEngines().open('journal')
+  let inFlight = 0
+  let most = 0
+  const slow: Engine = {
+    ...boundTo(engine),
+    async getMany(keys) {
+      inFlight += keys.length
+      most = Math.max(most, inFlight)
+      await new Promise((resolve) => setImmediate(resolve))
+      inFlight -= keys.length
+      return keys.map((key) => key)
+    },
+  }
+  const journal = new Journal(slow, start)
+  const wanted = Array.from({ length: 40 }, (_, reader) =>
+    Array.from({ length: 1 + reader * 4 }, (_, index) => reader * 1_000 + index),
+  )
+  const found = await Promise.all(wanted.map((positions) => journal.readRaw(positions)))
+  assert.equal(
+    found,
+    wanted.map((positions) => positions.map(positionKey)),
+  )
+  assert.ok(most > 32 && most <= 64, `${most} at a time`)
+})
+
+test('a read that fails gives its place to the next', async () => {
+  const engine = await memoryEngines().open('journal')
+  const failing: Engine = {
+    ...boundTo(engine),
+    async getMany() {
+      throw new Error('planted')
+    },
+  }
+  const journal = new Journal(failing, start)
+  const positions = Array.from({ length: 64 }, (_, index) => index + 1)
+  for (let n = 0; n < 3; n++) {
+    const error = await journal.readRaw(positions).catch((reason: Error) => reason)
+    assert.is((error as Error).message, 'planted')
+  }
 })
 
 test.run()

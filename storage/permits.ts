@@ -1,0 +1,44 @@
+interface Waiting {
+  readonly count: number
+  readonly grant: () => void
+}
+
+/** A semaphore of several permits, which are given in the order of asking: a large request is not overtaken for ever. */
+export class Permits {
+  readonly #max: number
+  readonly #waiting: Waiting[] = []
+  #free: number
+
+  constructor(max: number) {
+    this.#max = max
+    this.#free = max
+  }
+
+  /**
+   * Resolves when `count` permits are held; they must be released.
+   * @throws RangeError for more than there are
+   */
+  async acquire(count: number): Promise<void> {
+    if (count > this.#max) throw new RangeError(`${count} permits are asked for, there are ${this.#max}`)
+    if (this.#waiting.length === 0 && count <= this.#free) {
+      this.#free -= count
+      return
+    }
+    await new Promise<void>((grant) => {
+      this.#waiting.push({ count, grant })
+    })
+  }
+
+  release(count: number): void {
+    this.#free += count
+    for (
+      let next = this.#waiting[0];
+      next !== undefined && next.count <= this.#free;
+      next = this.#waiting[0]
+    ) {
+      this.#free -= next.count
+      this.#waiting.shift()
+      next.grant()
+    }
+  }
+}
