@@ -22,8 +22,8 @@ export class DelayedFiring {
   readonly #later: Later
   /** What ends messages at the moment, by sequence. */
   readonly #ending = new Map<number, Promise<unknown>>()
-  /** How often messages have been ended. */
-  #rounds = 0
+  /** Whoever reads the database gathers what was ended meanwhile: it tells what it had before. */
+  readonly #reading = new Set<Set<number>>()
 
   constructor(later: Later) {
     this.#later = later
@@ -56,12 +56,10 @@ export class DelayedFiring {
     await pendingIds.get(`${topicId}/${id}`)?.committed.catch(() => {})
     const key = delayedIdKey(topicId, id)
     for (;;) {
-      const rounds = this.#rounds
-      const place = await shard.store.state.get(key)
+      const { found: place, ended } = await this.#read(() => shard.store.state.get(key))
       if (place === undefined) return false
-      // It may have been appended while the database was read, which tells what it had before.
-      if (rounds !== this.#rounds) continue
       const { dueMs, sequence } = readPlace(place)
+      if (ended.has(sequence)) continue
       const ending = this.#ending.get(sequence)
       if (ending === undefined) {
         const ref = { dueMs, sequence, topicId, partition: 0, id, offset: -1 }
@@ -81,14 +79,27 @@ export class DelayedFiring {
   async sweep(topicId: number): Promise<boolean> {
     const { state } = this.#later.shard.store
     const gte = delayedIdKey(topicId, '')
-    const entries = await state.range({ gte, lt: delayedIdKey(topicId + 1, ''), limit: messagesMax })
-    const refs = entries.map(([key, value]): DelayedRef => {
+    const range = { gte, lt: delayedIdKey(topicId + 1, ''), limit: messagesMax }
+    const { found, ended } = await this.#read(() => state.range(range))
+    const refs = found.map(([key, value]): DelayedRef => {
       const id = Buffer.from(key.subarray(gte.length)).toString('utf8')
       return { ...readPlace(value), topicId, partition: 0, id, offset: -1 }
     })
-    const free = refs.filter(({ sequence }) => !this.#ending.has(sequence))
+    const known = refs.filter(({ sequence }) => !ended.has(sequence))
+    const free = known.filter(({ sequence }) => !this.#ending.has(sequence))
     if (free.length > 0) await this.#end(free, this.#remove(free))
-    return free.length > 0
+    return free.length > 0 || known.length < refs.length
+  }
+
+  /** What `read` finds, and the sequences of messages that were ended, or could not be, while it looked. */
+  async #read<Found>(read: () => Promise<Found>): Promise<{ found: Found; ended: ReadonlySet<number> }> {
+    const ended = new Set<number>()
+    this.#reading.add(ended)
+    try {
+      return { found: await read(), ended }
+    } finally {
+      this.#reading.delete(ended)
+    }
   }
 
   #due(nowMs: number): DelayedMessage[] {
@@ -128,8 +139,10 @@ export class DelayedFiring {
     try {
       await work
     } finally {
-      for (const { sequence } of messages) this.#ending.delete(sequence)
-      this.#rounds++
+      for (const { sequence } of messages) {
+        this.#ending.delete(sequence)
+        for (const ended of this.#reading) ended.add(sequence)
+      }
     }
   }
 }

@@ -250,7 +250,13 @@ export class GroupMessages implements DataWaiter {
     if (lane.isClosed) return
     if (lost !== undefined) {
       this.#lost(lane, ...lost)
-      await this.#host.commit(settledOps(this.#record.queueId, [], this.lanes))
+      const told = settledOps(this.#record.queueId, [], this.lanes)
+      try {
+        await this.#host.commit(told.ops)
+      } catch (error) {
+        told.failed()
+        throw error
+      }
     }
     for (const record of records) {
       const message = this.#takeUp(lane, record, 0)

@@ -13,6 +13,7 @@ import {
   endingOf,
   expiredEnding,
   partsOf,
+  type SettledOps,
   type SettleEntry,
   type Settlement,
   settledOps,
@@ -211,14 +212,16 @@ export class LiveGroup implements MessagesOwner {
         }
       }
       this.#underWay++
+      const settled = this.#settledOps(settlements)
       return {
-        ops: this.#settledOps(settlements),
+        ops: settled.ops,
         done: () => {
           this.#underWay--
           this.#settled(settlements)
         },
         failed: () => {
           this.#underWay--
+          settled.failed()
           setState(settlements, 'leased')
         },
       }
@@ -308,18 +311,21 @@ export class LiveGroup implements MessagesOwner {
    */
   async #commit(settlements: readonly Settlement[], before: MessageState): Promise<void> {
     setState(settlements, 'settling')
+    let settled: SettledOps | undefined
     try {
       const letters = await this.#deadLetterTopic.letters(settlements)
-      const ops = [...letters, ...this.#settledOps(settlements)]
+      settled = this.#settledOps(settlements)
+      const ops = [...letters, ...settled.ops]
       if (ops.length > 0) await this.#host.commit(ops)
     } catch (error) {
+      settled?.failed()
       setState(settlements, before)
       throw error
     }
     this.#settled(settlements)
   }
 
-  #settledOps(settlements: readonly Settlement[]): Op[] {
+  #settledOps(settlements: readonly Settlement[]): SettledOps {
     return settledOps(this.record.queueId, settlements, this.lanes)
   }
 

@@ -78,13 +78,20 @@ export function* partsOf(settlements: readonly Settlement[]): Generator<readonly
   }
 }
 
-/** One operation for each lane that has something to tell: what was settled, and what was lost, which it forgets. */
+export interface SettledOps {
+  readonly ops: readonly Op[]
+  /** To be called when they were not committed: what was lost is told with the next. */
+  failed(): void
+}
+
+/** One operation for each lane that has something to tell: what was settled, and what was lost. */
 export function settledOps(
   queueId: number,
   settlements: readonly Settlement[],
   allLanes: Iterable<Lane>,
-): Op[] {
+): SettledOps {
   const ops: Op[] = []
+  const lostOf: (readonly [Lane, readonly number[]])[] = []
   const lanes = new Map(byLane(settlements, ({ message }) => message))
   for (const lane of allLanes) if (lane.lost.length > 0 && !lanes.has(lane)) lanes.set(lane, [])
   for (const [lane, some] of lanes) {
@@ -97,10 +104,14 @@ export function settledOps(
     for (const { message, ending } of some)
       if (ending.kind === 'failed') failed.push([message.offset, ending.dueAtMs])
     const done = [...runsOf(offsetsThat('done', 'dead')), ...lane.lost]
+    if (lane.lost.length > 0) lostOf.push([lane, lane.lost])
     lane.lost = []
     const released = runsOf(offsetsThat('released'))
     const payload = encodeQueueSettled({ queueId, logId: lane.partition.log.id, done, failed, released })
     ops.push({ kind: opKinds.queueSettled, payload })
   }
-  return ops
+  const failed = (): void => {
+    for (const [lane, lost] of lostOf) lane.lost.push(...lost)
+  }
+  return { ops, failed }
 }

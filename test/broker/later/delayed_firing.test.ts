@@ -1,5 +1,10 @@
 import * as assert from 'uvu/assert'
-import { type DelayedMessage, delayedKey } from '../../../broker/later/delayed_codec.js'
+import {
+  type DelayedMessage,
+  decodeDelayedRefs,
+  delayedIdKey,
+  delayedKey,
+} from '../../../broker/later/delayed_codec.js'
 import { DelayedFiring } from '../../../broker/later/delayed_firing.js'
 import type { Later } from '../../../broker/later/index.js'
 import { opKinds } from '../../../storage/index.js'
@@ -45,6 +50,40 @@ test('a message that is appended while its place is read is not cancelled as wel
   reads.shift()?.(undefined)
   assert.is(await cancelled, false)
   assert.equal(committed, [opKinds.delayedFired])
+})
+
+test('a message that is appended while its deleted topic is swept is not removed as well', async () => {
+  const committed: (readonly [kind: number, sequences: number[]])[] = []
+  const keyOf = (id: string) => delayedIdKey(message.topicId, id)
+  const placeOf = (sequence: number) => delayedKey(message.dueMs, sequence).subarray(1)
+  const reads: ((entries: [Uint8Array, Uint8Array][]) => void)[] = []
+  let isThere = true
+  const near = { lacks: () => false, first: () => (isThere ? [message] : []), nextDueMs: undefined }
+  const later = {
+    delayed: { near },
+    metrics: { publishedRecords: 0, publishedBytes: 0 },
+    shard: {
+      catalog: { byId: () => undefined },
+      store: { state: { range: () => new Promise((resolve) => reads.push(resolve)) } },
+      commit: async (ops: readonly { readonly kind: number; readonly payload: Uint8Array }[]) => {
+        isThere = false
+        for (const { kind, payload } of ops)
+          committed.push([kind, decodeDelayedRefs(payload).map(({ sequence }) => sequence)])
+      },
+    },
+  } as unknown as Later
+  const firing = new DelayedFiring(later)
+  const swept = firing.sweep(message.topicId)
+  await firing.fire(2_000)
+  reads.shift()?.([
+    [keyOf('one'), placeOf(7)],
+    [keyOf('two'), placeOf(8)],
+  ])
+  assert.is(await swept, true)
+  assert.equal(committed, [
+    [opKinds.delayedFired, [7]],
+    [opKinds.delayedCancelled, [8]],
+  ])
 })
 
 test.run()

@@ -1,13 +1,16 @@
 import * as assert from 'uvu/assert'
 import { Delays } from '../../../broker/queues/delays.js'
 import { Fifo } from '../../../broker/queues/fifo.js'
+import type { Lane } from '../../../broker/queues/lane.js'
+import { decodeQueueSettled } from '../../../broker/queues/ops.js'
 import type { QueueMessage } from '../../../broker/queues/queue_message.js'
 import { ReadyLine } from '../../../broker/queues/ready_line.js'
 import { RecordCache } from '../../../broker/queues/record_cache.js'
 import { checkRuns } from '../../../broker/queues/runs.js'
 import { mergeQueueSettings, queueSettingsDefault, retryDelayMs } from '../../../broker/queues/settings.js'
-import { partsOf, type Settlement } from '../../../broker/queues/settlements.js'
+import { partsOf, type Settlement, settledOps } from '../../../broker/queues/settlements.js'
 import { countOf, MillraceError, offsetsOf, runsOf } from '../../../protocol/index.js'
+import type { Op } from '../../../storage/index.js'
 import { suite } from '../../helpers/suite.js'
 import { waitFor } from '../../helpers/wait_for.js'
 
@@ -168,5 +171,17 @@ test('settings that make no sense are refused', () => {
 function isBadConfig(error: unknown): boolean {
   return error instanceof MillraceError && error.code === 'BAD_CONFIG'
 }
+
+test('what was lost is told once, and again when it could not be committed', () => {
+  const lane = { lost: [5, 2], partition: { log: { id: 3 } } } as unknown as Lane
+  const toldBy = (ops: readonly Op[]) =>
+    ops.map((op) => decodeQueueSettled((op as { payload: Uint8Array }).payload).done)
+  const first = settledOps(1, [], [lane])
+  assert.equal(toldBy(first.ops), [[5, 2]])
+  assert.equal(settledOps(1, [], [lane]).ops, [])
+  first.failed()
+  const second = settledOps(1, [], [lane])
+  assert.equal(toldBy(second.ops), [[5, 2]])
+})
 
 test.run()
