@@ -18,7 +18,7 @@ export const ownBlockBytesMin = 32 * 1024
  * Blocks that are read at a time, for all readers together: while the engine reads them they are in memory twice, and
  * nobody's budget knows how large they are.
  */
-const blocksInFlightMax = 64
+export const blocksInFlightMax = 64
 
 /** More blocks than a file of the engine holds: further away is nothing that belongs to this journal. */
 const probesMax = 32_768
@@ -105,19 +105,17 @@ export class Journal {
     return this.#last
   }
 
-  /** Raw blocks at these positions; undefined where there is none, or where the engine can't read it. */
+  /**
+   * Raw blocks at these positions; undefined where there is none, or where the engine can't read it.
+   * @throws RangeError for more than `blocksInFlightMax`
+   */
   async readRaw(positions: readonly number[]): Promise<(Uint8Array | undefined)[]> {
-    const found: (Uint8Array | undefined)[] = []
-    for (let at = 0; at < positions.length; at += blocksInFlightMax) {
-      const some = positions.slice(at, at + blocksInFlightMax)
-      await this.#reads.acquire(some.length)
-      try {
-        found.push(...(await this.#readMany(some)))
-      } finally {
-        this.#reads.release(some.length)
-      }
+    await this.#reads.acquire(positions.length)
+    try {
+      return await this.#readMany(positions)
+    } finally {
+      this.#reads.release(positions.length)
     }
-    return found
   }
 
   async #readMany(positions: readonly number[]): Promise<(Uint8Array | undefined)[]> {

@@ -3,7 +3,7 @@ import { findLogBatches, verifyBlock } from './block.js'
 import type { SharedBuffer } from './buffer_pool.js'
 import type { OffsetRange } from './damage.js'
 import type { IndexEntry } from './index_page.js'
-import type { Journal } from './journal.js'
+import { blocksInFlightMax, type Journal } from './journal.js'
 import { cutBatches, type PartitionLog, skipBatchesBefore } from './partition_log.js'
 
 export interface LogRead {
@@ -29,8 +29,6 @@ const entriesMax = 1_024
 const blocksPerRound = 64
 /** and no more once these were so large: small batches share their blocks with other logs. */
 const blockBytesMax = 4 * 1024 * 1024
-/** Blocks that are in memory at a time. */
-const blocksPerRequest = 64
 
 const nothing: LogReadResult = { chunks: [], bytes: 0 }
 
@@ -75,8 +73,8 @@ async function readRound(journal: Journal, runs: readonly JournalRead[]): Promis
     }
   }
   const positions = [...readersAt.keys()].sort((a, b) => a - b)
-  for (let at = 0; at < positions.length; at += blocksPerRequest) {
-    const some = positions.slice(at, at + blocksPerRequest)
+  for (let at = 0; at < positions.length; at += blocksInFlightMax) {
+    const some = positions.slice(at, at + blocksInFlightMax)
     const blocks = await readBlocks(journal, some)
     for (const [index, position] of some.entries()) {
       const block = blocks[index] as Buffer | MillraceError
