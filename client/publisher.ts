@@ -1,4 +1,4 @@
-import { limits, MillraceError, type RecordInput } from '../protocol/index.js'
+import { limits, MillraceError, type RecordInput, recordBytesMax } from '../protocol/index.js'
 import { unlessAborted } from './abort.js'
 import { BulkPublish, type BulkReceipt } from './bulk_publish.js'
 import type { Cluster, TopicInfo } from './cluster.js'
@@ -6,7 +6,6 @@ import { EachPublisher } from './later/index.js'
 import { Pacer } from './pacer.js'
 import type { BatchWatcher, Receipt } from './producer/batch.js'
 import type { Producer } from './producer/producer.js'
-import { recordBytesMax } from './producer/record_size.js'
 import type { ProducerSettings } from './producer/settings.js'
 import { checkSize, deliverAtMsOf, type MessageInput, partitionFor, recordOf } from './record.js'
 import type { Topic } from './topic.js'
@@ -61,9 +60,10 @@ export class Publisher {
       const info = this.#cluster.known(topic.name)
       const made = recordOf(topic, message, Date.now())
       if (info !== undefined && !(made instanceof Promise) && !this.#turns.has(topic.name)) {
-        const { partition, record, bytes } = this.#place(topic, info, message, made)
+        const bytes = recordBytesMax(made)
+        const partition = this.#place(topic, info, message, made, bytes)
         if (this.#producer.hasRoom(bytes))
-          return unlessAborted(this.#producer.publish(info, partition, record, bytes), signal)
+          return unlessAborted(this.#producer.publish(info, partition, made, bytes), signal)
       }
       return unlessAborted(this.#publishInTurn(topic, message, made, signal), signal)
     } catch (error) {
@@ -120,8 +120,9 @@ export class Publisher {
     const info = this.#cluster.known(topic.name)
     const made = recordOf(topic, message, nowMs)
     if (info !== undefined && !(made instanceof Promise)) {
-      const { partition, record, bytes } = this.#place(topic, info, message, made)
-      if (this.#producer.hasRoom(bytes)) return this.#producer.add(info, partition, record, bytes, watcher)
+      const bytes = recordBytesMax(made)
+      const partition = this.#place(topic, info, message, made, bytes)
+      if (this.#producer.hasRoom(bytes)) return this.#producer.add(info, partition, made, bytes, watcher)
     }
     return this.#whenPossible(topic, message, made, 'wait', signal, ({ info, partition, record, bytes }) =>
       this.#producer.add(info, partition, record, bytes, watcher),
@@ -205,23 +206,25 @@ export class Publisher {
     try {
       signal?.throwIfAborted()
       const info = this.#cluster.known(topic.name) ?? (await this.#cluster.topic(topic.name, { signal }))
-      return add(this.#place(topic, info, message, record))
+      return add({ info, record, partition: this.#place(topic, info, message, record, bytes), bytes })
     } finally {
       this.#producer.unreserve(bytes)
     }
   }
 
-  /** @throws MillraceError UNKNOWN_PARTITION, VALUE_TOO_LARGE */
+  /**
+   * The partition of a record of at most `bytes`.
+   * @throws MillraceError UNKNOWN_PARTITION, VALUE_TOO_LARGE
+   */
   #place<Input, Output, Key>(
     topic: Topic<Input, Output, Key>,
     info: TopicInfo,
     message: MessageInput<Input, Key>,
     record: RecordInput,
-  ): Placed {
-    const bytes = recordBytesMax(record)
+    bytes: number,
+  ): number {
     checkSize(topic.name, record, bytes, this.#cluster.limits.batchBytesMax)
-    const partition = partitionFor(topic, info, message, record) ?? this.#producer.anyPartition(info, bytes)
-    return { info, record, partition, bytes }
+    return partitionFor(topic, info, message, record) ?? this.#producer.anyPartition(info, bytes)
   }
 
   #checkOpen(): void {

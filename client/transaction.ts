@@ -6,10 +6,10 @@ import {
   RecordBatchBuilder,
   type RecordInput,
   type RequestOf,
+  recordBytesMax,
 } from '../protocol/index.js'
 import type { Cluster } from './cluster.js'
 import { type Message, type MessageBatch, TransactionAcks } from './consumer/index.js'
-import { recordBytesMax } from './producer/record_size.js'
 import { checkSize, deliverAtMsOf, type MessageInput, partitionFor, recordOf } from './record.js'
 import { type TopicOrName, topicOf } from './topic.js'
 import { WorkMessage } from './worker/index.js'

@@ -25,7 +25,8 @@ import { limits } from './limits.js'
  */
 export const batchHeaderBytes = 64
 export const batchVersion = 1
-const checksumFrom = 16
+/** First byte that the checksum of a batch covers; the last one is the batch's. */
+export const batchChecksumFrom = 16
 
 export interface BatchHeader {
   readonly batchBytes: number
@@ -90,9 +91,14 @@ export function stampBaseOffset(batch: Uint8Array, at: number, offset: number): 
   writeU64(new DataView(batch.buffer, batch.byteOffset + at, batchHeaderBytes), 8, offset)
 }
 
+/** The checksum that the header of the batch at `at` gives. */
+export function readBatchChecksum(bytes: Uint8Array, at = 0): number {
+  return new DataView(bytes.buffer, bytes.byteOffset + at, batchHeaderBytes).getUint32(4, true)
+}
+
 /** CRC-32 of what the checksum of a batch covers. */
 export function batchChecksum(batch: Uint8Array): number {
-  return crc32(batch.subarray(checksumFrom))
+  return crc32(batch.subarray(batchChecksumFrom))
 }
 
 /**

@@ -1,9 +1,11 @@
 export {
   type BatchHeader,
   type BatchHeaderFields,
+  batchChecksumFrom,
   batchHeaderBytes,
   batchVersion,
   checkBatch,
+  readBatchChecksum,
   readBatchHeader,
   stampBaseOffset,
   writeBatchHeader,
@@ -24,14 +26,12 @@ export {
   batchOfRecords,
   checkBatchForStorage,
   type ProducerStamp,
-  RecordBatchBuilder,
   type RecordBody,
-  RecordCursor,
   type RecordInput,
-  readRecordHeaders,
-  recordBytesBound,
   sealBodies,
   splitBatches,
 } from './record_batch.js'
+export { RecordBatchBuilder, recordBytesMax } from './record_batch_builder.js'
+export { RecordCursor, readRecordHeaders } from './record_cursor.js'
 export { countOf, offsetsOf, type Runs, rangesOf, runsOf } from './runs.js'
 export type { ShapeForm } from './shape.js'

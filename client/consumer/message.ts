@@ -62,12 +62,12 @@ export class Message<Value = unknown, Key = unknown> implements RawMessage {
 
   get keyBytes(): Uint8Array | undefined {
     if (this.#keyStart < 0) return undefined
-    return this.run.cursor.records.subarray(this.#keyStart, this.#keyEnd)
+    return this.run.cursor.view(this.#keyStart, this.#keyEnd)
   }
 
   get valueBytes(): Uint8Array | undefined {
     if (this.#valueStart < 0) return undefined
-    return this.run.cursor.records.subarray(this.#valueStart, this.#valueEnd)
+    return this.run.cursor.view(this.#valueStart, this.#valueEnd)
   }
 
   /**

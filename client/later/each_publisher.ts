@@ -7,10 +7,10 @@ import {
   RecordBatchBuilder,
   type RecordInput,
   type ReplyOf,
+  recordBytesMax,
 } from '../../protocol/index.js'
 import type { Cluster, TopicInfo } from '../cluster.js'
 import type { Receipt } from '../producer/batch.js'
-import { recordBytesMax } from '../producer/record_size.js'
 
 type EachResult = ReplyOf<typeof commands.publishEach>['results'][number]
 

@@ -86,18 +86,23 @@ export class Batch extends RecordBatchBuilder {
     return this.bytes - batchHeaderBytes
   }
 
-  /** Adds a message for which `resolve` or `reject` will be called; returns its bytes. */
-  add(record: RecordInput, resolve: (receipt: Receipt) => void, reject: (error: unknown) => void): number {
+  /** Adds a message of at most `bytesMax` for which `resolve` or `reject` will be called; returns its bytes. */
+  add(
+    record: RecordInput,
+    bytesMax: number,
+    resolve: (receipt: Receipt) => void,
+    reject: (error: unknown) => void,
+  ): number {
     const index = this.recordCount
-    const bytes = this.append(record)
+    const bytes = this.append(record, bytesMax)
     this.#await(index, record.timestamp, resolve, reject)
     return bytes
   }
 
-  /** Adds a message of a bulk publish; returns its bytes. */
-  addWatched(record: RecordInput, watcher: BatchWatcher): number {
+  /** Adds a message of a bulk publish, of at most `bytesMax`; returns its bytes. */
+  addWatched(record: RecordInput, bytesMax: number, watcher: BatchWatcher): number {
     const index = this.recordCount
-    const bytes = this.append(record)
+    const bytes = this.append(record, bytesMax)
     this.#watch(watcher, index, 1)
     return bytes
   }

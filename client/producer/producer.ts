@@ -100,7 +100,7 @@ export class Producer {
     const queue = this.#queue(topic, partition)
     const batch = queue.open(bytes)
     const promise = new Promise<Receipt>(this.#capture.executor)
-    this.#added(queue, batch, batch.add(record, this.#capture.resolve, this.#capture.reject))
+    this.#added(queue, batch, batch.add(record, bytes, this.#capture.resolve, this.#capture.reject))
     return promise
   }
 
@@ -114,7 +114,7 @@ export class Producer {
   ): number {
     const queue = this.#queue(topic, partition)
     const batch = queue.open(bytes)
-    const added = batch.addWatched(record, watcher)
+    const added = batch.addWatched(record, bytes, watcher)
     this.#added(queue, batch, added)
     return added
   }

@@ -74,8 +74,8 @@ export class WorkMessage<Value = unknown, Key = unknown> implements RawMessage {
     this.owner = owner
     this.timestamp = cursor.timestamp
     this.attempt = attempts + 1
-    this.keyBytes = keyStart < 0 ? undefined : records.subarray(keyStart, keyEnd)
-    this.valueBytes = valueStart < 0 ? undefined : records.subarray(valueStart, valueEnd)
+    this.keyBytes = keyStart < 0 ? undefined : cursor.view(keyStart, keyEnd)
+    this.valueBytes = valueStart < 0 ? undefined : cursor.view(valueStart, valueEnd)
   }
 
   get topic(): string {

@@ -28,6 +28,7 @@ function queueOf(
     const batch = queue.open(100)
     batch.add(
       { value, timestamp: 1 },
+      100,
       ({ offset }) => ended.push(`${value}@${offset}`),
       (error) => ended.push(`${value}:${codeOf(error)}`),
     )

@@ -1,0 +1,171 @@
+import { type BatchHeader, batchHeaderBytes, checkBatch } from './batch_header.js'
+import { decompress } from './compression.js'
+import { MillraceError } from './errors.js'
+import { limits } from './limits.js'
+import { unzigzag } from './varint.js'
+
+/**
+ * Walks the records of one batch without building an object for each: after `next()` returned true the fields tell
+ * where the current record's parts are inside `records`. Every length is checked against what is there.
+ */
+export class RecordCursor {
+  readonly header: BatchHeader
+  /** The decompressed records; views into it stay valid after the cursor has moved on. */
+  readonly records: Uint8Array
+  /** Index of the current record in its batch, -1 before the first `next()`. */
+  index = -1
+  timestamp = 0
+  /** -1 where there is no key. */
+  keyStart = -1
+  keyEnd = -1
+  /** -1 where there is no value. */
+  valueStart = -1
+  valueEnd = -1
+  headerCount = 0
+  headersStart = 0
+  /** Where the whole current record begins. */
+  recordStart = 0
+  /** Where the record begins behind its timestamp: see `RecordBody`. */
+  bodyStart = 0
+  #at = 0
+  readonly #memory: ArrayBufferLike
+  readonly #memoryFrom: number
+
+  /**
+   * @param batch exactly one batch; its checksum is verified
+   * @throws MillraceError BAD_BATCH, BATCH_TOO_LARGE
+   */
+  constructor(batch: Uint8Array, batchBytesMax: number = limits.frameBytesMax) {
+    this.header = checkBatch(batch, batchBytesMax)
+    this.records = decompress(
+      this.header.compression,
+      batch.subarray(batchHeaderBytes),
+      this.header.recordsBytes,
+    )
+    this.#memory = this.records.buffer
+    this.#memoryFrom = this.records.byteOffset
+  }
+
+  /** A view of `records`; made for every message, and in Node 20 twice as fast as `subarray`. */
+  view(start: number, end: number): Uint8Array {
+    return new Uint8Array(this.#memory, this.#memoryFrom + start, end - start)
+  }
+
+  /** Where the current record ends. */
+  get bodyEnd(): number {
+    return this.#at
+  }
+
+  /** Offset of the current record. */
+  get offset(): number {
+    return this.header.baseOffset + this.index
+  }
+
+  /** Where the whole current record ends. */
+  get recordEnd(): number {
+    return this.#at
+  }
+
+  /**
+   * Moves to the next record; false after the last.
+   * @throws MillraceError BAD_BATCH
+   */
+  next(): boolean {
+    if (this.index + 1 >= this.header.recordCount) {
+      if (this.#at !== this.records.length) {
+        throw this.#bad(
+          `${this.records.length - this.#at} bytes follow the last of ${this.header.recordCount} records`,
+        )
+      }
+      return false
+    }
+    this.index++
+    this.recordStart = this.#at
+    this.timestamp = this.header.firstTimestamp + unzigzag(this.#varint())
+    this.bodyStart = this.#at
+    const keyLength = this.#varint() - 1
+    this.keyStart = keyLength < 0 ? -1 : this.#at
+    this.keyEnd = keyLength < 0 ? -1 : this.#skip(keyLength)
+    const valueLength = this.#varint() - 1
+    this.valueStart = valueLength < 0 ? -1 : this.#at
+    this.valueEnd = valueLength < 0 ? -1 : this.#skip(valueLength)
+    this.headerCount = this.#varint()
+    this.headersStart = this.#at
+    if (this.headerCount > 0) this.#skipHeaders()
+    return true
+  }
+
+  #skipHeaders(): void {
+    if (this.headerCount > limits.recordHeadersMax) {
+      throw this.#bad(
+        `record ${this.index} has ${this.headerCount} headers, at most ${limits.recordHeadersMax} are allowed`,
+      )
+    }
+    for (let i = 0; i < this.headerCount * 2; i++) this.#skip(this.#varint())
+  }
+
+  #skip(length: number): number {
+    this.#at += length
+    if (this.#at > this.records.length) throw this.#bad(`record ${this.index} reaches past the end`)
+    return this.#at
+  }
+
+  #varint(): number {
+    const records = this.records
+    const first = records[this.#at]
+    if (first !== undefined && first < 0x80) {
+      this.#at++
+      return first
+    }
+    let value = 0
+    let scale = 1
+    for (let i = 0; i < 8; i++) {
+      const byte = records[this.#at++]
+      if (byte === undefined) throw this.#bad(`record ${this.index} reaches past the end`)
+      value += (byte & 0x7f) * scale
+      if (byte < 0x80) {
+        if (value > Number.MAX_SAFE_INTEGER) break
+        return value
+      }
+      scale *= 0x80
+    }
+    throw this.#bad(`record ${this.index} has a number that is not below 2^53`)
+  }
+
+  #bad(problem: string): MillraceError {
+    return new MillraceError(
+      'BAD_BATCH',
+      `the record batch at offset ${this.header.baseOffset} is malformed: ${problem}`,
+    )
+  }
+}
+
+/**
+ * The headers of a record, from the position and count that a cursor gave. A name that comes twice keeps its last value.
+ */
+export function readRecordHeaders(
+  records: Uint8Array,
+  start: number,
+  count: number,
+): Record<string, Uint8Array> {
+  const headers: Record<string, Uint8Array> = Object.create(null) as Record<string, Uint8Array>
+  let at = start
+  for (let i = 0; i < count; i++) {
+    const name = Buffer.from(part()).toString('utf8')
+    headers[name] = part()
+  }
+  return headers
+
+  function part(): Uint8Array {
+    let length = 0
+    let scale = 1
+    for (;;) {
+      const byte = records[at++] as number
+      length += (byte & 0x7f) * scale
+      if (byte < 0x80) break
+      scale *= 0x80
+    }
+    at += length
+    return records.subarray(at - length, at)
+  }
+}
