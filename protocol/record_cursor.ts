@@ -106,22 +106,25 @@ export class RecordCursor {
 
   #skip(length: number): number {
     this.#at += length
-    if (this.#at > this.records.length) throw this.#bad(`record ${this.index} reaches past the end`)
+    if (this.#at > this.records.length) throw this.#pastEnd()
     return this.#at
   }
 
+  /** Nearly all are of one byte: what is rare is kept out, so that this is small enough to be inlined. */
   #varint(): number {
+    const first = this.records[this.#at]
+    if (first === undefined || first >= 0x80) return this.#longVarint()
+    this.#at++
+    return first
+  }
+
+  #longVarint(): number {
     const records = this.records
-    const first = records[this.#at]
-    if (first !== undefined && first < 0x80) {
-      this.#at++
-      return first
-    }
     let value = 0
     let scale = 1
     for (let i = 0; i < 8; i++) {
       const byte = records[this.#at++]
-      if (byte === undefined) throw this.#bad(`record ${this.index} reaches past the end`)
+      if (byte === undefined) throw this.#pastEnd()
       value += (byte & 0x7f) * scale
       if (byte < 0x80) {
         if (value > Number.MAX_SAFE_INTEGER) break
@@ -130,6 +133,10 @@ export class RecordCursor {
       scale *= 0x80
     }
     throw this.#bad(`record ${this.index} has a number that is not below 2^53`)
+  }
+
+  #pastEnd(): MillraceError {
+    return this.#bad(`record ${this.index} reaches past the end`)
   }
 
   #bad(problem: string): MillraceError {

@@ -36,7 +36,7 @@ import {
 const reopenDelayMsMax = 5_000
 const recheckedMax = 1_000
 /** What is kept of the memory of blocks that have left the tail cache. */
-const pooledBytesMax = 4 * 1024 * 1024
+const pooledBytesMax = 8 * 1024 * 1024
 const recheckBytes = 1024 * 1024
 
 /**

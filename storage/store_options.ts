@@ -73,7 +73,7 @@ export interface StoreStats {
 
 export const storeDefaults = {
   tailCacheBytes: 16 * 1024 * 1024,
-  commitBytesMax: 1024 * 1024,
+  commitBytesMax: 2 * 1024 * 1024,
   checkpointIntervalMs: 1_000,
   checkpointBytesMax: 8 * 1024 * 1024,
   freeBytesMin: 256 * 1024 * 1024,

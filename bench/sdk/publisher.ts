@@ -18,6 +18,8 @@ export interface SdkPublisherOptions {
   /** How many clients do the same, each with a connection of its own. Default 1. */
   readonly clients?: number
   readonly compression?: Compression
+  /** "bulk": bytes of values that are given to the clients and not acknowledged yet, at most. Default 16 MiB. */
+  readonly windowBytes?: number
 }
 
 /** What was acknowledged in all, and how long receipts took to come where there is one for each message. */
@@ -31,8 +33,7 @@ export interface ReceiptFigures extends Count {
 }
 
 const windowMessages = 10_000
-/** Values that "bulk" has given to all clients and that are not acknowledged yet: as many as a client takes by itself. */
-const unacknowledgedBytesMax = 64 * 1024 * 1024
+const windowBytesDefault = 16 * 1024 * 1024
 /** One call of `publishMany`, which is counted when all of it is acknowledged: short, and many of them overlap. */
 const bulkCallBytesMax = 512 * 1024
 const bulkCallsMin = 4
@@ -97,7 +98,8 @@ class SdkPublisher {
 
   /** Keeps a few calls of `publishMany` going, so that there is always something to send. */
   async #runBulk(client: Client, messagesMax: number): Promise<void> {
-    const clientBytes = unacknowledgedBytesMax / this.#clients.length
+    const { windowBytes = windowBytesDefault } = this.#options
+    const clientBytes = windowBytes / this.#clients.length
     const callBytes = Math.min(bulkCallBytesMax, clientBytes / bulkCallsMin)
     const callMessages = Math.ceil(callBytes / this.#source.bytesMean)
     const callsMax = Math.max(bulkCallsMin, Math.floor(clientBytes / callMessages / this.#source.bytesMean))

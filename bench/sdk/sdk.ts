@@ -29,6 +29,9 @@ export interface RunningBroker {
 export const topic = 'bench'
 /** Few enough that a batch of each is full, enough for a group to share. */
 export const partitionsDefault = 8
+/** From so many on batches are filled only while a lot waits for them: as much as a client keeps by default. */
+const manyPartitions = 1_000
+const wideWindowBytes = 64 * 1024 * 1024
 
 /** Starts a broker on an empty folder below `dataRoot`; ends and removes everything afterwards. */
 export async function withBroker<T>(
@@ -72,7 +75,8 @@ export function runPublish(work: Work & PublishShape): Promise<Throughput> {
   const { dataRoot, warmUpMs, measureMs, ...shape } = others
   return withBroker(dataRoot, async ({ broker, port, start }) => {
     await createTopic(port, partitions)
-    const publisher = await start('publisher', { port, topic, data, mode: 'bulk', ...shape })
+    const window = (partitions ?? 0) >= manyPartitions ? { windowBytes: wideWindowBytes } : {}
+    const publisher = await start('publisher', { port, topic, data, mode: 'bulk', ...window, ...shape })
     return measureThroughput(publisher, [broker], { warmUpMs, measureMs })
   })
 }
