@@ -33,6 +33,11 @@ export interface Engine {
    */
   commit(ops: readonly EngineOp[]): Promise<void>
   /**
+   * Tells that what is committed next begins with this key, behind all that was committed before: an engine may make room
+   * first. Where it does, the commit has to wait until that has resolved.
+   */
+  appending?(key: Uint8Array): Promise<void> | undefined
+  /**
    * Asks the engine to give back the space of what was deleted or replaced between two keys. An engine that gathers
    * writes in memory writes them out first, also when the range is empty.
    */

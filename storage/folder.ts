@@ -5,7 +5,9 @@ import { join } from 'node:path'
 import { MillraceError } from '../protocol/index.js'
 
 /** Name and version of the layout that FORMAT.md describes. */
-const format = { name: 'millrace', version: 1 } as const
+const format = { name: 'millrace', version: 2 } as const
+/** Version 1 had the journal in one database. */
+const readableVersions: readonly unknown[] = [1, 2]
 const markerName = 'MILLRACE'
 const lockName = 'LOCK'
 const temporarySuffix = '.new'
@@ -71,7 +73,7 @@ async function checkFormat(path: string): Promise<void> {
   }
   const text = await readFile(join(path, markerName), 'utf8')
   const marker = parseObject(text)
-  if (marker?.format === format.name && marker.version === format.version) return
+  if (isReadable(marker)) return
   if (isOtherVersion(marker)) {
     throw new MillraceError(
       'UNKNOWN_FORMAT',
@@ -82,6 +84,10 @@ async function checkFormat(path: string): Promise<void> {
     'UNKNOWN_FORMAT',
     `the marker ${join(path, markerName)} is damaged, or not of Millrace; if the folder is, "millrace repair --data DIR" writes it anew`,
   )
+}
+
+function isReadable(marker: Record<string, unknown> | undefined): boolean {
+  return marker?.format === format.name && readableVersions.includes(marker.version)
 }
 
 function isOtherVersion(marker: Record<string, unknown> | undefined): boolean {
@@ -98,7 +104,7 @@ export async function restoreMarker(dir: string, anyVersion: boolean): Promise<b
   const names = await readdir(path)
   const text = names.includes(markerName) ? await readFile(join(path, markerName), 'utf8') : ''
   const marker = parseObject(text)
-  if (marker?.format === format.name && marker.version === format.version) return false
+  if (isReadable(marker)) return false
   if (isOtherVersion(marker) && !anyVersion) {
     throw new MillraceError(
       'UNKNOWN_FORMAT',
@@ -114,8 +120,9 @@ export async function restoreMarker(dir: string, anyVersion: boolean): Promise<b
 const markerText = `${JSON.stringify({ format: format.name, version: format.version })}\n`
 
 async function writeMarker(path: string): Promise<void> {
-  if ((await readdir(path)).includes(markerName)) return
-  await writeSynced(path, markerName, markerText)
+  const names = await readdir(path)
+  const text = names.includes(markerName) ? await readFile(join(path, markerName), 'utf8') : ''
+  if (parseObject(text)?.version !== format.version) await writeSynced(path, markerName, markerText)
 }
 
 async function lock(path: string): Promise<void> {

@@ -94,6 +94,9 @@ export class Journal {
    * @throws whatever the engine throws; nothing may be written after that through this journal
    */
   async write({ blocks, last }: EncodedCommit): Promise<void> {
+    const [first] = blocks
+    const room = first && this.#engine.appending?.(positionKey(first.position))
+    if (room !== undefined) await room
     await this.#engine.commit(
       blocks.map((block) => ({ type: 'put' as const, key: positionKey(block.position), value: block.bytes })),
     )

@@ -4,10 +4,11 @@ import { Level } from 'level'
 import { MillraceError } from '../protocol/index.js'
 import { openFolder, restoreMarker } from './folder.js'
 import { mendWriteAheadFiles } from './level_folder.js'
+import { journalNames } from './level_segments.js'
 import { type FileProblem, inspectDatabase, isManifest, readWriteAheadFiles } from './leveldb/index.js'
 import { keepCopy } from './set_aside.js'
 
-const databases = ['journal', 'state', 'state-copy'] as const
+const stateNames = ['state', 'state-copy'] as const
 
 /** Where something is wrong with a data folder, for people. */
 export type FolderProblem = FileProblem & { readonly database: string }
@@ -22,7 +23,7 @@ export async function checkFolder(dir: string): Promise<FolderProblem[]> {
   try {
     const shard = await folder.shard(0)
     const problems: FolderProblem[] = []
-    for (const database of databases) {
+    for (const database of [...(await journalNames(shard)), ...stateNames]) {
       const { broken, damagedTables, writeAhead } = await inspectDatabase(join(shard, database), {
         tables: true,
       })
@@ -53,24 +54,30 @@ export async function repairFolder(dir: string, { marker = false }: RepairOption
   if (await restoreMarker(dir, marker)) done.push('the marker was written anew')
   const folder = await openFolder(dir)
   try {
-    await repairJournal(await folder.shard(0), (text) => void done.push(text))
+    const shard = await folder.shard(0)
+    for (const name of await journalNames(shard))
+      await repairDatabase(shard, name, (text) => void done.push(text))
   } finally {
     await folder.release()
   }
   return done
 }
 
-async function repairJournal(shardDir: string, done: (text: string) => void): Promise<void> {
-  const folder = join(shardDir, 'journal')
+async function repairDatabase(
+  shardDir: string,
+  database: string,
+  done: (text: string) => void,
+): Promise<void> {
+  const folder = join(shardDir, database)
   const { broken, onlyManifest, isNew } = await inspectDatabase(folder)
   // A broker mends these by itself.
   if (isNew || broken.length === 0 || onlyManifest !== undefined) return
   const names = await readdir(folder)
   for (const name of names.filter((name) => name === 'CURRENT' || isManifest(name)))
-    done(`a copy of journal/${name} was kept: ${await keepCopy(shardDir, 'journal', name)}`)
+    done(`a copy of ${database}/${name} was kept: ${await keepCopy(shardDir, database, name)}`)
   // LevelDB drops what follows damage in a write-ahead file.
   const writeAhead = await readWriteAheadFiles(folder, names, 0)
-  await mendWriteAheadFiles(shardDir, { writeAhead }, { problem: done, notice: done })
+  await mendWriteAheadFiles(shardDir, database, { writeAhead }, { problem: done, notice: done })
   try {
     // Typed without it, since browsers have no such thing.
     await (Level as unknown as { repair(location: string): Promise<void> }).repair(folder)
@@ -80,6 +87,6 @@ async function repairJournal(shardDir: string, done: (text: string) => void): Pr
       cause: error,
     })
   }
-  for (const { file, problem } of broken) done(`journal/${file} was damaged (${problem})`)
-  done('the list of the files of the journal was rebuilt')
+  for (const { file, problem } of broken) done(`${database}/${file} was damaged (${problem})`)
+  done(`the list of the files of ${database} was rebuilt`)
 }

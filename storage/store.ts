@@ -60,7 +60,9 @@ export async function openStore(options: StoreOptions, views: Views): Promise<St
   try {
     const engines =
       options.engines ??
-      (folder === undefined ? memoryEngines() : levelEngines(await folder.shard(0), reports))
+      (folder === undefined
+        ? memoryEngines()
+        : levelEngines(await folder.shard(0), reports, options.journalSegmentBytes))
     const reclaim = { ...reclaimDefaults, ...options.reclaim }
     const settings = storeSettings(options)
     return await Store.open({ settings, reclaim, views, folder, engines, problems, notices })

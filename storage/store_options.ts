@@ -43,6 +43,8 @@ export interface StoreOptions {
   readonly engines?: EngineFactory | undefined
   /** Bytes of the newest blocks that stay in memory for readers. */
   readonly tailCacheBytes?: number | undefined
+  /** At which the journal goes on in another database. Default 1 GiB. */
+  readonly journalSegmentBytes?: number | undefined
   /** Most bytes of one commit, if it is more than one request. */
   readonly commitBytesMax?: number | undefined
   readonly checkpointIntervalMs?: number | undefined

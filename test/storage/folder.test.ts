@@ -75,7 +75,7 @@ test('a folder of a newer format is refused and not touched', async (context) =>
   await writeFile(join(dir, 'MILLRACE'), marker)
   const error = await refusal(openTestStore(context, { dir }))
   assert.ok(isMillraceError(error, 'UNKNOWN_FORMAT'))
-  assert.match((error as Error).message, 'has format millrace 99, this version of Millrace knows millrace 1')
+  assert.match((error as Error).message, 'has format millrace 99, this version of Millrace knows millrace 2')
   assert.equal(await readdir(dir), ['MILLRACE'])
   assert.is(await readFile(join(dir, 'MILLRACE'), 'utf8'), marker)
 })

@@ -1,0 +1,64 @@
+import { readdir, rename, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { folderBytes } from './disk_watch.js'
+import { positionKey, positionOf } from './keys.js'
+import { LevelEngine } from './level_engine.js'
+import type { SegmentList, SegmentStore } from './segmented_engine.js'
+import { syncFolder } from './set_aside.js'
+
+const firstName = 'journal'
+const namePattern = /^journal-(\d{16})$/
+const removedPrefix = 'removed-'
+const firstKey = new Uint8Array(0)
+
+/** Names of the databases of a shard that hold its journal, in the order of their blocks; the first is always named. */
+export async function journalNames(shardDir: string): Promise<string[]> {
+  const names = (await readdir(shardDir)).filter((name) => namePattern.test(name))
+  return [firstName, ...names.sort()]
+}
+
+/** Ends what a process began that was killed while it removed a segment. */
+export async function removeLeftovers(shardDir: string): Promise<void> {
+  for (const name of await readdir(shardDir))
+    if (name.startsWith(removedPrefix) && namePattern.test(name.slice(removedPrefix.length)))
+      await rm(join(shardDir, name), { recursive: true, force: true })
+}
+
+/** The list of segments with these names. */
+export async function segmentList(shardDir: string, names: readonly string[]): Promise<SegmentList> {
+  const newest = join(shardDir, names.at(-1) ?? firstName)
+  const newestBytes = await folderBytes(newest).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return 0
+    throw error
+  })
+  return { starts: names.map(keyOf), newestBytes }
+}
+
+/** Segments of a journal as LevelDB databases, each in a folder of its own below `shardDir`. */
+export function levelSegments(shardDir: string): SegmentStore {
+  const folderOf = (from: Uint8Array) => join(shardDir, nameOf(from))
+  return {
+    open: (from) => LevelEngine.open(folderOf(from)),
+    async create(from) {
+      const engine = await LevelEngine.open(folderOf(from))
+      await syncFolder(folderOf(from))
+      await syncFolder(shardDir)
+      return engine
+    },
+    async remove(from) {
+      const removed = join(shardDir, `${removedPrefix}${nameOf(from)}`)
+      await rename(folderOf(from), removed)
+      await syncFolder(shardDir)
+      await rm(removed, { recursive: true, force: true })
+    },
+  }
+}
+
+function nameOf(from: Uint8Array): string {
+  return from.length === 0 ? firstName : `${firstName}-${String(positionOf(from)).padStart(16, '0')}`
+}
+
+function keyOf(name: string): Uint8Array {
+  const position = namePattern.exec(name)?.[1]
+  return position === undefined ? firstKey : positionKey(Number(position))
+}
