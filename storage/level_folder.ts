@@ -19,7 +19,7 @@ export interface LevelReports {
   notice(text: string): void
 }
 
-/** A flush costs LevelDB about 1 µs for each file that there is: a tenth of what else it does with 700 of them (FORMAT.md). */
+/** LevelDB lists and walks all files of a database at each flush: these are about 500 (FORMAT.md). */
 const segmentBytesDefault = 1024 * 1024 * 1024
 const silent: LevelReports = { problem: () => {}, notice: () => {} }
 

@@ -109,7 +109,8 @@ export class Worker {
 
   #ask(type: Question): Promise<unknown> {
     const answer = this.#next(type)
-    if (this.#failure === undefined) this.#child.send(type)
+    // A process that is about to end has closed its channel: that it has ended is told next.
+    if (this.#failure === undefined) this.#child.send(type, () => {})
     return answer
   }
 

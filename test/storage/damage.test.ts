@@ -180,7 +180,7 @@ test('a damaged marker is refused, and repair writes it anew; another version on
   assert.match((error as MillraceError).message, /is damaged, or not of Millrace.*millrace repair/)
   assert.equal(await repairFolder(dir), ['the marker was written anew'])
   assert.is(await readFile(marker, 'utf8'), text)
-  await writeFile(marker, text.replace('1', '3'))
+  await writeFile(marker, text.replace('2', '3'))
   const refusal = await repairFolder(dir).catch((error: MillraceError) => error)
   assert.ok(isMillraceError(refusal, 'UNKNOWN_FORMAT'))
   await repairFolder(dir, { marker: true })

@@ -1,3 +1,4 @@
+import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Campaign, RoundContext } from '../campaign.js'
@@ -54,7 +55,9 @@ async function cut(context: RoundContext, trial: Trial, volume: LoopVolume): Pro
 
 /** The cut comes while the old file is being made a table of, which takes some milliseconds. */
 async function cutAtRotation(context: RoundContext, trial: Trial, volume: LoopVolume): Promise<void> {
-  const folder = join(trial.dir, 'shard-0', 'journal')
+  const shard = join(trial.dir, 'shard-0')
+  const journals = (await readdir(shard)).filter((name) => name.startsWith('journal')).sort()
+  const folder = join(shard, journals.at(-1) ?? 'journal')
   let end = (): void => {}
   await new Promise<void>((resolve, reject) => {
     context.signal.addEventListener('abort', () => reject(context.signal.reason), { once: true })
