@@ -4,7 +4,7 @@ import { MillraceError } from '../protocol/index.js'
 import { removeTrial, tryWriting } from './disk_trial.js'
 import type { EngineFactory } from './engine.js'
 import { journalNames, levelSegments, removeLeftovers, segmentList } from './level_segments.js'
-import { type FileProblem, type Inspection, inspectDatabase } from './leveldb/index.js'
+import { type FileProblem, type Inspection, inspectDatabase, isBlank } from './leveldb/index.js'
 import { replaceManifest } from './mended_manifest.js'
 import { openMirror } from './mirror.js'
 import { mendWriteAhead } from './salvage.js'
@@ -46,13 +46,14 @@ async function openJournal(
 ): Promise<SegmentedEngine> {
   await removeTrial(shardDir)
   await removeLeftovers(shardDir)
-  const names: string[] = []
-  for (const [index, name] of (await journalNames(shardDir)).entries()) {
-    const { isNew } = await mendDatabase(shardDir, name, reports)
-    // What a process that was killed while it made the database leaves.
-    if (isNew && index > 0) await rm(join(shardDir, name), { recursive: true, force: true })
-    else names.push(name)
+  const names = await journalNames(shardDir)
+  const newest = names.at(-1) as string
+  // What a crash leaves while the next database is made.
+  if (names.length > 1 && (await isBlank(join(shardDir, newest)))) {
+    await rm(join(shardDir, newest), { recursive: true })
+    names.pop()
   }
+  for (const name of names) await mendDatabase(shardDir, name, reports)
   return SegmentedEngine.open(levelSegments(shardDir), await segmentList(shardDir, names), segmentBytes)
 }
 
@@ -60,7 +61,7 @@ async function openJournal(
  * Looks at a database of the journal and mends what can be mended.
  * @throws MillraceError CORRUPT
  */
-async function mendDatabase(shardDir: string, database: string, reports: LevelReports): Promise<Inspection> {
+async function mendDatabase(shardDir: string, database: string, reports: LevelReports): Promise<void> {
   const folder = join(shardDir, database)
   let found = await inspectDatabase(folder)
   if (found.onlyManifest !== undefined) {
@@ -71,7 +72,6 @@ async function mendDatabase(shardDir: string, database: string, reports: LevelRe
   if (found.mendedManifest !== undefined)
     await replaceManifest(shardDir, database, found.mendedManifest, reports)
   await mendWriteAheadFiles(shardDir, database, found, reports)
-  return found
 }
 
 function brokenError(folder: string, broken: readonly FileProblem[]): MillraceError {

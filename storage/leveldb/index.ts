@@ -2,6 +2,7 @@ export {
   type FileProblem,
   type Inspection,
   inspectDatabase,
+  isBlank,
   isManifest,
   type MendedManifest,
   readWriteAheadFiles,

@@ -93,6 +93,15 @@ export async function inspectDatabase(
   return { isNew: false, broken, damagedTables, writeAhead, onlyManifest: undefined, mendedManifest }
 }
 
+/** Whether nothing was ever written to a database, however far the making of it came: a power cut may leave it broken. */
+export async function isBlank(folder: string): Promise<boolean> {
+  const names = await namesIn(folder)
+  if (names.some((name) => tablePattern.test(name))) return false
+  for (const name of names.filter((name) => logPattern.test(name)))
+    if ((await readFile(join(folder, name))).some((byte) => byte !== 0)) return false
+  return true
+}
+
 export function isManifest(name: string): boolean {
   return manifestPattern.test(name)
 }

@@ -93,7 +93,20 @@ test('databases in which nothing lives any more are removed', async (context) =>
   assert.equal(again.health.reasons, [])
 })
 
-test('what a process leaves that was killed while it began or removed a database is cleared away', async (context) => {
+test('what a process leaves that was killed while it began or removed a database is cleared away', (context) =>
+  clearLeftovers(context, { LOG: '' }))
+
+test('so is what a power cut leaves of one that was being made', (context) =>
+  clearLeftovers(context, {
+    CURRENT: 'MANIFEST-000001\n',
+    'MANIFEST-000001': '',
+    '000003.log': Buffer.alloc(4096),
+  }))
+
+async function clearLeftovers(
+  context: TestContext,
+  leftBehind: Readonly<Record<string, string | Uint8Array>>,
+): Promise<void> {
   const dir = await context.tempDir()
   const { store } = await openTestStore(context, { dir, ...settings })
   const [log] = await createLogs(store, 1)
@@ -102,8 +115,9 @@ test('what a process leaves that was killed while it began or removed a database
   await store.close()
   const before = await segmentsIn(dir)
   const shard = join(dir, 'shard-0')
-  await mkdir(join(shard, 'journal-0000000000000032'))
-  await writeFile(join(shard, 'journal-0000000000000032', 'LOG'), '')
+  const begun = join(shard, 'journal-0000000000000032')
+  await mkdir(begun)
+  for (const [name, text] of Object.entries(leftBehind)) await writeFile(join(begun, name), text)
   await mkdir(join(shard, 'removed-journal-0000000000000002'))
   await writeFile(join(shard, 'removed-journal-0000000000000002', '000005.ldb'), 'x')
   const { store: again } = await openTestStore(context, { dir, ...settings })
@@ -112,7 +126,7 @@ test('what a process leaves that was killed while it began or removed a database
   assert.not((await readdir(shard)).some((name) => name.startsWith('removed-')))
   await fill(context, again, logOf(again, 1), 30)
   assert.is((await valuesOf(again, logOf(again, 1))).length, 60)
-})
+}
 
 test('damage to the list of files of an older database is refused, and repair makes it whole', async (context) => {
   const dir = await context.tempDir()
