@@ -104,6 +104,9 @@ export const configSchema = {
 
   diskFreeBytesMin: bytes(256 * MiB, 'Free disk space below which nothing is published'),
   tailCacheBytes: bytes(16 * MiB, 'Newest log data kept in memory', { min: 1 * MiB }),
+  journalSegmentBytes: bytes(1024 * MiB, 'Size at which the journal goes on in another database', {
+    min: 4 * MiB,
+  }),
 } as const satisfies Record<string, Setting<unknown>>
 
 type Schema = typeof configSchema

@@ -22,6 +22,7 @@ export interface ShardSettings extends ProducerLimits, TopicDefaults {
   readonly dir: string
   readonly engine: 'level' | 'memory'
   readonly tailCacheBytes: number
+  readonly journalSegmentBytes?: number | undefined
   readonly diskFreeBytesMin: number
   /** Other databases than those that `engine` names. */
   readonly engines?: EngineFactory | undefined
@@ -81,6 +82,7 @@ export class Shard {
       {
         ...(settings.engine === 'level' && settings.engines === undefined ? { dir: settings.dir } : {}),
         tailCacheBytes: settings.tailCacheBytes,
+        journalSegmentBytes: settings.journalSegmentBytes,
         freeBytesMin: settings.diskFreeBytesMin,
         engines: settings.engines,
       },

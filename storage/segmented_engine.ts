@@ -79,6 +79,7 @@ export class SegmentedEngine implements Engine {
     const parts = this.#partsOf(gte, lt)
     for (const part of reverse ? parts.reverse() : parts) {
       const { segment, ...bounds } = part
+      if (segment.isRemoved) continue
       const options = { ...bounds, limit: limit - entries.length, reverse }
       for (const entry of await this.#use(segment, (engine) => engine.range(options))) entries.push(entry)
       if (entries.length >= limit) break
@@ -174,6 +175,7 @@ export class SegmentedEngine implements Engine {
     if (entries.length > 0 || segment.users > 0) return
     this.#segments.splice(this.#segments.indexOf(segment), 1)
     this.#open.delete(segment)
+    segment.isRemoved = true
     await segment.close()
     await this.#store.remove(segment.from)
   }
@@ -235,6 +237,8 @@ class Segment {
   usedAt = 0
   /** Whether it was written to since it was last compacted. */
   isDirty = false
+  /** There was nothing in it any more. */
+  isRemoved = false
   readonly #openEngine: () => Promise<Engine>
   #opening: Promise<Engine> | undefined
   #closing: Promise<void> | undefined

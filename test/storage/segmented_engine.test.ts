@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises'
 import * as assert from 'uvu/assert'
 import type { Engine } from '../../storage/index.js'
 import { positionKey, positionOf } from '../../storage/keys.js'
@@ -13,6 +14,8 @@ class MemorySegments implements SegmentStore {
   readonly engines = new Map<string, MemoryEngine>()
   readonly openNow = new Set<string>()
   opened = 0
+  /** What ranges wait for. */
+  gate: Promise<void> | undefined
   /** How often opening fails from now on. */
   failures = 0
 
@@ -40,7 +43,10 @@ class MemorySegments implements SegmentStore {
     return {
       get: (key) => engine.get(key),
       getMany: (keys) => engine.getMany(keys),
-      range: (options) => engine.range(options),
+      range: async (options) => {
+        await this.gate
+        return engine.range(options)
+      },
       commit: (ops) => engine.commit(ops),
       compact: () => engine.compact(),
       close: async () => void this.openNow.delete(id),
@@ -170,6 +176,23 @@ test('a segment that could not be opened is opened by the next who needs it', as
   const error = await engine.get(positionKey(3)).catch((error: Error) => error)
   assert.is((error as Error).message, 'too many open files')
   assert.is(await engine.get(positionKey(3)), undefined)
+})
+
+test('a range that is being read passes over a segment that is removed meanwhile', async () => {
+  const segments = new MemorySegments()
+  const engine = await SegmentedEngine.open(segments, { starts: [first], newestBytes: 0 }, 1_000)
+  await append(engine, 1, 30)
+  await engine.commit(span(11, 20).map((position) => ({ type: 'del', key: positionKey(position) })))
+  let open = () => {}
+  segments.gate = new Promise((resolve) => (open = resolve))
+  const reading = positionsOf(engine, 0, 100)
+  await setImmediate()
+  segments.gate = undefined
+  await engine.compact(positionKey(11), positionKey(21))
+  assert.not(segments.engines.has(name(positionKey(11))))
+  open()
+  assert.equal(await reading, [...span(1, 10), ...span(21, 30)])
+  assert.not(segments.engines.has(name(positionKey(11))), 'it is not made again')
 })
 
 test('a segment in which nothing is left is removed once it was compacted; the first and the newest stay', async () => {

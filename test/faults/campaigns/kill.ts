@@ -14,7 +14,9 @@ export const kill: Campaign = {
   async round(context) {
     const { rng } = context
     const workload = rng.pick(['log', 'stream-groups', 'mix'])
-    const trial = await Trial.start(context, { workload, clients: 2 })
+    // Small, so that kills also meet what is done when the journal goes on in another database.
+    const broker = { settings: { journalSegmentBytes: '4MiB' } }
+    const trial = await Trial.start(context, { workload, clients: 2, broker })
     for (let count = context.short ? kills.short : kills.full; count > 0; count--) {
       await trial.progress(rng.int(1, 600))
       await sleep(rng.int(0, 20))

@@ -1,9 +1,8 @@
-import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Campaign, RoundContext } from '../campaign.js'
 import { LoopVolume, loopVolumeUnavailable } from '../machine/loop_volume.js'
-import { watchWal } from '../machine/wal_watch.js'
+import { watchJournal } from '../machine/wal_watch.js'
 import { Trial } from '../trial/trial.js'
 
 const cuts = { full: 5, short: 1 }
@@ -15,7 +14,8 @@ const client = { publisherRate: 400, valueBytesMax: 16_384 }
 /** Power cuts under load: everything that was not synced is gone. */
 export const power: Campaign = {
   name: 'power',
-  title: 'loss of power under load, a third of the cuts when LevelDB changes its write-ahead file',
+  title:
+    'loss of power under load, a third of the cuts when LevelDB changes its write-ahead file or the journal its database',
   rounds: { full: 60, short: 1 },
   roundDeadlineMs: 240_000,
   unavailable: loopVolumeUnavailable,
@@ -28,7 +28,7 @@ export const power: Campaign = {
       clients: 2,
       client,
       dir: join(volume.dir, 'data'),
-      broker: { settings: { diskFreeBytesMin: '16MB' } },
+      broker: { settings: { diskFreeBytesMin: '16MB', journalSegmentBytes: '4MiB' } },
     })
     for (let count = context.short ? cuts.short : cuts.full; count > 0; count--) {
       await trial.progress(rng.int(1, 600))
@@ -53,15 +53,13 @@ async function cut(context: RoundContext, trial: Trial, volume: LoopVolume): Pro
   trial.heal(name)
 }
 
-/** The cut comes while the old file is being made a table of, which takes some milliseconds. */
+/** The cut comes while the old file is being made a table of, or the database is being made, which takes some milliseconds. */
 async function cutAtRotation(context: RoundContext, trial: Trial, volume: LoopVolume): Promise<void> {
   const shard = join(trial.dir, 'shard-0')
-  const journals = (await readdir(shard)).filter((name) => name.startsWith('journal')).sort()
-  const folder = join(shard, journals.at(-1) ?? 'journal')
   let end = (): void => {}
   await new Promise<void>((resolve, reject) => {
     context.signal.addEventListener('abort', () => reject(context.signal.reason), { once: true })
-    end = watchWal(context, folder, () => {
+    end = watchJournal(context, shard, () => {
       end()
       setTimeout(
         () => volume.cutPower([trial.broker.pid]).then(resolve, reject),

@@ -1,4 +1,5 @@
 import { readdirSync, watch } from 'node:fs'
+import { join } from 'node:path'
 import type { TestContext } from '../../helpers/context.js'
 
 /** LevelDB names its write-ahead files so (leveldb/db/filename.cc). */
@@ -21,6 +22,30 @@ export function watchWal(context: TestContext, dir: string, onChange: (name: str
   // A folder whose power was cut gives errors; the watch just ends.
   watcher.on('error', () => watcher.close())
   const end = (): void => watcher.close()
+  context.defer(end)
+  return end
+}
+
+/**
+ * The same for the journal of a shard, which also may go on in another database.
+ * @param onChange gets the name of the new file or database
+ */
+export function watchJournal(
+  context: TestContext,
+  shardDir: string,
+  onChange: (name: string) => void,
+): () => void {
+  const isDatabase = (name: string): boolean => name.startsWith('journal')
+  const databases = readdirSync(shardDir).filter(isDatabase).sort()
+  const endWal = watchWal(context, join(shardDir, databases.at(-1) ?? 'journal'), onChange)
+  const watcher = watch(shardDir, (_event, name) => {
+    if (name !== null && isDatabase(name) && !databases.includes(name)) onChange(name)
+  })
+  watcher.on('error', () => watcher.close())
+  const end = (): void => {
+    endWal()
+    watcher.close()
+  }
   context.defer(end)
   return end
 }
