@@ -1,5 +1,6 @@
 import { readdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 import { folderBytes } from './disk_watch.js'
 import { positionKey, positionOf } from './keys.js'
 import { LevelEngine } from './level_engine.js'
@@ -9,6 +10,7 @@ import { syncFolder } from './set_aside.js'
 const firstName = 'journal'
 const namePattern = /^journal-(\d{16})$/
 const removedPrefix = 'removed-'
+const removalPauseMs = 5
 const firstKey = new Uint8Array(0)
 
 /** Names of the databases of a shard that hold its journal, in the order of their blocks; the first is always named. */
@@ -49,9 +51,18 @@ export function levelSegments(shardDir: string): SegmentStore {
       const removed = join(shardDir, `${removedPrefix}${nameOf(from)}`)
       await rename(folderOf(from), removed)
       await syncFolder(shardDir)
-      await rm(removed, { recursive: true, force: true })
+      await removeGently(removed)
     },
   }
+}
+
+/** File by file: a commit meanwhile waits for the file system to free hundreds of them at once. */
+async function removeGently(folder: string): Promise<void> {
+  for (const name of await readdir(folder)) {
+    await rm(join(folder, name), { force: true })
+    await pause(removalPauseMs)
+  }
+  await rm(folder, { recursive: true, force: true })
 }
 
 function nameOf(from: Uint8Array): string {
