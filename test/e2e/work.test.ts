@@ -14,7 +14,7 @@ const sample = fromRoot('examples/data/packages_sample.ndjson.gz')
 
 const brokerKills = 20
 
-function check(report: WorkReport): void {
+function check(report: WorkReport, kills = 0): void {
   assert.is(report.lines, existsSync(whole) ? 63_438 : 2_000)
   assert.is(report.missing, 0)
   assert.is(report.wronglyDead, 0)
@@ -22,7 +22,8 @@ function check(report: WorkReport): void {
   assert.is(report.deliveredAfterConfirmed, 0, 'only what was not confirmed comes again')
   assert.is(report.handledAgain.unexplained, undefined)
   assert.is(report.crashes, 2)
-  assert.ok(report.leasesLost > 0, 'one worker was late')
+  // A worker that was frozen while its broker was killed may find its message out of its hands without being told so.
+  if (kills === 0) assert.ok(report.leasesLost > 0, 'one worker was late')
   const reasons = Object.keys(report.dead)
   assert.ok(reasons.includes('rejected: its licence forbids it'))
   assert.ok(reasons.includes('attempts: it can not be indexed'))
@@ -42,7 +43,7 @@ test(
 
 test(
   `the same with a broker that is killed ${brokerKills} times meanwhile`,
-  async () => check(await runPackagesWork(existsSync(whole) ? whole : sample, { brokerKills })),
+  async () => check(await runPackagesWork(existsSync(whole) ? whole : sample, { brokerKills }), brokerKills),
   { deadlineMs: 120_000 },
 )
 
