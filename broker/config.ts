@@ -1,9 +1,8 @@
 import { readFile } from 'node:fs/promises'
 import { parse as parseYaml } from 'yaml'
-import { limits, MillraceError } from '../protocol/index.js'
+import { limits, MillraceError, suggestion } from '../protocol/index.js'
 import { bytes, duration, integer, oneOf, parseSetting, type Setting, text } from './config_values.js'
 import { groupSettingsDefault as groups } from './groups/index.js'
-import { suggestion } from './suggest.js'
 
 const KiB = 1024
 const MiB = 1024 * KiB

@@ -1,18 +1,20 @@
 import {
   commands,
   errorOf,
+  isMillraceError,
   type ReplyOf,
   type TopicSettings,
   type TopicSettingsInput,
 } from '../protocol/index.js'
 import type { Cluster } from './cluster.js'
+import {
+  type CallOptions,
+  callOptionNames,
+  checkCallOptions,
+  checkOptions,
+  type OptionNames,
+} from './options.js'
 import { type Duration, durationMs, type Size, sizeBytes } from './units.js'
-
-export interface CallOptions {
-  readonly signal?: AbortSignal | undefined
-  /** Default: the client's `requestTimeoutMs`. */
-  readonly timeoutMs?: number | undefined
-}
 
 /** Settings of a topic; what is absent keeps the broker's default, or its value when altering. */
 export interface TopicOptions {
@@ -25,6 +27,14 @@ export interface TopicOptions {
   readonly dedupeWindow?: Duration | undefined
 }
 
+const topicOptionNames: OptionNames<TopicOptions & CallOptions> = {
+  ...callOptionNames,
+  partitions: true,
+  retention: true,
+  batchBytesMax: true,
+  dedupeWindow: true,
+}
+
 export interface TopicSummary {
   readonly name: string
   readonly topicId: number
@@ -32,6 +42,26 @@ export interface TopicSummary {
   readonly createdAtMs: number
   readonly settings: TopicSettings
 }
+
+/** A setting of a topic that is not as `topics.ensure` wanted it: ms, bytes or a number of partitions; -1: no bound. */
+export interface TopicDifference {
+  readonly setting: 'partitions' | 'retention.time' | 'retention.bytes' | 'batchBytesMax' | 'dedupeWindow'
+  readonly wanted: number
+  /** undefined: the broker is older than this setting. */
+  readonly actual: number | undefined
+}
+
+/** What `topics.ensure` found or created. */
+export interface EnsuredTopic extends TopicSummary {
+  /** Whether this call created the topic. */
+  readonly created: boolean
+  /** The settings that differ from the wanted ones; empty for a topic that was created. */
+  readonly differences: readonly TopicDifference[]
+}
+
+/** How often `ensure` tries when another program deletes the topic each time. */
+const ensureAttemptsMax = 5
+
 export type TopicDescription = ReplyOf<typeof commands.topicDescribe>
 export type PartitionDescription = TopicDescription['partitions'][number]
 
@@ -44,8 +74,41 @@ export class TopicsAdmin {
   }
 
   /** @throws MillraceError TOPIC_EXISTS, BAD_NAME, BAD_CONFIG, LIMIT_EXCEEDED, BAD_OPTION */
-  create(topic: string, options: TopicOptions & CallOptions = {}): Promise<TopicSummary> {
-    return this.#cluster.call(commands.topicCreate, topicRequest(topic, options), options)
+  async create(topic: string, options: TopicOptions & CallOptions = {}): Promise<TopicSummary> {
+    checkOptions('client.topics.create', options, topicOptionNames)
+    const { partitions, settings } = topicRequest(options)
+    return this.#cluster.call(commands.topicCreate, { topic, partitions, settings }, callOnly(options))
+  }
+
+  /**
+   * Creates a topic, or compares the one that exists with `options`. Changes nothing of a topic that exists. Several
+   * programs may call it at the same time; one of them creates the topic.
+   * @returns the topic, whether this call created it, and the settings that differ from those in `options`
+   * @throws MillraceError BAD_NAME, BAD_CONFIG, LIMIT_EXCEEDED, BAD_OPTION
+   * @example
+   * const { differences } = await client.topics.ensure('orders', { partitions: 8, retention: { time: '30d' } })
+   * for (const { setting, wanted, actual } of differences) console.warn(`${setting} is ${actual}, expected ${wanted}`)
+   */
+  async ensure(topic: string, options: TopicOptions & CallOptions = {}): Promise<EnsuredTopic> {
+    checkOptions('client.topics.ensure', options, topicOptionNames)
+    const wanted = topicRequest(options)
+    const call = { ...callOnly(options), repeatable: true }
+    for (let attempt = 1; ; attempt++) {
+      try {
+        const created = await this.#cluster.call(commands.topicCreate, { topic, ...wanted }, call)
+        this.#cluster.forget(topic)
+        return { ...created, created: true, differences: [] }
+      } catch (error) {
+        if (!isMillraceError(error, 'TOPIC_EXISTS')) throw error
+      }
+      try {
+        const { topic: found } = await this.describe(topic, callOnly(options))
+        return { ...found, created: false, differences: differencesOf(wanted, found) }
+      } catch (error) {
+        // Another program deleted the topic in between.
+        if (!isMillraceError(error, 'UNKNOWN_TOPIC') || attempt === ensureAttemptsMax) throw error
+      }
+    }
   }
 
   /**
@@ -53,26 +116,32 @@ export class TopicsAdmin {
    * @throws MillraceError UNKNOWN_TOPIC, BAD_CONFIG, LIMIT_EXCEEDED, BAD_OPTION
    */
   async alter(topic: string, options: TopicOptions & CallOptions): Promise<TopicSummary> {
-    const summary = await this.#cluster.call(commands.topicAlter, topicRequest(topic, options), {
-      ...options,
-      repeatable: true,
-    })
+    checkOptions('client.topics.alter', options, topicOptionNames)
+    const { partitions, settings } = topicRequest(options)
+    const summary = await this.#cluster.call(
+      commands.topicAlter,
+      { topic, partitions, settings },
+      { ...callOnly(options), repeatable: true },
+    )
     this.#cluster.forget(topic)
     return summary
   }
 
   /** Deletes a topic with its messages and the offsets that groups committed. @throws MillraceError UNKNOWN_TOPIC */
   async delete(topic: string, options: CallOptions = {}): Promise<void> {
+    checkCallOptions('client.topics.delete', options)
     await this.#cluster.call(commands.topicDelete, { topic }, options)
     this.#cluster.forget(topic)
   }
 
   async list(options: CallOptions = {}): Promise<readonly TopicSummary[]> {
+    checkCallOptions('client.topics.list', options)
     return (await this.#cluster.call(commands.topicList, {}, { ...options, repeatable: true })).topics
   }
 
   /** @throws MillraceError UNKNOWN_TOPIC */
-  describe(topic: string, options: CallOptions = {}): Promise<TopicDescription> {
+  async describe(topic: string, options: CallOptions = {}): Promise<TopicDescription> {
+    checkCallOptions('client.topics.describe', options)
     return this.#cluster.call(commands.topicDescribe, { topic }, { ...options, repeatable: true })
   }
 
@@ -85,6 +154,7 @@ export class TopicsAdmin {
     at: 'earliest' | 'latest' | Date,
     options: CallOptions = {},
   ): Promise<readonly number[]> {
+    checkCallOptions('client.topics.offsets', options)
     const info = await this.#cluster.topic(topic, { fresh: true, ...signalOf(options) })
     const wanted = at === 'earliest' ? -2 : at === 'latest' ? -1 : at.getTime()
     const partitions = Array.from(
@@ -107,7 +177,18 @@ function signalOf({ signal }: CallOptions): { signal?: AbortSignal } {
   return signal === undefined ? {} : { signal }
 }
 
-function topicRequest(topic: string, { partitions, retention, batchBytesMax, dedupeWindow }: TopicOptions) {
+function callOnly({ signal, timeoutMs }: CallOptions): CallOptions {
+  return { signal, timeoutMs }
+}
+
+interface TopicRequest {
+  readonly partitions: number | undefined
+  readonly settings: TopicSettingsInput
+}
+
+/** @throws MillraceError BAD_OPTION */
+function topicRequest({ partitions, retention, batchBytesMax, dedupeWindow }: TopicOptions): TopicRequest {
+  checkOptions('the option "retention" of a topic', retention, { time: true, bytes: true }, 'retention.')
   const settings: TopicSettingsInput = {
     retentionMs: retention?.time === undefined ? undefined : durationMs('retention.time', retention.time),
     retentionBytes:
@@ -115,7 +196,30 @@ function topicRequest(topic: string, { partitions, retention, batchBytesMax, ded
     batchBytesMax: batchBytesMax === undefined ? undefined : sizeBytes('batchBytesMax', batchBytesMax),
     dedupeWindowMs: dedupeWindow === undefined ? undefined : durationMs('dedupeWindow', dedupeWindow),
   }
-  return { topic, partitions, settings }
+  return { partitions, settings }
+}
+
+/** The options of a topic that set each setting. */
+const optionOf: { readonly [Setting in keyof Required<TopicSettings>]: TopicDifference['setting'] } = {
+  retentionMs: 'retention.time',
+  retentionBytes: 'retention.bytes',
+  batchBytesMax: 'batchBytesMax',
+  dedupeWindowMs: 'dedupeWindow',
+}
+
+function differencesOf(wanted: TopicRequest, found: TopicSummary): TopicDifference[] {
+  const differences: TopicDifference[] = []
+  const compare = (
+    setting: TopicDifference['setting'],
+    expected: number | undefined,
+    actual: number | undefined,
+  ): void => {
+    if (expected !== undefined && expected !== actual) differences.push({ setting, wanted: expected, actual })
+  }
+  compare('partitions', wanted.partitions, found.partitions)
+  for (const name of Object.keys(optionOf) as (keyof typeof optionOf)[])
+    compare(optionOf[name], wanted.settings[name], found.settings[name])
+  return differences
 }
 
 export type GroupSummary = ReplyOf<typeof commands.groupList>['groups'][number]
@@ -139,11 +243,13 @@ export class GroupsAdmin {
   }
 
   async list(options: CallOptions = {}): Promise<readonly GroupSummary[]> {
+    checkCallOptions('client.groups.list', options)
     return (await this.#cluster.call(commands.groupList, {}, { ...options, repeatable: true })).groups
   }
 
   /** @throws MillraceError UNKNOWN_GROUP */
-  describe(group: string, options: CallOptions = {}): Promise<GroupDescription> {
+  async describe(group: string, options: CallOptions = {}): Promise<GroupDescription> {
+    checkCallOptions('client.groups.describe', options)
     return this.#cluster.call(commands.groupDescribe, { group }, { ...options, repeatable: true })
   }
 
@@ -158,6 +264,7 @@ export class GroupsAdmin {
     to: 'earliest' | 'latest' | Date | number,
     options: CallOptions & { readonly partitions?: readonly number[] | undefined } = {},
   ): Promise<readonly { readonly partition: number; readonly offset: number }[]> {
+    checkOptions('client.groups.seek', options, { ...callOptionNames, partitions: true })
     const target =
       typeof to === 'string'
         ? ({ kind: to } as const)
@@ -174,6 +281,7 @@ export class GroupsAdmin {
    * @throws MillraceError GROUP_ACTIVE, UNKNOWN_TOPIC, OFFSET_OUT_OF_RANGE
    */
   async commit(group: string, offsets: readonly OffsetToCommit[], options: CallOptions = {}): Promise<void> {
+    checkCallOptions('client.groups.commit', options)
     const entries = await Promise.all(
       offsets.map(async ({ topic, partition, offset, metadata }) => {
         const { topicId } = await this.#cluster.topic(topic, signalOf(options))
@@ -194,16 +302,19 @@ export class GroupsAdmin {
    * @throws MillraceError BAD_NAME
    */
   async pause(group: string, options: CallOptions = {}): Promise<void> {
+    checkCallOptions('client.groups.pause', options)
     await this.#cluster.call(commands.groupPause, { group, paused: true }, { ...options, repeatable: true })
   }
 
   /** Lets the members of a group go on where they were. @throws MillraceError BAD_NAME */
   async resume(group: string, options: CallOptions = {}): Promise<void> {
+    checkCallOptions('client.groups.resume', options)
     await this.#cluster.call(commands.groupPause, { group, paused: false }, { ...options, repeatable: true })
   }
 
   /** Forgets a group that has no members, with its offsets. @throws MillraceError UNKNOWN_GROUP, GROUP_ACTIVE */
   async delete(group: string, options: CallOptions = {}): Promise<void> {
+    checkCallOptions('client.groups.delete', options)
     await this.#cluster.call(commands.groupDelete, { group }, options)
   }
 }

@@ -1,12 +1,13 @@
 import { commands, MillraceError, type ReplyOf } from '../protocol/index.js'
 import { type Address, parseAddress } from './address.js'
-import { type CallOptions, GroupsAdmin, TopicsAdmin } from './admin.js'
+import { GroupsAdmin, TopicsAdmin } from './admin.js'
 import { pause } from './backoff.js'
 import type { BulkReceipt } from './bulk_publish.js'
 import { Cluster } from './cluster.js'
 import { type BrokerPort, type ConsumeOptions, Consumer, type ConsumerStats } from './consumer/index.js'
 import { DelayedAdmin, SchedulesAdmin } from './later/index.js'
 import type { LinkOptions } from './link.js'
+import { type CallOptions, checkCallOptions, checkOptions, type OptionNames } from './options.js'
 import type { Receipt } from './producer/batch.js'
 import { Producer } from './producer/producer.js'
 import { type ProducerOptions, producerSettings } from './producer/settings.js'
@@ -16,7 +17,7 @@ import type { MessageInput } from './record.js'
 import { Requests, responder, type Service, type ServiceHandler } from './service/index.js'
 import { type Topic, type TopicOrName, topicOf } from './topic.js'
 import { Transaction } from './transaction.js'
-import { Worker, type WorkHandler, type WorkOptions, workSettings } from './worker/index.js'
+import { checkWorkOptions, Worker, type WorkHandler, type WorkOptions, workSettings } from './worker/index.js'
 
 /** A request of a worker that died should reach another one before whoever asked gives up. */
 const respondLeaseMs = 10_000
@@ -44,6 +45,19 @@ export interface ConnectOptions {
   /** Ends the attempt to connect; once connected, aborting closes the client. */
   readonly signal?: AbortSignal | undefined
 }
+
+const connectOptionNames: OptionNames<ConnectOptions> = {
+  servers: true,
+  clientName: true,
+  token: true,
+  connectTimeoutMs: true,
+  requestTimeoutMs: true,
+  reconnect: true,
+  producer: true,
+  closeTimeoutMs: true,
+  signal: true,
+}
+const signalOnly = { signal: true } as const
 
 /**
  * Connects to a broker.
@@ -93,6 +107,8 @@ export class Client implements AsyncDisposable {
 
   /** Use `connect`. */
   constructor(options: ConnectOptions) {
+    checkOptions('connect', options, connectOptionNames)
+    checkOptions('connect', options.reconnect, { initialMs: true, maxMs: true }, 'reconnect.')
     const { initialMs = 50, maxMs = 2_000 } = options.reconnect ?? {}
     const reconnect = {
       initialMs: positive('reconnect.initialMs', initialMs),
@@ -137,10 +153,11 @@ export class Client implements AsyncDisposable {
   publish<Input = Uint8Array, Output = Input, Key = string>(
     topic: TopicOrName<Input, Output, Key>,
     message: MessageInput<Input, Key>,
-    { signal }: { readonly signal?: AbortSignal | undefined } = {},
+    options: { readonly signal?: AbortSignal | undefined } = {},
   ): Promise<Receipt> {
     try {
-      return this.#publisher.publish(this.#topic(topic), message, signal)
+      checkOptions('client.publish', options, signalOnly)
+      return this.#publisher.publish(this.#topic(topic), message, options.signal)
     } catch (error) {
       return Promise.reject(error)
     }
@@ -154,9 +171,10 @@ export class Client implements AsyncDisposable {
   async publishMany<Input = Uint8Array, Output = Input, Key = string>(
     topic: TopicOrName<Input, Output, Key>,
     messages: Iterable<MessageInput<Input, Key>> | AsyncIterable<MessageInput<Input, Key>>,
-    { signal }: { readonly signal?: AbortSignal | undefined } = {},
+    options: { readonly signal?: AbortSignal | undefined } = {},
   ): Promise<BulkReceipt> {
-    return this.#publisher.publishMany(this.#topic(topic), messages, signal)
+    checkOptions('client.publishMany', options, signalOnly)
+    return this.#publisher.publishMany(this.#topic(topic), messages, options.signal)
   }
 
   /** Resolves when everything that was published before is durable or has failed. */
@@ -229,11 +247,10 @@ export class Client implements AsyncDisposable {
   async request<RequestIn, RequestOut, ReplyIn, ReplyOut, Key>(
     service: Service<RequestIn, RequestOut, ReplyIn, ReplyOut, Key>,
     message: Omit<MessageInput<RequestIn, Key>, 'delay' | 'deliverAt' | 'id' | 'ttlMs' | 'timestamp'>,
-    {
-      timeoutMs = this.#cluster.requestTimeoutMs,
-      signal,
-    }: { readonly timeoutMs?: number | undefined; readonly signal?: AbortSignal | undefined } = {},
+    options: CallOptions = {},
   ): Promise<ReplyOut> {
+    checkCallOptions('client.request', options)
+    const { timeoutMs = this.#cluster.requestTimeoutMs, signal } = options
     if (this.#closing !== undefined) throw new MillraceError('CLOSED', 'the client is closed')
     return this.#requests.request(service, message, positive('timeoutMs', timeoutMs), signal, (one) =>
       this.#publisher.publish(service.topic, one),
@@ -251,6 +268,7 @@ export class Client implements AsyncDisposable {
     options: Partial<WorkOptions>,
     handler: ServiceHandler<RequestOut, ReplyIn, Key>,
   ): Worker<RequestOut, Key> {
+    checkWorkOptions('client.respond', options)
     const settings = { expired: 'drop', retry: { kind: 'fixed', delay: 0 }, ...options.settings } as const
     const group = options.group ?? `respond.${service.topic.name}`
     return this.work<RequestIn, RequestOut, Key>(
@@ -275,7 +293,8 @@ export class Client implements AsyncDisposable {
   }
 
   /** How the broker is. */
-  status(options: CallOptions = {}): Promise<BrokerStatus> {
+  async status(options: CallOptions = {}): Promise<BrokerStatus> {
+    checkCallOptions('client.status', options)
     return this.#cluster.call(commands.status, {}, { ...options, repeatable: true })
   }
 
@@ -283,13 +302,11 @@ export class Client implements AsyncDisposable {
    * Closes consumers (committing what is acknowledged), lets published messages finish, and disconnects. Messages that
    * are not acknowledged after `timeoutMs` fail with CLOSED. May be called again, to wait less.
    */
-  close({
-    timeoutMs = this.#closeTimeoutMs,
-  }: {
-    readonly timeoutMs?: number | undefined
-  } = {}): Promise<void> {
+  async close(options: { readonly timeoutMs?: number | undefined } = {}): Promise<void> {
+    checkOptions('client.close', options, { timeoutMs: true })
+    const { timeoutMs = this.#closeTimeoutMs } = options
     this.#closing ??= this.#finish()
-    return this.#end(this.#closing, timeoutMs)
+    await this.#end(this.#closing, timeoutMs)
   }
 
   [Symbol.asyncDispose](): Promise<void> {

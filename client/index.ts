@@ -1,13 +1,14 @@
 export type { Compression, ErrorCode, TopicSettings } from '../protocol/index.js'
 export { errorTable, isMillraceError, MillraceError, partitionOf } from '../protocol/index.js'
 export {
-  type CallOptions,
+  type EnsuredTopic,
   type GroupDescription,
   type GroupSummary,
   GroupsAdmin,
   type OffsetToCommit,
   type PartitionDescription,
   type TopicDescription,
+  type TopicDifference,
   type TopicOptions,
   type TopicSummary,
   TopicsAdmin,
@@ -38,6 +39,7 @@ export {
   type ScheduleInput,
   SchedulesAdmin,
 } from './later/index.js'
+export type { CallOptions } from './options.js'
 export type { Receipt } from './producer/batch.js'
 export type { ProducerOptions } from './producer/settings.js'
 export { type DeadLetter, type QueueDescription, type QueueSummary, QueuesAdmin } from './queues_admin.js'

@@ -1,6 +1,7 @@
 import { commands, isMillraceError, type ReplyOf } from '../protocol/index.js'
-import { type CallOptions, TopicsAdmin } from './admin.js'
+import { TopicsAdmin } from './admin.js'
 import type { Cluster } from './cluster.js'
+import { type CallOptions, callOptionNames, checkCallOptions, checkOptions } from './options.js'
 import { type QueueOptions, type QueueSettings, queueSettingsInput } from './worker/index.js'
 
 export type QueueDescription = ReplyOf<typeof commands.queueDescribe>
@@ -21,11 +22,13 @@ export class QueuesAdmin {
   }
 
   async list(options: CallOptions = {}): Promise<readonly QueueSummary[]> {
+    checkCallOptions('client.queues.list', options)
     return (await this.#cluster.call(commands.queueList, {}, { ...options, repeatable: true })).groups
   }
 
   /** How a group stands, with the reasons when it stands still. @throws MillraceError UNKNOWN_GROUP */
-  describe(group: string, options: CallOptions = {}): Promise<QueueDescription> {
+  async describe(group: string, options: CallOptions = {}): Promise<QueueDescription> {
+    checkCallOptions('client.queues.describe', options)
     return this.#cluster.call(commands.queueDescribe, { group }, { ...options, repeatable: true })
   }
 
@@ -33,23 +36,27 @@ export class QueuesAdmin {
    * Changes settings of a group. Its order and priorities can change only while it has no workers.
    * @throws MillraceError UNKNOWN_GROUP, BAD_CONFIG, GROUP_ACTIVE, BAD_OPTION
    */
-  configure(group: string, settings: QueueOptions, options: CallOptions = {}): Promise<QueueSettings> {
+  async configure(group: string, settings: QueueOptions, options: CallOptions = {}): Promise<QueueSettings> {
+    checkCallOptions('client.queues.configure', options)
     const request = { group, settings: queueSettingsInput(settings) }
     return this.#cluster.call(commands.queueConfigure, request, { ...options, repeatable: true })
   }
 
   /** Nothing is handed out until `resume`; what is leased goes on. @throws MillraceError UNKNOWN_GROUP */
   async pause(group: string, options: CallOptions = {}): Promise<void> {
+    checkCallOptions('client.queues.pause', options)
     await this.configure(group, { paused: true }, options)
   }
 
   /** @throws MillraceError UNKNOWN_GROUP */
   async resume(group: string, options: CallOptions = {}): Promise<void> {
+    checkCallOptions('client.queues.resume', options)
     await this.configure(group, { paused: false }, options)
   }
 
   /** The dead letters of a group that were not redriven, oldest first. @throws MillraceError UNKNOWN_GROUP */
   async *deadLetters(group: string, options: CallOptions = {}): AsyncGenerator<DeadLetter> {
+    checkCallOptions('client.queues.deadLetters', options)
     for (let fromOffset: number | undefined = 0; fromOffset !== undefined; ) {
       const request = { group, fromOffset, limit: lettersPerRequest }
       const reply: ReplyOf<typeof commands.queueDeadLetters> = await this.#cluster.call(
@@ -72,15 +79,14 @@ export class QueuesAdmin {
    */
   async redrive(
     group: string,
-    {
-      which = () => true,
-      onProgress,
-      ...options
-    }: CallOptions & {
+    redriveOptions: CallOptions & {
       readonly which?: ((letter: DeadLetter) => boolean) | undefined
       readonly onProgress?: ((redriven: number) => void) | undefined
     } = {},
   ): Promise<number> {
+    const names = { ...callOptionNames, which: true, onProgress: true } as const
+    checkOptions('client.queues.redrive', redriveOptions, names)
+    const { which = () => true, onProgress, ...options } = redriveOptions
     let redriven = 0
     let offsets: number[] = []
     // One that dies again comes behind it, and is another dead letter.
@@ -117,6 +123,7 @@ export class QueuesAdmin {
 
   /** Forgets a group, which must have no workers; its dead-letter topic stays. @throws MillraceError UNKNOWN_GROUP, GROUP_ACTIVE */
   async delete(group: string, options: CallOptions = {}): Promise<void> {
+    checkCallOptions('client.queues.delete', options)
     await this.#cluster.call(commands.queueDelete, { group }, options)
   }
 }

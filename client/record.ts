@@ -1,4 +1,4 @@
-import { limits, MillraceError, partitionOf, type RecordInput } from '../protocol/index.js'
+import { limits, MillraceError, partitionOf, type RecordInput, suggestion } from '../protocol/index.js'
 import type { TopicInfo } from './cluster.js'
 import { loneBatchBytes } from './producer/record_size.js'
 import type { Partitioner, Topic } from './topic.js'
@@ -34,6 +34,38 @@ export interface MessageInput<Value, Key> {
   readonly timestamp?: number | undefined
 }
 
+const messageFields: readonly (keyof MessageInput<unknown, unknown>)[] = [
+  'key',
+  'value',
+  'headers',
+  'delay',
+  'deliverAt',
+  'id',
+  'priority',
+  'ttlMs',
+  'partition',
+  'timestamp',
+]
+
+/** Whether a message may have a field; a switch, because it is asked for each field of each message. */
+function isMessageField(name: string): boolean {
+  switch (name) {
+    case 'key':
+    case 'value':
+    case 'headers':
+    case 'delay':
+    case 'deliverAt':
+    case 'id':
+    case 'priority':
+    case 'ttlMs':
+    case 'partition':
+    case 'timestamp':
+      return true
+    default:
+      return false
+  }
+}
+
 /**
  * A message as it is stored; a promise where the topic's schema is asynchronous.
  * @param nowMs its timestamp, unless it has one; ms since 1970
@@ -44,6 +76,7 @@ export function recordOf<Input, Output, Key>(
   message: MessageInput<Input, Key>,
   nowMs: number,
 ): RecordInput | Promise<RecordInput> {
+  for (const name in message) if (!isMessageField(name)) throw unknownField(name)
   const { timestamp = nowMs } = message
   const headers =
     message.priority === undefined && message.ttlMs === undefined ? message.headers : queueHeaders(message)
@@ -174,4 +207,7 @@ function checkHeaders(headers: Readonly<Record<string, unknown>>): void {
 
 function bad(message: string, cause?: unknown): MillraceError {
   return new MillraceError('ENCODE_FAILED', message, { cause })
+}
+function unknownField(name: string): MillraceError {
+  return bad(`a message has no field "${name}"${suggestion(name, messageFields)}`)
 }

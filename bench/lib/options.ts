@@ -1,7 +1,7 @@
 import { tmpdir } from 'node:os'
 import { resolve } from 'node:path'
 import { Command, InvalidArgumentError, Option } from 'commander'
-import { suggestion } from '../../broker/index.js'
+import { suggestion } from '../../protocol/index.js'
 import type { Scenario } from './scenario.js'
 
 /** What the command line gives. */

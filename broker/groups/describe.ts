@@ -1,5 +1,4 @@
-import { MillraceError } from '../../protocol/index.js'
-import { suggestion } from '../suggest.js'
+import { MillraceError, suggestion } from '../../protocol/index.js'
 import type { Group } from './group.js'
 import type { GroupHost } from './host.js'
 import type { Membership } from './membership.js'

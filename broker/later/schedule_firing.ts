@@ -7,10 +7,10 @@ import {
   partitionOf,
   RecordCursor,
   type RequestOf,
+  suggestion,
 } from '../../protocol/index.js'
 import { type Op, opKinds } from '../../storage/index.js'
 import type { Partition } from '../partition/partition.js'
-import { suggestion } from '../suggest.js'
 import type { Topic } from '../topics/topic.js'
 import { Appends, loneBytesMax } from './appends.js'
 import { nextDueAfter } from './cron.js'

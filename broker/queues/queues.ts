@@ -6,9 +6,9 @@ import {
   type QueueSettings,
   type ReplyOf,
   type RequestOf,
+  suggestion,
 } from '../../protocol/index.js'
 import { type Op, opKinds } from '../../storage/index.js'
-import { suggestion } from '../suggest.js'
 import type { Topic } from '../topics/topic.js'
 import { listDeadLetters, redrive } from './dead_letter_commands.js'
 import { deadTopicName } from './dead_letter_topic.js'

@@ -1,8 +1,13 @@
-import { decodeBody, encodeBody, MillraceError, type TopicSettings } from '../../protocol/index.js'
+import {
+  decodeBody,
+  encodeBody,
+  MillraceError,
+  suggestion,
+  type TopicSettings,
+} from '../../protocol/index.js'
 import { opKinds, type PartitionLog, type ViewHost } from '../../storage/index.js'
 import { Partition } from '../partition/partition.js'
 import { idsKey, tableEntries, topicKey, viewTables } from '../state_keys.js'
-import { suggestion } from '../suggest.js'
 import type { View } from '../view.js'
 import type { LogRun, Topic } from './topic.js'
 

@@ -1,4 +1,5 @@
 import { MillraceError } from '../../protocol/index.js'
+import { checkOptions, type OptionNames } from '../options.js'
 import type { DecodeError, RawMessage } from './message.js'
 
 /** A partition: its number where the consumer reads one topic, both where it reads several. */
@@ -113,10 +114,35 @@ export interface ConsumerSettings {
   readonly onDecodeError: DecodeErrorPolicy
 }
 
+const optionNames: OptionNames<ConsumeOptions> = {
+  group: true,
+  instanceId: true,
+  singleActive: true,
+  from: true,
+  partitions: true,
+  until: true,
+  signal: true,
+  sessionTimeoutMs: true,
+  revokeGraceMs: true,
+  commitIntervalMs: true,
+  closeTimeoutMs: true,
+  unackedMax: true,
+  bufferBytesMax: true,
+  fetchBytesMax: true,
+  fetchWaitMs: true,
+  partitionsRefreshMs: true,
+  onOutOfRange: true,
+  onSkipped: true,
+  onDecodeError: true,
+  onAssigned: true,
+  onRevoked: true,
+}
+
 const mib = 1024 * 1024
 
 /** Checks the options and fills in the defaults. @throws MillraceError BAD_OPTION */
 export function consumerSettings(options: ConsumeOptions, topicCount: number): ConsumerSettings {
+  checkOptions('client.consume', options, optionNames)
   const { group, instanceId, partitions, from = 'latest' } = options
   if (topicCount === 0) throw bad('topics', 'is empty, expected at least one topic')
   checkStart('from', from)

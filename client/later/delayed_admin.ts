@@ -1,6 +1,6 @@
 import { commands, type ReplyOf } from '../../protocol/index.js'
-import type { CallOptions } from '../admin.js'
 import type { Cluster } from '../cluster.js'
+import { type CallOptions, checkCallOptions } from '../options.js'
 
 /** A message that waits for its time. */
 export type DelayedMessage = ReplyOf<typeof commands.delayedList>['messages'][number]
@@ -18,11 +18,13 @@ export class DelayedAdmin {
    * @throws MillraceError UNKNOWN_TOPIC
    */
   async cancel(topic: string, id: string, options: CallOptions = {}): Promise<boolean> {
+    checkCallOptions('client.delayed.cancel', options)
     return (await this.#cluster.call(commands.delayedCancel, { topic, id }, options)).cancelled
   }
 
   /** Those of a topic, or of all, in the order in which they are due. @throws MillraceError UNKNOWN_TOPIC */
   async *list(topic?: string, options: CallOptions = {}): AsyncGenerator<DelayedMessage> {
+    checkCallOptions('client.delayed.list', options)
     let cursor: string | undefined
     do {
       const reply: ReplyOf<typeof commands.delayedList> = await this.#cluster.call(
@@ -40,6 +42,7 @@ export class DelayedAdmin {
     topic?: string,
     options: CallOptions = {},
   ): Promise<{ readonly count: number; readonly nextDueMs: number | undefined }> {
+    checkCallOptions('client.delayed.count', options)
     const request = { topic, limit: 1 }
     const { count, nextDueMs } = await this.#cluster.call(commands.delayedList, request, {
       ...options,

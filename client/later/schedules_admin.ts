@@ -1,6 +1,6 @@
 import { commands, RecordBatchBuilder, type ReplyOf } from '../../protocol/index.js'
-import type { CallOptions } from '../admin.js'
 import type { Cluster } from '../cluster.js'
+import { type CallOptions, checkCallOptions, checkOptions, type OptionNames } from '../options.js'
 import { type MessageInput, recordOf } from '../record.js'
 import { type TopicOrName, topicOf } from '../topic.js'
 
@@ -25,6 +25,14 @@ export interface ScheduleInput<Input, Output, Key> {
   readonly missed?: 'skip' | 'once' | 'all' | undefined
 }
 
+const scheduleNames: OptionNames<ScheduleInput<unknown, unknown, unknown>> = {
+  topic: true,
+  message: true,
+  cron: true,
+  timeZone: true,
+  missed: true,
+}
+
 /** Messages that are published again and again: `client.schedules`. */
 export class SchedulesAdmin {
   readonly #cluster: Cluster
@@ -40,9 +48,12 @@ export class SchedulesAdmin {
    */
   async set<Input = Uint8Array, Output = Input, Key = string>(
     name: string,
-    { topic: named, message, cron, timeZone, missed }: ScheduleInput<Input, Output, Key>,
+    schedule: ScheduleInput<Input, Output, Key>,
     options: CallOptions = {},
   ): Promise<number> {
+    checkCallOptions('client.schedules.set', options)
+    checkOptions<ScheduleInput<unknown, unknown, unknown>>('client.schedules.set', schedule, scheduleNames)
+    const { topic: named, message, cron, timeZone, missed } = schedule
     const topic = topicOf(named)
     const builder = new RecordBatchBuilder()
     builder.append(await recordOf(topic, message, Date.now()))
@@ -58,11 +69,13 @@ export class SchedulesAdmin {
 
   /** @throws MillraceError UNKNOWN_SCHEDULE */
   async delete(name: string, options: CallOptions = {}): Promise<void> {
+    checkCallOptions('client.schedules.delete', options)
     await this.#cluster.call(commands.scheduleDelete, { name }, options)
   }
 
   /** By name. */
   async *list(options: CallOptions = {}): AsyncGenerator<Schedule> {
+    checkCallOptions('client.schedules.list', options)
     let after: string | undefined
     for (let more = true; more; ) {
       const reply: ReplyOf<typeof commands.scheduleList> = await this.#cluster.call(

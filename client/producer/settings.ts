@@ -1,4 +1,5 @@
 import { type Compression, compressions, MillraceError } from '../../protocol/index.js'
+import { checkOptions, type OptionNames } from '../options.js'
 
 /** How a client publishes; all optional. */
 export interface ProducerOptions {
@@ -23,11 +24,22 @@ export interface ProducerOptions {
 
 export type ProducerSettings = { readonly [K in keyof ProducerOptions]-?: NonNullable<ProducerOptions[K]> }
 
+const optionNames: OptionNames<ProducerOptions> = {
+  batchBytes: true,
+  lingerMs: true,
+  requestsInFlightMax: true,
+  bufferBytesMax: true,
+  onFull: true,
+  deliveryTimeoutMs: true,
+  compression: true,
+}
+
 const kib = 1024
 const mib = 1024 * kib
 
 /** Checks the options and fills in the defaults. @throws MillraceError BAD_OPTION */
 export function producerSettings(options: ProducerOptions = {}): ProducerSettings {
+  checkOptions('connect', options, optionNames, 'producer.')
   const { onFull = 'wait', compression = 'none' } = options
   if (onFull !== 'wait' && onFull !== 'error') throw bad('onFull', onFull, '"wait" or "error"')
   if (!compressions.includes(compression))

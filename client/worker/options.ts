@@ -1,4 +1,5 @@
 import { MillraceError, type QueueSettings, type QueueSettingsInput } from '../../protocol/index.js'
+import { checkOptions, type OptionNames } from '../options.js'
 import { type Duration, durationMs } from '../units.js'
 import type { WorkMessage } from './work_message.js'
 
@@ -58,6 +59,8 @@ export interface WorkOptions {
   readonly settings?: QueueOptions | undefined
   /** How long `close` lets handlers finish. Default 30,000. */
   readonly closeTimeoutMs?: number | undefined
+  /** Aborting it closes the worker, as `close` does: it takes no more messages and lets handlers finish. */
+  readonly signal?: AbortSignal | undefined
   /** Told when the broker has confirmed, durably, how a delivery ended. */
   readonly onSettled?: ((message: WorkMessage, outcome: SettledOutcome) => void) | undefined
   /** Told of what the worker itself could not do and tries again, and of leases that were lost. */
@@ -74,15 +77,46 @@ export interface WorkSettings {
   readonly start: 'earliest' | 'latest'
   readonly settings: QueueSettingsInput | undefined
   readonly closeTimeoutMs: number
+  readonly signal: AbortSignal | undefined
   readonly onSettled: (message: WorkMessage, outcome: SettledOutcome) => void
   readonly onError: (error: unknown) => void
+}
+
+const optionNames: OptionNames<WorkOptions> = {
+  group: true,
+  concurrency: true,
+  prefetch: true,
+  leaseMs: true,
+  timeoutMs: true,
+  blockedMsMax: true,
+  start: true,
+  settings: true,
+  closeTimeoutMs: true,
+  signal: true,
+  onSettled: true,
+  onError: true,
+}
+const settingNames: OptionNames<QueueOptions> = {
+  order: true,
+  attemptsMax: true,
+  retry: true,
+  ttl: true,
+  expired: true,
+  priorities: true,
+  paused: true,
 }
 
 const retryMaxMsDefault = 3_600_000
 const jitterDefault = 0.2
 
+/** Refuses unknown options of a worker. @throws MillraceError BAD_OPTION */
+export function checkWorkOptions(where: string, options: Partial<WorkOptions>): void {
+  checkOptions<Partial<WorkOptions>>(where, options, optionNames)
+}
+
 /** Checks the options and fills in the defaults. @throws MillraceError BAD_OPTION */
 export function workSettings(options: WorkOptions): WorkSettings {
+  checkWorkOptions('client.work', options)
   const concurrency = whole('concurrency', options.concurrency ?? 10, 1)
   const prefetch = whole('prefetch', options.prefetch ?? concurrency * 2, 1)
   if (prefetch < concurrency) throw bad('prefetch', prefetch, `at least "concurrency" (${concurrency})`)
@@ -96,6 +130,7 @@ export function workSettings(options: WorkOptions): WorkSettings {
     start: options.start ?? 'earliest',
     settings: options.settings && queueSettingsInput(options.settings),
     closeTimeoutMs: whole('closeTimeoutMs', options.closeTimeoutMs ?? 30_000, 0),
+    signal: options.signal,
     onSettled: options.onSettled ?? (() => {}),
     onError: options.onError ?? (() => {}),
   }
@@ -103,6 +138,7 @@ export function workSettings(options: WorkOptions): WorkSettings {
 
 /** Settings as the broker takes them. @throws MillraceError BAD_OPTION */
 export function queueSettingsInput(options: QueueOptions): QueueSettingsInput {
+  checkOptions('the settings of a queue group', options, settingNames, 'settings.')
   const { order, attemptsMax, retry, ttl, expired, priorities, paused } = options
   return {
     order,
@@ -116,6 +152,12 @@ export function queueSettingsInput(options: QueueOptions): QueueSettingsInput {
 }
 
 function retrySettings(retry: NonNullable<QueueOptions['retry']>): QueueSettings['retry'] {
+  checkOptions(
+    'the settings of a queue group',
+    retry,
+    { kind: true, delay: true, max: true, jitter: true },
+    'retry.',
+  )
   const { kind, delay, max = retryMaxMsDefault, jitter = jitterDefault } = retry
   if (!(jitter >= 0 && jitter <= 1)) throw bad('retry.jitter', jitter, 'a number from 0 to 1')
   const delayMs = durationMs('retry.delay', delay)

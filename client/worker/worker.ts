@@ -98,6 +98,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
   #timedOut = 0
   #lost = 0
   #ended: Promise<void> | undefined
+  readonly #onAbort = (): void => void this.close()
   #resolveClosed: () => void = () => {}
   #rejectClosed: (error: unknown) => void = () => {}
   #resolveReady: () => void = () => {}
@@ -164,6 +165,8 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
       },
     }
     this.#timer = setInterval(() => this.#checkTimes(), timeoutCheckMs)
+    if (settings.signal?.aborted === true) this.#onAbort()
+    settings.signal?.addEventListener('abort', this.#onAbort, { once: true })
     this.#ask()
   }
 
@@ -206,6 +209,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
 
   async #end(): Promise<void> {
     const { group, closeTimeoutMs } = this.#settings
+    this.#settings.signal?.removeEventListener('abort', this.#onAbort)
     this.#closing.abort(closedError())
     this.#rejectReady(closedError())
     const { signal } = this.#killing

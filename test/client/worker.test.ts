@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import * as assert from 'uvu/assert'
@@ -581,6 +582,38 @@ test('a lease of a worker that is away is still its own, and what is over is tol
   work(({ attempt }) => void handled.push(attempt))
   await waitFor('all of them', () => handled.length === 3)
   assert.equal(handled, [1, 1, 1])
+})
+
+test('aborting the signal closes the worker: what runs is finished, what waits is given back', async (context) => {
+  const { client, work } = await start(context)
+  await publish(client, numbers(4))
+  const stop = new AbortController()
+  const gate = new AbortController()
+  const finished: string[] = []
+  const handler: Handler = async ({ value }) => {
+    if (!gate.signal.aborted) await once(gate.signal, 'abort')
+    finished.push(value)
+  }
+  const worker = work(handler, { concurrency: 1, prefetch: 4, signal: stop.signal })
+  await waitFor('a handler to run', () => worker.stats().running === 1)
+  await waitFor('the others to wait', () => worker.stats().buffered === 3)
+  stop.abort()
+  await waitFor('the others to be given back', () => worker.stats().buffered === 0)
+  assert.equal(finished, [])
+  gate.abort()
+  await worker.closed
+  assert.equal(finished, ['0'])
+  const rest: Handler = ({ value, attempt }) => void finished.push(`${value}/${attempt}`)
+  work(rest)
+  await waitFor('the others', () => finished.length === 4)
+  assert.equal(finished, ['0', '1/1', '2/1', '3/1'])
+})
+
+test('a worker whose signal is aborted before it starts takes nothing', async (context) => {
+  const { work } = await start(context)
+  const worker = work(() => assert.unreachable(), { signal: AbortSignal.abort() })
+  await worker.closed
+  assert.is(worker.stats().running, 0)
 })
 
 test.run()

@@ -104,7 +104,7 @@ async function publishUntilAcknowledged(publisher: Publisher): Promise<Message[]
         offset: -1,
       }
       messages.push(message)
-      const result = await outcome(publisher.publish(topic, message))
+      const result = await outcome(publisher.publish(topic, { value: message.value, partition }))
       if (result === 'DELIVERY_TIMEOUT') return false
       message.outcome = 'acknowledged'
       message.offset = (result as Receipt).offset

@@ -1,8 +1,8 @@
 import * as assert from 'uvu/assert'
-import { nearestName, suggestion } from '../../broker/index.js'
+import { nearestName, suggestion } from '../../protocol/index.js'
 import { suite } from '../helpers/suite.js'
 
-const test = suite('broker/suggest')
+const test = suite('protocol/suggest')
 const known = ['orders', 'order-items', 'payments', 'users']
 
 test('finds the nearest name, whatever its case', () => {

@@ -1,0 +1,45 @@
+import { MillraceError, suggestion } from '../protocol/index.js'
+
+/** The names of the options of an object: a table, so that the compiler notices one that is missing. */
+export type OptionNames<Options> = { readonly [Name in keyof Options]-?: true }
+
+/**
+ * Refuses options that do not exist: an option that is misspelled would be ignored otherwise.
+ * @param where what takes the options, as the caller knows it: "client.consume"
+ * @param prefix the option that holds these options, with a dot: "retry."
+ * @throws MillraceError BAD_OPTION that names the option and the nearest known one
+ */
+export function checkOptions<Options extends object>(
+  where: string,
+  options: Options | undefined,
+  names: OptionNames<Options>,
+  prefix = '',
+): void {
+  if (options === undefined) return
+  if (typeof options !== 'object' || options === null)
+    throw new MillraceError('BAD_OPTION', `${where} got ${typeOf(options)}, expected an object with options`)
+  for (const name in options) if (!Object.hasOwn(names, name)) throw unknownOption(where, name, names, prefix)
+}
+
+export interface CallOptions {
+  readonly signal?: AbortSignal | undefined
+  /** Default: the client's `requestTimeoutMs`. */
+  readonly timeoutMs?: number | undefined
+}
+
+export const callOptionNames: OptionNames<CallOptions> = { signal: true, timeoutMs: true }
+
+/** @throws MillraceError BAD_OPTION */
+export function checkCallOptions(where: string, options: CallOptions): void {
+  checkOptions(where, options, callOptionNames)
+}
+
+function unknownOption(where: string, name: string, names: object, prefix: string): MillraceError {
+  const known = Object.keys(names)
+  const hint = suggestion(name, known) || `; its options are ${known.join(', ')}`
+  return new MillraceError('BAD_OPTION', `${where} has no option "${prefix}${name}"${hint}`)
+}
+
+function typeOf(value: unknown): string {
+  return value === null ? 'null' : `a ${typeof value}`
+}

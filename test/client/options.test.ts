@@ -1,0 +1,162 @@
+import * as assert from 'uvu/assert'
+import {
+  type Client,
+  connect,
+  defineService,
+  isMillraceError,
+  type MessageInput,
+  string,
+} from '../../client/index.js'
+import { suite, type TestContext } from '../helpers/suite.js'
+import { Harness } from './consumer/harness.js'
+
+const test = suite('client/options')
+
+async function start(context: TestContext): Promise<Client> {
+  const harness = await Harness.start(context)
+  await harness.createTopic('t', 1)
+  return harness.client
+}
+
+/** The error of a call, whether it throws or rejects. */
+async function errorOf(call: () => unknown): Promise<unknown> {
+  try {
+    await call()
+  } catch (error) {
+    return error
+  }
+  return undefined
+}
+
+/** Options with a misspelled name, as a program in JavaScript may give them. */
+function misspelled<Options>(options: object): Options {
+  return options as Options
+}
+
+test('each options object refuses an option that does not exist and names the nearest one', async (context) => {
+  const client = await start(context)
+  const service = defineService('t', { request: string, reply: string })
+  const noop = (): void => {}
+  const cases: readonly (readonly [where: string, option: string, nearest: string, call: () => unknown])[] = [
+    ['connect', 'clientNam', 'clientName', () => connect(misspelled({ clientNam: 'x' }))],
+    ['connect', 'reconnect.maxMS', 'maxMs', () => connect({ reconnect: misspelled({ maxMS: 5 }) })],
+    ['connect', 'producer.lingerMS', 'lingerMs', () => connect({ producer: misspelled({ lingerMS: 5 }) })],
+    ['client.consume', 'grup', 'group', () => client.consume('t', misspelled({ grup: 'g' }))],
+    [
+      'client.work',
+      'concurency',
+      'concurrency',
+      () => client.work('t', misspelled({ group: 'g', concurency: 2 }), noop),
+    ],
+    [
+      'the settings of a queue group',
+      'settings.attemptMax',
+      'attemptsMax',
+      () => client.work('t', { group: 'g', settings: misspelled({ attemptMax: 2 }) }, noop),
+    ],
+    [
+      'the settings of a queue group',
+      'retry.delayMs',
+      'delay',
+      () => client.queues.configure('g', { retry: misspelled({ kind: 'fixed', delayMs: 2 }) }),
+    ],
+    [
+      'client.respond',
+      'leasMs',
+      'leaseMs',
+      () => client.respond(service, misspelled({ leasMs: 5_000 }), () => ''),
+    ],
+    [
+      'client.request',
+      'timeout',
+      'timeoutMs',
+      () => client.request(service, { value: '' }, misspelled({ timeout: 5 })),
+    ],
+    [
+      'client.publish',
+      'signals',
+      'signal',
+      () => client.publish('t', { value: Buffer.of(1) }, misspelled({ signals: 1 })),
+    ],
+    [
+      'client.publishMany',
+      'signals',
+      'signal',
+      () => client.publishMany('t', [], misspelled({ signals: 1 })),
+    ],
+    [
+      'client.topics.create',
+      'partition',
+      'partitions',
+      () => client.topics.create('u', misspelled({ partition: 2 })),
+    ],
+    [
+      'client.topics.ensure',
+      'partition',
+      'partitions',
+      () => client.topics.ensure('u', misspelled({ partition: 2 })),
+    ],
+    [
+      'the option "retention" of a topic',
+      'retention.byte',
+      'bytes',
+      () => client.topics.alter('t', { retention: misspelled({ byte: 2 }) }),
+    ],
+    ['client.topics.list', 'timeoutMS', 'timeoutMs', () => client.topics.list(misspelled({ timeoutMS: 2 }))],
+    [
+      'client.groups.seek',
+      'partition',
+      'partitions',
+      () => client.groups.seek('g', 't', 0, misspelled({ partition: [0] })),
+    ],
+    ['client.queues.redrive', 'wich', 'which', () => client.queues.redrive('g', misspelled({ wich: noop }))],
+    [
+      'client.schedules.set',
+      'timezone',
+      'timeZone',
+      () =>
+        client.schedules.set(
+          's',
+          misspelled<Parameters<typeof client.schedules.set>[1]>({
+            topic: 't',
+            message: { value: null },
+            cron: '* * * * *',
+            timezone: 'UTC',
+          }),
+        ),
+    ],
+    ['client.close', 'timeout', 'timeoutMs', () => client.close(misspelled({ timeout: 5 }))],
+  ]
+  for (const [where, option, nearest, call] of cases) {
+    const error = await errorOf(call)
+    assert.ok(isMillraceError(error, 'BAD_OPTION'), `${where}: ${error}`)
+    assert.is((error as Error).message, `${where} has no option "${option}"; did you mean "${nearest}"?`)
+  }
+  assert.equal(await client.topics.list().then((topics) => topics.map(({ name }) => name)), ['t'])
+})
+
+test('an option that is like no other is refused with the names of all', async (context) => {
+  const client = await start(context)
+  const error = await errorOf(() =>
+    client.request(
+      defineService('t', { request: string, reply: string }),
+      { value: '' },
+      misspelled({ xyz: 1 }),
+    ),
+  )
+  assert.is((error as Error).message, 'client.request has no option "xyz"; its options are signal, timeoutMs')
+  const notOptions = await errorOf(() => client.consume('t', misspelled(null as unknown as object)))
+  assert.is((notOptions as Error).message, 'client.consume got null, expected an object with options')
+})
+
+test('a message refuses a field that does not exist', async (context) => {
+  const client = await start(context)
+  const message = misspelled<MessageInput<Uint8Array, string>>({ value: Buffer.of(1), dely: '1s' })
+  for (const call of [() => client.publish('t', message), () => client.publishMany('t', [message])]) {
+    const error = await errorOf(call)
+    assert.ok(isMillraceError(error, 'ENCODE_FAILED'))
+    assert.match((error as Error).message, 'a message has no field "dely"; did you mean "delay"?')
+  }
+})
+
+test.run()
