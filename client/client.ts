@@ -4,7 +4,14 @@ import { GroupsAdmin, TopicsAdmin } from './admin.js'
 import { pause } from './backoff.js'
 import type { BulkReceipt } from './bulk_publish.js'
 import { Cluster } from './cluster.js'
-import { type BrokerPort, type ConsumeOptions, Consumer, type ConsumerStats } from './consumer/index.js'
+import {
+  type BrokerPort,
+  type ConsumeOptions,
+  Consumer,
+  type ConsumerStats,
+  type Message,
+  type MessageOf,
+} from './consumer/index.js'
 import { DelayedAdmin, SchedulesAdmin } from './later/index.js'
 import type { LinkOptions } from './link.js'
 import { type CallOptions, checkCallOptions, checkOptions, type OptionNames } from './options.js'
@@ -15,9 +22,27 @@ import { Publisher } from './publisher.js'
 import { QueuesAdmin } from './queues_admin.js'
 import type { MessageInput } from './record.js'
 import { Requests, responder, type Service, type ServiceHandler } from './service/index.js'
-import { type Topic, type TopicOrName, topicOf } from './topic.js'
+import {
+  type KeyOf,
+  type OutputOf,
+  readerOf,
+  type Topic,
+  type TopicOrName,
+  type TopicsIn,
+  topicOf,
+} from './topic.js'
 import { Transaction } from './transaction.js'
-import { checkWorkOptions, Worker, type WorkHandler, type WorkOptions, workSettings } from './worker/index.js'
+import {
+  checkWorkOptions,
+  Worker,
+  type WorkHandler,
+  type WorkMessageOf,
+  type WorkOptions,
+  type WorkOutputOf,
+  workSettings,
+} from './worker/index.js'
+
+type Messages<Value, Key> = Iterable<MessageInput<Value, Key>> | AsyncIterable<MessageInput<Value, Key>>
 
 /** A request of a worker that died should reach another one before whoever asked gives up. */
 const respondLeaseMs = 10_000
@@ -150,9 +175,19 @@ export class Client implements AsyncDisposable {
    * @throws MillraceError UNKNOWN_TOPIC, UNKNOWN_PARTITION, ENCODE_FAILED, VALUE_TOO_LARGE, BUFFER_FULL (if so configured),
    * DELIVERY_TIMEOUT (the outcome is unknown), CLOSED
    */
-  publish<Input = Uint8Array, Output = Input, Key = string>(
-    topic: TopicOrName<Input, Output, Key>,
-    message: MessageInput<Input, Key>,
+  publish(
+    topic: string,
+    message: MessageInput<Uint8Array | null, string>,
+    options?: { readonly signal?: AbortSignal | undefined },
+  ): Promise<Receipt>
+  publish<Input, Output, Key>(
+    topic: Topic<Input, Output, Key>,
+    message: MessageInput<NoInfer<Input>, NoInfer<Key>>,
+    options?: { readonly signal?: AbortSignal | undefined },
+  ): Promise<Receipt>
+  publish(
+    topic: TopicOrName,
+    message: MessageInput<unknown, unknown>,
     options: { readonly signal?: AbortSignal | undefined } = {},
   ): Promise<Receipt> {
     try {
@@ -168,9 +203,19 @@ export class Client implements AsyncDisposable {
    * fast as the broker acknowledges. Aborting `signal` ends it; what was taken by then may still be published.
    * @throws MillraceError as `publish`, for the first message that fails; the others may have been published
    */
-  async publishMany<Input = Uint8Array, Output = Input, Key = string>(
-    topic: TopicOrName<Input, Output, Key>,
-    messages: Iterable<MessageInput<Input, Key>> | AsyncIterable<MessageInput<Input, Key>>,
+  publishMany(
+    topic: string,
+    messages: Messages<Uint8Array | null, string>,
+    options?: { readonly signal?: AbortSignal | undefined },
+  ): Promise<BulkReceipt>
+  publishMany<Input, Output, Key>(
+    topic: Topic<Input, Output, Key>,
+    messages: Messages<NoInfer<Input>, NoInfer<Key>>,
+    options?: { readonly signal?: AbortSignal | undefined },
+  ): Promise<BulkReceipt>
+  async publishMany(
+    topic: TopicOrName,
+    messages: Messages<unknown, unknown>,
     options: { readonly signal?: AbortSignal | undefined } = {},
   ): Promise<BulkReceipt> {
     checkOptions('client.publishMany', options, signalOnly)
@@ -186,26 +231,25 @@ export class Client implements AsyncDisposable {
    * Reads one topic or several, alone or in a group.
    * @throws MillraceError BAD_OPTION, CLOSED
    */
-  consume<Input = Uint8Array, Output = Input, Key = string>(
-    topics: TopicOrName<Input, Output, Key> | readonly TopicOrName<Input, Output, Key>[],
+  consume<Input, Output, Key, Name extends string>(
+    topic: Topic<Input, Output, Key, Name>,
+    options?: ConsumeOptions,
+  ): Consumer<Output, Key, Message<Output, Key, Name>>
+  consume<const Topics extends string | readonly TopicOrName[]>(
+    topics: Topics,
+    options?: ConsumeOptions,
+  ): Consumer<OutputOf<TopicsIn<Topics>>, KeyOf<TopicsIn<Topics>>, MessageOf<TopicsIn<Topics>>>
+  consume(
+    topics: TopicOrName | readonly TopicOrName[],
     options: ConsumeOptions = {},
-  ): Consumer<Output, Key> {
+  ): Consumer<unknown, unknown> {
     if (this.#closing !== undefined) throw new MillraceError('CLOSED', 'the client is closed')
-    const list = (Array.isArray(topics) ? topics : [topics]) as readonly TopicOrName<Input, Output, Key>[]
-    const consumed = list.map((topic) => {
-      const { name, key, value } = topicOf(topic)
-      return {
-        name,
-        decoder: {
-          key: (bytes: Uint8Array) => key.decode(bytes),
-          value: (bytes: Uint8Array | undefined) =>
-            bytes === undefined ? (null as Output) : value.decode(bytes),
-          ahead: value.mayBeAsync,
-        },
-      }
+    const consumed = listOf(topics).map((one) => {
+      const topic = topicOf(one)
+      return { name: topic.name, decoder: readerOf(topic, topic.tombstones) }
     })
     for (const one of this.#consumers) if (one.stats().state === 'closed') this.#consumers.delete(one)
-    const consumer = new Consumer<Output, Key>(this.#port(), consumed, options)
+    const consumer = new Consumer(this.#port(), consumed, options)
     this.#consumers.add(consumer)
     return consumer
   }
@@ -215,24 +259,30 @@ export class Client implements AsyncDisposable {
    * resolves acknowledges its message; one that throws has failed, and the message comes again as the group's settings say.
    * @throws MillraceError BAD_OPTION, CLOSED
    */
-  work<Input = Uint8Array, Output = Input, Key = string>(
-    topics: TopicOrName<Input, Output, Key> | readonly TopicOrName<Input, Output, Key>[],
+  work<Input, Output, Key, Name extends string>(
+    topic: Topic<Input, Output, Key, Name>,
     options: WorkOptions,
-    handler: WorkHandler<Output, Key>,
-  ): Worker<Output, Key> {
+    handler: WorkHandler<Output, Key, Name>,
+  ): Worker<Output, Key>
+  work<const Topics extends string | readonly TopicOrName[]>(
+    topics: Topics,
+    options: WorkOptions,
+    handler: (message: WorkMessageOf<TopicsIn<Topics>>) => unknown,
+  ): Worker<WorkOutputOf<TopicsIn<Topics>>, KeyOf<TopicsIn<Topics>>>
+  work(
+    topics: TopicOrName | readonly TopicOrName[],
+    options: WorkOptions,
+    handler: (message: never) => unknown,
+  ): Worker<unknown, unknown> {
     if (this.#closing !== undefined) throw new MillraceError('CLOSED', 'the client is closed')
-    const list = (Array.isArray(topics) ? topics : [topics]) as readonly TopicOrName<Input, Output, Key>[]
-    const worked = list.map((topic) => {
-      const { name, key, value } = topicOf(topic)
-      const source = {
-        key: (bytes: Uint8Array) => key.decode(bytes),
-        value: (bytes: Uint8Array | undefined) =>
-          bytes === undefined ? (null as Output) : value.decode(bytes),
-      }
-      return { name, source, ahead: value.mayBeAsync }
+    const worked = listOf(topics).map((one) => {
+      const topic = topicOf(one)
+      // Work has a value: only a topic that is defined so may have tombstones among it.
+      const source = readerOf(topic, typeof one !== 'string' && topic.tombstones)
+      return { name: topic.name, source, ahead: source.ahead }
     })
     const host = { cluster: this.#cluster, addresses: this.#addresses, options: this.#linkOptions }
-    const worker = new Worker<Output, Key>(host, worked, workSettings(options), handler)
+    const worker = new Worker(host, worked, workSettings(options), handler as WorkHandler<unknown, unknown>)
     this.#workers.add(worker)
     const forget = (): void => void this.#workers.delete(worker)
     worker.closed.then(forget, forget)
@@ -271,7 +321,7 @@ export class Client implements AsyncDisposable {
     checkWorkOptions('client.respond', options)
     const settings = { expired: 'drop', retry: { kind: 'fixed', delay: 0 }, ...options.settings } as const
     const group = options.group ?? `respond.${service.topic.name}`
-    return this.work<RequestIn, RequestOut, Key>(
+    return this.work(
       service.topic,
       { leaseMs: respondLeaseMs, ...options, group, settings },
       responder(this.#cluster, service, handler),
@@ -337,7 +387,7 @@ export class Client implements AsyncDisposable {
     await finished
   }
 
-  #topic<Input, Output, Key>(topic: TopicOrName<Input, Output, Key>): Topic<Input, Output, Key> {
+  #topic(topic: TopicOrName): Topic<unknown, unknown, unknown> {
     if (this.#closing !== undefined) throw new MillraceError('CLOSED', 'the client is closed')
     return topicOf(topic)
   }
@@ -352,6 +402,10 @@ export class Client implements AsyncDisposable {
       topic: (name, options) => cluster.topic(name, options),
     }
   }
+}
+
+function listOf(topics: TopicOrName | readonly TopicOrName[]): readonly TopicOrName[] {
+  return Array.isArray(topics) ? topics : [topics as TopicOrName]
 }
 
 function addressesOf(servers: string | readonly string[] = 'localhost'): Address[] {

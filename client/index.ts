@@ -17,6 +17,7 @@ export type { BulkReceipt } from './bulk_publish.js'
 export { type BrokerStatus, Client, type ConnectOptions, connect } from './client.js'
 export { bytes, type Codec, json, msgpack, string, type ValueFormat } from './codecs.js'
 export {
+  type BatchOf,
   type ConsumeOptions,
   Consumer,
   type ConsumerStats,
@@ -24,6 +25,7 @@ export {
   type DecodeErrorPolicy,
   type Message,
   type MessageBatch,
+  type MessageOf,
   type PartitionLag,
   type PartitionRef,
   type PartitionStats,
@@ -45,7 +47,17 @@ export type { ProducerOptions } from './producer/settings.js'
 export { type DeadLetter, type QueueDescription, type QueueSummary, QueuesAdmin } from './queues_admin.js'
 export type { MessageInput } from './record.js'
 export { defineService, type Service, type ServiceHandler } from './service/index.js'
-export { defineTopic, type Partitioner, type Topic, type TopicDefinition, type TopicOrName } from './topic.js'
+export {
+  defineTopic,
+  type InputOf,
+  type KeyOf,
+  type NameOf,
+  type OutputOf,
+  type Partitioner,
+  type Topic,
+  type TopicDefinition,
+  type TopicOrName,
+} from './topic.js'
 export { Transaction, type TransactionMessage, type TransactionOffset } from './transaction.js'
 export { type Duration, durationMs, type Size, sizeBytes } from './units.js'
 export { clientVersion } from './version.js'
@@ -59,5 +71,6 @@ export {
   type WorkerStats,
   type WorkHandler,
   WorkMessage,
+  type WorkMessageOf,
   type WorkOptions,
 } from './worker/index.js'

@@ -11,8 +11,8 @@ const scratch: readonly Uint8Array[] = Array.from({ length: 40 }, (_, length) =>
 export interface MessageInput<Value, Key> {
   /** Decides the partition: messages of one key keep their order. */
   readonly key?: Key | null | undefined
-  /** null: a message without a value. */
-  readonly value: Value | null
+  /** null, for a topic with tombstones: a message without a value. */
+  readonly value: Value
   /** Text is written as UTF-8; at most 256. */
   readonly headers?: Readonly<Record<string, string | Uint8Array>> | undefined
   /** It is appended after this time. */
@@ -84,7 +84,10 @@ export function recordOf<Input, Output, Key>(
     throw bad(`the timestamp is ${timestamp}, expected whole ms since 1970`)
   if (headers !== undefined) checkHeaders(headers)
   const key = message.key === undefined || message.key === null ? null : encodeKey(topic, message.key)
-  if (message.value === null) return { key, value: null, headers, timestamp }
+  if (message.value === null) {
+    if (!topic.tombstones) throw noTombstones(topic.name)
+    return { key, value: null, headers, timestamp }
+  }
   const value = topic.value.encode(message.value)
   if (!(value instanceof Promise)) return { key, value, headers, timestamp }
   return value.then((encoded) => ({ key, value: encoded, headers, timestamp }))
@@ -208,6 +211,12 @@ function checkHeaders(headers: Readonly<Record<string, unknown>>): void {
 function bad(message: string, cause?: unknown): MillraceError {
   return new MillraceError('ENCODE_FAILED', message, { cause })
 }
+function noTombstones(topic: string): MillraceError {
+  return bad(
+    `the value is null, and topic "${topic}" has no tombstones: define it with "tombstones: true" to publish messages without a value`,
+  )
+}
+
 function unknownField(name: string): MillraceError {
   return bad(`a message has no field "${name}"${suggestion(name, messageFields)}`)
 }

@@ -1,14 +1,20 @@
 import { limits, MillraceError, nameProblem, partitionOf } from '../protocol/index.js'
 import { bytes, type Codec, coderOf, string, type ValueCoder, type ValueFormat } from './codecs.js'
+import { checkOptions, type OptionNames } from './options.js'
 
 /** Chooses a partition from a key's bytes; the default is Kafka's rule, see `partitionOf` in millrace/protocol. */
 export type Partitioner = (key: Uint8Array, partitions: number) => number
 
-/** A topic with what its messages are made of; both ends share it. */
-export interface Topic<Input = Uint8Array, Output = Input, Key = string> {
-  readonly name: string
+/**
+ * A topic with what its messages are made of; both ends share it. `Input` is what publishers give, `Output` what
+ * consumers get; both include null for a topic with tombstones.
+ */
+export interface Topic<Input = Uint8Array, Output = Input, Key = string, Name extends string = string> {
+  readonly name: Name
   readonly key: Codec<Key>
   readonly value: ValueCoder<Input, Output>
+  /** Whether messages may have no value. */
+  readonly tombstones: boolean
   readonly partitioner: Partitioner
 }
 
@@ -17,36 +23,147 @@ export interface TopicDefinition<Input, Output, Key> {
   readonly value?: ValueFormat<Input, Output>
   /** Default: string. */
   readonly key?: Codec<Key>
+  /**
+   * Whether messages may have no value: a tombstone says that what its key stands for is gone. Then `value: null`
+   * publishes a tombstone, and the value of a message that was read may be null. Without it a message that has no value
+   * is refused, and one that another program published fails with DECODE_FAILED. Default false.
+   */
+  readonly tombstones?: boolean
   readonly partitioner?: Partitioner
+}
+
+const definitionNames: OptionNames<TopicDefinition<unknown, unknown, unknown>> = {
+  value: true,
+  key: true,
+  tombstones: true,
+  partitioner: true,
 }
 
 /**
  * Defines a topic for publishers and consumers; does not create it in the broker.
- * @throws MillraceError BAD_NAME
- * @example const orders = defineTopic('orders', { value: json<Order>() })
+ *
+ * The name becomes part of the type, so that `message.topic` tells the messages of several topics apart. For that, let the
+ * compiler infer the types: `defineTopic('orders', { value: json<Order>() })`, not `defineTopic<Order>('orders', ...)`.
+ * @throws MillraceError BAD_NAME, BAD_OPTION
+ * @example
+ * const orders = defineTopic('orders', { value: json<Order>() })
+ * const users = defineTopic('users', { value: json<User>(), tombstones: true }) // a user may be deleted
  */
-export function defineTopic<Input = Uint8Array, Output = Input, Key = string>(
-  name: string,
+export function defineTopic<
+  Input = Uint8Array,
+  Output = Input,
+  Key = string,
+  const Name extends string = string,
+>(
+  name: Name,
+  definition: TopicDefinition<Input, Output, Key> & { readonly tombstones: true },
+): Topic<Input | null, Output | null, Key, Name>
+export function defineTopic<
+  Input = Uint8Array,
+  Output = Input,
+  Key = string,
+  const Name extends string = string,
+>(
+  name: Name,
+  definition?: TopicDefinition<Input, Output, Key> & { readonly tombstones?: false },
+): Topic<Input, Output, Key, Name>
+export function defineTopic<Input, Output, Key, const Name extends string>(
+  name: Name,
   definition: TopicDefinition<Input, Output, Key> = {},
-): Topic<Input, Output, Key> {
+): Topic<Input, Output, Key, Name> {
   const problem = nameProblem(name, limits.topicNameBytesMax)
   if (problem !== undefined)
     throw new MillraceError('BAD_NAME', `the topic name "${name}" is not allowed: ${problem}`)
+  checkOptions<TopicDefinition<unknown, unknown, unknown>>('defineTopic', definition, definitionNames)
   const value = definition.value ?? (bytes as unknown as ValueFormat<Input, Output>)
   return {
     name,
     key: definition.key ?? (string as unknown as Codec<Key>),
     value: coderOf(value),
+    tombstones: definition.tombstones ?? false,
     partitioner: definition.partitioner ?? partitionOf,
   }
 }
 
 /** What a topic argument may be: a definition, or a name, whose values are then bytes. */
-export type TopicOrName<Input, Output, Key> = Topic<Input, Output, Key> | string
+export type TopicOrName<Input = unknown, Output = unknown, Key = unknown> = Topic<Input, Output, Key> | string
 
-/** The definition that an argument stands for. */
+/** What publishers give for the value of a topic; of a bare name, bytes or null. */
+export type InputOf<Of> = Of extends string
+  ? Uint8Array | null
+  : Of extends { readonly value: ValueCoder<infer Input, unknown> }
+    ? Input
+    : never
+
+/** What consumers get as the value of a topic; of a bare name, bytes or null. */
+export type OutputOf<Of> = Of extends string
+  ? Uint8Array | null
+  : Of extends { readonly value: ValueCoder<never, infer Output> }
+    ? Output
+    : never
+
+export type KeyOf<Of> = Of extends string
+  ? string
+  : Of extends { readonly key: Codec<infer Key> }
+    ? Key
+    : never
+
+export type NameOf<Of> = Of extends string
+  ? Of
+  : Of extends { readonly name: infer Name extends string }
+    ? Name
+    : never
+
+/** The topic arguments in one or in a list of them. */
+export type TopicsIn<Of> = Of extends readonly (infer One)[] ? One : Of
+
+/** The values of a topic that is given by its name only. */
+const namedBytes: Codec<Uint8Array> = {
+  name: 'bytes',
+  encode(value) {
+    if (value instanceof Uint8Array) return value
+    const type = Array.isArray(value) ? 'an array' : `a value of type ${typeof value}`
+    throw new TypeError(
+      `expected a Uint8Array, got ${type}: the topic is given by its name only, so its values are bytes; ` +
+        "for other values give a topic of defineTopic('name', { value: json() })",
+    )
+  },
+  decode: (value) => value,
+}
+
+/** The definition that an argument stands for. A topic that is given by its name may have tombstones. */
 export function topicOf<Input, Output, Key>(
   topic: TopicOrName<Input, Output, Key>,
 ): Topic<Input, Output, Key> {
-  return typeof topic === 'string' ? defineTopic<Input, Output, Key>(topic) : topic
+  if (typeof topic !== 'string') return topic
+  return {
+    ...defineTopic(topic, { value: namedBytes as unknown as ValueFormat<Input, Output> }),
+    key: string as unknown as Codec<Key>,
+    tombstones: true,
+  }
+}
+
+/** Reads keys and values of a topic. */
+export interface TopicReader<Value, Key> {
+  readonly key: (bytes: Uint8Array) => Key
+  /** @throws anything when the bytes do not fit, or when there are none and the topic has no tombstones */
+  readonly value: (bytes: Uint8Array | undefined) => Value | Promise<Value>
+  /** Whether values are decoded before delivery: their schema may be asynchronous. */
+  readonly ahead: boolean
+}
+
+/** @param tombstones whether a message without a value is read as null */
+export function readerOf<Input, Output, Key>(
+  { key, value }: Topic<Input, Output, Key>,
+  tombstones: boolean,
+): TopicReader<Output, Key> {
+  return {
+    key: (bytes) => key.decode(bytes),
+    value: (bytes) => {
+      if (bytes !== undefined) return value.decode(bytes)
+      if (tombstones) return null as Output
+      throw new Error('the message has no value; define its topic with "tombstones: true" to get null')
+    },
+    ahead: value.mayBeAsync,
+  }
 }

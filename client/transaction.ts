@@ -11,7 +11,7 @@ import {
 import type { Cluster } from './cluster.js'
 import { type Message, type MessageBatch, TransactionAcks } from './consumer/index.js'
 import { checkSize, deliverAtMsOf, type MessageInput, partitionFor, recordOf } from './record.js'
-import { type TopicOrName, topicOf } from './topic.js'
+import { type Topic, type TopicOrName, topicOf } from './topic.js'
 import { WorkMessage } from './worker/index.js'
 
 /** An offset to commit for a stream group that has no members: the next one to read. */
@@ -54,10 +54,12 @@ export class Transaction {
    * Adds a message to publish. What is wrong with it is told when the transaction ends.
    * @throws MillraceError CLOSED after the function that got the transaction has returned, like `ack` and `commitOffsets`
    */
-  publish<Input = Uint8Array, Output = Input, Key = string>(
-    topic: TopicOrName<Input, Output, Key>,
-    message: TransactionMessage<Input, Key>,
-  ): void {
+  publish(topic: string, message: TransactionMessage<Uint8Array | null, string>): void
+  publish<Input, Output, Key>(
+    topic: Topic<Input, Output, Key>,
+    message: TransactionMessage<NoInfer<Input>, NoInfer<Key>>,
+  ): void
+  publish(topic: TopicOrName, message: TransactionMessage<unknown, unknown>): void {
     this.#checkOpen()
     const place = this.#place(topic, message)
     place.catch(() => {})

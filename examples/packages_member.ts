@@ -7,14 +7,14 @@
  * broker has committed the offset (of the next message to read).
  */
 import { createHash } from 'node:crypto'
-import { connect } from 'millrace'
+import { connect, defineTopic } from 'millrace'
 
 const [server = '', topic = '', group = ''] = process.argv.slice(2)
 const stop = new AbortController()
 process.once('SIGTERM', () => stop.abort())
 
 const client = await connect(server)
-const consumer = client.consume(topic, { group, from: 'earliest', signal: stop.signal })
+const consumer = client.consume(defineTopic(topic), { group, from: 'earliest', signal: stop.signal })
 for await (const batch of consumer.batches({ messagesMax: 500 })) {
   let report = ''
   for (const { partition, offset, key, value } of batch.messages) {

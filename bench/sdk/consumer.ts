@@ -1,4 +1,4 @@
-import { type Client, type Consumer, connect } from '../../client/index.js'
+import { type Client, type Consumer, connect, defineTopic } from '../../client/index.js'
 import { LatencyHistogram } from '../lib/latency.js'
 import { type Count, serveWorker, type WorkerTask } from '../lib/worker.js'
 
@@ -86,7 +86,10 @@ class SdkConsumer {
   }
 
   #consume(options: Parameters<Client['consume']>[1]): Consumer<Uint8Array, string> {
-    return this.#client.consume<Uint8Array>(this.#options.topic, { ...options, signal: this.#stopped.signal })
+    return this.#client.consume(defineTopic(this.#options.topic), {
+      ...options,
+      signal: this.#stopped.signal,
+    })
   }
 }
 

@@ -96,7 +96,7 @@ function lineOf(message: Message<Uint8Array, string>, format: 'value' | 'json'):
   if (format === 'value') return Buffer.concat([message.valueBytes ?? Buffer.alloc(0), lineEnd])
   const { topic, partition, offset, timestamp } = message
   const headers = Object.fromEntries(
-    Object.entries(message.headers).map(([name, bytes]) => [name, textOf(bytes)]),
+    Object.entries(message.headerBytes).map(([name, bytes]) => [name, textOf(bytes)]),
   )
   const value = {
     topic,

@@ -3,7 +3,7 @@ import type { BrokerPort } from './broker_port.js'
 import { ConsumerEngine } from './consumer_engine.js'
 import { DecodingDelivery } from './decoding.js'
 import type { Message } from './message.js'
-import type { MessageBatch } from './message_batch.js'
+import type { BatchOf } from './message_batch.js'
 import {
   type ConsumeOptions,
   checkStart,
@@ -30,6 +30,8 @@ export interface BatchOptions {
   readonly messagesMax?: number | undefined
 }
 
+type Taken<One> = One | undefined | Promise<One | undefined>
+
 const batchMessagesMaxDefault = 10_000
 
 /**
@@ -45,8 +47,8 @@ const batchMessagesMaxDefault = 10_000
  *       message.ack()
  *     }
  */
-export class Consumer<Value = unknown, Key = unknown>
-  implements AsyncIterable<Message<Value, Key>, undefined>, AsyncDisposable
+export class Consumer<Value = unknown, Key = unknown, Item extends Message = Message<Value, Key>>
+  implements AsyncIterable<Item, undefined>, AsyncDisposable
 {
   readonly #engine: ConsumerEngine<Value, Key>
   readonly #decoding: DecodingDelivery<Value, Key>
@@ -96,17 +98,17 @@ export class Consumer<Value = unknown, Key = unknown>
     return this.#started
   }
 
-  [Symbol.asyncIterator](): AsyncIterableIterator<Message<Value, Key>, undefined> {
-    return this.#iterate(() => this.#decoding.next())
+  [Symbol.asyncIterator](): AsyncIterableIterator<Item, undefined> {
+    return this.#iterate(() => this.#decoding.next() as Taken<Item>)
   }
 
   /** Iterates by batch: messages of one partition that stood next to each other. The fastest way to read. */
-  batches(options: BatchOptions = {}): AsyncIterableIterator<MessageBatch<Value, Key>, undefined> {
+  batches(options: BatchOptions = {}): AsyncIterableIterator<BatchOf<Item>, undefined> {
     const { messagesMax = batchMessagesMaxDefault } = options
     if (!Number.isSafeInteger(messagesMax) || messagesMax < 1) {
       throw new MillraceError('BAD_OPTION', `the option "messagesMax" is ${messagesMax}, expected at least 1`)
     }
-    return this.#iterate(() => this.#decoding.nextBatch(messagesMax))
+    return this.#iterate(() => this.#decoding.nextBatch(messagesMax) as Taken<BatchOf<Item>>)
   }
 
   /**
@@ -238,10 +240,8 @@ export class Consumer<Value = unknown, Key = unknown>
     this.close().catch(noop)
   }
 
-  #iterate<Item extends object>(
-    take: () => Item | undefined | Promise<Item | undefined>,
-  ): AsyncIterableIterator<Item, undefined> {
-    const source: PullSource<Item> = {
+  #iterate<One extends object>(take: () => Taken<One>): AsyncIterableIterator<One, undefined> {
+    const source: PullSource<One> = {
       pull: () => {
         if (this.#closing !== undefined) return undefined
         const item = take()

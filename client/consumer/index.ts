@@ -1,7 +1,7 @@
 export type { BrokerPort, PortRequestOptions, TopicInfo } from './broker_port.js'
 export { type BatchOptions, type ConsumedTopic, Consumer } from './consumer.js'
-export { DecodeError, type Message, type RawMessage } from './message.js'
-export type { MessageBatch } from './message_batch.js'
+export { DecodeError, headersAsText, type Message, type MessageOf, type RawMessage } from './message.js'
+export type { BatchOf, MessageBatch } from './message_batch.js'
 export type {
   ConsumeOptions,
   DecodeErrorPolicy,

@@ -1,9 +1,8 @@
 import { MillraceError, readRecordHeaders } from '../../protocol/index.js'
+import type { KeyOf, NameOf, OutputOf } from '../topic.js'
 import type { RecordRun } from './record_run.js'
 
-const noHeaders: Readonly<Record<string, Uint8Array>> = Object.freeze(
-  Object.create(null) as Record<string, Uint8Array>,
-)
+const noHeaders: Readonly<Record<string, never>> = Object.freeze(Object.create(null) as Record<string, never>)
 
 /** A message as it is stored: nothing decoded. The byte arrays are views; copy what must outlive the message. */
 export interface RawMessage {
@@ -15,8 +14,11 @@ export interface RawMessage {
   readonly keyBytes: Uint8Array | undefined
   /** Absent for a message without a value. */
   readonly valueBytes: Uint8Array | undefined
-  readonly headers: Readonly<Record<string, Uint8Array>>
-  /** The header of this name as text (UTF-8), if there is one. */
+  /** The headers as text (UTF-8), by name. */
+  readonly headers: Readonly<Record<string, string>>
+  /** The headers as bytes, by name. */
+  readonly headerBytes: Readonly<Record<string, Uint8Array>>
+  /** One header as text, without decoding the others. */
   headerText(name: string): string | undefined
 }
 
@@ -24,7 +26,7 @@ export interface RawMessage {
  * A message as a consumer delivers it. Key, value and headers are decoded when they are first read. A message keeps the
  * memory of the whole fetch it came with: copy out what is kept for long.
  */
-export class Message<Value = unknown, Key = unknown> implements RawMessage {
+export class Message<Value = unknown, Key = unknown, Name extends string = string> implements RawMessage {
   readonly offset: number
   readonly timestamp: number
   /** @internal */
@@ -52,8 +54,8 @@ export class Message<Value = unknown, Key = unknown> implements RawMessage {
     this.#headerCount = cursor.headerCount
   }
 
-  get topic(): string {
-    return this.run.source.topic
+  get topic(): Name {
+    return this.run.source.topic as Name
   }
 
   get partition(): number {
@@ -85,7 +87,8 @@ export class Message<Value = unknown, Key = unknown> implements RawMessage {
   }
 
   /**
-   * The value, decoded by the topic's codec or checked by its schema, once; null when the message has none.
+   * The value, decoded by the topic's codec or checked by its schema, once; null for a message without a value, of a topic with
+   * tombstones.
    * @throws DecodeError (code DECODE_FAILED); the message stays unacknowledged
    */
   get value(): Value {
@@ -99,14 +102,19 @@ export class Message<Value = unknown, Key = unknown> implements RawMessage {
     return value
   }
 
+  /** The headers as text (UTF-8), by name; decoded each time. */
+  get headers(): Readonly<Record<string, string>> {
+    return this.#headerCount === 0 ? noHeaders : headersAsText(this.headerBytes)
+  }
+
   /** The headers as bytes, by name. */
-  get headers(): Readonly<Record<string, Uint8Array>> {
+  get headerBytes(): Readonly<Record<string, Uint8Array>> {
     if (this.#headerCount === 0) return noHeaders
     return readRecordHeaders(this.run.cursor.records, this.#headersStart, this.#headerCount)
   }
 
   headerText(name: string): string | undefined {
-    const bytes = this.headers[name]
+    const bytes = this.headerBytes[name]
     return bytes === undefined ? undefined : asBuffer(bytes).toString('utf8')
   }
 
@@ -146,6 +154,16 @@ export class Message<Value = unknown, Key = unknown> implements RawMessage {
     this.#decoded = true
     return value
   }
+}
+
+/** The message of a topic; for several topics a union that `message.topic` tells apart. */
+export type MessageOf<Of> = Of extends unknown ? Message<OutputOf<Of>, KeyOf<Of>, NameOf<Of>> : never
+
+/** Header values as text; bytes that are not UTF-8 are replaced. */
+export function headersAsText(bytes: Readonly<Record<string, Uint8Array>>): Record<string, string> {
+  const text = Object.create(null) as Record<string, string>
+  for (const name of Object.keys(bytes)) text[name] = asBuffer(bytes[name] as Uint8Array).toString('utf8')
+  return text
 }
 
 /** A stored key or value does not fit the topic's codec or schema; `raw` gives its bytes. */

@@ -2,19 +2,19 @@ import type { Message } from './message.js'
 import type { RecordRun } from './record_run.js'
 
 /** Messages of one partition that stood next to each other in the log. */
-export class MessageBatch<Value = unknown, Key = unknown> {
-  readonly topic: string
+export class MessageBatch<Value = unknown, Key = unknown, Name extends string = string> {
+  readonly topic: Name
   readonly partition: number
   /** In order; at least one. Messages that did not decode and were skipped are missing. */
-  readonly messages: readonly Message<Value, Key>[]
+  readonly messages: readonly Message<Value, Key, Name>[]
   readonly firstOffset: number
   readonly lastOffset: number
   /** @internal */
   readonly run: RecordRun<Value, Key>
 
   /** @internal */
-  constructor(run: RecordRun<Value, Key>, messages: readonly Message<Value, Key>[]) {
-    this.topic = run.source.topic
+  constructor(run: RecordRun<Value, Key>, messages: readonly Message<Value, Key, Name>[]) {
+    this.topic = run.source.topic as Name
     this.partition = run.source.partition
     this.messages = messages
     this.firstOffset = messages[0]?.offset ?? run.position
@@ -27,3 +27,7 @@ export class MessageBatch<Value = unknown, Key = unknown> {
     this.run.acks?.ackRange(this.firstOffset, this.lastOffset + 1)
   }
 }
+
+/** The batch of a message type; for a union of them a union that `batch.topic` tells apart. */
+export type BatchOf<Item> =
+  Item extends Message<infer Value, infer Key, infer Name> ? MessageBatch<Value, Key, Name> : never

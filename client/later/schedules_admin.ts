@@ -2,15 +2,15 @@ import { commands, RecordBatchBuilder, type ReplyOf } from '../../protocol/index
 import type { Cluster } from '../cluster.js'
 import { type CallOptions, checkCallOptions, checkOptions, type OptionNames } from '../options.js'
 import { type MessageInput, recordOf } from '../record.js'
-import { type TopicOrName, topicOf } from '../topic.js'
+import { type InputOf, type KeyOf, type TopicOrName, topicOf } from '../topic.js'
 
 export type Schedule = ReplyOf<typeof commands.scheduleList>['schedules'][number]
 
 /** When a schedule is due, and what it publishes then. */
-export interface ScheduleInput<Input, Output, Key> {
-  readonly topic: TopicOrName<Input, Output, Key>
+export interface ScheduleInput<Of extends TopicOrName = TopicOrName> {
+  readonly topic: Of
   /** Its `timestamp` is the due time. */
-  readonly message: Omit<MessageInput<Input, Key>, 'timestamp' | 'delay' | 'deliverAt' | 'id'>
+  readonly message: Omit<MessageInput<InputOf<Of>, KeyOf<Of>>, 'timestamp' | 'delay' | 'deliverAt' | 'id'>
   /** Five fields, or six with seconds in front. */
   readonly cron: string
   /**
@@ -25,7 +25,7 @@ export interface ScheduleInput<Input, Output, Key> {
   readonly missed?: 'skip' | 'once' | 'all' | undefined
 }
 
-const scheduleNames: OptionNames<ScheduleInput<unknown, unknown, unknown>> = {
+const scheduleNames: OptionNames<ScheduleInput> = {
   topic: true,
   message: true,
   cron: true,
@@ -46,13 +46,13 @@ export class SchedulesAdmin {
    * @returns when it is due next, ms since 1970
    * @throws MillraceError BAD_NAME, UNKNOWN_TOPIC, UNKNOWN_PARTITION, BAD_SCHEDULE, ENCODE_FAILED, LIMIT_EXCEEDED
    */
-  async set<Input = Uint8Array, Output = Input, Key = string>(
+  async set<Of extends TopicOrName>(
     name: string,
-    schedule: ScheduleInput<Input, Output, Key>,
+    schedule: ScheduleInput<Of>,
     options: CallOptions = {},
   ): Promise<number> {
     checkCallOptions('client.schedules.set', options)
-    checkOptions<ScheduleInput<unknown, unknown, unknown>>('client.schedules.set', schedule, scheduleNames)
+    checkOptions<ScheduleInput>('client.schedules.set', schedule, scheduleNames)
     const { topic: named, message, cron, timeZone, missed } = schedule
     const topic = topicOf(named)
     const builder = new RecordBatchBuilder()

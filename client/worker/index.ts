@@ -1,5 +1,5 @@
 export { errorText } from './handling.js'
 export type { QueueOptions, QueueSettings, SettledOutcome, WorkOptions } from './options.js'
 export { checkWorkOptions, queueSettingsInput, workSettings } from './options.js'
-export { Reject, RetryAfter, WorkMessage } from './work_message.js'
+export { Reject, RetryAfter, WorkMessage, type WorkMessageOf, type WorkOutputOf } from './work_message.js'
 export { Worker, type WorkerHost, type WorkerStats, type WorkHandler, type WorkTopic } from './worker.js'

@@ -1,5 +1,6 @@
 import { limits, MillraceError, type RecordCursor, readRecordHeaders } from '../../protocol/index.js'
-import { DecodeError, type RawMessage } from '../consumer/index.js'
+import { DecodeError, headersAsText, type RawMessage } from '../consumer/index.js'
+import type { KeyOf, NameOf, OutputOf } from '../topic.js'
 
 /** Where a message comes from, and how it is read. */
 export interface WorkSource<Value, Key> {
@@ -21,9 +22,7 @@ export interface WorkOwner {
   settledElsewhere(message: object): void
 }
 
-const noHeaders: Readonly<Record<string, Uint8Array>> = Object.freeze(
-  Object.create(null) as Record<string, Uint8Array>,
-)
+const noHeaders: Readonly<Record<string, never>> = Object.freeze(Object.create(null) as Record<string, never>)
 const deadTopicHeader = 'millrace-dead-topic'
 const deadPartitionHeader = 'millrace-dead-partition'
 const deadOffsetHeader = 'millrace-dead-offset'
@@ -32,7 +31,7 @@ const deadOffsetHeader = 'millrace-dead-offset'
  * A message that a worker handles. One that was redriven tells the topic, partition and offset where it came from first.
  * It keeps the memory of what it came with: copy out what is kept for long.
  */
-export class WorkMessage<Value = unknown, Key = unknown> implements RawMessage {
+export class WorkMessage<Value = unknown, Key = unknown, Name extends string = string> implements RawMessage {
   readonly timestamp: number
   readonly keyBytes: Uint8Array | undefined
   readonly valueBytes: Uint8Array | undefined
@@ -78,8 +77,8 @@ export class WorkMessage<Value = unknown, Key = unknown> implements RawMessage {
     this.valueBytes = valueStart < 0 ? undefined : cursor.view(valueStart, valueEnd)
   }
 
-  get topic(): string {
-    return this.#topic ?? this.headerText(deadTopicHeader) ?? ''
+  get topic(): Name {
+    return (this.#topic ?? this.headerText(deadTopicHeader) ?? '') as Name
   }
 
   get partition(): number {
@@ -100,7 +99,7 @@ export class WorkMessage<Value = unknown, Key = unknown> implements RawMessage {
     }
   }
 
-  /** The value, decoded by the topic's codec or checked by its schema; null when the message has none. @throws DecodeError */
+  /** The value, decoded by the topic's codec or checked by its schema; null for a tombstone, of a topic that has them. @throws DecodeError */
   get value(): Value {
     if (this.#decoded !== undefined) return this.#decoded.value
     const value = this.decode()
@@ -111,15 +110,20 @@ export class WorkMessage<Value = unknown, Key = unknown> implements RawMessage {
     return value
   }
 
+  /** The headers as text (UTF-8), by name; decoded each time. */
+  get headers(): Readonly<Record<string, string>> {
+    return this.#headerCount === 0 ? noHeaders : headersAsText(this.headerBytes)
+  }
+
   /** The headers as bytes, by name. */
-  get headers(): Readonly<Record<string, Uint8Array>> {
+  get headerBytes(): Readonly<Record<string, Uint8Array>> {
     if (this.#headerCount === 0) return noHeaders
     this.#headers ??= readRecordHeaders(this.#records, this.#headersStart, this.#headerCount)
     return this.#headers
   }
 
   headerText(name: string): string | undefined {
-    const bytes = this.headers[name]
+    const bytes = this.headerBytes[name]
     return bytes && Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('utf8')
   }
 
@@ -165,6 +169,14 @@ export class WorkMessage<Value = unknown, Key = unknown> implements RawMessage {
     return text === undefined ? undefined : Number(text)
   }
 }
+
+/** What workers get as the value of a topic; of a bare name, bytes. */
+export type WorkOutputOf<Of> = Of extends string ? Uint8Array : OutputOf<Of>
+
+/** The message of a topic that a worker handles; for several topics a union that `message.topic` tells apart. */
+export type WorkMessageOf<Of> = Of extends unknown
+  ? WorkMessage<WorkOutputOf<Of>, KeyOf<Of>, NameOf<Of>>
+  : never
 
 /** Thrown by a handler: the message becomes a dead letter at once. */
 export class Reject extends Error {

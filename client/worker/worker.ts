@@ -19,7 +19,9 @@ import { type Outcome, Settler } from './settler.js'
 import { WorkMessage, type WorkOwner, type WorkSource } from './work_message.js'
 
 /** Handles a message: resolves when it is done with, throws when the attempt has failed. */
-export type WorkHandler<Value, Key> = (message: WorkMessage<Value, Key>) => unknown
+export type WorkHandler<Value, Key, Name extends string = string> = (
+  message: WorkMessage<Value, Key, Name>,
+) => unknown
 
 export interface WorkTopic<Value, Key> {
   readonly name: string

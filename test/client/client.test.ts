@@ -9,7 +9,7 @@ import {
   msgpack,
   type Receipt,
   string,
-  type TopicOrName,
+  type Topic,
 } from '../../client/index.js'
 import { compressions } from '../../protocol/index.js'
 import { FaultyProxy } from '../faults/machine/faulty_proxy.js'
@@ -37,7 +37,7 @@ async function pair(context: TestContext, partitions = 1) {
 async function read<Input, Output>(
   { signal }: TestContext,
   client: Client,
-  topic: TopicOrName<Input, Output, string>,
+  topic: Topic<Input, Output, string>,
   count: number,
 ): Promise<Output[]> {
   const values: Output[] = []
@@ -58,7 +58,7 @@ test('values of every codec come back as they were', async (context) => {
     },
     {
       name: 'json',
-      topic: defineTopic('json', { value: json() }),
+      topic: defineTopic('json', { value: json(), tombstones: true }),
       values: [null, 1.5, 'ö', { a: [true, {}] }],
     },
     {
@@ -69,9 +69,9 @@ test('values of every codec come back as they were', async (context) => {
   ]
   for (const { name, topic, values } of cases) {
     await client.topics.create(name)
-    const untyped = topic as unknown as TopicOrName<unknown, unknown, string>
+    const untyped = topic as unknown as Topic<unknown, unknown, string>
     for (const value of values) await client.publish(untyped, { value })
-    // A null of JSON is published as a message without a value, which reads as null too.
+    // A null is published as a message without a value, which reads as null too.
     const found = await read(context, client, untyped, values.length)
     assert.equal(
       found.map((value) => (value instanceof Uint8Array ? [...value] : value)),

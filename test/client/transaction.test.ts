@@ -6,7 +6,7 @@ import {
   isMillraceError,
   type Message,
   string,
-  type TopicOrName,
+  type Topic,
   type WorkMessage,
 } from '../../client/index.js'
 import { suite, type TestContext } from '../helpers/suite.js'
@@ -38,7 +38,7 @@ async function rejects(promise: Promise<unknown>, code: ErrorCode, text: RegExp)
   assert.match((error as Error).message, text)
 }
 
-async function valuesOf(client: Client, topic: TopicOrName<string, string, string>): Promise<string[]> {
+async function valuesOf(client: Client, topic: Topic<string>): Promise<string[]> {
   const values: string[] = []
   for await (const { value } of client.consume(topic, { from: 'earliest', until: 'end' })) values.push(value)
   return values.sort()

@@ -1,4 +1,4 @@
-import { connect } from '../../../client/index.js'
+import { connect, defineTopic } from '../../../client/index.js'
 import { type PeerConsumer, serveConsumer } from '../lib/consumer.js'
 import { ensureTopic } from './topics.js'
 
@@ -7,7 +7,7 @@ await serveConsumer(async ({ port, topic, latency, removesTopic }, receive): Pro
   await ensureTopic(client, topic)
   const stopped = new AbortController()
   const options = { group: 'bench', from: 'latest', signal: stopped.signal } as const
-  const consumer = client.consume<Uint8Array>(topic, options)
+  const consumer = client.consume(defineTopic(topic), options)
   await consumer.start()
   const readMessages = async (): Promise<void> => {
     for await (const message of consumer) {

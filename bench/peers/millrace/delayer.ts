@@ -1,4 +1,4 @@
-import { type Consumer, connect } from '../../../client/index.js'
+import { type Consumer, connect, defineTopic } from '../../../client/index.js'
 import { type PeerDelayer, serveDelayer } from '../lib/delayer.js'
 import { ensureTopic } from './topics.js'
 
@@ -7,7 +7,7 @@ await serveDelayer(async ({ port, topic, messageBytes }): Promise<PeerDelayer> =
   await ensureTopic(client, topic)
   const value = Buffer.alloc(messageBytes, 'x')
   let finished: Promise<void> | undefined
-  const consumer = client.consume(topic, { from: 'earliest' })
+  const consumer = client.consume(defineTopic(topic), { from: 'earliest' })
   return {
     arm: async (messages, dueMs) => {
       await client.publishMany(topic, delayed(value, messages, dueMs))

@@ -72,7 +72,7 @@ const calls: PublisherCalls = {
     const [client] = clients as [Client]
     const problems: string[] = []
     const missing = new Set(acked)
-    const consumer = client.consume<Uint8Array>(plan.topic, { from: 'earliest', until: 'end' })
+    const consumer = client.consume(defineTopic(plan.topic), { from: 'earliest', until: 'end' })
     for await (const { value } of consumer) {
       const name = Buffer.from(value.subarray(0, nameBytes)).toString('latin1').trim()
       missing.delete(name)

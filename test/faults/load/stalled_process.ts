@@ -1,5 +1,5 @@
 import { monotonicMs } from '../../../bench/lib/worker.js'
-import { type Client, type Consumer, connect } from '../../../client/index.js'
+import { type Client, type Consumer, connect, defineTopic } from '../../../client/index.js'
 import { serveCalls } from './calls.js'
 import { type ReaderPlan, StallingReader } from './reader.js'
 
@@ -102,7 +102,7 @@ class Readers {
           servers: `${address.host}:${address.port}`,
           clientName: 'paused consumer',
         })
-        const consumer = client.consume<Uint8Array>(topic, {
+        const consumer = client.consume(defineTopic(topic), {
           from: 'earliest',
           until: 'end',
           bufferBytesMax: sdkBufferBytesMax,
