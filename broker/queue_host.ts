@@ -14,6 +14,7 @@ export function queuesOf(shard: Shard, clock: WallClock, logger: Logger): Queues
     reader: shard,
     uniqueId: () => shard.uniqueId(),
     nowMs: () => clock.earliestMs,
+    latestMs: () => clock.latestMs,
     commit: (ops: readonly Op[], assigned) => shard.commit(ops, assigned),
     createTopic: (topic: string, settings: TopicSettingsInput): Promise<Topic> =>
       shard.topics.create({ topic, partitions: 1, settings }),

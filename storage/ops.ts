@@ -20,6 +20,7 @@ export const opKinds = {
   queueRedriven: 24,
   queueDeleted: 25,
   transaction: 26,
+  queueLeaseBounded: 27,
   messagesDelayed: 9,
   delayedFired: 10,
   delayedCancelled: 11,

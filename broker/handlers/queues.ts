@@ -50,8 +50,8 @@ const queueDelete: Handler<typeof commands.queueDelete> = async ({ broker }, { g
 
 const queueList: Handler<typeof commands.queueList> = ({ broker }) => ({ body: broker.queues.list() })
 
-const queueLeave: Handler<typeof commands.queueLeave> = ({ broker }, { group, workerId }) => {
-  broker.queues.leave(group, workerId)
+const queueLeave: Handler<typeof commands.queueLeave> = async ({ broker }, request) => {
+  await broker.queues.leave(request)
   return { body: {} }
 }
 

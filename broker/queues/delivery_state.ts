@@ -10,6 +10,10 @@ export interface OpenMessage {
   grantId: number
   /** Of that lease, as it was asked for. */
   leaseMs: number
+  /** Who asked for that lease; empty when it is not known. */
+  workerId: string
+  /** When a lease ends that a restart of the broker renewed, ms since 1970; 0: a restart renews it. */
+  endsAtMs: number
 }
 
 type StoredMessage = readonly [
@@ -18,6 +22,8 @@ type StoredMessage = readonly [
   dueAtMs: number,
   grantId: number,
   leaseMs: number,
+  workerId?: string,
+  endsAtMs?: number,
 ]
 
 /** Where the state keeps what changes; it becomes durable with the next checkpoint. */
@@ -57,15 +63,17 @@ export class DeliveryState {
     return offset < this.next && !this.open.has(offset)
   }
 
-  leased(grantId: number, leaseMs: number, offsets: Runs): void {
+  leased(grantId: number, leaseMs: number, offsets: Runs, workerId = ''): void {
     for (const offset of offsetsOf(offsets)) {
       this.#advance(offset)
       const message = this.open.get(offset)
       if (message !== undefined) {
         message.grantId = grantId
         message.leaseMs = leaseMs
+        message.workerId = workerId
+        message.endsAtMs = 0
       } else if (offset === this.next) {
-        this.open.set(offset, { attempts: 0, dueAtMs: 0, grantId, leaseMs })
+        this.open.set(offset, { attempts: 0, dueAtMs: 0, grantId, leaseMs, workerId, endsAtMs: 0 })
         this.next++
       }
       this.#changed(offset)
@@ -101,10 +109,20 @@ export class DeliveryState {
     }
   }
 
+  /** Says when a lease ends, whether or not the broker restarts meanwhile; 0: a restart renews it. */
+  bounded(grantId: number, endsAtMs: number, offsets: Runs): void {
+    for (const offset of offsetsOf(offsets)) {
+      const message = this.open.get(offset)
+      if (message?.grantId !== grantId) continue
+      message.endsAtMs = endsAtMs
+      this.#changed(offset)
+    }
+  }
+
   /** To be delivered (again), counted from 0. */
   reopened(offsets: Runs): void {
     for (const offset of offsetsOf(offsets)) {
-      this.open.set(offset, { attempts: 0, dueAtMs: 0, grantId: 0, leaseMs: 0 })
+      this.open.set(offset, unleased())
       this.#changed(offset)
     }
   }
@@ -116,8 +134,10 @@ export class DeliveryState {
       const messages: StoredMessage[] = []
       for (let offset = page * pageOffsets; offset < (page + 1) * pageOffsets; offset++) {
         const message = this.open.get(offset)
-        if (message !== undefined)
-          messages.push([offset, message.attempts, message.dueAtMs, message.grantId, message.leaseMs])
+        if (message === undefined) continue
+        const { attempts, dueAtMs, grantId, leaseMs, workerId, endsAtMs } = message
+        if (grantId === 0) messages.push([offset, attempts, dueAtMs, 0, leaseMs])
+        else messages.push([offset, attempts, dueAtMs, grantId, leaseMs, workerId, endsAtMs])
       }
       if (messages.length > 0) {
         store.putPage(page, encodeBody(messages))
@@ -130,8 +150,10 @@ export class DeliveryState {
   /** Takes over a stored page. */
   load(page: number, value: Uint8Array): void {
     this.#storedPages.add(page)
-    for (const [offset, attempts, dueAtMs, grantId, leaseMs] of decodeBody(value) as StoredMessage[])
-      this.open.set(offset, { attempts, dueAtMs, grantId, leaseMs })
+    for (const stored of decodeBody(value) as StoredMessage[]) {
+      const [offset, attempts, dueAtMs, grantId, leaseMs, workerId = '', endsAtMs = 0] = stored
+      this.open.set(offset, { attempts, dueAtMs, grantId, leaseMs, workerId, endsAtMs })
+    }
   }
 
   /** Removes everything of it from the state. */
@@ -145,7 +167,7 @@ export class DeliveryState {
   /** What was passed over waits. */
   #advance(offset: number): void {
     for (; this.next < offset; this.next++) {
-      this.open.set(this.next, { attempts: 0, dueAtMs: 0, grantId: 0, leaseMs: 0 })
+      this.open.set(this.next, unleased())
       this.#changed(this.next)
     }
   }
@@ -157,4 +179,8 @@ export class DeliveryState {
   #changed(offset: number): void {
     this.#changedPages.add(Math.floor(offset / pageOffsets))
   }
+}
+
+function unleased(): OpenMessage {
+  return { attempts: 0, dueAtMs: 0, grantId: 0, leaseMs: 0, workerId: '', endsAtMs: 0 }
 }

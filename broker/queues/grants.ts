@@ -1,21 +1,34 @@
 import type { OpenMessage } from './delivery_state.js'
+import type { WorkerSession } from './host.js'
 import type { QueueMessage } from './queue_message.js'
 
 /** Messages that were leased together, under one fencing token. */
 export interface Grant {
   readonly id: number
-  /** Empty for a grant from before a restart whose worker has not shown itself yet. */
+  /** Empty for a grant from before a restart whose worker is not recorded. */
   readonly workerId: string
+  /** The connection that the reply goes to; undefined for a grant from before a restart. */
+  readonly session: WorkerSession | undefined
   readonly leaseMs: number
   /** When it is over, ms of the monotonic clock. */
   deadlineMs: number
+  /** Whether the worker has named it: it has the messages. */
+  isReceived: boolean
+  /** Whether its end counts as an attempt: not when it ended before its worker could reconnect to a broker that restarted. */
+  readonly isCounted: boolean
+  /** Whether the journal has its end, so that the next restart does not renew it. */
+  isBounded: boolean
   /** Those that are not settled. */
   readonly messages: Set<QueueMessage>
 }
 
+/** Time in which a worker reconnects to a broker that was restarted and names its leases. */
+const reconnectMs = 2_000
+
 /** The grants of a queue group. */
 export class Grants {
   readonly #byId = new Map<number, Grant>()
+  #renewed: Grant[] = []
 
   get size(): number {
     return this.#byId.size
@@ -33,16 +46,37 @@ export class Grants {
     this.#byId.set(grant.id, grant)
   }
 
-  /** A lease from before a restart begins anew, so that its worker has time to come back. */
-  inherit(message: QueueMessage, { grantId: id, leaseMs }: OpenMessage): void {
+  /**
+   * A lease from before a restart begins again, so that its worker has time to come back; a second restart does not prolong it.
+   * @param nowMs wall clock
+   */
+  inherit(message: QueueMessage, open: OpenMessage, nowMs: number): void {
+    const { grantId: id, leaseMs, workerId, endsAtMs } = open
     let grant = this.#byId.get(id)
     if (grant === undefined) {
-      grant = { id, workerId: '', leaseMs, deadlineMs: performance.now() + leaseMs, messages: new Set() }
+      const leftMs = endsAtMs === 0 ? leaseMs : Math.min(leaseMs, Math.max(0, endsAtMs - nowMs))
+      grant = {
+        id,
+        workerId,
+        session: undefined,
+        leaseMs,
+        deadlineMs: performance.now() + leftMs,
+        isReceived: false,
+        isCounted: leftMs >= Math.min(reconnectMs, leaseMs / 2),
+        isBounded: endsAtMs !== 0,
+        messages: new Set(),
+      }
       this.add(grant)
+      if (endsAtMs === 0) this.#renewed.push(grant)
     }
     message.state = 'leased'
     message.grant = grant
     grant.messages.add(message)
+  }
+
+  /** Grants that were inherited since the last call and whose end is not in the journal. */
+  takeRenewed(): Grant[] {
+    return this.#renewed.splice(0)
   }
 
   /** A message is not under its grant any more. */

@@ -207,7 +207,7 @@ export class GroupMessages implements DataWaiter {
       const message = this.#takeUp(lane, record, open.attempts)
       this.#records.detach(message)
       if (lane.add(message)) continue
-      if (open.grantId !== 0) this.#owner.grants.inherit(message, open)
+      if (open.grantId !== 0) this.#owner.grants.inherit(message, open, this.#host.latestMs())
       else this.#waitUntil(message, open.dueAtMs, nowMs)
     }
   }

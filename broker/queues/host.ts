@@ -14,6 +14,8 @@ export interface QueueHost {
   uniqueId(): number
   /** Wall clock (ms since 1970) that does not run ahead. */
   nowMs(): number
+  /** Wall clock (ms since 1970) that does not stay behind, also after a restart. */
+  latestMs(): number
   /** Commits all of it or nothing; `assigned` is told the base offset of each batch. */
   commit(ops: readonly Op[], assigned?: (index: number, baseOffset: number) => void): Promise<void>
   createTopic(name: string, settings: TopicSettingsInput): Promise<Topic>

@@ -5,7 +5,7 @@ import { type Grant, Grants } from './grants.js'
 import { GroupMessages, type MessagesOwner } from './group_messages.js'
 import type { QueueHost, WorkerSession } from './host.js'
 import type { Lane } from './lane.js'
-import { encodeQueueLeased } from './ops.js'
+import { encodeQueueLeaseBounded, encodeQueueLeased } from './ops.js'
 import { byLane, type MessageState, type QueueMessage } from './queue_message.js'
 import type { QueueRecord } from './queues_view.js'
 import type { StoredRecord } from './read_records.js'
@@ -22,6 +22,7 @@ import {
 /** A worker that asks for messages. */
 export interface Asker {
   readonly workerId: string
+  readonly session: WorkerSession
   readonly messagesMax: number
   readonly bytesMax: number
   readonly leaseMs: number
@@ -46,6 +47,8 @@ export interface Worker {
   readonly workerId: string
   readonly session: WorkerSession
   readonly concurrency: number
+  /** When it named all leases that it holds last, ms of the monotonic clock. */
+  reportedAtMs: number
   /** Ends the watch over its connection. */
   unwatch(): void
 }
@@ -87,7 +90,7 @@ export class LiveGroup implements MessagesOwner {
 
   /** Resolves when what was not done is in memory; when that failed, the next one who asks tries again. */
   get opened(): Promise<void> {
-    this.#opening ??= this.busy(() => this.#messages.open()).catch((error: unknown) => {
+    this.#opening ??= this.busy(() => this.#openMessages()).catch((error: unknown) => {
       this.#opening = undefined
       throw error
     })
@@ -125,8 +128,13 @@ export class LiveGroup implements MessagesOwner {
   /** Takes up the partitions that the group reads and this does not know yet. */
   async refresh(): Promise<void> {
     await this.opened
-    await this.#messages.open()
+    await this.#openMessages()
     this.pump()
+  }
+
+  async #openMessages(): Promise<void> {
+    await this.#messages.open()
+    this.#bound(this.grants.takeRenewed(), ({ leaseMs }) => this.#host.latestMs() + leaseMs)
   }
 
   /** Puts a worker in line for messages. */
@@ -180,8 +188,12 @@ export class LiveGroup implements MessagesOwner {
         const lane = this.lane(entry.topicId, entry.partition)
         for (const offset of offsetsOf(entry.offsets)) {
           const message = beginSettling(lane, offset, entry.grantId)
-          if (message === undefined) refused.push([index, offset])
-          else settlements.push({ message, ending: endingOf(this.record.settings, message, entry, nowMs) })
+          if (message === undefined) {
+            refused.push([index, offset])
+            continue
+          }
+          if (message.grant !== undefined) message.grant.isReceived = true
+          settlements.push({ message, ending: endingOf(this.record.settings, message, entry, nowMs) })
         }
       }
       await this.#commit(settlements, 'leased')
@@ -231,12 +243,39 @@ export class LiveGroup implements MessagesOwner {
   /** Prolongs leases; returns those that are over. */
   extend(grantIds: readonly number[], leaseMs: number | undefined): number[] {
     const lost: number[] = []
+    const bounded: Grant[] = []
     for (const id of grantIds) {
       const grant = this.grants.get(id)
-      if (grant === undefined) lost.push(id)
-      else grant.deadlineMs = Math.max(grant.deadlineMs, performance.now() + (leaseMs ?? grant.leaseMs))
+      if (grant === undefined) {
+        lost.push(id)
+        continue
+      }
+      grant.deadlineMs = Math.max(grant.deadlineMs, performance.now() + (leaseMs ?? grant.leaseMs))
+      grant.isReceived = true
+      if (grant.isBounded) bounded.push(grant)
     }
+    this.#bound(bounded, () => 0)
     return lost
+  }
+
+  /**
+   * Releases what was leased to a worker over earlier connections and never reached it: what it does not name and has never
+   * named. Prolongs what it names. Nothing of that counts as an attempt.
+   * @param session the connection that it has now: replies on it may still be on their way; undefined when it asks no more
+   * @param held all leases that it holds
+   */
+  reported(workerId: string, session: WorkerSession | undefined, held: readonly number[]): Promise<void> {
+    const isHeld = new Set(held)
+    const received: number[] = []
+    const lost: QueueMessage[] = []
+    for (const grant of this.grants.values()) {
+      if (grant.workerId !== workerId) continue
+      if (isHeld.has(grant.id)) received.push(grant.id)
+      else if (!grant.isReceived && (session === undefined || grant.session !== session))
+        for (const message of grant.messages) if (message.state === 'leased') lost.push(message)
+    }
+    this.extend(received, undefined)
+    return this.busy(() => this.#releaseAll(lost))
   }
 
   /** Takes up dead letters that were redriven. */
@@ -263,10 +302,20 @@ export class LiveGroup implements MessagesOwner {
     const { workerId, leaseMs } = asker
     try {
       const readable = await this.#readable(messages)
-      const ops = this.#leasedOps(id, leaseMs, readable)
+      const ops = this.#leasedOps(id, asker, readable)
       if (ops.length > 0) await this.#host.commit(ops)
       const deadlineMs = performance.now() + leaseMs
-      const grant: Grant = { id, workerId, leaseMs, deadlineMs, messages: new Set() }
+      const grant: Grant = {
+        id,
+        workerId,
+        session: asker.session,
+        leaseMs,
+        deadlineMs,
+        isReceived: false,
+        isCounted: true,
+        isBounded: false,
+        messages: new Set(),
+      }
       for (const message of readable) message.grant = grant
       const leased = readable.filter(isDurable)
       for (const message of leased) {
@@ -276,7 +325,11 @@ export class LiveGroup implements MessagesOwner {
       if (leased.length > 0) this.grants.add(grant)
       const deliveries = leased.map((message) => ({ message, record: message.record as StoredRecord }))
       for (const message of leased) this.#messages.dropRecord(message)
-      asker.given(leased.length > 0 ? grant : undefined, deliveries)
+      if (this.#isReplaced(asker)) {
+        // The worker reads another connection by now and has said already what it holds.
+        asker.given(undefined, [], new MillraceError('UNKNOWN_WORKER'))
+        await this.#releaseAll(leased)
+      } else asker.given(leased.length > 0 ? grant : undefined, deliveries)
       if (leased.length < readable.length)
         this.#takeOver(readable.filter((message) => !grant.messages.has(message)))
     } catch (error) {
@@ -285,11 +338,12 @@ export class LiveGroup implements MessagesOwner {
     }
   }
 
-  #leasedOps(grantId: number, leaseMs: number, messages: readonly QueueMessage[]): Op[] {
+  #leasedOps(grantId: number, { workerId, leaseMs }: Asker, messages: readonly QueueMessage[]): Op[] {
     const { queueId } = this.record
     return byLane(messages).map(([lane, some]) => {
       const offsets = runsOf(some.map(({ offset }) => offset).sort((a, b) => a - b))
-      const payload = encodeQueueLeased({ queueId, logId: lane.partition.log.id, grantId, leaseMs, offsets })
+      const logId = lane.partition.log.id
+      const payload = encodeQueueLeased({ queueId, logId, grantId, leaseMs, offsets, workerId })
       return { kind: opKinds.queueLeased, payload }
     })
   }
@@ -335,23 +389,67 @@ export class LiveGroup implements MessagesOwner {
     this.pump()
   }
 
-  /** Ends the leases whose time is over: each counts an attempt. */
+  #isReplaced({ workerId, session }: Asker): boolean {
+    const worker = this.workers.get(workerId)
+    return worker !== undefined && worker.session !== session
+  }
+
+  /** Ends leases without counting an attempt. */
+  async #releaseAll(messages: readonly QueueMessage[]): Promise<void> {
+    this.#takeOver(messages.filter((message) => !isDurable(message)))
+    const settlements = messages
+      .filter(isDurable)
+      .map((message) => ({ message, ending: { kind: 'released' } as const }))
+    if (settlements.length > 0) await this.#commitEach(settlements, 'leased')
+  }
+
+  /** Notes in the journal when leases end, or with 0 that a restart renews them. */
+  #bound(grants: readonly Grant[], endsAtMsOf: (grant: Grant) => number): void {
+    if (grants.length === 0) return
+    const { queueId } = this.record
+    const ops: Op[] = []
+    for (const grant of grants) {
+      const endsAtMs = endsAtMsOf(grant)
+      grant.isBounded = endsAtMs !== 0
+      for (const [lane, some] of byLane([...grant.messages])) {
+        const offsets = runsOf(some.map(({ offset }) => offset).sort((a, b) => a - b))
+        const logId = lane.partition.log.id
+        const payload = encodeQueueLeaseBounded({ queueId, logId, grantId: grant.id, endsAtMs, offsets })
+        ops.push({ kind: opKinds.queueLeaseBounded, payload })
+      }
+    }
+    // A failure costs no more than another renewal.
+    void this.busy(() => this.#host.commit(ops)).catch((error: unknown) =>
+      this.#host.failed(this.record.group, error),
+    )
+  }
+
+  /** Whether a worker may be alive and has never named the lease: it named others while this one ran out, or could not yet. */
+  #isUnreceived({ workerId, isReceived, isCounted, deadlineMs, leaseMs }: Grant): boolean {
+    const reportedAtMs = this.workers.get(workerId)?.reportedAtMs ?? Number.NEGATIVE_INFINITY
+    return !isReceived && (!isCounted || reportedAtMs >= deadlineMs - leaseMs / 2)
+  }
+
+  /** Ends the leases whose time is over: each counts an attempt, unless its worker is alive and never had it. */
   async #expire(): Promise<void> {
     const over = this.grants.over(performance.now())
     const outcome = { outcome: 'fail', error: 'the lease expired' } as const
     const nowMs = this.#host.nowMs()
     const leased: QueueMessage[] = []
+    const unreceived: QueueMessage[] = []
     for (const grant of over) {
+      const some = this.#isUnreceived(grant) ? unreceived : leased
       // Messages that are just being settled may come back to it when that fails.
       grant.deadlineMs = performance.now() + expiryPauseMs
-      for (const message of grant.messages) if (message.state === 'leased') leased.push(message)
+      for (const message of grant.messages) if (message.state === 'leased') some.push(message)
     }
+    const released = this.#releaseAll(unreceived)
     this.#takeOver(leased.filter((message) => !isDurable(message)))
     const settlements = leased
       .filter(isDurable)
       .map((message) => ({ message, ending: endingOf(this.record.settings, message, outcome, nowMs) }))
-    if (settlements.length === 0) return
-    await this.#commitEach(settlements, 'leased')
+    if (settlements.length > 0) await this.#commitEach(settlements, 'leased')
+    await released
   }
 
   /** What the state knows of these messages, and this did not learn because a commit was refused though it was written. */

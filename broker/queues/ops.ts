@@ -26,6 +26,18 @@ export interface QueueLeased {
   /** What the worker asked for: so long it lasts from a restart on, unless it is prolonged. */
   readonly leaseMs: number
   readonly offsets: Runs
+  /** Who asked; empty in what was written before this field was added. */
+  readonly workerId: string
+}
+
+/** The end of a lease that a restart of the broker renewed, so that the next restart does not renew it again. */
+export interface QueueLeaseBounded {
+  readonly queueId: number
+  readonly logId: number
+  readonly grantId: number
+  /** ms since 1970; 0: the worker has shown itself, and the next restart renews the lease. */
+  readonly endsAtMs: number
+  readonly offsets: Runs
 }
 
 /** Leases ended, or messages were done with otherwise. */
@@ -80,19 +92,36 @@ export function decodeQueueSubscribed(payload: Uint8Array): QueueSubscribed {
 }
 
 export function encodeQueueLeased(leased: QueueLeased): Uint8Array {
-  const { queueId, logId, grantId, leaseMs, offsets } = leased
-  return encodeBody([queueId, logId, grantId, leaseMs, offsets])
+  const { queueId, logId, grantId, leaseMs, offsets, workerId } = leased
+  return encodeBody([queueId, logId, grantId, leaseMs, offsets, workerId])
 }
 
 export function decodeQueueLeased(payload: Uint8Array): QueueLeased {
-  const [queueId, logId, grantId, leaseMs, offsets] = decodeBody(payload) as [
+  const [queueId, logId, grantId, leaseMs, offsets, workerId = ''] = decodeBody(payload) as [
+    number,
+    number,
+    number,
+    number,
+    number[],
+    string?,
+  ]
+  return { queueId, logId, grantId, leaseMs, offsets, workerId }
+}
+
+export function encodeQueueLeaseBounded(bounded: QueueLeaseBounded): Uint8Array {
+  const { queueId, logId, grantId, endsAtMs, offsets } = bounded
+  return encodeBody([queueId, logId, grantId, endsAtMs, offsets])
+}
+
+export function decodeQueueLeaseBounded(payload: Uint8Array): QueueLeaseBounded {
+  const [queueId, logId, grantId, endsAtMs, offsets] = decodeBody(payload) as [
     number,
     number,
     number,
     number,
     number[],
   ]
-  return { queueId, logId, grantId, leaseMs, offsets }
+  return { queueId, logId, grantId, endsAtMs, offsets }
 }
 
 export function encodeQueueSettled({ queueId, logId, done, failed, released }: QueueSettled): Uint8Array {

@@ -82,6 +82,7 @@ export class Queues {
     const live = this.#liveOf(record)
     this.#takeIn(live, { workerId, session, concurrency })
     await live.refresh()
+    if (request.held !== undefined) await live.reported(workerId, session, request.held)
     return {
       settings: record.settings,
       topics: topics.map(({ name, topicId, partitions }) => ({
@@ -94,7 +95,7 @@ export class Queues {
   }
 
   /** @throws MillraceError LIMIT_EXCEEDED */
-  #takeIn(live: LiveGroup, opened: Omit<Worker, 'unwatch'>): void {
+  #takeIn(live: LiveGroup, opened: Omit<Worker, 'unwatch' | 'reportedAtMs'>): void {
     const { workerId, session } = opened
     const known = live.workers.get(workerId)
     if (known === undefined && live.workers.size >= this.#limits.queueWorkersMax)
@@ -105,7 +106,7 @@ export class Queues {
     known?.unwatch()
     // What the connection of before waits for would be leased to nobody.
     if (known !== undefined && known.session !== session) stopAskers(live, workerId)
-    const worker = { ...opened, unwatch: noop }
+    const worker = { ...opened, reportedAtMs: Number.NEGATIVE_INFINITY, unwatch: noop }
     live.workers.set(workerId, worker)
     worker.unwatch = session.onClose(() => {
       if (live.workers.get(workerId) === worker) live.workers.delete(workerId)
@@ -133,6 +134,7 @@ export class Queues {
     const leased = await new Promise<Leased>((resolve) => {
       const asker: Asker = {
         workerId,
+        session,
         messagesMax,
         bytesMax,
         leaseMs,
@@ -167,13 +169,20 @@ export class Queues {
     this.#unloadIdle(live)
   }
 
-  /** A worker takes no more. */
-  leave(group: string, workerId: string): void {
-    const live = this.#live.get(group)
+  /**
+   * A worker takes no more. With `held` it reads no more replies either: what else is leased to it is released.
+   * @throws MillraceError UNKNOWN_GROUP, STORAGE_FAILED: only with `held`
+   */
+  async leave({ group, workerId, held }: RequestOf<typeof commands.queueLeave>): Promise<void> {
+    const live = held === undefined ? this.#live.get(group) : this.#liveOf(this.#record(group))
     if (live === undefined) return
     live.workers.get(workerId)?.unwatch()
     live.workers.delete(workerId)
     stopAskers(live, workerId)
+    if (held !== undefined) {
+      await live.opened
+      await live.reported(workerId, undefined, held)
+    }
     this.#unloadIdle(live)
   }
 
@@ -199,11 +208,18 @@ export class Queues {
   }
 
   /** @throws MillraceError UNKNOWN_GROUP */
-  async extend({ group, grants, leaseMs }: ExtendRequest): Promise<ReplyOf<typeof commands.queueExtend>> {
+  async extend({
+    group,
+    workerId,
+    grants,
+    leaseMs,
+  }: ExtendRequest): Promise<ReplyOf<typeof commands.queueExtend>> {
     const live = this.#liveOf(this.#record(group))
     await live.opened
     const { leaseMsMin, leaseMsMax } = this.#limits
     const ms = leaseMs === undefined ? undefined : Math.min(Math.max(leaseMs, leaseMsMin), leaseMsMax)
+    const worker = workerId === undefined ? undefined : live.workers.get(workerId)
+    if (worker !== undefined) worker.reportedAtMs = performance.now()
     return { lost: live.extend(grants, ms) }
   }
 

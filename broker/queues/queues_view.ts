@@ -7,6 +7,7 @@ import { DeliveryState, type DeliveryStore } from './delivery_state.js'
 import {
   decodeQueueConfigured,
   decodeQueueDeleted,
+  decodeQueueLeaseBounded,
   decodeQueueLeased,
   decodeQueueRedriven,
   decodeQueueSettled,
@@ -41,6 +42,7 @@ export class QueuesView implements View {
     opKinds.queueConfigured,
     opKinds.queueSubscribed,
     opKinds.queueLeased,
+    opKinds.queueLeaseBounded,
     opKinds.queueSettled,
     opKinds.queueRedriven,
     opKinds.queueDeleted,
@@ -108,8 +110,13 @@ export class QueuesView implements View {
         this.#subscribed(payload)
         return
       case opKinds.queueLeased: {
-        const { queueId, logId, grantId, leaseMs, offsets } = decodeQueueLeased(payload)
-        this.#change(queueId, logId)?.leased(grantId, leaseMs, offsets)
+        const { queueId, logId, grantId, leaseMs, offsets, workerId } = decodeQueueLeased(payload)
+        this.#change(queueId, logId)?.leased(grantId, leaseMs, offsets, workerId)
+        return
+      }
+      case opKinds.queueLeaseBounded: {
+        const { queueId, logId, grantId, endsAtMs, offsets } = decodeQueueLeaseBounded(payload)
+        this.#change(queueId, logId)?.bounded(grantId, endsAtMs, offsets)
         return
       }
       case opKinds.queueSettled: {

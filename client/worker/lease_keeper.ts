@@ -19,6 +19,7 @@ export class LeaseKeeper {
   readonly #beating: NodeJS.Timeout
   #thread: Thread | undefined
   #removed: number[] = []
+  #reportsAlways = false
   #extendedAtMs = 0
   /** Questions whether the leases are still there: those that were put, and those that are answered. */
   #asked = 0
@@ -52,7 +53,9 @@ export class LeaseKeeper {
   add(grantId: number, requestedAtMs: number): void {
     const nowMs = this.#look()
     // The reply may have lain in the socket while the process stood still.
-    const isSuspect = requestedAtMs < this.#stalledUntilMs
+    // A reply that took long may be one of a lease that is over.
+    const isLate = nowMs - requestedAtMs >= this.#data.leaseMs / 2
+    const isSuspect = isLate || requestedAtMs < this.#stalledUntilMs
     if (isSuspect) this.#asked++
     this.#grants.set(grantId, { givenAtMs: nowMs, question: isSuspect ? this.#asked : 0 })
     this.#post({ added: [grantId], removed: [], question: this.#asked })
@@ -67,6 +70,13 @@ export class LeaseKeeper {
     const grant = this.#grants.get(grantId)
     if (grant === undefined || grant.question > this.#answered) return false
     return nowMs - Math.max(grant.givenAtMs, this.#extendedAtMs) < this.#data.leaseMs
+  }
+
+  /** Whether the broker is told which leases there are even when there are none: a reply may be lost or held up. */
+  reportAlways(isOn: boolean): void {
+    if (isOn === this.#reportsAlways) return
+    this.#reportsAlways = isOn
+    this.#post({ added: [], removed: [], question: this.#asked })
   }
 
   /** Nothing of it is handled any more. */
@@ -129,8 +139,9 @@ export class LeaseKeeper {
     this.#onExtended()
   }
 
-  #post(message: LeaseThreadMessage): void {
-    this.#thread?.postMessage(message)
+  #post(message: Omit<LeaseThreadMessage, 'reportsAlways'>): void {
+    const sent: LeaseThreadMessage = { ...message, reportsAlways: this.#reportsAlways }
+    this.#thread?.postMessage(sent)
   }
 }
 

@@ -9,6 +9,7 @@ export interface LeaseThreadData {
   readonly addresses: readonly Address[]
   readonly options: LinkOptions
   readonly group: string
+  readonly workerId: string
   readonly leaseMs: number
   /** See `WorkOptions`. */
   readonly blockedMsMax: number
@@ -21,6 +22,8 @@ export interface LeaseThreadMessage {
   readonly removed: readonly number[]
   /** The number of the last question whether the leases are still there; a new one is answered at once. */
   readonly question: number
+  /** Whether the broker is told which leases there are even when there are none. */
+  readonly reportsAlways: boolean
 }
 
 export interface LeaseThreadReport {
@@ -38,27 +41,35 @@ const patienceMsMin = 500
 const retryMsMin = 100
 
 /** Prolongs leases a few times within their length, for as long as the event loop of the worker turns now and then. */
-function keepLeases({ addresses, options, group, leaseMs, blockedMsMax, beat }: LeaseThreadData): void {
+function keepLeases(data: LeaseThreadData): void {
+  const { addresses, options, group, workerId, leaseMs, blockedMsMax, beat } = data
   const patienceMs = Math.min(options.requestTimeoutMs, Math.max(patienceMsMin, leaseMs / 4))
   const connectTimeoutMs = Math.min(options.connectTimeoutMs, patienceMs)
   const cluster = new Cluster(addresses, { ...options, requestTimeoutMs: patienceMs, connectTimeoutMs })
   const grants = new Set<number>()
   let isExtending = false
+  let reportsAlways = false
   let question = 0
 
   const report = (message: LeaseThreadReport): void => parentPort?.postMessage(message)
 
   const extend = async (): Promise<void> => {
     const nowMs = process.hrtime.bigint() / 1_000_000n
-    if (grants.size === 0 || isExtending || nowMs - Atomics.load(beat, 0) > BigInt(blockedMsMax)) return
+    if (
+      (grants.size === 0 && !reportsAlways) ||
+      isExtending ||
+      nowMs - Atomics.load(beat, 0) > BigInt(blockedMsMax)
+    )
+      return
     isExtending = true
     const asked = question
     let isDone = false
     try {
       const all = [...grants]
-      for (let at = 0; at < all.length; at += grantsPerRequest) {
+      for (let at = 0; at < Math.max(1, all.length); at += grantsPerRequest) {
         const some = all.slice(at, at + grantsPerRequest)
-        const request = { group, grants: some }
+        const request =
+          some.length === all.length ? { group, workerId, grants: some } : { group, grants: some }
         const { lost } = await cluster.call(commands.queueExtend, request, { repeatable: true })
         for (const id of lost) grants.delete(id)
         if (lost.length > 0) report({ lost })
@@ -78,9 +89,10 @@ function keepLeases({ addresses, options, group, leaseMs, blockedMsMax, beat }: 
   parentPort?.on('message', (message: LeaseThreadMessage) => {
     for (const id of message.added) grants.add(id)
     for (const id of message.removed) grants.delete(id)
-    if (message.question === question) return
+    const isAsked = message.question !== question || (message.reportsAlways && !reportsAlways)
     question = message.question
-    void extend()
+    reportsAlways = message.reportsAlways
+    if (isAsked) void extend()
   })
 }
 

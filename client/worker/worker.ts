@@ -55,7 +55,7 @@ export interface WorkerStats {
 
 type LeaseReply = ReplyOf<typeof commands.queueLease>
 
-const leaseWaitMs = 5_000
+const leaseWaitMsMax = 5_000
 const leaseBytesMax = 4 * 1024 * 1024
 const leaseRequestsMax = 2
 const leaseMessagesMax = 10_000
@@ -90,7 +90,13 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
   /** Messages of each grant whose end the broker has not confirmed: until then their lease must last. */
   readonly #grants = new Map<number, Set<WorkMessage<Value, Key>>>()
   #asked = 0
-  #requests = 0
+  /** When each lease request was sent whose reply has not come, oldest first; ms of the monotonic clock. */
+  readonly #requested = new Set<{ readonly atMs: number }>()
+  readonly #leaseWaitMs: number
+  /** Whether a lease reply may be lost that the broker has not been told of. */
+  #mayHaveLost = false
+  /** Until then a lease may run whose reply is lost, ms of the monotonic clock. */
+  #doubtUntilMs = 0
   #opening: Promise<void> | undefined
   #isOpen = false
   #wasOpen = false
@@ -131,6 +137,8 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
     })
     this.#ready.catch(() => {})
     const { group, leaseMs, blockedMsMax } = settings
+    // A reply that takes longer is held up, and is reported before its lease is over.
+    this.#leaseWaitMs = Math.min(leaseWaitMsMax, Math.floor(leaseMs / 4))
     const onError = undisturbed(settings.onError)
     this.#onError = onError
     this.#settler = new Settler({
@@ -151,7 +159,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
       ended: (message) => this.#release(message),
     })
     this.#keeper = new LeaseKeeper(
-      { addresses: host.addresses, options: host.options, group, leaseMs, blockedMsMax },
+      { addresses: host.addresses, options: host.options, group, workerId: this.id, leaseMs, blockedMsMax },
       (grantIds) => this.#leasesLost(grantIds),
       () => this.#work(),
       onError,
@@ -222,7 +230,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
     for (const message of this.#buffered.splice(this.#bufferedHead))
       this.#settle(message, { outcome: 'release' })
     const deadlineMs = performance.now() + closeTimeoutMs
-    while (this.#running.size + this.#requests > 0 && performance.now() < deadlineMs && !signal.aborted)
+    while (this.#running.size + this.#requested.size > 0 && performance.now() < deadlineMs && !signal.aborted)
       await pause(closePollMs, signal)
     for (const message of [...this.#running.keys()]) {
       message.lose(closedError())
@@ -236,6 +244,12 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
     this.#settler.close()
     clearInterval(this.#timer)
     await this.#keeper.close()
+    const isInDoubt = this.#mayHaveLost || this.#requested.size > 0
+    if (!isInDoubt || signal.aborted) return
+    const held = [...this.#grants.keys()]
+    await this.#host.cluster
+      .call(commands.queueLeave, { group, workerId: this.id, held }, { timeoutMs: settleTimeoutMs, signal })
+      .catch(() => {})
   }
 
   get #isClosing(): boolean {
@@ -251,6 +265,8 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
   #ask(): void {
     if (this.#isClosing) return
     if (!this.#isOpen) {
+      // What they bring belongs to the leases that are named when the worker opens the group again.
+      if (this.#requested.size > 0) return
       this.#opening ??= this.#open().finally(() => {
         this.#opening = undefined
         this.#ask()
@@ -258,7 +274,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
       return
     }
     const { prefetch } = this.#settings
-    while (this.#requests < leaseRequestsMax) {
+    while (this.#requested.size < leaseRequestsMax) {
       const room = Math.min(prefetch - this.#held - this.#asked, leaseMessagesMax)
       const isWorth = room >= Math.max(1, Math.ceil(prefetch / 4)) || (this.#asked === 0 && room > 0)
       if (!isWorth) return
@@ -275,6 +291,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
       settings,
       // What people have changed since stays when the connection is lost.
       again: this.#wasOpen,
+      ...(this.#wasOpen ? { held: [...this.#grants.keys()] } : {}),
       start,
       concurrency,
     }
@@ -285,6 +302,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
       for (const { topic, topicId } of body.topics) this.#topicNames.set(topicId, topic)
       this.#isOpen = true
       this.#wasOpen = true
+      this.#mayHaveLost = false
       this.#resolveReady()
     } catch (error) {
       await this.#trouble(error)
@@ -293,27 +311,29 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
 
   async #lease(messagesMax: number): Promise<void> {
     const { group, leaseMs } = this.#settings
-    this.#requests++
     this.#asked += messagesMax
     const request = {
       group,
       workerId: this.id,
       messagesMax,
       bytesMax: leaseBytesMax,
-      waitMs: leaseWaitMs,
+      waitMs: this.#leaseWaitMs,
       leaseMs,
     }
-    const requestedAtMs = monotonicMs()
+    const requested = { atMs: monotonicMs() }
+    this.#requested.add(requested)
     try {
       const { body, payload } = await this.#host.cluster.toOwner(0, 'fetch', commands.queueLease, request, {
-        timeoutMs: leaseWaitMs + this.#host.options.requestTimeoutMs,
+        timeoutMs: this.#leaseWaitMs + this.#host.options.requestTimeoutMs,
       })
-      if (body.grantId !== 0) this.#take(body, payload, requestedAtMs)
+      if (body.grantId !== 0) this.#take(body, payload, requested.atMs)
     } catch (error) {
+      if (isMillraceError(error, 'CONNECTION_LOST', 'REQUEST_TIMEOUT')) this.#mayHaveLost = true
+      if (isMillraceError(error, 'REQUEST_TIMEOUT')) this.#doubtUntilMs = monotonicMs() + leaseMs
       if (isMillraceError(error, 'UNKNOWN_WORKER', 'UNKNOWN_GROUP', 'CONNECTION_LOST')) this.#isOpen = false
       else if (!this.#isClosing) await this.#trouble(error)
     }
-    this.#requests--
+    this.#requested.delete(requested)
     this.#asked -= messagesMax
     this.#work()
     this.#ask()
@@ -420,7 +440,10 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
 
   #checkTimes(): void {
     const nowMs = performance.now()
-    const { timeoutMs } = this.#settings
+    const { timeoutMs, leaseMs } = this.#settings
+    const [oldest] = this.#requested
+    const overdueMs = oldest === undefined ? 0 : monotonicMs() - oldest.atMs - this.#leaseWaitMs
+    this.#keeper.reportAlways(overdueMs > leaseMs / 4 || monotonicMs() < this.#doubtUntilMs)
     for (const [message, startedMs] of this.#running) {
       if (nowMs - startedMs < timeoutMs) break
       const error = new MillraceError('REQUEST_TIMEOUT', `the handler took longer than ${timeoutMs} ms`)

@@ -79,6 +79,11 @@ export const queueOpen = command({
     settings: optional(queueSettingsInput),
     /** The worker has opened it before: `settings` count only if the group has to be made. */
     again: optional(bool),
+    /**
+     * All leases that the worker holds, of one that comes back: what was leased to it over earlier connections and is not
+     * named never reached it, and is released without counting an attempt. Replies of these connections must be dropped.
+     */
+    held: optional(list(grantId, messagesMax)),
     /** Where the group begins in topics that it has not read yet. Default "earliest". */
     start: optional(oneOf('earliest', 'latest')),
     /** Messages that the worker handles at a time, for people. */
@@ -150,25 +155,36 @@ export const queueSettle = command({
   }),
 })
 
-/** Prolongs leases by their lease time from now on, or by `leaseMs`. Answers those that are over. */
+/**
+ * Prolongs leases by their lease time from now on, or by `leaseMs`. Answers those that are over. With `workerId` the request
+ * names all leases that the worker holds: a lease that it names in none of them while it runs out does not count.
+ */
 export const queueExtend = command({
   number: 53,
   name: 'queue.extend',
   since: 1,
   request: record({
     group: text(1024),
+    workerId: optional(memberId),
     grants: list(grantId, messagesMax),
     leaseMs: optional(milliseconds),
   }),
   reply: record({ lost: list(grantId, messagesMax) }),
 })
 
-/** A worker takes no more: what it waits for is answered at once. Its leases stay until they are settled or over. */
+/**
+ * A worker takes no more: what it waits for is answered at once. Its leases stay until they are settled or over. With `held` it
+ * reads no more replies: all leases but these are released without counting an attempt.
+ */
 export const queueLeave = command({
   number: 66,
   name: 'queue.leave',
   since: 1,
-  request: record({ group: text(1024), workerId: memberId }),
+  request: record({
+    group: text(1024),
+    workerId: memberId,
+    held: optional(list(grantId, messagesMax)),
+  }),
   reply: record({}),
 })
 

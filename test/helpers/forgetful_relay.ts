@@ -11,6 +11,8 @@ export interface ForgetfulRelay {
   forget(): void
   /** Loses what the broker says on the connections that are open, but not what it is told. */
   loseReplies(): void
+  /** Holds back what the broker says on the connections that are open, until the returned function is called. */
+  holdReplies(): () => void
   /** Ends the connections that are open. */
   cut(): void
 }
@@ -49,6 +51,13 @@ export async function startForgetfulRelay(context: TestContext, targetPort: numb
     },
     loseReplies: () => {
       for (const socket of upstreams) forgotten.add(socket)
+    },
+    holdReplies: () => {
+      const held = [...upstreams]
+      for (const socket of held) socket.pause()
+      return () => {
+        for (const socket of held) socket.resume()
+      }
     },
     cut: () => {
       for (const socket of sockets) socket.destroy()
