@@ -78,13 +78,14 @@ export class Queues {
         `"${deadTopicName(group)}" holds the dead letters of group "${group}" itself: redrive them, or read them in another group`,
       )
     const topics = request.topics.map((name) => this.#host.catalog.topic(name))
-    const record = await this.#inTurn(group, () => this.#prepare(request, topics))
+    const { record, replaced } = await this.#inTurn(group, () => this.#prepare(request, topics))
     const live = this.#liveOf(record)
     this.#takeIn(live, { workerId, session, concurrency })
     await live.refresh()
     if (request.held !== undefined) await live.reported(workerId, session, request.held)
     return {
       settings: record.settings,
+      replaced,
       topics: topics.map(({ name, topicId, partitions }) => ({
         topic: name,
         topicId,
@@ -310,11 +311,12 @@ export class Queues {
   }
 
   async #prepare(
-    { group, settings, again, start }: OpenRequest,
+    { group, workerId, settings, again, start }: OpenRequest,
     topics: readonly Topic[],
-  ): Promise<QueueRecord> {
+  ): Promise<{ readonly record: QueueRecord; readonly replaced: QueueSettings | undefined }> {
     const { view } = this.#host
     let record = view.byName(group)
+    let replaced: QueueSettings | undefined
     if (record === undefined) {
       const count = [...view.queues].length
       if (count >= this.#limits.queueGroupsMax)
@@ -325,7 +327,10 @@ export class Queues {
       await this.#host.commit([{ kind: opKinds.queueConfigured, payload }])
       record = view.byName(group) as QueueRecord
     } else if (again !== true) {
+      const before = record.settings
+      const others = [...(this.#live.get(group)?.workers.keys() ?? [])].some((id) => id !== workerId)
       await this.#commitSettings(record, mergeQueueSettings(record.settings, settings))
+      if (others && !isSame(before, record.settings)) replaced = before
     }
     const ops: Op[] = []
     for (const { topicId, partitions } of topics) {
@@ -337,12 +342,12 @@ export class Queues {
       ops.push({ kind: opKinds.queueSubscribed, payload })
     }
     if (ops.length > 0) await this.#host.commit(ops)
-    return record
+    return { record, replaced }
   }
 
   async #commitSettings(record: QueueRecord, settings: QueueSettings): Promise<void> {
     const { queueId, group, deadTopicId } = record
-    if (JSON.stringify(settings) === JSON.stringify(record.settings)) return
+    if (isSame(settings, record.settings)) return
     const live = this.#live.get(group)
     const isRearranged =
       settings.order !== record.settings.order || settings.priorities !== record.settings.priorities
@@ -423,3 +428,7 @@ function hasLeases({ states }: QueueRecord): boolean {
 }
 
 function noop(): void {}
+
+function isSame(a: QueueSettings, b: QueueSettings): boolean {
+  return JSON.stringify(a) === JSON.stringify(b)
+}

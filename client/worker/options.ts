@@ -55,7 +55,10 @@ export interface WorkOptions {
   readonly blockedMsMax?: number | undefined
   /** Where the group begins in topics that it has not read yet. Default "earliest". */
   readonly start?: 'earliest' | 'latest' | undefined
-  /** Settings of the group, applied when the worker starts. */
+  /**
+   * Settings of the group, applied when the worker starts. Give the same to all workers of a group: `onError` is called
+   * with BAD_CONFIG, which names each setting and both values, when they differ from those that other workers gave.
+   */
   readonly settings?: QueueOptions | undefined
   /** How long `close` lets handlers finish. Default 30,000. */
   readonly closeTimeoutMs?: number | undefined

@@ -15,6 +15,7 @@ import type { LinkOptions } from '../link.js'
 import { acknowledged, isThenable, outcomeOf, undisturbed } from './handling.js'
 import { LeaseKeeper, monotonicMs } from './lease_keeper.js'
 import type { SettledOutcome, WorkSettings } from './options.js'
+import { settingsConflict } from './settings_report.js'
 import { type Outcome, Settler } from './settler.js'
 import { WorkMessage, type WorkOwner, type WorkSource } from './work_message.js'
 
@@ -89,6 +90,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
   readonly #running = new Map<WorkMessage<Value, Key>, number>()
   /** Messages of each grant whose end the broker has not confirmed: until then their lease must last. */
   readonly #grants = new Map<number, Set<WorkMessage<Value, Key>>>()
+  readonly #reportedConflicts = new Set<string>()
   #asked = 0
   /** When each lease request was sent whose reply has not come, oldest first; ms of the monotonic clock. */
   readonly #requested = new Set<{ readonly atMs: number }>()
@@ -299,6 +301,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
       const { body } = await this.#host.cluster.toOwner(0, 'fetch', commands.queueOpen, request, {
         signal: this.#closing.signal,
       })
+      this.#reportConflict(settingsConflict(group, settings, body.settings, body.replaced))
       for (const { topic, topicId } of body.topics) this.#topicNames.set(topicId, topic)
       this.#isOpen = true
       this.#wasOpen = true
@@ -307,6 +310,13 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
     } catch (error) {
       await this.#trouble(error)
     }
+  }
+
+  /** Reports each conflict once, not again after each reconnect. */
+  #reportConflict(conflict: MillraceError | undefined): void {
+    if (conflict === undefined || this.#reportedConflicts.has(conflict.message)) return
+    this.#reportedConflicts.add(conflict.message)
+    this.#onError(conflict)
   }
 
   async #lease(messagesMax: number): Promise<void> {

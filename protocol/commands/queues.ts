@@ -91,6 +91,8 @@ export const queueOpen = command({
   }),
   reply: record({
     settings: queueSettings,
+    /** The former settings, present when this request changed settings of a group that has other workers. */
+    replaced: optional(queueSettings),
     topics: list(record({ topic: topicName, topicId, partitions: integer(1) }), limits.topicsPerGroupMax),
     deadLetterTopic: topicName,
   }),

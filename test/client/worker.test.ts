@@ -6,8 +6,10 @@ import {
   type Client,
   connect,
   defineTopic,
+  isMillraceError,
   MillraceError,
   type QueueOptions,
+  type QueueSettings,
   Reject,
   RetryAfter,
   string,
@@ -15,6 +17,7 @@ import {
   type WorkMessage,
   type WorkOptions,
 } from '../../client/index.js'
+import { settingsConflict } from '../../client/worker/settings_report.js'
 import { commands } from '../../protocol/index.js'
 import { startForgetfulRelay } from '../helpers/forgetful_relay.js'
 import { spawnProcess } from '../helpers/spawn.js'
@@ -614,6 +617,61 @@ test('a worker whose signal is aborted before it starts takes nothing', async (c
   const worker = work(() => assert.unreachable(), { signal: AbortSignal.abort() })
   await worker.closed
   assert.is(worker.stats().running, 0)
+})
+
+test('settings that differ from those of another worker are reported with both values, once', async (context) => {
+  const { work } = await start(context)
+  const errors: unknown[] = []
+  const onError = (error: unknown): void => void errors.push(error)
+  const nothing: Handler = () => {}
+  await work(nothing, { settings: { attemptsMax: 3, ttl: '1h' }, onError }).ready
+  await work(nothing, { settings: { attemptsMax: 3 }, onError }).ready
+  await work(nothing, { settings: {}, onError }).ready
+  assert.equal(errors, [])
+  await work(nothing, { settings: { attemptsMax: 5, ttl: '1h', expired: 'drop' }, onError }).ready
+  const [error] = errors
+  assert.ok(isMillraceError(error, 'BAD_CONFIG'))
+  assert.is(
+    (error as Error).message,
+    'this worker changed settings of queue group "crew" that has other workers: ' +
+      'attemptsMax from 3 to 5, expired from "dead-letter" to "drop"; give the same settings to all workers',
+  )
+  assert.is(errors.length, 1)
+})
+
+test('a worker that changes settings of a group without other workers reports nothing', async (context) => {
+  const { work } = await start(context)
+  const errors: unknown[] = []
+  const onError = (error: unknown): void => void errors.push(error)
+  const first = work(() => {}, { settings: { attemptsMax: 3 } })
+  await first.ready
+  await first.close()
+  await work(() => {}, { settings: { attemptsMax: 5 }, onError }).ready
+  assert.equal(errors, [])
+})
+
+test('a worker that comes back is told of settings that changed meanwhile', () => {
+  const inForce: QueueSettings = {
+    order: 'none',
+    attemptsMax: 5,
+    retry: { kind: 'fixed', delayMs: 10, maxMs: 10, jitterPercent: 0 },
+    ttlMs: 0,
+    expired: 'drop',
+    priorities: false,
+    paused: false,
+  }
+  const { retry } = inForce
+  assert.is(settingsConflict('g', { attemptsMax: 5, retry }, inForce, undefined), undefined)
+  const conflict = settingsConflict(
+    'g',
+    { attemptsMax: 3, retry: { ...retry, delayMs: 5 } },
+    inForce,
+    undefined,
+  )
+  assert.match(
+    conflict?.message ?? '',
+    'queue group "g" has other settings: attemptsMax is 5, this worker gave 3, retry is',
+  )
 })
 
 test.run()
