@@ -281,11 +281,15 @@ export class Client implements AsyncDisposable {
       const source = readerOf(topic, typeof one !== 'string' && topic.tombstones)
       return { name: topic.name, source, ahead: source.ahead }
     })
-    const host = { cluster: this.#cluster, addresses: this.#addresses, options: this.#linkOptions }
-    const worker = new Worker(host, worked, workSettings(options), handler as WorkHandler<unknown, unknown>)
+    const host = {
+      cluster: this.#cluster,
+      addresses: this.#addresses,
+      options: this.#linkOptions,
+      ended: () => this.#workers.delete(worker),
+    }
+    const settings = workSettings(options)
+    const worker = new Worker(host, worked, settings, handler as WorkHandler<unknown, unknown>)
     this.#workers.add(worker)
-    const forget = (): void => void this.#workers.delete(worker)
-    worker.closed.then(forget, forget)
     return worker
   }
 

@@ -112,6 +112,11 @@ export const errorTable = {
     summary: 'a stored value does not fit the topic codec or schema',
   },
   BAD_OPTION: { number: 109, retryable: false, summary: 'an option has a value that is not allowed' },
+  LEASE_THREAD_FAILED: {
+    number: 110,
+    retryable: true,
+    summary: 'the thread that extends leases did not start; the main thread extends them',
+  },
 } as const satisfies Record<string, { number: number; retryable: boolean; summary: string }>
 
 /** A stable name for what went wrong; programs branch on it, never on the message. */

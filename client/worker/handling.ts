@@ -8,9 +8,10 @@ export const acknowledged: Outcome = { outcome: 'ack' }
 /** What it means that a handler threw this. */
 export function outcomeOf(error: unknown): Outcome {
   const text = errorText(error)
-  if (error instanceof Reject) return { outcome: 'reject', error: text }
-  if (error instanceof RetryAfter) return { outcome: 'fail', error: text, delayMs: error.delayMs }
-  return { outcome: 'fail', error: text }
+  if (error instanceof Reject) return { outcome: 'reject', error: text, cause: error }
+  if (error instanceof RetryAfter)
+    return { outcome: 'fail', error: text, delayMs: error.delayMs, cause: error }
+  return { outcome: 'fail', error: text, cause: error }
 }
 
 /** What an error says, cut short; also of what can't be made a text of. */
@@ -19,21 +20,6 @@ export function errorText(error: unknown): string {
     return String(error instanceof Error ? error.message : error).slice(0, errorTextMax)
   } catch {
     return 'what the handler threw can not be made a text of'
-  }
-}
-
-/** What a callback of the application throws is an uncaught exception, and ends nothing of what called it. */
-export function undisturbed<Args extends unknown[]>(
-  callback: (...args: Args) => void,
-): (...args: Args) => void {
-  return (...args) => {
-    try {
-      callback(...args)
-    } catch (error) {
-      process.nextTick(() => {
-        throw error
-      })
-    }
   }
 }
 

@@ -1,12 +1,19 @@
 import { Worker as Thread } from 'node:worker_threads'
-import type { LeaseThreadData, LeaseThreadMessage, LeaseThreadReport } from './lease_thread.js'
+import { MillraceError } from '../../protocol/index.js'
+import {
+  keepLeases,
+  type LeaseThreadData,
+  type LeaseThreadMessage,
+  type LeaseThreadReport,
+} from './lease_keeping.js'
 
 const beatIntervalMs = 100
 const restartPauseMs = 1_000
 
 /**
  * Prolongs leases from a thread of its own, so that a handler which keeps the event loop busy does not lose what it works
- * on. The thread stops when the event loop has not turned for `blockedMsMax`.
+ * on. The thread stops when the event loop has not turned for `blockedMsMax`. Where the file of the thread is missing, as in
+ * a program that a bundler put into one file, the main thread prolongs the leases.
  */
 export class LeaseKeeper {
   readonly #data: Omit<LeaseThreadData, 'beat'>
@@ -17,7 +24,10 @@ export class LeaseKeeper {
   /** When the event loop turned last, by the process's monotonic clock in ms. */
   readonly #beat = new BigInt64Array(new SharedArrayBuffer(8))
   readonly #beating: NodeJS.Timeout
+  readonly #threadUrl: () => URL
   #thread: Thread | undefined
+  /** Lease keeping in this thread, when there can be no other. */
+  #inside: { receive(message: LeaseThreadMessage): void; end(): void } | undefined
   #removed: number[] = []
   #reportsAlways = false
   #extendedAtMs = 0
@@ -32,18 +42,21 @@ export class LeaseKeeper {
   /**
    * @param onLost told of leases that are over
    * @param onExtended told when all others were prolonged
-   * @param onError told when the thread failed; it is started again
+   * @param onError told when the thread failed; it is started again, or the main thread takes over
+   * @param threadUrl where the code of the thread is
    */
   constructor(
     data: Omit<LeaseThreadData, 'beat'>,
     onLost: (grantIds: readonly number[]) => void,
     onExtended: () => void,
     onError: (error: unknown) => void,
+    threadUrl: () => URL = () => new URL('./lease_thread.js', import.meta.url),
   ) {
     this.#data = data
     this.#onLost = onLost
     this.#onExtended = onExtended
     this.#onError = onError
+    this.#threadUrl = threadUrl
     this.#turned()
     this.#beating = setInterval(() => this.#turned(), beatIntervalMs).unref()
     this.#start()
@@ -87,6 +100,7 @@ export class LeaseKeeper {
   async close(): Promise<void> {
     this.#isClosed = true
     clearInterval(this.#beating)
+    this.#inside?.end()
     const thread = this.#thread
     this.#thread = undefined
     await thread?.terminate()
@@ -114,23 +128,74 @@ export class LeaseKeeper {
 
   #start(): void {
     const workerData: LeaseThreadData = { ...this.#data, beat: this.#beat }
-    const thread = new Thread(new URL('./lease_thread.js', import.meta.url), { workerData })
+    let thread: Thread
+    try {
+      thread = new Thread(this.#threadUrl(), { workerData })
+    } catch (cause) {
+      this.#startInside(cause)
+      return
+    }
+    let isStarted = false
     thread.unref()
     this.#thread = thread
-    thread.on('message', (report: LeaseThreadReport) => this.#reported(report))
-    thread.on('error', (error) => this.#onError(error))
+    thread.on('message', (report: LeaseThreadReport) => {
+      if (report.started === true) isStarted = true
+      else this.#reported(report)
+    })
+    thread.on('error', (error) => {
+      if (this.#isClosed || this.#thread !== thread) return
+      if (isStarted) this.#onError(error)
+      else this.#startInside(error)
+    })
     thread.on('exit', () => {
       if (this.#isClosed || this.#thread !== thread) return
       this.#thread = undefined
       setTimeout(() => {
         if (this.#isClosed) return
         this.#start()
-        this.#post({ added: [...this.#grants.keys()], removed: [], question: this.#asked })
+        this.#postAll()
       }, restartPauseMs).unref()
     })
   }
 
+  /** Prolongs leases in this thread. */
+  #startInside(cause: unknown): void {
+    this.#thread = undefined
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    const effect =
+      'the main thread extends leases: a handler that blocks the event loop for longer than a lease loses it'
+    const remedy = 'a bundler must leave the package "millrace" external'
+    // Not from within the constructor of the worker.
+    queueMicrotask(() => {
+      if (!this.#isClosed)
+        this.#onError(
+          new MillraceError(
+            'LEASE_THREAD_FAILED',
+            `the lease thread did not start (${reason}); ${effect}; ${remedy}`,
+            { cause },
+          ),
+        )
+    })
+    let receive: (message: LeaseThreadMessage) => void = () => {}
+    const end = keepLeases(
+      { ...this.#data, beat: this.#beat },
+      {
+        post: (report) => this.#reported(report),
+        onMessage: (receiver) => {
+          receive = receiver
+        },
+      },
+    )
+    this.#inside = { receive, end }
+    this.#postAll()
+  }
+
+  #postAll(): void {
+    this.#post({ added: [...this.#grants.keys()], removed: [], question: this.#asked })
+  }
+
   #reported({ lost, extended }: LeaseThreadReport): void {
+    if (this.#isClosed) return
     for (const id of lost) this.#grants.delete(id)
     if (lost.length > 0) this.#onLost(lost)
     if (extended === undefined) return
@@ -142,6 +207,7 @@ export class LeaseKeeper {
   #post(message: Omit<LeaseThreadMessage, 'reportsAlways'>): void {
     const sent: LeaseThreadMessage = { ...message, reportsAlways: this.#reportsAlways }
     this.#thread?.postMessage(sent)
+    this.#inside?.receive(sent)
   }
 }
 

@@ -64,9 +64,20 @@ export interface WorkOptions {
   readonly closeTimeoutMs?: number | undefined
   /** Aborting it closes the worker, as `close` does: it takes no more messages and lets handlers finish. */
   readonly signal?: AbortSignal | undefined
-  /** Told when the broker has confirmed, durably, how a delivery ended. */
-  readonly onSettled?: ((message: WorkMessage, outcome: SettledOutcome) => void) | undefined
-  /** Told of what the worker itself could not do and tries again, and of leases that were lost. */
+  /**
+   * Called when the broker has confirmed, durably, how a delivery ended. `error` is what the handler threw, or the error of
+   * its timeout; undefined for the outcomes "ack" and "release".
+   */
+  readonly onSettled?: ((message: WorkMessage, outcome: SettledOutcome, error?: unknown) => void) | undefined
+  /**
+   * Called at once when a handler throws or takes longer than `timeoutMs`. `attempt` is `message.attempt`. The default
+   * prints a process warning for the first error of each kind; it does not warn about `RetryAfter`.
+   */
+  readonly onFailed?: ((message: WorkMessage, error: unknown, attempt: number) => void) | undefined
+  /**
+   * Called with what the worker itself could not do and tries again, with leases that were lost, and with the error that
+   * ends the worker. The default prints a process warning for the first error of each kind.
+   */
   readonly onError?: ((error: unknown) => void) | undefined
 }
 
@@ -81,8 +92,11 @@ export interface WorkSettings {
   readonly settings: QueueSettingsInput | undefined
   readonly closeTimeoutMs: number
   readonly signal: AbortSignal | undefined
-  readonly onSettled: (message: WorkMessage, outcome: SettledOutcome) => void
-  readonly onError: (error: unknown) => void
+  readonly onSettled: ((message: WorkMessage, outcome: SettledOutcome, error?: unknown) => void) | undefined
+  /** Undefined: the worker warns. */
+  readonly onFailed: ((message: WorkMessage, error: unknown, attempt: number) => void) | undefined
+  /** Undefined: the worker warns. */
+  readonly onError: ((error: unknown) => void) | undefined
 }
 
 const optionNames: OptionNames<WorkOptions> = {
@@ -97,6 +111,7 @@ const optionNames: OptionNames<WorkOptions> = {
   closeTimeoutMs: true,
   signal: true,
   onSettled: true,
+  onFailed: true,
   onError: true,
 }
 const settingNames: OptionNames<QueueOptions> = {
@@ -134,8 +149,9 @@ export function workSettings(options: WorkOptions): WorkSettings {
     settings: options.settings && queueSettingsInput(options.settings),
     closeTimeoutMs: whole('closeTimeoutMs', options.closeTimeoutMs ?? 30_000, 0),
     signal: options.signal,
-    onSettled: options.onSettled ?? (() => {}),
-    onError: options.onError ?? (() => {}),
+    onSettled: options.onSettled,
+    onFailed: options.onFailed,
+    onError: options.onError,
   }
 }
 

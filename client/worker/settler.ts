@@ -9,6 +9,8 @@ export interface Outcome {
   readonly outcome: SettleEntry['outcome']
   readonly delayMs?: number | undefined
   readonly error?: string | undefined
+  /** What the handler threw; it stays in this process. */
+  readonly cause?: unknown
 }
 
 /** A delivery that has ended. */
@@ -26,7 +28,7 @@ export interface SettlerOptions<Message extends Delivered> {
   readonly refused: (message: Message) => void
   readonly failed: (error: unknown) => void
   /** The broker has confirmed it. */
-  readonly confirmed: (message: Message, outcome: Outcome['outcome']) => void
+  readonly confirmed: (message: Message, outcome: Outcome) => void
   /** Confirmed, refused or given up: its lease is of no use any more. Not called for what `close` gives up. */
   readonly ended: (message: Message) => void
 }
@@ -148,11 +150,11 @@ export class Settler<Message extends Delivered> {
       const offsets = refusedOf.get(index) ?? new Set()
       refusedOf.set(index, offsets.add(offset))
     }
-    for (const [index, { entry, messages }] of entries.entries()) {
+    for (const [index, { settled }] of entries.entries()) {
       const lost = refusedOf.get(index)
-      for (const message of messages) {
+      for (const { message, outcome } of settled) {
         if (lost?.has(message.place.offset)) this.#options.refused(message)
-        else this.#options.confirmed(message, entry.outcome)
+        else this.#options.confirmed(message, outcome)
       }
     }
   }
@@ -165,29 +167,37 @@ export class Settler<Message extends Delivered> {
 
 interface Entry<Message> {
   readonly entry: SettleEntry
-  readonly messages: readonly Message[]
+  readonly settled: readonly Pending<Message>[]
 }
 
 /** What ended in the same way under one grant goes together. */
 function entriesOf<Message extends Delivered>(pending: readonly Pending<Message>[]): Entry<Message>[] {
-  const together = new Map<string, { outcome: Outcome; messages: Message[] }>()
-  let last: { message: Message; outcome: Outcome; messages: Message[] } | undefined
-  for (const { message, outcome } of pending) {
+  const together = new Map<string, Pending<Message>[]>()
+  let last: Pending<Message> | undefined
+  let beside: Pending<Message>[] = []
+  for (const one of pending) {
     // Mostly it is the same as the one before.
-    if (last !== undefined && last.outcome === outcome && isBeside(last.message.place, message.place)) {
-      last.messages.push(message)
+    if (
+      last !== undefined &&
+      last.outcome === one.outcome &&
+      isBeside(last.message.place, one.message.place)
+    ) {
+      beside.push(one)
       continue
     }
-    const key = keyOf(message.place, outcome)
-    const known = together.get(key) ?? { outcome, messages: [] }
-    known.messages.push(message)
-    together.set(key, known)
-    last = { message, outcome, messages: known.messages }
+    const key = keyOf(one.message.place, one.outcome)
+    beside = together.get(key) ?? []
+    beside.push(one)
+    together.set(key, beside)
+    last = one
   }
-  return [...together.values()].map(({ outcome, messages }) => {
-    const { topicId, partition, grantId } = (messages[0] as Message).place
-    const offsets = messages.map(({ place }) => place.offset).sort((a, b) => a - b)
-    return { entry: { topicId, partition, grantId, offsets: runsOf(offsets), ...outcome }, messages }
+  return [...together.values()].map((settled) => {
+    const [first] = settled as [Pending<Message>]
+    const { topicId, partition, grantId } = first.message.place
+    const { outcome, delayMs, error } = first.outcome
+    const offsets = settled.map(({ message }) => message.place.offset).sort((a, b) => a - b)
+    const entry = { topicId, partition, grantId, offsets: runsOf(offsets), outcome, delayMs, error }
+    return { entry, settled }
   })
 }
 

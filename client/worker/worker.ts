@@ -12,9 +12,11 @@ import type { Address } from '../address.js'
 import { pause } from '../backoff.js'
 import type { Cluster } from '../cluster.js'
 import type { LinkOptions } from '../link.js'
-import { acknowledged, isThenable, outcomeOf, undisturbed } from './handling.js'
+import { undisturbed } from '../warnings.js'
+import { acknowledged, isThenable, outcomeOf } from './handling.js'
 import { LeaseKeeper, monotonicMs } from './lease_keeper.js'
-import type { SettledOutcome, WorkSettings } from './options.js'
+import type { WorkSettings } from './options.js'
+import { workerReports } from './reports.js'
 import { settingsConflict } from './settings_report.js'
 import { type Outcome, Settler } from './settler.js'
 import { WorkMessage, type WorkOwner, type WorkSource } from './work_message.js'
@@ -37,6 +39,8 @@ export interface WorkerHost {
   /** For the thread that prolongs leases. */
   readonly addresses: readonly Address[]
   readonly options: LinkOptions
+  /** Called when the worker has ended. */
+  readonly ended: () => void
 }
 
 /** What a worker has done since it was started. */
@@ -78,6 +82,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
   readonly #settler: Settler<WorkMessage<Value, Key>>
   readonly #keeper: LeaseKeeper
   readonly #onError: (error: unknown) => void
+  readonly #onFailed: (message: WorkMessage<Value, Key>, error: unknown) => void
   readonly #closing = new AbortController()
   readonly #killing = new AbortController()
   readonly #timer: NodeJS.Timeout
@@ -114,7 +119,12 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
   #resolveReady: () => void = () => {}
   #rejectReady: (error: unknown) => void = () => {}
   readonly #ready: Promise<void>
-  /** Resolves when the worker is closed; rejects when the broker refuses it for good. */
+  #isReadyAwaited = false
+  /**
+   * Resolves when the worker is closed; rejects when the broker refuses it for good, as for an unknown topic. When the
+   * program handles neither this rejection nor that of `ready`, and gave no `onError`, it is an unhandled rejection, which
+   * ends the process: a worker that has ended must not look alive.
+   */
   readonly closed: Promise<void>
 
   /** Use `client.work`. */
@@ -132,7 +142,6 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
       this.#resolveClosed = resolve
       this.#rejectClosed = reject
     })
-    this.closed.catch(() => {})
     this.#ready = new Promise((resolve, reject) => {
       this.#resolveReady = resolve
       this.#rejectReady = reject
@@ -141,8 +150,10 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
     const { group, leaseMs, blockedMsMax } = settings
     // A reply that takes longer is held up, and is reported before its lease is over.
     this.#leaseWaitMs = Math.min(leaseWaitMsMax, Math.floor(leaseMs / 4))
-    const onError = undisturbed(settings.onError)
+    const { onError, onFailed } = workerReports(settings)
     this.#onError = onError
+    this.#onFailed = onFailed
+    const onSettled = settings.onSettled && undisturbed(settings.onSettled)
     this.#settler = new Settler({
       send: (entries, requestNumber) => {
         const request = { group, workerId: this.id, requestNumber, entries }
@@ -155,9 +166,8 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
         )
       },
       failed: onError,
-      confirmed: undisturbed(
-        settings.onSettled as (message: WorkMessage<Value, Key>, outcome: SettledOutcome) => void,
-      ),
+      confirmed: (message, { outcome, cause }) =>
+        onSettled?.(message as unknown as WorkMessage, outcome, cause),
       ended: (message) => this.#release(message),
     })
     this.#keeper = new LeaseKeeper(
@@ -184,6 +194,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
 
   /** Resolves when the broker knows the worker and its group; rejects when it refuses, or the worker is closed before. */
   get ready(): Promise<void> {
+    this.#isReadyAwaited = true
     return this.#ready
   }
 
@@ -204,7 +215,10 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
    * `closeTimeoutMs`; what they have not finished then is given back too, and none of that counts as an attempt.
    */
   close(): Promise<void> {
-    this.#ended ??= this.#end().then(this.#resolveClosed)
+    this.#ended ??= this.#end().then(() => {
+      this.#host.ended()
+      this.#resolveClosed()
+    })
     return this.#ended
   }
 
@@ -425,6 +439,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
 
   #finish(message: WorkMessage<Value, Key>, outcome: Outcome): void {
     if (!this.#running.has(message)) return
+    if (outcome.outcome !== 'ack') this.#onFailed(message, outcome.cause)
     this.#settle(message, outcome)
     if (this.#isClosing) return
     this.#work()
@@ -459,7 +474,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
       const error = new MillraceError('REQUEST_TIMEOUT', `the handler took longer than ${timeoutMs} ms`)
       this.#timedOut++
       message.lose(error)
-      this.#finish(message, { outcome: 'fail', error: error.message })
+      this.#finish(message, { outcome: 'fail', error: error.message, cause: error })
     }
   }
 
@@ -486,8 +501,12 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
   /** Waits a moment, or ends the worker when trying again can't help. */
   async #trouble(error: unknown): Promise<void> {
     if (this.#isClosing) return
-    this.#onError(error)
-    if (isMillraceError(error) && !error.retryable) {
+    const isFinal = isMillraceError(error) && !error.retryable
+    // An error that ends the worker comes out of `closed` when nothing else reports it.
+    if (this.#settings.onError !== undefined || !isFinal) this.#onError(error)
+    if (isFinal) {
+      const isReported = this.#settings.onError !== undefined || (this.#isReadyAwaited && !this.#wasOpen)
+      if (isReported) this.closed.catch(() => {})
       this.#rejectClosed(error)
       this.#rejectReady(error)
       void this.close()

@@ -1,0 +1,32 @@
+import { undisturbed, Warnings } from '../warnings.js'
+import type { WorkSettings } from './options.js'
+import { RetryAfter, type WorkMessage } from './work_message.js'
+
+/** Where a worker reports to: the callbacks of the program, or process warnings in their place. */
+export interface WorkerReports {
+  readonly onError: (error: unknown) => void
+  readonly onFailed: <Value, Key>(message: WorkMessage<Value, Key>, error: unknown) => void
+}
+
+/** The reports of a worker with these settings. */
+export function workerReports({ group, onError, onFailed }: WorkSettings): WorkerReports {
+  const subject = `a worker of queue group "${group}"`
+  const warnings = new Warnings(subject, 'give client.work the option "onError" to get them all')
+  const failures = new Warnings(subject, 'give client.work the option "onFailed" to get them all')
+  const failed = undisturbed(
+    onFailed ??
+      ((message: WorkMessage, error: unknown, attempt: number) => {
+        if (error instanceof RetryAfter) return
+        const { topic, partition, offset } = message
+        failures.warn(
+          error,
+          ' had a handler that failed',
+          ` (attempt ${attempt}, topic "${topic}", partition ${partition}, offset ${offset})`,
+        )
+      }),
+  )
+  return {
+    onError: undisturbed(onError ?? ((error: unknown) => warnings.warn(error))),
+    onFailed: (message, error) => failed(message as unknown as WorkMessage, error, message.attempt),
+  }
+}
