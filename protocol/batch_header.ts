@@ -25,7 +25,7 @@ import { limits } from './limits.js'
  */
 export const batchHeaderBytes = 64
 export const batchVersion = 1
-/** First byte that the checksum of a batch covers; the last one is the batch's. */
+/** First byte that the checksum of a batch covers; the last one is the end of the batch. */
 export const batchChecksumFrom = 16
 
 export interface BatchHeader {
@@ -64,10 +64,10 @@ export function readBatchHeader(bytes: Uint8Array, at = 0): BatchHeader {
   }
 }
 
-/** What the writer of a batch decides; sizes and checksum follow from the bytes. */
+/** The fields that the writer of a batch chooses; sizes and checksum follow from the bytes. */
 export type BatchHeaderFields = Omit<BatchHeader, 'batchBytes' | 'checksum' | 'version' | 'flags'>
 
-/** Writes the header of a batch whose records already stand at byte 64, then seals it with its checksum. */
+/** Writes the header of a batch whose records are already at byte 64, then seals it with its checksum. */
 export function writeBatchHeader(batch: Uint8Array, fields: BatchHeaderFields): void {
   const view = new DataView(batch.buffer, batch.byteOffset, batchHeaderBytes)
   view.setUint32(0, batch.length, true)
@@ -86,23 +86,23 @@ export function writeBatchHeader(batch: Uint8Array, fields: BatchHeaderFields): 
   view.setUint32(4, batchChecksum(batch), true)
 }
 
-/** Stamps the offset that the broker gives to the first record; the checksum stays valid. */
+/** Sets the offset that the broker assigns to the first record; the checksum stays valid. */
 export function stampBaseOffset(batch: Uint8Array, at: number, offset: number): void {
   writeU64(new DataView(batch.buffer, batch.byteOffset + at, batchHeaderBytes), 8, offset)
 }
 
-/** The checksum that the header of the batch at `at` gives. */
+/** Returns the checksum in the header of the batch at `at`. */
 export function readBatchChecksum(bytes: Uint8Array, at = 0): number {
   return new DataView(bytes.buffer, bytes.byteOffset + at, batchHeaderBytes).getUint32(4, true)
 }
 
-/** CRC-32 of what the checksum of a batch covers. */
+/** Computes the CRC-32 of the bytes that the checksum of a batch covers. */
 export function batchChecksum(batch: Uint8Array): number {
   return crc32(batch.subarray(batchChecksumFrom))
 }
 
 /**
- * Checks all that can be told of a batch without opening its records, and returns its header.
+ * Checks a batch as far as possible without its records, and returns its header.
  * @param bytes exactly one batch
  * @throws MillraceError BAD_BATCH, BATCH_TOO_LARGE
  */

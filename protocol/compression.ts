@@ -39,7 +39,7 @@ export function compress(compression: Compression, records: Uint8Array): Uint8Ar
 
 /**
  * Decompresses the records of a batch to exactly `recordsBytes`; never allocates more than that, whatever the input.
- * @throws MillraceError BAD_BATCH when the codec is unknown or the input is damaged or has another size
+ * @throws MillraceError BAD_BATCH if the codec is unknown or the input is damaged or has another size
  */
 export function decompress(number: number, packed: Uint8Array, recordsBytes: number): Uint8Array {
   if (recordsBytes > limits.batchRecordsBytesMax) throw bad(`they would grow to ${recordsBytes} bytes`)
@@ -69,7 +69,7 @@ function unpack(number: number, packed: Uint8Array, recordsBytes: number): Uint8
 }
 
 function unpackLz4(packed: Uint8Array, recordsBytes: number): Uint8Array {
-  // The package allocates what these four bytes say, so they are checked before it sees them.
+  // The package allocates as much as these four bytes say, so this code checks them first.
   const claimed = packed.length < lz4SizeBytes ? -1 : asBuffer(packed).readUInt32LE(0)
   if (claimed !== recordsBytes) throw new Error(`lz4 says ${claimed} bytes, the batch header ${recordsBytes}`)
   return lz4().uncompressSync(packed)
@@ -78,7 +78,7 @@ function unpackLz4(packed: Uint8Array, recordsBytes: number): Uint8Array {
 type Lz4 = typeof import('lz4-napi')
 let loadedLz4: Lz4 | undefined
 
-/** Loaded at first use: native code that most programs never need. */
+/** Loaded at first use, because most programs never need this native code. */
 function lz4(): Lz4 {
   loadedLz4 ??= createRequire(import.meta.url)('lz4-napi') as Lz4
   return loadedLz4

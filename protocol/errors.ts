@@ -1,6 +1,6 @@
 /**
- * The one table of errors: what a code means, whether the same request may succeed when it is sent again, and
- * its number on the wire. Numbers are never reused or renumbered: clients of other versions know them.
+ * The table of errors: the meaning of a code, whether a repeat of the same request may succeed, and
+ * its number on the wire. Numbers are never reused or renumbered, because clients of other versions know them.
  */
 export const errorTable = {
   INTERNAL: { number: 1, retryable: false, summary: 'the broker failed in a way it did not expect' },
@@ -119,7 +119,7 @@ export const errorTable = {
   },
 } as const satisfies Record<string, { number: number; retryable: boolean; summary: string }>
 
-/** A stable name for what went wrong; programs branch on it, never on the message. */
+/** A stable name of an error. Programs branch on it, never on the message. */
 export type ErrorCode = keyof typeof errorTable
 
 const codeByNumber: ReadonlyMap<number, ErrorCode> = new Map(
@@ -127,8 +127,8 @@ const codeByNumber: ReadonlyMap<number, ErrorCode> = new Map(
 )
 
 /**
- * Every error that Millrace throws or sends. `message` names what is wrong and what was expected; `code` is for
- * programs; `retryable` tells whether the same call may succeed later; `cause` is the error beneath, if any.
+ * Every error that Millrace throws or sends. `message` names the problem and the expected value; `code` is for
+ * programs; `retryable` says whether the same call may succeed later; `cause` is the underlying error, if any.
  */
 export class MillraceError extends Error {
   override readonly name = 'MillraceError'
@@ -142,12 +142,12 @@ export class MillraceError extends Error {
   }
 }
 
-/** The code that a number on the wire stands for; an unknown number (a newer broker) reads as INTERNAL. */
+/** Returns the code with this number on the wire. An unknown number (from a newer broker) becomes INTERNAL. */
 export function errorCodeOf(number: number): ErrorCode {
   return codeByNumber.get(number) ?? 'INTERNAL'
 }
 
-/** Whether `error` is a MillraceError, optionally one of these codes. */
+/** Whether `error` is a MillraceError, optionally with one of these codes. */
 export function isMillraceError(error: unknown, ...codes: ErrorCode[]): error is MillraceError {
   return error instanceof MillraceError && (codes.length === 0 || codes.includes(error.code))
 }

@@ -3,7 +3,7 @@ import { limits } from './limits.js'
 import { encodeBody } from './msgpack.js'
 
 /**
- * A frame, little-endian. These numbers stand on the wire and are never changed.
+ * A frame, little-endian. These numbers are part of the wire protocol and never change.
  *
  *     0  u32  length       bytes that follow this field
  *     4  u16  command      number of the command, the same in request and reply
@@ -15,9 +15,9 @@ import { encodeBody } from './msgpack.js'
  */
 export const frameHeaderBytes = 16
 const lengthFieldBytes = 4
-/** A frame is given at most so many times the memory that has come of it, */
+/** The decoder allocates at most this many times the bytes received of a frame, */
 const growthMax = 16
-/** and at least so much. */
+/** and at least this much. */
 const capacityMin = 4 * 1024
 const lengthMin = frameHeaderBytes - lengthFieldBytes
 
@@ -27,16 +27,16 @@ export interface Frame {
   readonly command: number
   readonly flags: number
   readonly correlation: number
-  /** A view into what was received: copy what must outlive the call. */
+  /** A view into the received bytes: copy it to keep it after the call. */
   readonly body: Uint8Array
-  /** A view into what was received: copy what must outlive the call. */
+  /** A view into the received bytes: copy it to keep it after the call. */
   readonly payload: Uint8Array
-  /** What the decoder's `allocate` gave to put this frame together, where it is not a view of a chunk. */
+  /** Memory from the decoder's `allocate` that holds this frame; absent if the frame is a view of a chunk. */
   readonly memory?: Buffer
 }
 
 /**
- * Header and body of a frame as one buffer; the caller sends the `payloadBytes` of payload right after it, so that
+ * Encodes header and body of a frame as one buffer. The caller sends `payloadBytes` of payload right after it, so that
  * large payloads are never copied.
  */
 export function encodeFrame(
@@ -58,23 +58,23 @@ export function encodeFrame(
 }
 
 export interface FrameDecoderOptions {
-  /** Gives the memory of frames that are put together. Default: new memory. */
+  /** Allocates memory for frames that span chunks. Default: new memory. */
   readonly allocate?: (bytes: number) => Buffer
-  /** Whether chunks are overwritten after `push`: then every frame is copied out of them. */
+  /** Set if the caller overwrites chunks after `push`: the decoder then copies every frame. */
   readonly chunksAreReused?: boolean
 }
 
 /**
- * Cuts a byte stream into frames, on either end. The length is checked as soon as its four bytes are there, before
- * anything of the frame is kept; a frame inside one chunk is not copied, one across chunks is copied once, and again as
- * its memory grows with what has come.
+ * Cuts a byte stream into frames, on either end. It checks the length as soon as its four bytes are there, before it
+ * keeps anything of the frame. It does not copy a frame that is inside one chunk. It copies a frame across chunks once,
+ * and again when its memory grows with the received bytes.
  */
 export class FrameDecoder {
-  /** The limit on the length field; raised by the broker once `hello` is answered. */
+  /** Limit of the length field. The broker raises it after the reply to `hello`. */
   frameBytesMax: number
   readonly #allocate: (bytes: number) => Buffer
   readonly #chunksAreReused: boolean
-  /** The unfinished frame; its bytes so far are the first of it. */
+  /** Memory of the unfinished frame; its first bytes are the received ones. */
   #memory: Buffer | undefined
   #receivedBytes = 0
   /** Size of the unfinished frame; undefined while its length is incomplete. */
@@ -89,7 +89,7 @@ export class FrameDecoder {
     this.#chunksAreReused = chunksAreReused
   }
 
-  /** Bytes that are held for an unfinished frame. */
+  /** Bytes held for an unfinished frame. */
   get bufferedBytes(): number {
     return this.#memory?.length ?? 0
   }
@@ -117,7 +117,9 @@ export class FrameDecoder {
     return frames
   }
 
-  /** Copies what the unfinished frame lacks, or the chunk has; returns where the rest begins. */
+  /**
+   * Copies the missing bytes of the unfinished frame, as far as the chunk has them; returns the position after them.
+   */
   #fill(chunk: Uint8Array, at: number): number {
     const wantedBytes = this.#frameBytes ?? lengthFieldBytes
     const end = Math.min(chunk.length, at + wantedBytes - this.#receivedBytes)
@@ -129,7 +131,10 @@ export class FrameDecoder {
     return end
   }
 
-  /** Memory for so many bytes of the frame, with those in it that have come. A length alone gets a peer little of it. */
+  /**
+   * Returns memory for `bytes` of the frame, with the received bytes in it. A length field alone makes the decoder
+   * allocate little.
+   */
   #reserve(bytes: number, wantedBytes: number): Buffer {
     const memory = this.#memory
     if (memory !== undefined && memory.length >= bytes) return memory

@@ -11,8 +11,8 @@ export function encodeBody(value: unknown): Uint8Array {
 }
 
 /**
- * Decodes a control body that came from a peer, after `checkBody` has walked it: msgpack alone would follow
- * extension types and allocate what a length field claims.
+ * Decodes a control body from a peer, after `checkBody` has walked it: msgpack alone would decode
+ * extension types and allocate as much as a length field claims.
  * @throws MillraceError BAD_FRAME
  */
 export function decodeBody(body: Uint8Array): unknown {
@@ -24,7 +24,7 @@ export function decodeBody(body: Uint8Array): unknown {
   }
 }
 
-/** For each first byte: bytes of a fixed-size scalar after it, or -1 where `checkBody` must look closer. */
+/** For each first byte: the bytes of a fixed-size scalar after it, or -1 if `checkBody` must look closer. */
 const scalarBytes = new Int8Array(256).fill(-1)
 for (let byte = 0; byte < 256; byte++) {
   if (byte <= 0x7f || byte >= 0xe0 || byte === 0xc0 || byte === 0xc2 || byte === 0xc3) scalarBytes[byte] = 0

@@ -28,9 +28,9 @@ export function murmur2(bytes: Uint8Array): number {
 }
 
 /**
- * The partition that a key belongs to: `(murmur2(key) & 0x7fffffff) % partitions`. It is the rule of Kafka's default
- * partitioner, so keys keep their partition when a topic is moved over with the same number of partitions. Every
- * client must use it: order by key depends on all publishers choosing alike.
+ * Returns the partition of a key: `(murmur2(key) & 0x7fffffff) % partitions`, the rule of Kafka's default
+ * partitioner. So keys keep their partition when a topic moves from Kafka with the same number of partitions. Every
+ * client must use this rule, because order by key needs the same choice in all publishers.
  */
 export function partitionOf(key: Uint8Array, partitions: number): number {
   return (murmur2(key) & 0x7fffffff) % partitions

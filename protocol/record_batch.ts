@@ -18,7 +18,7 @@ import { writeVarint, zigzag } from './varint.js'
  * The offset of a record is the batch's base offset plus its index.
  */
 export interface RecordInput {
-  /** Text is written as UTF-8. */
+  /** Text is encoded as UTF-8. */
   readonly key?: Uint8Array | string | null | undefined
   readonly value: Uint8Array | string | null
   readonly headers?: Readonly<Record<string, Uint8Array | string>> | undefined
@@ -32,14 +32,14 @@ export interface ProducerStamp {
   readonly baseSequence: number
 }
 
-/** Of a batch that no idempotent producer made. */
+/** The producer fields of a batch without an idempotent producer. */
 export const noProducer: ProducerStamp = { producerId: 0, producerEpoch: 0, baseSequence: 0 }
 const compressionAt = 17
 
 /**
- * Puts records together that are encoded already, uncompressed, without base offset and producer.
- * @param firstTimestamp of the batch that they are from: what their timestamps are counted from
- * @param lastTimestamp the largest of them
+ * Joins encoded records, uncompressed, without base offset and producer.
+ * @param firstTimestamp first timestamp of their batch, the base of their timestamp deltas
+ * @param lastTimestamp their largest timestamp
  */
 export function batchOfRecords(
   records: readonly Uint8Array[],
@@ -66,15 +66,15 @@ export function batchOfRecords(
   return batch
 }
 
-/** A record as it was encoded, less its timestamp: so it can be put into another batch, at another time. */
+/** An encoded record without its timestamp, so that it can go into another batch with another time. */
 export interface RecordBody {
-  /** From `bodyStart` to `bodyEnd` of a cursor. */
+  /** The bytes from `bodyStart` to `bodyEnd` of a cursor. */
   readonly body: Uint8Array
   /** ms since 1970. */
   readonly timestamp: number
 }
 
-/** Seals records that were taken out of other batches into one batch, without compression and producer. */
+/** Seals records from other batches into one batch, without compression and producer. */
 export function sealBodies(records: readonly RecordBody[]): Uint8Array {
   const [first] = records
   if (first === undefined) throw new MillraceError('INTERNAL', 'a batch needs at least one record')
@@ -119,7 +119,7 @@ export function checkBatchForStorage(
   return cursor.header
 }
 
-/** Cuts a run of whole batches, as `fetch` answers carry them, into its batches. */
+/** Splits consecutive whole batches, as in the reply to `fetch`, into single batches. */
 export function splitBatches(run: Uint8Array): Uint8Array[] {
   const batches: Uint8Array[] = []
   const view = new DataView(run.buffer, run.byteOffset, run.length)

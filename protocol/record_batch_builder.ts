@@ -6,16 +6,16 @@ import { noProducer, type ProducerStamp, type RecordInput } from './record_batch
 import { writeVarint, zigzag } from './varint.js'
 
 const initialBytes = 1024
-/** What a record takes beside its key, value and headers, at most. */
+/** Upper bound of the bytes of a record besides its key, value and headers. */
 const perRecordBytesMax = 32
 /** The same for a header. */
 const perHeaderBytesMax = 16
-/** Up to this length a loop over characters beats the call into native code. */
+/** Up to this length a loop over characters is faster than the call into native code. */
 const shortText = 32
-/** Below this a text is taken to have three bytes a character instead of being measured. */
+/** Below this length the builder assumes three bytes for each character and does not measure the text. */
 const unmeasuredText = 128
 
-/** Collects records and turns them into one sealed batch. Written by hand since it runs for every message. */
+/** Collects records and seals them into one batch. Hand-written code, because it runs for every message. */
 export class RecordBatchBuilder {
   #buffer: Buffer
   #at = batchHeaderBytes
@@ -23,7 +23,7 @@ export class RecordBatchBuilder {
   #firstTimestamp = 0
   #lastTimestamp = 0
 
-  /** @param bytesHint what the batch will probably take; it grows when that is too little */
+  /** @param bytesHint expected size of the batch; the buffer grows if this is too little */
   constructor(bytesHint: number = initialBytes) {
     this.#buffer = Buffer.allocUnsafe(Math.max(bytesHint, initialBytes))
   }
@@ -39,9 +39,9 @@ export class RecordBatchBuilder {
   }
 
   /**
-   * Adds a record and returns the bytes it took.
-   * @param bytesMax what `recordBytesMax` says of it
-   * @throws MillraceError LIMIT_EXCEEDED when it has more than `recordHeadersMax` headers
+   * Adds a record and returns its size in bytes.
+   * @param bytesMax the result of `recordBytesMax` for it
+   * @throws MillraceError LIMIT_EXCEEDED if it has more than `recordHeadersMax` headers
    */
   append(record: RecordInput, bytesMax: number = recordBytesMax(record)): number {
     const { key = null, value, headers, timestamp } = record
@@ -68,8 +68,8 @@ export class RecordBatchBuilder {
   }
 
   /**
-   * Seals the batch; the builder must not be used after it. `baseOffset` is 0: the broker stamps it.
-   * Compression that does not make the records smaller is left out.
+   * Seals the batch; do not use the builder after it. `baseOffset` is 0: the broker sets it.
+   * The batch stays uncompressed if compression does not make the records smaller.
    */
   finish(compression: Compression = 'none', producer: ProducerStamp = noProducer): Uint8Array {
     const recordsBytes = this.#at - batchHeaderBytes
@@ -87,7 +87,7 @@ export class RecordBatchBuilder {
       baseOffset: 0,
       compression: number,
       recordCount: this.#count,
-      // A later record may be older than the first: the header's first timestamp stays what deltas are counted from.
+      // A later record may be older than the first: deltas always count from the first timestamp.
       firstTimestamp: this.#firstTimestamp,
       lastTimestamp: this.#lastTimestamp,
       recordsBytes,
@@ -112,7 +112,7 @@ export class RecordBatchBuilder {
     }
   }
 
-  /** Length (plus `nullable` so that 0 can mean null) and bytes. */
+  /** Writes the length (plus `nullable`, so that 0 can mean null) and the bytes. */
   #writeBytes(bytes: Uint8Array | string | null, nullable: 0 | 1): void {
     if (bytes === null) {
       this.#buffer[this.#at++] = 0
@@ -154,7 +154,7 @@ export class RecordBatchBuilder {
   }
 }
 
-/** Bytes that a record takes in a batch at most; cheap, for every message. */
+/** Returns an upper bound of the bytes of a record in a batch; cheap, because it runs for every message. */
 export function recordBytesMax({ key, value, headers }: RecordInput): number {
   let bytes = perRecordBytesMax + partBytesMax(key ?? '') + partBytesMax(value ?? '')
   if (headers !== undefined) {

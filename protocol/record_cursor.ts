@@ -5,8 +5,9 @@ import { limits } from './limits.js'
 import { unzigzag } from './varint.js'
 
 /**
- * Walks the records of one batch without building an object for each: after `next()` returned true the fields tell
- * where the current record's parts are inside `records`. Every length is checked against what is there.
+ * Walks the records of one batch without an object for each. After `next()` returned true the fields give
+ * the positions of the parts of the current record in `records`. The cursor checks every length against the available
+ * bytes.
  */
 export class RecordCursor {
   readonly header: BatchHeader
@@ -15,17 +16,17 @@ export class RecordCursor {
   /** Index of the current record in its batch, -1 before the first `next()`. */
   index = -1
   timestamp = 0
-  /** -1 where there is no key. */
+  /** -1 without a key. */
   keyStart = -1
   keyEnd = -1
-  /** -1 where there is no value. */
+  /** -1 without a value. */
   valueStart = -1
   valueEnd = -1
   headerCount = 0
   headersStart = 0
-  /** Where the whole current record begins. */
+  /** Start of the current record. */
   recordStart = 0
-  /** Where the record begins behind its timestamp: see `RecordBody`. */
+  /** Start of the record after its timestamp: see `RecordBody`. */
   bodyStart = 0
   #at = 0
   readonly #memory: ArrayBufferLike
@@ -46,12 +47,12 @@ export class RecordCursor {
     this.#memoryFrom = this.records.byteOffset
   }
 
-  /** A view of `records`; made for every message, and in Node 20 twice as fast as `subarray`. */
+  /** Returns a view of `records`. It runs for every message, and in Node 20 it is twice as fast as `subarray`. */
   view(start: number, end: number): Uint8Array {
     return new Uint8Array(this.#memory, this.#memoryFrom + start, end - start)
   }
 
-  /** Where the current record ends. */
+  /** End of the body of the current record. */
   get bodyEnd(): number {
     return this.#at
   }
@@ -61,7 +62,7 @@ export class RecordCursor {
     return this.header.baseOffset + this.index
   }
 
-  /** Where the whole current record ends. */
+  /** End of the current record. */
   get recordEnd(): number {
     return this.#at
   }
@@ -110,7 +111,9 @@ export class RecordCursor {
     return this.#at
   }
 
-  /** Nearly all are of one byte: what is rare is kept out, so that this is small enough to be inlined. */
+  /**
+   * Most varints have one byte. The rare case is a separate function, so that this one is small enough for inlining.
+   */
   #varint(): number {
     const first = this.records[this.#at]
     if (first === undefined || first >= 0x80) return this.#longVarint()
@@ -147,9 +150,7 @@ export class RecordCursor {
   }
 }
 
-/**
- * The headers of a record, from the position and count that a cursor gave. A name that comes twice keeps its last value.
- */
+/** Reads the headers of a record from the position and count of a cursor. A repeated name keeps its last value. */
 export function readRecordHeaders(
   records: Uint8Array,
   start: number,

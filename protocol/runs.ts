@@ -13,7 +13,7 @@ export function runsOf(offsets: readonly number[]): number[] {
   return runs
 }
 
-/** Each [first, end) of the runs. */
+/** Yields each [first, end) of the runs. */
 export function* rangesOf(runs: Runs): Generator<readonly [first: number, end: number]> {
   for (let i = 0; i + 1 < runs.length; i += 2) {
     const first = runs[i] as number
@@ -21,12 +21,12 @@ export function* rangesOf(runs: Runs): Generator<readonly [first: number, end: n
   }
 }
 
-/** Each offset of the runs. */
+/** Yields each offset of the runs. */
 export function* offsetsOf(runs: Runs): Generator<number> {
   for (const [first, end] of rangesOf(runs)) for (let offset = first; offset < end; offset++) yield offset
 }
 
-/** How many offsets there are. */
+/** Counts the offsets. */
 export function countOf(runs: Runs): number {
   let count = 0
   for (let i = 1; i < runs.length; i += 2) count += runs[i] as number

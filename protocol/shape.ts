@@ -1,16 +1,16 @@
 import { MillraceError } from './errors.js'
 
 /**
- * Checks that a decoded msgpack value has the form a command expects and returns a typed copy: fields that a shape
- * does not name are dropped, so newer peers may send more. A mismatch throws BAD_REQUEST with the path of the field.
+ * Checks that a decoded msgpack value has the shape that a command expects, and returns a typed copy. It drops unknown
+ * fields, so newer peers may send more. A mismatch throws BAD_REQUEST with the path of the field.
  */
 export interface Shape<T> {
-  /** What it accepts, as data: for what lists the fields of a command, or makes values for it. */
+  /** The accepted values as data, for code that lists the fields of a command or generates values. */
   readonly form: ShapeForm
   read(value: unknown, path: string): T
 }
 
-/** What a shape accepts; numbers are both included. */
+/** The accepted values; both limits of numbers are inclusive. */
 export type ShapeForm =
   | { readonly kind: 'text'; readonly bytesMax: number }
   | { readonly kind: 'integer'; readonly min: number; readonly max: number }
@@ -64,7 +64,7 @@ export function text(bytesMax: number): Shape<string> {
   }
 }
 
-/** A whole number from `min` to `max`; both default to what a safe integer holds. */
+/** A whole number from `min` to `max`; both default to the limits of a safe integer. */
 export function integer(min = 0, max: number = Number.MAX_SAFE_INTEGER): Shape<number> {
   const expected = `a whole number from ${min} to ${max}`
   return {
@@ -121,7 +121,7 @@ export function list<T>(item: Shape<T>, countMax: number): Shape<readonly T[]> {
   }
 }
 
-/** An array with one item for each shape, in order; items beyond them are ignored, so tuples can grow. */
+/** An array with one item for each shape, in order; it ignores further items, so tuples can grow. */
 export function tuple<const T extends readonly Shape<unknown>[]>(
   ...shapes: T
 ): Shape<{ readonly [K in keyof T]: Infer<T[K]> }> {

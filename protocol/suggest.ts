@@ -1,11 +1,10 @@
-/** Bounds of the search, so that a request can't make it long: a few ms at most. */
+/** Bounds of the search: it takes a few ms at most. */
 const namesMax = 2_000
 const lengthMax = 64
 
 /**
- * The known name that `name` was probably meant to be: the one with the fewest edits, when they are at most a third
- * of its letters (case doesn't count). Undefined when none is near, and for names longer than 64 characters; looks at no
- * more than 2,000 names.
+ * Returns the known name with the fewest edits from `name`, if these are at most a third of its letters (case does not
+ * count). Undefined if there is none, and for names longer than 64 characters. Compares at most 2,000 names.
  */
 export function nearestName(name: string, known: Iterable<string>): string | undefined {
   if (name.length > lengthMax) return undefined
@@ -25,15 +24,15 @@ export function nearestName(name: string, known: Iterable<string>): string | und
   return nearest
 }
 
-/** `; did you mean "x"?` for the end of an error message, or nothing. */
+/** Returns `; did you mean "x"?` for the end of an error message, or an empty string. */
 export function suggestion(name: string, known: Iterable<string>): string {
   const nearest = nearestName(name, known)
   return nearest === undefined ? '' : `; did you mean "${nearest}"?`
 }
 
 /**
- * Edits between two names, where swapping two neighbors is one (optimal string alignment); given up, and then larger
- * than `editsMax`, as soon as it must be.
+ * Counts edits between two names; a swap of two neighbors is one edit (optimal string alignment). The count stops as
+ * soon as it must exceed `editsMax`.
  */
 function editDistance(a: string, b: string, editsMax: number): number {
   let beforePrevious: number[] = []

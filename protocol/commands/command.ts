@@ -12,7 +12,7 @@ export interface Command<Request, Reply> {
   readonly reply: Shape<Reply>
 }
 
-/** Declares a command; exists so that both type parameters are inferred. */
+/** Declares a command, so that TypeScript infers both type parameters. */
 export function command<Request, Reply>(definition: Command<Request, Reply>): Command<Request, Reply> {
   return definition
 }

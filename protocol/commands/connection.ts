@@ -2,11 +2,11 @@ import { bool, integer, list, oneOf, optional, real, record, text } from '../sha
 import { command } from './command.js'
 import { bytes, label, message, milliseconds } from './fields.js'
 
-/** The protocol version of this code, and the oldest that it still speaks. */
+/** The current protocol version, and the oldest supported one. */
 export const protocolVersion = 1
 export const protocolVersionMin = 1
 
-/** What a broker allows; a client keeps to these, not to its own constants. */
+/** The limits of the broker; a client obeys these, not its own constants. */
 export const brokerLimits = record({
   frameBytesMax: bytes,
   batchBytesMax: bytes,
@@ -16,7 +16,7 @@ export const brokerLimits = record({
   sessionTimeoutMsMax: milliseconds,
 })
 
-/** First frame of every connection: agrees on a version and tells the limits. */
+/** First frame of every connection: agrees on a version and announces the limits. */
 export const hello = command({
   number: 1,
   name: 'hello',
@@ -26,7 +26,7 @@ export const hello = command({
     versionMax: integer(1, 0xffff),
     clientName: label,
     clientVersion: label,
-    /** Credentials of brokers that want them; ignored by those that don't. */
+    /** Credentials for brokers that require them; others ignore them. */
     token: optional(text(2048)),
   }),
   reply: record({
@@ -37,10 +37,10 @@ export const hello = command({
   }),
 })
 
-/** Does nothing: shows that the peer is alive. */
+/** Has no effect: the reply shows that the peer is alive. */
 export const ping = command({ number: 2, name: 'ping', since: 1, request: record({}), reply: record({}) })
 
-/** How the broker is. */
+/** The health of the broker. */
 export const status = command({
   number: 3,
   name: 'status',
@@ -69,11 +69,11 @@ export const status = command({
       commits: real,
     }),
     log: record({
-      /** Bytes of record batches that retention has not dropped. */
+      /** Bytes of record batches within retention. */
       liveBytes: bytes,
       /** Bytes of the data folder. */
       diskBytes: bytes,
-      /** Free space of the file system it is on. */
+      /** Free space of its file system. */
       freeBytes: bytes,
     }),
     memory: record({ residentBytes: bytes, heapBytes: bytes, externalBytes: bytes }),

@@ -10,8 +10,8 @@ export const partition = integer(0, limits.partitionsPerTopicMax - 1)
 export const offset = integer()
 export const bytes = integer()
 export const milliseconds = integer()
-/** 0 for none, otherwise a number of the error table. */
+/** 0: no error; otherwise a number of the error table. */
 export const errorNumber = integer(0, 0xffff)
 export const message = text(4096)
-/** Free text for people, from either end. */
+/** Free text for humans, from either end. */
 export const label = text(256)

@@ -16,18 +16,18 @@ import {
 
 const commitMetadata = text(limits.commitMetadataBytesMax)
 const partitionsMax = limits.partitionsPerBrokerMax
-/** Fences an owner of a partition: unique for ever, so that commits of an earlier owner are told apart. */
+/** Fences the owner of a partition: unique for ever, so that the broker recognizes commits of an earlier owner. */
 const epoch = integer(1)
 const owned = list(tuple(topicId, partition, epoch), partitionsMax)
 const topics = list(text(1024), limits.topicsPerGroupMax)
 
 /**
- * What a member owns from now on. A partition that is missing here and was owned before has to be given up: stop,
- * commit, and send a heartbeat without it; only then does another member get it. A partition that comes with another
- * epoch than before starts again from its committed offset.
+ * The partitions of a member from now on. The member must give up an owned partition that is missing here: stop,
+ * commit, and send a heartbeat without it. Only then does another member get it. A partition with a new
+ * epoch starts again from its committed offset.
  */
 const assignment = record({
-  /** Raised at every change of the group's membership or topics. */
+  /** Increases with every change of the group's membership or topics. */
   generation: integer(),
   partitions: list(
     record({
@@ -35,7 +35,7 @@ const assignment = record({
       topic: topicName,
       partition,
       epoch,
-      /** Where to start; absent when nothing is committed. */
+      /** The offset to start from; absent if nothing is committed. */
       committedOffset: optional(offset),
     }),
     partitionsMax,
@@ -43,10 +43,10 @@ const assignment = record({
 })
 
 /**
- * Makes the connection's client a member. Idempotent for one `memberId`, which the client chooses (a UUID). A dynamic
- * member (without `instanceId`) is removed as soon as the connection ends that it joined or sent its last heartbeat on.
- * A new `memberId` with an `instanceId` that is in use takes over its partitions under new epochs, and every command of
- * the old member answers FENCED: it must stop, not join again. UNKNOWN_MEMBER in contrast means: join again.
+ * Makes the client of the connection a member. Idempotent for one `memberId`, which the client chooses (a UUID). The
+ * broker removes a dynamic member (without `instanceId`) as soon as the connection of its join or last heartbeat ends.
+ * A new `memberId` with an `instanceId` in use takes over its partitions under new epochs, and every command of
+ * the old member fails with FENCED: it must stop and must not join again. UNKNOWN_MEMBER means: join again.
  */
 export const groupJoin = command({
   number: 30,
@@ -55,24 +55,26 @@ export const groupJoin = command({
   request: record({
     group: text(1024),
     memberId,
-    /** A static member: its partitions are kept for it until its session times out, also when it reconnects. */
+    /** A static member: it keeps its partitions until its session times out, also when it reconnects. */
     instanceId: optional(memberId),
     topics,
     sessionTimeoutMs: milliseconds,
-    /** One member owns everything, the others stand by; all members of a group have to say the same. */
+    /** One member owns everything and the others stand by; all members of a group must give the same value. */
     singleActive: optional(bool),
   }),
   reply: assignment,
 })
 
 /**
- * Shows that a member lives and tells what it owns. The broker answers as soon as the member should own something
- * else, or after `waitMs` (at most half the session timeout) at the latest. When the member was told already what it
- * should own and still lists something else, the answer comes after up to 100 ms, so that a member which needs time to
+ * Shows that a member is alive and reports its partitions. The broker answers as soon as the assignment of the member
+ * changes, or after `waitMs` (at most half the session timeout). If the member already received its
+ * assignment and still reports other partitions, the answer comes after up to 100 ms, so that a member that needs time
+ * to
  * give up a partition does not spin; it sends the heartbeat without that partition as soon as it is done. A new
- * heartbeat makes the broker answer the one before, and the member must ignore the reply of every heartbeat but its
- * newest: what `owned` leaves out is taken as given up. A partition that is not given up within the session timeout is
- * taken away all the same.
+ * heartbeat makes the broker answer the previous one, and the member must ignore every reply except the one to its
+ * newest heartbeat: a partition missing in `owned` counts as given up. The broker revokes a partition that the member
+ * does
+ * not give up within the session timeout.
  */
 export const groupHeartbeat = command({
   number: 31,
@@ -91,10 +93,12 @@ export const groupLeave = command({
 })
 
 /**
- * Commits offsets: the next offset to read. Entries are [topicId, partition, epoch, offset, metadata]. A member's entry
- * counts only while it owns the partition under that epoch, also while it is giving it up; otherwise its result is
- * FENCED. An offset past the end answers OFFSET_OUT_OF_RANGE; one before the start is accepted, since retention may
- * have overtaken the reader. Without `memberId` the group must have no members, and the epoch is ignored.
+ * Commits offsets: the next offset to read. Entries are [topicId, partition, epoch, offset, metadata]. An entry of a
+ * member
+ * counts only while the member owns the partition under that epoch, also while it gives it up; otherwise its result is
+ * FENCED. An offset after the end fails with OFFSET_OUT_OF_RANGE. An offset before the start is valid, because
+ * retention may
+ * have overtaken the reader. Without `memberId` the group must have no members, and the broker ignores the epoch.
  */
 export const groupCommit = command({
   number: 33,
@@ -126,7 +130,7 @@ export const groupDescribe = command({
   reply: record({
     group: groupName,
     state: oneOf('empty', 'stable', 'rebalancing'),
-    /** Nobody is given partitions. */
+    /** No member gets partitions. */
     paused: optional(bool),
     /** One member owns everything. */
     singleActive: optional(bool),
@@ -149,28 +153,29 @@ export const groupDescribe = command({
         topic: topicName,
         topicId,
         partition,
-        /** Absent when nothing is committed. */
+        /** Absent if nothing is committed. */
         committedOffset: optional(offset),
         committedAtMs: optional(milliseconds),
         metadata: optional(commitMetadata),
         startOffset: offset,
         endOffset: offset,
-        /** Records from the committed offset (or the start, if there is none) to the end. */
+        /** Records from the committed offset (or the start, if nothing is committed) to the end. */
         lag: integer(),
-        /** Of the first message that is not committed; of the first 64 partitions that are behind. */
+        /** Timestamp of the first uncommitted message; for the first 64 partitions with lag. */
         oldestTimestampMs: optional(milliseconds),
         memberId: optional(memberId),
       }),
       partitionsMax,
     ),
-    /** Why messages stand still, for people; empty where nothing is wrong. */
+    /** Reasons why messages do not move, for humans; empty if nothing is wrong. */
     reasons: list(message, 100),
   }),
 })
 
 /**
- * Moves a group's committed offsets to the earliest, the latest, a time or an offset. Members that own the partitions
- * start again from there. Without `partitions`: all of the topic.
+ * Moves the committed offsets of a group to the earliest offset, the latest offset, a time or an offset. Members that
+ * own
+ * the partitions start again from there. Without `partitions`: the whole topic.
  */
 export const groupSeek = command({
   number: 36,
@@ -190,8 +195,8 @@ export const groupSeek = command({
 })
 
 /**
- * Pauses a group, or lets it go on; durable. While it is paused its members own nothing: they are asked to give up what they
- * have, finish, and stay members. Also for a group that does not exist yet.
+ * Pauses or resumes a group; durable. Members of a paused group own nothing: they give up their partitions, finish
+ * their messages, and stay members. A group can be paused before it exists.
  */
 export const groupPause = command({
   number: 38,
@@ -201,7 +206,7 @@ export const groupPause = command({
   reply: record({}),
 })
 
-/** Forgets a group and its offsets; it must have no members. */
+/** Deletes a group and its offsets; it must have no members. */
 export const groupDelete = command({
   number: 37,
   name: 'group.delete',
