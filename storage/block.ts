@@ -9,27 +9,27 @@ import {
 import { combineCrc32 } from './crc32.js'
 
 /**
- * A block of the journal, little-endian. These numbers stand on disk and are never changed.
+ * A block of the journal, little-endian. These numbers are on disk and never change.
  *
  *     0  u32  magic           "MBK1"
  *     4  u32  checksum        CRC-32 of bytes 8 to the end
  *     8  u64  position        the block's key
- *    16  u32  previousLink    link of the block at position - 1: its checksum when it was first written; 0 for the first
- *    20  u32  originalLink    0; in a block that was rewritten, the checksum that it had at first
+ *    16  u32  previousLink    link of the block at position - 1, which is its first checksum; 0 for the first block
+ *    20  u32  originalLink    0; in a rewritten block, its first checksum
  *    24  u16  indexInCommit
  *    26  u16  blocksInCommit
  *    28  u32  directoryCount
  *    32  u32  operationCount
- *    36  u32  headChecksum    masked CRC-32 of bytes 8 to 36 and of the directory, readable when the body is not:
- *                             ((crc >>> 15) | (crc << 17)) + 0xa282ead8
+ *    36  u32  headChecksum    masked CRC-32 of bytes 8 to 36 and of the directory, so that a damaged body leaves the
+ *                             head readable: ((crc >>> 15) | (crc << 17)) + 0xa282ead8
  *    40       directory       32 bytes for each partition log with batches here, in ascending order of log ids:
  *                 0  u32  logId
- *                 4  u32  bytes         of its batches
+ *                 4  u32  bytes         size of its batches
  *                 8  u64  firstOffset
- *                16  u64  lastTimestamp   largest of its batches, ms
+ *                16  u64  lastTimestamp   largest timestamp of its batches, ms
  *                24  u32  recordCount
- *                28  u32  from          where its batches begin, counted from the start of the block
- *             body            the batches of each log, back to back, in the order of the directory; then operations:
+ *                28  u32  from          position of its first batch, counted from the start of the block
+ *             body            the batches of each log, in the order of the directory; then operations:
  *                 u8 kind, u32 bytes, payload
  */
 const magic = 0x314b424d
@@ -37,9 +37,9 @@ const headBytes = 40
 const directoryEntryBytes = 32
 const operationHeadBytes = 5
 const maskDelta = 0xa282ead8
-/** From this size on, combining the checksum of a batch beats computing it once more. */
+/** From this size on, a combination of batch checksums is faster than a second pass. */
 const combinedBytesMin = 16 * 1024
-/** Heads with more entries are not searched for a wrong bit: it takes the square of their length. */
+/** The search for a wrong bit skips heads with more entries, because its time grows with the square of their length. */
 const mendedEntriesMax = 64
 
 export interface DirectoryEntry {
@@ -71,7 +71,7 @@ export interface Block extends BlockHead {
   readonly bytes: Uint8Array
 }
 
-/** What goes into a block for one log: batches with their base offsets, in order. */
+/** The part of a block for one log: batches with their base offsets, in order. */
 export interface LogBatches {
   readonly logId: number
   readonly firstOffset: number
@@ -84,11 +84,11 @@ export interface BlockPlace {
   readonly previousLink: number
   readonly indexInCommit: number
   readonly blocksInCommit: number
-  /** Kept from before when a block is rewritten. */
+  /** A rewritten block keeps these from its original. */
   readonly link?: number
 }
 
-/** Bytes that a block takes. */
+/** Size of a block in bytes. */
 export function blockBytes(logs: readonly LogBatches[], operations: readonly Operation[]): number {
   let bytes = headBytes + logs.length * directoryEntryBytes
   for (const log of logs) bytes += log.bytes
@@ -97,10 +97,11 @@ export function blockBytes(logs: readonly LogBatches[], operations: readonly Ope
 }
 
 /**
- * Writes a block. Batches are copied here, and only here, on their way to disk; their base offsets are stamped into
- * the copy. Their checksums, which must be right, become part of the block's: large ones are not computed a second time.
+ * Writes a block. This is the only copy of batches on their way to disk, and the copy gets their base offsets.
+ * The checksums of batches, which must be right, become part of the checksum of the block: large ones are not computed
+ * twice.
  * @param logs in ascending order of log ids
- * @param bytes where it is written, as long as `blockBytes` says
+ * @param bytes destination with the length from `blockBytes`
  */
 export function encodeBlock(
   place: BlockPlace,
@@ -178,7 +179,7 @@ function writeBatches(block: Buffer, from: number, log: LogBatches): DirectoryEn
 }
 
 /**
- * Reads a block that stood at `position`.
+ * Reads the block from `position`.
  * @throws MillraceError CORRUPT
  */
 export function decodeBlock(bytes: Uint8Array, position: number): Block {
@@ -188,7 +189,7 @@ export function decodeBlock(bytes: Uint8Array, position: number): Block {
 }
 
 /**
- * Checks that these bytes are the whole, undamaged block that stood at `position`, and returns them.
+ * Checks that these bytes are the whole, undamaged block of `position`, and returns them.
  * @throws MillraceError CORRUPT
  */
 export function verifyBlock(bytes: Uint8Array, position: number): Buffer {
@@ -203,8 +204,9 @@ export function verifyBlock(bytes: Uint8Array, position: number): Buffer {
 }
 
 /**
- * What can still be told of a block whose body is damaged; undefined when its head is damaged too, by more than one bit: of a
- * head the checksum of which does not match, the single bit is looked for with which it would.
+ * Returns the readable part of a block whose body is damaged; undefined if the head is damaged too, by more than one
+ * bit. If the
+ * checksum of a head does not match, this searches for the one wrong bit.
  */
 export function decodeDamagedHead(bytes: Uint8Array, position: number): BlockHead | undefined {
   return decodeHead(bytes, position) ?? decodeHeadButOneBit(bytes, position)
@@ -233,8 +235,9 @@ function decodeHead(bytes: Uint8Array, position: number): BlockHead | undefined 
 }
 
 /**
- * Length of the block that begins at `at`, by its head and its operations' lengths; undefined when its head can't be read or
- * the bytes end before it does.
+ * Returns the length of the block that begins at `at`, from its head and the lengths of its operations; undefined if
+ * the head
+ * is not readable or the bytes end too early.
  */
 export function blockBytesAt(bytes: Buffer, at: number): number | undefined {
   const block = bytes.subarray(at)
@@ -278,8 +281,8 @@ function readOperations(block: Buffer, head: BlockHead): Operation[] {
 }
 
 /**
- * Finds the batches of one log in a verified block; the rest of the block is not parsed.
- * @throws MillraceError CORRUPT when the block has none
+ * Finds the batches of one log in a verified block without parsing the rest of the block.
+ * @throws MillraceError CORRUPT if the block has none
  */
 export function findLogBatches(block: Buffer, position: number, logId: number): Buffer {
   let low = 0
@@ -299,8 +302,9 @@ export function findLogBatches(block: Buffer, position: number, logId: number): 
 }
 
 /**
- * Masked as LevelDB masks its checksums (doc/log_format.md, util/crc32c.h): the CRC-32 of bytes that end in their own CRC-32
- * is a constant, so the checksum of a block without a directory would not depend on its head.
+ * Masked as LevelDB masks its checksums (doc/log_format.md, util/crc32c.h): the CRC-32 of bytes that end in their own
+ * CRC-32
+ * is a constant, so without the mask the checksum of a block without a directory would not depend on its head.
  */
 function headChecksum(block: Buffer, bodyFrom: number): number {
   const checksum = crc32(block.subarray(headBytes, bodyFrom), crc32(block.subarray(8, 36)))

@@ -1,28 +1,28 @@
-/** Smaller buffers are not worth keeping. */
+/** The pool does not keep smaller buffers. */
 const pooledBytesMin = 4 * 1024
-/** Sizes between two powers of two, so that little of a buffer is left unused. */
+/** Size classes between two powers of two, so that little of a buffer stays unused. */
 const sizesPerDoubling = 8
 
 /**
- * Large buffers that are used again. V8 counts the memory of every new one, and marks its whole heap each time so many
- * were made: at 200 MB/s of messages this took more time than the messages did.
+ * Reuses large buffers. V8 counts the memory of every new buffer and marks its whole heap after a certain amount:
+ * at 200 MB/s of messages this took more time than the messages.
  */
 export class BufferPool {
   readonly #freeBytesMax: number
   readonly #free = new Map<number, ArrayBuffer[]>()
   #freeBytes = 0
 
-  /** @param freeBytesMax what is kept of buffers that nobody uses */
+  /** @param freeBytesMax limit of the unused buffers that the pool keeps */
   constructor(freeBytesMax: number) {
     this.#freeBytesMax = freeBytesMax
   }
 
-  /** Bytes of buffers that wait to be used again. */
+  /** Bytes of unused buffers in the pool. */
   get freeBytes(): number {
     return this.#freeBytes
   }
 
-  /** A buffer of so many bytes, with anything in them. */
+  /** Returns a buffer of this size with arbitrary content. */
   take(bytes: number): Buffer {
     if (bytes < pooledBytesMin) return Buffer.allocUnsafe(bytes)
     const size = pooledSize(bytes)
@@ -32,7 +32,10 @@ export class BufferPool {
     return Buffer.from(memory, 0, bytes)
   }
 
-  /** Takes back what `take` gave. Nobody may use it, or a view of it, any more; what is never given back is no loss. */
+  /**
+   * Takes back a buffer from `take`. Nobody may use it, or a view of it, afterwards. A buffer that never returns is no
+   * leak.
+   */
   give(buffer: Buffer): void {
     const memory = buffer.buffer as ArrayBuffer
     const size = memory.byteLength
@@ -49,7 +52,7 @@ function pooledSize(bytes: number): number {
   return Math.ceil(bytes / step) * step
 }
 
-/** A buffer of a pool with several users; the pool gets it back when the last of them has released it. */
+/** A buffer of a pool with several users; it returns to the pool when the last user releases it. */
 export class SharedBuffer {
   readonly bytes: Buffer
   readonly #pool: BufferPool
@@ -60,12 +63,12 @@ export class SharedBuffer {
     this.bytes = pool.take(bytes)
   }
 
-  /** One more user. One that never releases it keeps it from being used again, and nothing worse. */
+  /** Adds a user. If one never releases it, the buffer is not reused; there is no other harm. */
   retain(): void {
     this.#users++
   }
 
-  /** To be called once by each user, when it is done with the bytes. */
+  /** Each user calls this once, when it no longer needs the bytes. */
   release(): void {
     if (--this.#users === 0) this.#pool.give(this.bytes)
   }

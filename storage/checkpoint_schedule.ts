@@ -1,15 +1,15 @@
-/** A journal that has grown by less is replayed in no time. */
+/** Replay of a journal that has grown by less takes almost no time. */
 const worthBytes = 4 * 1024 * 1024
-/** Even then there is a checkpoint after so many intervals. */
+/** Even then a checkpoint is due after this many intervals. */
 const intervalsMax = 5
-/** A checkpoint that takes long, because thousands of partitions changed, is followed by a pause of so many times as long, */
+/** After a long checkpoint (thousands of changed partitions) there is a pause of this many times its duration, */
 const pauseFactor = 4
-/** but replay must not grow beyond this. */
+/** as long as the journal to replay stays below this. */
 const replayBytesMax = 256 * 1024 * 1024
 
 /**
- * When the next checkpoint is worth what it costs: its syncs hold up those of commits, and what it spares is replay of the
- * journal since the last one.
+ * Decides when a checkpoint is worth its cost: its syncs delay those of commits, and it saves replay of the
+ * journal since the previous checkpoint.
  */
 export class CheckpointSchedule {
   readonly #intervalMs: number
@@ -17,18 +17,18 @@ export class CheckpointSchedule {
   #begunMs: number
   #durationMs = 0
 
-  /** @param intervalMs at which a busy journal gets checkpoints */
+  /** @param intervalMs time between checkpoints of a busy journal */
   constructor(intervalMs: number, nowMs: number) {
     this.#intervalMs = intervalMs
     this.#begunMs = nowMs
   }
 
-  /** The journal has grown by so many bytes. */
+  /** Records that the journal has grown by this many bytes. */
   grown(bytes: number): void {
     this.#journalBytes += bytes
   }
 
-  /** To be asked about once in an interval. */
+  /** Whether a checkpoint is due; call it about once in an interval. */
   isDue(nowMs: number): boolean {
     if (this.#journalBytes >= replayBytesMax) return true
     const sinceMs = nowMs - this.#begunMs

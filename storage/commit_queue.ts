@@ -2,14 +2,14 @@ import type { MillraceError } from '../protocol/index.js'
 import type { LogBatches, Operation } from './block.js'
 import type { PartitionLog } from './partition_log.js'
 
-/** A batch for a log, with the offset that it was given. */
+/** A batch for a log, with its assigned offset. */
 export interface PendingAppend {
   readonly log: PartitionLog
   readonly batch: Uint8Array
   readonly baseOffset: number
 }
 
-/** What one caller wants committed, all of it or nothing. */
+/** The operations of one caller: the commit takes all of them or none. */
 export interface CommitRequest {
   readonly appends: readonly PendingAppend[]
   readonly operations: readonly Operation[]
@@ -18,25 +18,25 @@ export interface CommitRequest {
   reject(error: MillraceError): void
 }
 
-/** The content of one commit, as blocks take it. */
+/** The content of one commit in the form that blocks need. */
 export interface CommitContent {
   /** Ascending by log id. */
   readonly logs: LogBatches[]
   readonly operations: Operation[]
 }
 
-/** Requests that wait for a commit, in order, with their bytes counted. */
+/** Requests that wait for a commit, in order, with a count of their bytes. */
 export class CommitQueue {
   #requests: CommitRequest[] = []
   #waitingBytes = 0
   #bytes = 0
 
-  /** Bytes that are not released. */
+  /** Bytes not yet released. */
   get bytes(): number {
     return this.#bytes
   }
 
-  /** Bytes that are not taken. */
+  /** Bytes not yet taken. */
   get waitingBytes(): number {
     return this.#waitingBytes
   }
@@ -64,13 +64,13 @@ export class CommitQueue {
     return this.#requests.splice(0, count)
   }
 
-  /** These requests are done. */
+  /** Subtracts the bytes of finished requests. */
   release(requests: readonly CommitRequest[]): void {
     for (const request of requests) this.#bytes -= request.bytes
   }
 }
 
-/** Puts the batches of each log together, in the order in which they came. */
+/** Groups the batches by log, in the order of arrival. */
 export function groupByLog(requests: readonly CommitRequest[]): CommitContent {
   const logs = new Map<number, { logId: number; firstOffset: number; batches: Uint8Array[]; bytes: number }>()
   const operations: Operation[] = []

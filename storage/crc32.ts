@@ -8,19 +8,19 @@ for (let n = 1; n < powers.length; n++) {
 }
 
 /**
- * The CRC-32 of two runs of bytes one after the other, from the CRC-32 of each: as crc32_combine of zlib 1.2.12 does it,
- * by a multiplication of polynomials modulo that of the checksum.
- * @param secondBytes how long the second run is, below 2^31
+ * Computes the CRC-32 of two consecutive runs of bytes from the CRC-32 of each, like crc32_combine of zlib 1.2.12:
+ * a multiplication of polynomials modulo the polynomial of the checksum.
+ * @param secondBytes length of the second run, below 2^31
  */
 export function combineCrc32(first: number, second: number, secondBytes: number): number {
   let shift = 1 << 31
-  // A byte is x^8, which is where the powers for whole bytes begin.
+  // A byte is x^8: the powers for whole bytes begin there.
   for (let n = 3, rest = secondBytes; rest > 0; n++, rest >>>= 1)
     if ((rest & 1) !== 0) shift = multiply(powers[n & 31] as number, shift)
   return (multiply(shift, first) ^ second) >>> 0
 }
 
-/** The product modulo the polynomial; the highest power stands in the lowest bit. */
+/** The product modulo the polynomial; the lowest bit holds the highest power. */
 function multiply(a: number, b: number): number {
   let product = 0
   let shifted = b

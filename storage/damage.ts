@@ -7,17 +7,16 @@ export interface OffsetRange {
   readonly to: number
 }
 
-/** Most ranges that are remembered; of more it is only said that there are more. */
+/** Most ranges that the store remembers; above it only reports that there are more. */
 const rangesMax = 10_000
-/** Most ranges that one line names. */
+/** Most ranges in one line of a report. */
 const rangesInLineMax = 60
 const linesMax = 100
 const logIdAt = 1
 const fromAt = 5
 
 /**
- * Offsets that were acknowledged and can't be read, by log. They stay known over restarts, in the state, until retention
- * passes them.
+ * Lost offsets: acknowledged and unreadable, by log. The state keeps them over restarts until retention passes them.
  */
 export class Damage {
   readonly #state: State
@@ -43,7 +42,7 @@ export class Damage {
     )
   }
 
-  /** Returns whether something of it was not known. */
+  /** Returns whether a part of the range was new. */
   note(logId: number, range: OffsetRange): boolean {
     const ranges = this.#byLog.get(logId) ?? []
     if (range.from >= range.to || ranges.some(({ from, to }) => from <= range.from && to >= range.to))
@@ -59,17 +58,17 @@ export class Damage {
     return true
   }
 
-  /** It can be read after all. */
+  /** Removes a range that is readable again. */
   forget(logId: number, { from }: OffsetRange): void {
     this.#remove(logId, from)
   }
 
-  /** Retention has dropped what is before this offset. */
+  /** Removes ranges before this offset, which retention has dropped. */
   trimmed(logId: number, startOffset: number): void {
     for (const { from, to } of this.#byLog.get(logId) ?? []) if (to <= startOffset) this.#remove(logId, from)
   }
 
-  /** For people: which offsets of a log can't be read; undefined when there are none. */
+  /** Names the lost offsets of a log, for humans; undefined if there are none. */
   textOf(logId: number): string | undefined {
     const ranges = this.#byLog.get(logId)
     if (ranges === undefined) return undefined
@@ -79,7 +78,7 @@ export class Damage {
     return `offsets ${named.join(', ')}${rest} are damaged or lost`
   }
 
-  /** For people, a line for each log. */
+  /** Names the lost offsets, for humans: a line for each log. */
   lines(nameOf: (logId: number) => string): string[] {
     const lines: string[] = []
     for (const logId of this.#byLog.keys()) {

@@ -2,12 +2,14 @@ import { open, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 
 const trialName = 'TRIAL'
-/** What opening the databases may write at most: tables of what their write-ahead files hold, and new files of each kind. */
+/**
+ * Upper bound of the writes when the databases open: tables from their write-ahead files, and new files of each kind.
+ */
 const trialBytes = 4 * 1024 * 1024
 
 /**
  * Writes a file of 4 MiB into a folder, syncs it and removes it again.
- * @throws the system's error, such as ENOSPC or EIO, when the disk does not take it
+ * @throws the error of the system, such as ENOSPC or EIO, if the disk rejects it
  */
 export async function tryWriting(folder: string): Promise<void> {
   const path = join(folder, trialName)
@@ -24,7 +26,7 @@ export async function tryWriting(folder: string): Promise<void> {
   }
 }
 
-/** Removes what a trial leaves that a crash ended. */
+/** Removes the file of a trial that a crash interrupted. */
 export async function removeTrial(folder: string): Promise<void> {
   await rm(join(folder, trialName), { force: true })
 }

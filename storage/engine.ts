@@ -1,6 +1,6 @@
 /**
- * What the log asks of a key-value engine: ordered byte keys, point reads, short bounded ranges, and one kind of
- * write, which is atomic and durable. LevelDB gives it today; it is no more than an LSM over an object store can give.
+ * The key-value engine that the log needs: ordered byte keys, point reads, short bounded ranges, and one kind of
+ * write, which is atomic and durable. LevelDB provides it today. An LSM tree over an object store could provide it too.
  */
 export type EngineOp =
   | { readonly type: 'put'; readonly key: Uint8Array; readonly value: Uint8Array }
@@ -15,39 +15,42 @@ export interface RangeOptions {
   readonly lt: Uint8Array
   /** Most entries to return. */
   readonly limit: number
-  /** From the end of the range downwards. */
+  /** Reads from the end of the range downwards. */
   readonly reverse?: boolean
 }
 
 export interface Engine {
-  /** Holds the same entries: asked when what this one gives is damaged. */
+  /** A copy with the same entries; readers use it when an entry of this engine is damaged. */
   readonly copy?: Engine | undefined
   get(key: Uint8Array): Promise<Uint8Array | undefined>
-  /** Values in the order of `keys`. */
+  /** Returns values in the order of `keys`. */
   getMany(keys: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]>
   /** Entries in key order. Holds no snapshot once it has resolved. */
   range(options: RangeOptions): Promise<EngineEntry[]>
   /**
-   * Writes all operations or none; resolves once they would survive a power cut. The operations and their bytes must
+   * Writes all operations or none; resolves when they would survive a power cut. The operations and their bytes must
    * not change before that.
    */
   commit(ops: readonly EngineOp[]): Promise<void>
   /**
-   * Tells that what is committed next begins with this key, behind all that was committed before: an engine may make room
-   * first. Where it does, the commit has to wait until that has resolved.
+   * Announces that the next commit begins with this key, after all committed keys: an engine may make room
+   * first. If it does, the commit must wait until the promise resolves.
    */
   appending?(key: Uint8Array): Promise<void> | undefined
   /**
-   * Asks the engine to give back the space of what was deleted or replaced between two keys. An engine that gathers
-   * writes in memory writes them out first, also when the range is empty.
+   * Asks the engine to free the space of deleted or replaced entries between two keys. An engine that buffers
+   * writes in memory writes them out first, also if the range is empty.
    */
   compact(gte: Uint8Array, lt: Uint8Array): Promise<void>
   close(): Promise<void>
 }
 
-/** Opens the two engines of a shard; called again after a rejected write. */
+/** Opens the two engines of a shard; the store calls it again after a rejected write. */
 export interface EngineFactory {
   open(name: 'journal' | 'state'): Promise<Engine>
-  /** Rejects while the disk takes no writes; asked before engines are closed that can't be opened then. */
+  /**
+   * Rejects while the disk accepts no writes; the store calls it before it closes engines that it could not open again
+   * then.
+   */
   tryWriting?(): Promise<void>
 }

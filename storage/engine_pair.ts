@@ -1,6 +1,6 @@
 import type { Engine, EngineFactory } from './engine.js'
 
-/** The two databases of a shard, which are opened and closed together. */
+/** The two databases of a shard, which open and close together. */
 export class EnginePair {
   readonly #factory: EngineFactory
   #journal: Engine
@@ -12,7 +12,7 @@ export class EnginePair {
     this.#state = state
   }
 
-  /** @throws what the factory throws; nothing is open then */
+  /** @throws the error of the factory; nothing is open then */
   static async open(factory: EngineFactory): Promise<EnginePair> {
     const journal = await factory.open('journal')
     try {
@@ -32,8 +32,8 @@ export class EnginePair {
   }
 
   /**
-   * Closes both and opens them anew. When that fails, it can be called again. They stay open, for readers, until the disk
-   * takes writes again: they can't be opened otherwise.
+   * Closes both and opens them again. If that fails, call it again. They stay open for readers until the disk
+   * accepts writes again, because they could not be opened otherwise.
    */
   async reopen(): Promise<void> {
     await this.#factory.tryWriting?.()

@@ -1,18 +1,20 @@
 import { CommitQueue, type CommitRequest, groupByLog } from './commit_queue.js'
 import type { EncodedCommit, Journal } from './journal.js'
 
-/** What group commit needs of the store. */
+/** The functions that group commit needs from the store. */
 export interface GroupCommitHost {
   readonly commitBytesMax: number
-  /** The journal to write to; another one after the databases were opened again. */
+  /** The journal to write to; a new one after the databases were reopened. */
   readonly journal: Journal
-  /** Whether commits are on their way as they should. */
+  /** Whether commits proceed normally. */
   readonly isWriting: boolean
-  /** A commit is durable: called in the order of the journal, before its requests resolve. */
+  /** A commit is durable: the call comes in the order of the journal, before its requests resolve. */
   applied(commit: EncodedCommit): void
   /** The requests of a commit have resolved. */
   committed(): void
-  /** A write was rejected. `requests` are those that were taken; the host rejects them, and what `takeAll` gives. */
+  /**
+   * A write was rejected. `requests` are the requests of the write; the host rejects them, and those from `takeAll`.
+   */
   failed(error: unknown, requests: readonly CommitRequest[]): void
 }
 
@@ -21,14 +23,14 @@ interface Commit extends EncodedCommit {
 }
 
 /**
- * While one commit is written the next one gathers. Once enough for a whole one has gathered it is encoded, so that its
- * copies and checksums are made while the disk is busy, and the engine gets it as soon as the one before is durable. There
- * are never two writes at once: nothing would order them.
+ * During the write of one commit the next one gathers requests. When it is full, the committer encodes it, so that its
+ * copies and checksums overlap with the disk, and the engine gets it as soon as the previous one is durable. There
+ * are never two writes at once, because nothing would order them.
  */
 export class GroupCommit {
   readonly #host: GroupCommitHost
   readonly #queue = new CommitQueue()
-  /** Encoded and not yet written. */
+  /** Encoded, but not yet written. */
   #next: Commit | undefined
   #pumping: Promise<void> | undefined
 
@@ -41,7 +43,10 @@ export class GroupCommit {
     return this.#queue.bytes
   }
 
-  /** Resolves when what is written now, and what follows it without a pause, has settled; undefined when nothing is. */
+  /**
+   * Resolves when the current write, and the writes that follow it without a pause, have settled; undefined if there is
+   * none.
+   */
   get pumping(): Promise<void> | undefined {
     return this.#pumping
   }
@@ -52,14 +57,14 @@ export class GroupCommit {
     else this.#encodeAhead()
   }
 
-  /** Takes all requests that are not being written; their bytes count until `release`. */
+  /** Takes all requests except those of the current write; their bytes count until `release`. */
   takeAll(): CommitRequest[] {
     const encoded = this.#next?.requests ?? []
     this.#next = undefined
     return [...encoded, ...this.#queue.take(Number.POSITIVE_INFINITY)]
   }
 
-  /** These requests are done. */
+  /** Subtracts the bytes of finished requests. */
   release(requests: readonly CommitRequest[]): void {
     this.#queue.release(requests)
   }
@@ -78,7 +83,7 @@ export class GroupCommit {
         break
       }
       const durable = commit
-      // The disk need not wait until everyone has learnt of this one.
+      // The next write starts before the requests of this one resolve.
       commit = this.#take()
       written = this.#write(commit)
       this.#host.applied(durable)
@@ -86,7 +91,7 @@ export class GroupCommit {
       for (const request of requests) request.resolve()
       this.#encodeAhead()
       this.#host.committed()
-      // What was pushed by those who have just been told would wait for the next push otherwise.
+      // Otherwise requests that the resolved callers push now would wait for the next push.
       commit ??= this.#take()
       written ??= this.#write(commit)
     }

@@ -1,6 +1,6 @@
 import { MillraceError } from '../protocol/index.js'
 
-/** Where the batches of one log in one block are. `position` 0: they are lost. */
+/** The place of the batches of one log in one block. `position` 0: they are lost. */
 export interface IndexEntry {
   readonly firstOffset: number
   readonly recordCount: number
@@ -14,8 +14,9 @@ const entriesMax = 64
 const entriesAtFirst = 4
 
 /**
- * A page of a log's index: up to 64 entries in ascending order, kept in memory as they stand on disk, since there are as
- * many newest pages as there are partitions. Little-endian, 32 bytes an entry; never changed:
+ * A page of a log's index: up to 64 entries in ascending order. Memory holds it in its disk format, because there are
+ * as
+ * many newest pages as partitions. Little-endian, 32 bytes for each entry; it never changes:
  *
  *     0 u64 firstOffset | 8 u64 position | 16 u64 lastTimestamp | 24 u32 recordCount | 28 u32 bytes
  */
@@ -40,7 +41,7 @@ export class IndexPage {
     return new IndexPage(Buffer.from(value.buffer, value.byteOffset, value.byteLength), count)
   }
 
-  /** What `decode` takes. The page may grow after this without changing it. */
+  /** Encodes the page for `decode`. The page may grow afterwards; the result does not change. */
   encode(): Uint8Array {
     return this.#bytes.subarray(0, this.#count * entryBytes)
   }
@@ -53,22 +54,22 @@ export class IndexPage {
     return this.#count >= entriesMax
   }
 
-  /** Offset with which the page begins; undefined when it is empty. */
+  /** First offset of the page; undefined if it is empty. */
   get firstOffset(): number | undefined {
     return this.#count === 0 ? undefined : this.#offset(0)
   }
 
-  /** Offset behind the last record of the page; 0 when it is empty. */
+  /** Offset after the last record of the page; 0 if it is empty. */
   get endOffset(): number {
     return this.#count === 0 ? 0 : this.#end(this.#count - 1)
   }
 
-  /** Position of the last entry's block; 0 when the page is empty or its records are lost. */
+  /** Position of the block of the last entry; 0 if the page is empty or its records are lost. */
   get lastPosition(): number {
     return this.#count === 0 ? 0 : readU64(this.#bytes, (this.#count - 1) * entryBytes + 8)
   }
 
-  /** Adds an entry behind the last; the page must not be full. */
+  /** Appends an entry; the page must not be full. */
   push(entry: IndexEntry): void {
     const at = this.#count * entryBytes
     if (at === this.#bytes.length) {
@@ -85,7 +86,7 @@ export class IndexPage {
     this.#count++
   }
 
-  /** Entries from the one that holds `offset`, or follows it, to the end. */
+  /** Entries from the one that holds `offset`, or the next one, to the end. */
   from(offset: number): IndexEntry[] {
     let low = 0
     let high = this.#count

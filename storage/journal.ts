@@ -6,37 +6,39 @@ import { journalEndKey, positionKey, positionOf } from './keys.js'
 import { Permits } from './permits.js'
 import type { Checkpoint } from './state.js'
 
-/** Small operations of a commit share a block up to this; a log with more than half of it gets blocks of its own. */
+/**
+ * Small operations of a commit share a block up to this size; a log with more than half of it gets blocks of its own.
+ */
 export const sharedBlockBytesMax = 64 * 1024
 /**
- * What one log has in a commit shares no block with anything else from this size on. Reclaim deletes such blocks unread:
- * the number may fall, and never rise.
+ * From this size on, the part of one log in a commit shares no block. Reclaim deletes such blocks without a read:
+ * the number may fall, but must never rise.
  */
 export const ownBlockBytesMin = 32 * 1024
 
 /**
- * Blocks that are read at a time, for all readers together: while the engine reads them they are in memory twice, and
- * nobody's budget knows how large they are.
+ * Most blocks that all readers together read at a time: during a read by the engine they are in memory twice, and
+ * no budget knows their size in advance.
  */
 export const blocksInFlightMax = 64
 
-/** More blocks than a file of the engine holds: further away is nothing that belongs to this journal. */
+/** More blocks than a file of the engine holds: a position further away does not belong to this journal. */
 const probesMax = 32_768
 
-/** A block that has become durable. */
+/** A durable block. */
 export interface WrittenBlock {
   readonly position: number
   readonly bytes: Uint8Array
-  /** Holds `bytes`, where they are used again; the tail cache is its first user. */
+  /** Holds `bytes` if they are reused; the tail cache is its first user. */
   readonly memory?: SharedBuffer
   readonly directory: readonly DirectoryEntry[]
   readonly operations: readonly Operation[]
 }
 
-/** A commit as it will stand in the journal. */
+/** An encoded commit. */
 export interface EncodedCommit {
   readonly blocks: readonly WrittenBlock[]
-  /** Its newest block. */
+  /** Position of its newest block. */
   readonly last: Checkpoint
 }
 
@@ -46,8 +48,8 @@ interface BlockContent {
 }
 
 /**
- * The sequence of blocks: writes them, one commit after the other, and reads them back verified. Knows nothing of
- * what operations mean.
+ * The sequence of blocks: writes them, one commit after the other, and reads and verifies them. It does not know the
+ * meaning of operations.
  */
 export class Journal {
   readonly #engine: Engine
@@ -55,10 +57,10 @@ export class Journal {
   readonly #reads = new Permits(blocksInFlightMax)
   /** The newest durable block. */
   #last: Checkpoint
-  /** The newest block that was encoded. */
+  /** The newest encoded block. */
   #encoded: Checkpoint
 
-  /** @param pool where the memory of blocks comes from */
+  /** @param pool provides the memory of blocks */
   constructor(engine: Engine, last: Checkpoint, pool = new BufferPool(0)) {
     this.#engine = engine
     this.#pool = pool
@@ -66,7 +68,10 @@ export class Journal {
     this.#encoded = last
   }
 
-  /** Makes the next commit, which may be done while the one before it is written. What is encoded must be written, in order. */
+  /**
+   * Encodes the next commit, if needed during the write of the previous one. The caller must write encoded commits in
+   * order.
+   */
   encode(logs: readonly LogBatches[], operations: readonly Operation[]): EncodedCommit {
     const contents = packBlocks(logs, operations)
     const blocks: WrittenBlock[] = []
@@ -90,8 +95,8 @@ export class Journal {
   }
 
   /**
-   * Writes one commit. Must not be called again before it has resolved.
-   * @throws whatever the engine throws; nothing may be written after that through this journal
+   * Writes one commit. Do not call it again before it resolves.
+   * @throws the error of the engine; nothing may be written through this journal afterwards
    */
   async write({ blocks, last }: EncodedCommit): Promise<void> {
     const [first] = blocks
@@ -109,7 +114,7 @@ export class Journal {
   }
 
   /**
-   * Raw blocks at these positions; undefined where there is none, or where the engine can't read it.
+   * Reads raw blocks at these positions; undefined for a missing block, and for one that the engine cannot read.
    * @throws RangeError for more than `blocksInFlightMax`
    */
   async readRaw(positions: readonly number[]): Promise<(Uint8Array | undefined)[]> {
@@ -130,7 +135,7 @@ export class Journal {
     return found
   }
 
-  /** A range is read past the filters by which a point read may be told wrongly that there is nothing. */
+  /** A range read does not use the filters, which can hide an entry from a point read. */
   async #readOne(position: number): Promise<Uint8Array | undefined> {
     try {
       const range = { gte: positionKey(position), lt: positionKey(position + 1), limit: 1 }
@@ -142,7 +147,10 @@ export class Journal {
     }
   }
 
-  /** Raw blocks from `from` on, at most `limit`; where the engine can't read a range, those that can be read one by one. */
+  /**
+   * Reads at most `limit` raw blocks from `from`; if the engine cannot read a range, the blocks that it can read one by
+   * one.
+   */
   async scan(from: number, limit: number): Promise<Scan> {
     try {
       const entries = await this.#engine.range({ gte: positionKey(from), lt: journalEndKey, limit })
@@ -163,12 +171,12 @@ export class Journal {
 /** Blocks in the order of their positions. */
 export interface Scan {
   readonly blocks: readonly { readonly position: number; readonly bytes: Uint8Array }[]
-  /** The engine could not read what is between them, or what follows. */
+  /** The engine could not read the blocks between them, or those that follow. */
   readonly damaged: boolean
   readonly isEnd: boolean
 }
 
-/** Shares the content of a commit out to blocks. */
+/** Distributes the content of a commit to blocks. */
 function packBlocks(logs: readonly LogBatches[], operations: readonly Operation[]): BlockContent[] {
   const blocks: BlockContent[] = []
   let shared: BlockContent = { logs: [], operations: [] }
@@ -196,7 +204,7 @@ function packBlocks(logs: readonly LogBatches[], operations: readonly Operation[
   return blocks
 }
 
-/** Cuts what one log has in a commit into parts of about one block. */
+/** Cuts the batches of one log in a commit into parts of about one block. */
 function splitLog(log: LogBatches): LogBatches[] {
   const parts: LogBatches[] = []
   let batches: Uint8Array[] = []

@@ -1,13 +1,13 @@
 /**
- * Keys of the state database. The first byte tells the table; numbers are big-endian so that keys sort by them. These
- * bytes stand on disk and are never changed.
+ * Keys of the state database. The first byte is the table; numbers are big-endian, so that keys sort by them. These
+ * bytes are on disk and never change.
  *
  *     00                              the checkpoint: journal position that the state reflects
  *     01  logId u32                   a partition log: offsets, bytes
  *     02  logId u32, firstOffset u64  a page of a log's index
- *     03  position u64, logId u32     garbage: parts of blocks that nothing needs any more
- *     04  position u64                where blocks were deleted that the engine has not compacted
- *     05  logId u32, from u64         offsets of a log that can't be read
+ *     03  position u64, logId u32     garbage: dead parts of blocks
+ *     04  position u64                freed range: deleted blocks that the engine has not compacted
+ *     05  logId u32, from u64         lost offsets of a log
  *     10 to 7f                        tables of the broker's views
  */
 export const stateTables = {
@@ -27,7 +27,7 @@ export function positionKey(position: number): Uint8Array {
   return key
 }
 
-/** Behind the key of any block. */
+/** Upper bound of all block keys, exclusive. */
 export const journalEndKey = new Uint8Array(9).fill(0xff)
 
 export function positionOf(key: Uint8Array, at = 0): number {
@@ -49,7 +49,7 @@ export function indexPageKey(logId: number, firstOffset: number): Uint8Array {
   return key
 }
 
-/** @param position of the first block that the record named when it was written */
+/** @param position of the first block that the record named at its creation */
 export function garbageKey(position: number, logId: number): Uint8Array {
   const key = Buffer.allocUnsafe(13)
   key[0] = stateTables.garbage
@@ -73,7 +73,7 @@ export function damageKey(logId: number, from: number): Uint8Array {
   return key
 }
 
-/** Behind all keys of the state. */
+/** Upper bound of all keys of the state, exclusive. */
 export const stateEndKey = Uint8Array.of(0xff)
 
 /** All keys of one table: [gte, lt). */

@@ -7,10 +7,10 @@ const mebibyte = 1024 * 1024
 const opsPerTurn = 512
 
 /**
- * Settings by measurement (FORMAT.md): values arrive in ascending keys and are mostly incompressible or compressed
- * already; a larger write buffer lengthens stalls and does not raise throughput. LevelDB maps the files that it reads into
- * memory and keeps them mapped while they are open, which counts as resident memory: 74 open files are the least that it
- * accepts (64 of them tables), and a table is as large as the write buffer and one commit.
+ * Settings by measurement (FORMAT.md): keys ascend, and values are mostly incompressible or already compressed.
+ * A larger write buffer makes stalls longer and does not raise throughput. LevelDB maps the files that it reads into
+ * memory while they are open, which counts as resident memory: 74 open files are its minimum
+ * (64 of them tables), and a table is as large as the write buffer plus one commit.
  */
 const levelOptions = {
   keyEncoding: 'view',
@@ -32,7 +32,7 @@ export class LevelEngine implements Engine {
 
   /**
    * Opens or creates the database in `folder`.
-   * @throws MillraceError FOLDER_IN_USE when another process has it open, STORAGE_FAILED when LevelDB refuses it
+   * @throws MillraceError FOLDER_IN_USE if another process has it open, STORAGE_FAILED if LevelDB refuses it
    */
   static async open(folder: string): Promise<LevelEngine> {
     const db = new Level<Uint8Array, Uint8Array>(folder, levelOptions)
@@ -65,7 +65,7 @@ export class LevelEngine implements Engine {
     return ops.length > opsPerTurn ? this.#commitMany(ops) : this.#db.batch(ops as EngineOp[], { sync: true })
   }
 
-  /** A checkpoint of many partitions has thousands of operations: these are handed over in several turns. */
+  /** A checkpoint of many partitions has thousands of operations; the engine takes them over several turns. */
   async #commitMany(ops: readonly EngineOp[]): Promise<void> {
     const batch = this.#db.batch()
     try {
@@ -81,7 +81,7 @@ export class LevelEngine implements Engine {
   }
 
   compact(gte: Uint8Array, lt: Uint8Array): Promise<void> {
-    // Typed as optional only because browsers have no such thing.
+    // Optional in the types only because browsers do not have it.
     return (
       this.#db as unknown as { compactRange(a: Uint8Array, b: Uint8Array): Promise<void> }
     ).compactRange(gte, lt)
@@ -92,7 +92,7 @@ export class LevelEngine implements Engine {
   }
 }
 
-/** A damaged block of a table may also make LevelDB read where the file has ended. */
+/** A damaged block of a table can also make LevelDB read after the end of the file. */
 function throwCorrupt(error: unknown): never {
   const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error
   const code = cause instanceof Error && 'code' in cause ? cause.code : undefined

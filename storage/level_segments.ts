@@ -13,13 +13,13 @@ const removedPrefix = 'removed-'
 const removalPauseMs = 5
 const firstKey = new Uint8Array(0)
 
-/** Names of the databases of a shard that hold its journal, in the order of their blocks; the first is always named. */
+/** Names of the journal databases of a shard, in the order of their blocks; the first one is always in the list. */
 export async function journalNames(shardDir: string): Promise<string[]> {
   const names = (await readdir(shardDir)).filter((name) => namePattern.test(name))
   return [firstName, ...names.sort()]
 }
 
-/** Ends what a process began that was killed while it removed a segment. */
+/** Finishes the removal of a segment that a killed process began. */
 export async function removeLeftovers(shardDir: string): Promise<void> {
   for (const name of await readdir(shardDir))
     if (name.startsWith(removedPrefix) && namePattern.test(name.slice(removedPrefix.length)))
@@ -36,7 +36,7 @@ export async function segmentList(shardDir: string, names: readonly string[]): P
   return { starts: names.map(keyOf), newestBytes }
 }
 
-/** Segments of a journal as LevelDB databases, each in a folder of its own below `shardDir`. */
+/** Segments of a journal as LevelDB databases, each in its own folder below `shardDir`. */
 export function levelSegments(shardDir: string): SegmentStore {
   const folderOf = (from: Uint8Array) => join(shardDir, nameOf(from))
   return {
@@ -56,7 +56,7 @@ export function levelSegments(shardDir: string): SegmentStore {
   }
 }
 
-/** File by file: a commit meanwhile waits for the file system to free hundreds of them at once. */
+/** Removes file by file: otherwise a concurrent commit waits until the file system has freed hundreds of files. */
 async function removeGently(folder: string): Promise<void> {
   for (const name of await readdir(folder)) {
     await rm(join(folder, name), { force: true })

@@ -3,7 +3,8 @@ import { indexPageKey } from './keys.js'
 import type { State } from './state.js'
 
 /**
- * From offset to block, for one log: one entry for each block that holds some of it, in pages. The newest page lives in
+ * Maps offsets to blocks for one log: one entry, in pages, for each block that holds a part of it. The newest page is
+ * in
  * memory and reaches the state with a checkpoint; older pages are read from the state.
  */
 export class LogIndex {
@@ -19,14 +20,14 @@ export class LogIndex {
   }
 
   /**
-   * Takes up the newest page, as the last checkpoint left it.
+   * Loads the newest page from the last checkpoint.
    * @throws MillraceError CORRUPT
    */
   load(page: Uint8Array): void {
     this.#newest = IndexPage.decode(page)
   }
 
-  /** @param deadBefore a page that ends at or before this offset is not kept when it is full */
+  /** @param deadBefore a full page that ends at or before this offset is not kept */
   add(entry: IndexEntry, deadBefore: number): void {
     const first = this.#newest.firstOffset
     if (first !== undefined && this.#newest.isFull) {
@@ -37,25 +38,25 @@ export class LogIndex {
     this.#newest.push(entry)
   }
 
-  /** Puts the newest page into the state. */
+  /** Writes the newest page to the state. */
   save(): void {
     const first = this.#newest.firstOffset
     if (first !== undefined) this.#state.put(indexPageKey(this.#logId, first), this.#newest.encode())
   }
 
-  /** Offset with which the newest page begins; undefined when there is no page. */
+  /** First offset of the newest page; undefined if there is no page. */
   get newestPageOffset(): number | undefined {
     return this.#newest.firstOffset
   }
 
-  /** Position of the newest block that it names, 0 when there is none. */
+  /** Position of the newest block in the index, or 0. */
   get newestPosition(): number {
     return this.#newest.lastPosition
   }
 
   /**
-   * Entries from the one that holds `offset` (or follows it) on, to the end of their page; empty past the last.
-   * Answers at once when the newest page has them.
+   * Entries from the one that holds `offset` (or the next one) to the end of their page; empty after the last.
+   * Synchronous if the newest page has them.
    */
   from(offset: number): readonly IndexEntry[] | Promise<readonly IndexEntry[]> {
     const first = this.#newest.firstOffset
@@ -63,7 +64,7 @@ export class LogIndex {
     return this.#older(offset)
   }
 
-  /** The page that holds `offset` or, when nothing does, follows it, whole; undefined past the last. */
+  /** The whole page that holds `offset` or, if there is none, the next page; undefined after the last. */
   async pageAt(offset: number): Promise<readonly IndexEntry[] | undefined> {
     const first = this.#newest.firstOffset
     if (first === undefined) return undefined
@@ -73,7 +74,7 @@ export class LogIndex {
     return (await this.#pageAfter(offset)).from(0)
   }
 
-  /** Deletes the page that begins with `firstOffset`, unless it is the newest. Returns whether it did. */
+  /** Deletes the page with this `firstOffset`, unless it is the newest. Returns whether it deleted it. */
   deletePage(firstOffset: number): boolean {
     const newest = this.#newest.firstOffset
     if (newest === undefined || firstOffset >= newest) return false
@@ -93,7 +94,7 @@ export class LogIndex {
     const page = await this.#readPage(offset)
     const found = page === undefined ? [] : page.from(offset)
     if (found.length > 0) return found
-    // `offset` lies behind the last entry of its page, or before the first page: what follows is the next page.
+    // `offset` is after the last entry of its page, or before the first page: continue with the next page.
     return (await this.#pageAfter(offset)).from(offset)
   }
 
@@ -123,7 +124,7 @@ export class LogIndex {
   }
 }
 
-/** Full index pages that were read lately, one of each log; the oldest leave first. */
+/** Recently read full index pages, one for each log; the oldest leave first. */
 export class PageCache {
   readonly #lastByLog = new Map<number, IndexPage>()
   readonly #pagesMax: number
@@ -132,7 +133,7 @@ export class PageCache {
     this.#pagesMax = pagesMax
   }
 
-  /** The page last used of this log, if it holds `offset`: sequential readers hit it almost always. */
+  /** The last used page of this log, if it holds `offset`: sequential readers nearly always find it. */
   get(logId: number, offset: number): IndexPage | undefined {
     const page = this.#lastByLog.get(logId)
     const first = page?.firstOffset

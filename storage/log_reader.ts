@@ -12,27 +12,27 @@ export interface LogRead {
   readonly bytesMax: number
 }
 
-/** Whole batches from the one that holds `offset` on; empty at the end of the log. */
+/** Whole batches from the one that holds `offset`; empty at the end of the log. */
 export interface LogReadResult {
   readonly chunks: readonly Uint8Array[]
   readonly bytes: number
-  /** Holds chunks that came from memory, for which it was retained: to be released when they are not used any more. */
+  /** Owns chunks from memory, which it retained: release it when they are no longer in use. */
   readonly memory?: readonly SharedBuffer[]
   readonly error?: MillraceError
-  /** With `error`: all offsets that can't be read for the same reason. */
+  /** With `error`: all offsets that are unreadable for the same reason. */
   readonly damaged?: OffsetRange
 }
 
-/** Most entries of the index that one read of one log follows. */
+/** Most index entries that one read of one log uses. */
 const entriesMax = 1_024
-/** A read of one log takes so many blocks at a time, */
+/** A read of one log takes this many blocks at a time, */
 const blocksPerRound = 64
-/** and no more once these were so large: small batches share their blocks with other logs. */
+/** and no more once these reach this size: small batches share their blocks with other logs. */
 const blockBytesMax = 4 * 1024 * 1024
 
 const nothing: LogReadResult = { chunks: [], bytes: 0 }
 
-/** Answers from memory: the end of a log, or what the tail cache has of it; undefined when the journal must be read. */
+/** Answers from memory: the end of a log, or the part in the tail cache; undefined if a journal read is needed. */
 export function readTail({ log, offset, bytesMax }: LogRead): LogReadResult | undefined {
   const problem = offsetProblem(log, offset)
   if (problem !== undefined) return { ...nothing, error: problem }
@@ -49,7 +49,7 @@ export function readTail({ log, offset, bytesMax }: LogRead): LogReadResult | un
   return { ...trimChunks(chunks, offset, bytesMax), memory }
 }
 
-/** Reads several logs, each block once; what is wrong with one log does not touch the others. */
+/** Reads several logs, each block once; an error of one log does not affect the others. */
 export async function readLogs(journal: Journal, reads: readonly LogRead[]): Promise<LogReadResult[]> {
   const runs = await Promise.all(reads.map((read) => planRead(read)))
   for (let open = runs.filter(hasMore); open.length > 0; open = open.filter(hasMore)) {
@@ -83,7 +83,7 @@ async function readRound(journal: Journal, runs: readonly JournalRead[]): Promis
   }
 }
 
-/** Blocks, or why they can't be read. */
+/** Blocks, or the error of their read. */
 async function readBlocks(
   journal: Journal,
   positions: readonly number[],
@@ -106,7 +106,7 @@ function verified(bytes: Uint8Array | undefined, position: number): Buffer | Mil
   }
 }
 
-/** Looks into the index for what to read; what memory can answer is answered here. */
+/** Finds the blocks to read in the index, and answers from memory if possible. */
 async function planRead(read: LogRead): Promise<JournalRead | LogReadResult> {
   const { log, bytesMax } = read
   try {
@@ -135,7 +135,7 @@ async function planRead(read: LogRead): Promise<JournalRead | LogReadResult> {
   }
 }
 
-/** A read of one log on its way through the journal. */
+/** The read of one log in progress. */
 class JournalRead {
   readonly #read: LogRead
   readonly #entries: readonly IndexEntry[]
@@ -165,19 +165,19 @@ class JournalRead {
       if (block instanceof MillraceError) throw block
       const found = findLogBatches(block, position, this.#read.log.id)
       this.#blockBytes += block.length
-      // A little of a large block must not keep the whole block in memory until it is sent.
+      // A small part must not keep a large block in memory until it is sent.
       this.#chunks.push(found.length * 2 < block.length ? Buffer.from(found) : found)
     } catch (error) {
       this.#error = asMillraceError(error)
     }
   }
 
-  /** What comes before damage is served; the next read, which begins at it, gets the error. */
+  /** Batches before damage are served; the next read, which begins at the damage, gets the error. */
   result(): LogReadResult {
     const { log, offset, bytesMax } = this.#read
     if (this.#error === undefined || this.#chunks.length > 0)
       return trimChunks(this.#chunks, offset, bytesMax)
-    // Retention may have dropped the block between the look into the index and the read.
+    // Retention may have dropped the block between the index lookup and the read.
     const problem = offsetProblem(log, offset)
     if (problem !== undefined || this.#error.code !== 'CORRUPT')
       return { ...nothing, error: problem ?? this.#error }

@@ -10,14 +10,14 @@ import type { State } from './state.js'
 import { TailCache } from './tail_cache.js'
 
 const loadEntries = 1_000
-/** More than a block can hold; the count of records of an index entry has 32 bits. */
+/** More than a block can hold; the record count of an index entry has 32 bits. */
 const uncertainOffsets = 2 ** 31
 
 type Appended = (log: PartitionLog, header: BatchHeader) => void
 
-/** All partition logs of a shard, with what of them has changed since the last checkpoint. */
+/** All partition logs of a shard, with their changes since the last checkpoint. */
 export class LogTable {
-  /** Logs with records before their start, or dropped, whose blocks have not been handed to reclaim. */
+  /** Dropped logs, and logs with records before their start, whose blocks reclaim has not received yet. */
   readonly trimmed = new Set<PartitionLog>()
   readonly tail: TailCache
   readonly #state: State
@@ -33,7 +33,7 @@ export class LogTable {
   }
 
   /**
-   * Takes up the logs of the last checkpoint.
+   * Loads the logs of the last checkpoint.
    * @throws MillraceError CORRUPT
    */
   async load(): Promise<void> {
@@ -106,10 +106,10 @@ export class LogTable {
     this.trimmed.add(log)
   }
 
-  /** A dropped log whose blocks are all handed over leaves nothing behind. */
+  /** Reclaim has all blocks of this dropped log, so the log leaves the table. */
   forget(log: PartitionLog): void {
     this.#logs.delete(log.id)
-    // Who still holds the log must not find blocks whose memory is used again by then.
+    // A reader that still holds the log must not find blocks whose memory is reused.
     log.tail.clear()
     this.#changed.delete(log)
     this.trimmed.delete(log)
@@ -119,7 +119,7 @@ export class LogTable {
     this.#changed.add(log)
   }
 
-  /** Takes in the batches of a durable block. */
+  /** Adds the batches of a durable block. */
   append(block: WrittenBlock, appended: Appended): void {
     for (const entry of block.directory) {
       const log = this.#logs.get(entry.logId)
@@ -135,7 +135,7 @@ export class LogTable {
     this.tail.add(block)
   }
 
-  /** Notes what a block held whose batches are lost. */
+  /** Adds the lost batches of a block. */
   lost(head: BlockHead): void {
     for (const entry of head.directory) {
       const log = this.#logs.get(entry.logId)
@@ -146,8 +146,9 @@ export class LogTable {
   }
 
   /**
-   * Notes that a block before `position` could not be read, and what it held is not known: logs with no newer block may have
-   * had records in it. These offsets are skipped, so that none is given twice.
+   * Records that a block before `position` is unreadable and its content is unknown: logs without a newer block may
+   * have
+   * had records in it. They skip offsets, so that none is assigned twice.
    */
   uncertain(position: number): void {
     for (const log of this.#logs.values()) {
@@ -157,7 +158,7 @@ export class LogTable {
     }
   }
 
-  /** Puts what changed into the state. */
+  /** Writes the changes to the state. */
   save(): void {
     for (const log of this.#changed) log.save(this.#state)
     this.#changed.clear()
@@ -167,7 +168,7 @@ export class LogTable {
     for (const log of this.#logs.values()) log.rollBack()
   }
 
-  /** Position of the newest block that holds records of any log; 0 when there is none. */
+  /** Position of the newest block with records of any log; 0 if there is none. */
   get newestPosition(): number {
     let newest = 0
     for (const log of this.#logs.values())

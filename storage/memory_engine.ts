@@ -1,7 +1,7 @@
 import type { Engine, EngineEntry, EngineFactory, EngineOp, RangeOptions } from './engine.js'
 import { SortedBytesMap } from './sorted_bytes_map.js'
 
-/** An engine that forgets everything when the process ends: for tests and for brokers that need no disk. */
+/** An engine without a disk: for tests, and for brokers that need no durability. */
 export class MemoryEngine implements Engine {
   readonly #entries = new SortedBytesMap<Uint8Array>()
 
@@ -19,7 +19,7 @@ export class MemoryEngine implements Engine {
 
   async commit(ops: readonly EngineOp[]): Promise<void> {
     for (const op of ops) {
-      // Copies, as a database would: the caller may reuse its buffers.
+      // Copies, as a database does: the caller may reuse its buffers.
       if (op.type === 'put') this.#entries.set(op.key, Uint8Array.from(op.value))
       else this.#entries.delete(op.key)
     }
@@ -30,7 +30,7 @@ export class MemoryEngine implements Engine {
   async close(): Promise<void> {}
 }
 
-/** Engines that keep their data when they are closed and opened again, as a disk would. */
+/** Engines that keep their data over close and open, like a disk. */
 export function memoryEngines(): EngineFactory {
   const engines = { journal: new MemoryEngine(), state: new MemoryEngine() }
   return { open: async (name) => engines[name] }

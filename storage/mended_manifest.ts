@@ -3,7 +3,7 @@ import type { LevelReports } from './level_folder.js'
 import type { MendedManifest } from './leveldb/index.js'
 import { keepCopy, replaceFile } from './set_aside.js'
 
-/** LevelDB refuses a MANIFEST of which a checksum is wrong, and takes a wrong length for its end. */
+/** LevelDB refuses a MANIFEST with a wrong checksum, and takes a wrong length for its end. */
 export async function replaceManifest(
   shardDir: string,
   database: string,

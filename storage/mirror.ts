@@ -14,7 +14,7 @@ const names = ['state', 'state-copy'] as const
 type Name = (typeof names)[number]
 const entriesPerCommit = 1_000
 
-/** A database and its copy, which is written first: what is read is in both. */
+/** A database and its copy. Writes go to the copy first, so every entry that a reader sees is in both. */
 class MirroredEngine implements Engine {
   readonly copy: Engine
   readonly #first: Engine
@@ -53,9 +53,9 @@ class MirroredEngine implements Engine {
 }
 
 /**
- * Opens the state and its copy. Every byte of both is verified; one that is damaged, or behind the other, is replaced by a
+ * Opens the state and its copy and verifies every byte of both. It replaces a database that is damaged or older by a
  * copy of the other.
- * @throws MillraceError CORRUPT when both are damaged, or the only one that there is, and what LevelDB throws
+ * @throws MillraceError CORRUPT if both are damaged, or the only one is; and the errors of LevelDB
  */
 export async function openMirror(shardDir: string, reports: LevelReports): Promise<Engine> {
   const { problem, notice } = reports
@@ -88,10 +88,10 @@ export async function openMirror(shardDir: string, reports: LevelReports): Promi
 
 interface Found {
   readonly name: Name
-  /** What of it is damaged; undefined when it is well, or new. */
+  /** Describes its damage; undefined if it is intact or new. */
   readonly damage: string | undefined
   readonly isNew: boolean
-  /** Both databases write theirs at about the same time, so one power cut may tear both. */
+  /** Both databases write at about the same time, so one power cut can tear both. */
   readonly tornManifest: MendedManifest | undefined
   readonly tailBytes: number
 }
@@ -132,7 +132,7 @@ async function openBoth(shardDir: string): Promise<[LevelEngine, LevelEngine]> {
   }
 }
 
-/** Replaces the one that is behind by a copy of the other; a crash leaves the old one, none, or the new one. */
+/** Replaces the older one by a copy of the other; a crash leaves the old one, none, or the new one. */
 async function level(
   shardDir: string,
   [first, copy]: readonly [LevelEngine, LevelEngine],
@@ -148,7 +148,7 @@ async function level(
     } finally {
       await made.close()
     }
-    // A folder that is removed file by file would look damaged in between.
+    // A folder in the middle of its removal would look damaged.
     await rename(path, `${path}.old`)
     await rename(`${path}.new`, path)
     await syncFolder(shardDir)

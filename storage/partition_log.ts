@@ -7,7 +7,7 @@ import type { State } from './state.js'
 import { LogTail } from './tail_cache.js'
 
 /**
- * What the state keeps of a log, little-endian, 44 bytes; stands on disk and is never changed:
+ * The entry of a log in the state, little-endian, 44 bytes; on disk, never changes:
  *     0 u64 startOffset | 8 u64 endOffset | 16 u64 liveBytes | 24 u64 reclaimedOffset | 32 u64 newestPageOffset |
  *     40 u32 flags
  */
@@ -15,30 +15,30 @@ const metaBytes = 44
 const flags = { dropped: 1, hasPage: 2 } as const
 
 /**
- * The log of one partition as storage sees it: where it starts and ends, and where its batches are. Changes come
- * from the store alone, in the order of the journal.
+ * The log of one partition in storage: its start, its end, and the places of its batches. Only the store changes it,
+ * in the order of the journal.
  */
 export class PartitionLog {
-  /** Unique in the shard, never used again. */
+  /** Unique in the shard, never reused. */
   readonly id: number
   readonly index: LogIndex
   readonly tail = new LogTail()
-  /** First offset that can be read. */
+  /** First readable offset. */
   startOffset = 0
-  /** Offset behind the newest durable record. */
+  /** Offset after the newest durable record. */
   endOffset = 0
-  /** Offset that the next record will get; past `endOffset` by what is being written. */
+  /** Offset of the next record; ahead of `endOffset` by the records of writes in progress. */
   nextOffset = 0
   /** Bytes of its batches from `reclaimedOffset` on. */
   liveBytes = 0
-  /** Index entries before it have been handed to reclaim. */
+  /** Reclaim has received the index entries before this offset. */
   reclaimedOffset = 0
-  /** Its partition is gone; only reclaim still knows it. */
+  /** The partition is deleted; only reclaim still uses the log. */
   dropped = false
 
   readonly #onLost: (log: PartitionLog, range: OffsetRange) => void
 
-  /** @param onLost told of offsets that were acknowledged and can't be found */
+  /** @param onLost receives offsets that were acknowledged and are missing */
   constructor(
     id: number,
     state: State,
@@ -51,7 +51,7 @@ export class PartitionLog {
   }
 
   /**
-   * Takes up what the last checkpoint stored. Returns the key of its newest index page, which `index.load` is to be given.
+   * Loads the entry from the last checkpoint. Returns the key of its newest index page for `index.load`.
    * @throws MillraceError CORRUPT
    */
   load(meta: Uint8Array): Uint8Array | undefined {
@@ -68,7 +68,7 @@ export class PartitionLog {
     return (set & flags.hasPage) === 0 ? undefined : indexPageKey(this.id, Number(view.readBigUInt64LE(32)))
   }
 
-  /** Puts itself and its newest index page into the state. */
+  /** Writes the entry and the newest index page to the state. */
   save(state: State): void {
     const meta = Buffer.allocUnsafe(metaBytes)
     meta.writeBigUInt64LE(BigInt(this.startOffset), 0)
@@ -85,7 +85,7 @@ export class PartitionLog {
     this.index.save()
   }
 
-  /** Takes in what a durable block holds of it. */
+  /** Adds the batches of a durable block. */
   appended(entry: DirectoryEntry, position: number): void {
     const { firstOffset, recordCount, bytes, lastTimestamp } = entry
     if (firstOffset > this.endOffset) this.lost(firstOffset)
@@ -95,7 +95,7 @@ export class PartitionLog {
     if (this.nextOffset < this.endOffset) this.nextOffset = this.endOffset
   }
 
-  /** Notes that offsets up to `nextOffset` were acknowledged and can't be found. */
+  /** Records that offsets up to `nextOffset` were acknowledged and are missing. */
   lost(nextOffset: number): void {
     if (nextOffset <= this.endOffset) return
     this.#onLost(this, { from: this.endOffset, to: nextOffset })
@@ -106,13 +106,13 @@ export class PartitionLog {
     if (this.nextOffset < nextOffset) this.nextOffset = nextOffset
   }
 
-  /** Drops what was assigned to writes that failed. */
+  /** Drops the offsets assigned to failed writes. */
   rollBack(): void {
     this.nextOffset = this.endOffset
   }
 }
 
-/** Leaves out batches that end at or before `offset` at the beginning of a run of whole batches. */
+/** Skips batches that end at or before `offset` at the beginning of consecutive whole batches. */
 export function skipBatchesBefore(run: Uint8Array, offset: number): Uint8Array {
   const view = new DataView(run.buffer, run.byteOffset, run.length)
   let at = 0
@@ -124,7 +124,7 @@ export function skipBatchesBefore(run: Uint8Array, offset: number): Uint8Array {
   return at === 0 ? run : run.subarray(at)
 }
 
-/** Cuts a run of whole batches to at most `bytesMax`, keeping at least one batch. */
+/** Cuts consecutive whole batches to at most `bytesMax`, but keeps at least one batch. */
 export function cutBatches(run: Uint8Array, bytesMax: number): Uint8Array {
   if (run.length <= bytesMax) return run
   const view = new DataView(run.buffer, run.byteOffset, run.length)
@@ -137,7 +137,7 @@ export function cutBatches(run: Uint8Array, bytesMax: number): Uint8Array {
   return run.subarray(0, at)
 }
 
-/** Cuts a run of whole batches, which the checksum of its block vouches for, into batches. */
+/** Splits consecutive whole batches into batches. The checksum of the block covers them. */
 export function splitRun(run: Uint8Array): Uint8Array[] {
   const view = new DataView(run.buffer, run.byteOffset, run.length)
   const batches: Uint8Array[] = []

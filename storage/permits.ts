@@ -3,7 +3,7 @@ interface Waiting {
   readonly grant: () => void
 }
 
-/** A semaphore of several permits, which are given in the order of asking: a large request is not overtaken for ever. */
+/** A semaphore with several permits. It serves requests in their order, so that a large request never starves. */
 export class Permits {
   readonly #max: number
   readonly #waiting: Waiting[] = []
@@ -15,7 +15,7 @@ export class Permits {
   }
 
   /**
-   * Resolves when `count` permits are held; they must be released.
+   * Resolves when the caller holds `count` permits, and must release them.
    * @throws RangeError for more than there are
    */
   async acquire(count: number): Promise<void> {

@@ -1,11 +1,11 @@
-/** Most problems that are kept; the first tell where it began. */
+/** Most problems that are kept; the first ones show the cause. */
 const problemsMax = 100
 
-/** What is wrong with the stored data, in words for people; each problem once. */
+/** Problems of the stored data, in words for humans; each problem once. */
 export class Problems {
   readonly #texts = new Set<string>()
 
-  /** Returns whether it was new. */
+  /** Returns whether the problem was new. */
   note(text: string): boolean {
     if (this.#texts.has(text) || this.#texts.size >= problemsMax) return false
     this.#texts.add(text)

@@ -31,23 +31,23 @@ import type { State } from './state.js'
 
 const mebibyte = 1024 * 1024
 
-/** When space is given back. Figures behind the defaults stand in FORMAT.md. */
+/** Thresholds of reclaim. FORMAT.md has the figures behind the defaults. */
 export interface ReclaimLimits {
-  /** Least garbage that a round is worth, as a share of the bytes that live. */
+  /** Minimum of garbage for a round, as a share of the live bytes, */
   readonly garbageShareMin: number
-  /** And in bytes, since a round has a cost that does not depend on what it frees, */
+  /** and in bytes, because a round has a fixed cost, */
   readonly garbageBytesMin: number
   /** unless this long has passed since the last round: */
   readonly patienceMs: number
-  /** then so much is enough. */
+  /** then this much is enough. */
   readonly patientBytesMin: number
-  /** A block that still lives in part is rewritten when its dead bytes are at least this share of it. */
+  /** Reclaim rewrites a partly live block if at least this share of it is dead. */
   readonly rewriteShareMin: number
-  /** How long a block that lives in part is given to die as a whole before it is rewritten. */
+  /** Time for a partly live block to die as a whole, before the rewrite. */
   readonly rewriteDelayMs: number
-  /** After a round, reclaim rests this many times as long as the round took, */
+  /** After a round, reclaim rests for this many times the duration of the round, */
   readonly restFactor: number
-  /** and no longer than this. */
+  /** but no longer than this. */
   readonly restMsMax: number
 }
 
@@ -64,68 +64,68 @@ export const reclaimDefaults: ReclaimLimits = {
 
 const recordsPerStep = 128
 const recordsPerCount = 1_024
-/** Changes of the state that gather before collecting waits for a checkpoint. */
+/** Changes of the state that gather before collection waits for a checkpoint. */
 const dirtyBytesMax = 8 * mebibyte
-/** Freed blocks no further apart than this share a range; a range more costs another compaction. */
+/** Freed blocks at most this far apart share a range; each further range costs another compaction. */
 const freedGapMax = 1_024
 const freedRangesMax = 64
-/** Ranges are compacted, those that free most first, until they make up this share of what was freed. */
+/** Reclaim compacts the ranges with the most garbage first, until they make up this share of the freed bytes. */
 const freedShare = 0.95
-/** One call of the engine frees about this much: commits wait for the end of it, and so does closing. */
+/** One call of the engine frees about this much: commits wait for its end, and so does close. */
 const compactPieceBytes = 16 * mebibyte
-/** The state is compacted when this was written to it since the last time, and this share of the bytes that live. */
+/** Reclaim compacts the state after this many bytes of writes, and this share of its live bytes. */
 const stateBytesMin = 4 * mebibyte
 const stateShareMin = 0.05
 const statePauseMs = 20_000
 const indexEntryBytes = 32
-/** After so many failures in a row what was freed stays as it is. */
+/** After this many failures in a row reclaim leaves a freed range as it is. */
 const compactionsMax = 3
 
 export interface ReclaimParts {
   readonly logs: LogTable
   readonly state: State
   readonly limits: ReclaimLimits
-  /** The engines as they are now: they change when a failure made the store reopen them. */
+  /** The current engines: they change when the store reopens after a failure. */
   journalEngine(): Engine
   stateEngine(): Engine
   /** Position of the newest block. */
   position(): number
-  /** Makes the state durable; resolves also when that failed. */
+  /** Makes the state durable; resolves also if that failed. */
   checkpoint(): Promise<void>
-  /** False once the store closes or has failed: reclaim then stops between two steps. */
+  /** False when the store closes or has failed: reclaim then stops between two steps. */
   active(): boolean
-  /** Tells people about damage that keeps space from being given back. */
+  /** Reports damage that prevents reclaim. */
   problem(text: string): void
 }
 
 /**
- * Gives back the space of what retention dropped. A round can be cut short by a crash anywhere and begins again:
- * *collect* notes in the state which parts of which blocks are garbage, together with the index that no longer names
- * them; once that is worth a round, a checkpoint makes it durable; *sweep* deletes the blocks in which nothing lives
- * and rewrites those in which little does; *compact* lets the engine drop what was deleted.
+ * Frees the space of dropped records. A crash can interrupt a round at any point, and the round begins again:
+ * *collect* writes garbage records for dead parts of blocks to the state, together with the index that no longer names
+ * them. Once they are worth a round, a checkpoint makes them durable. *sweep* deletes dead blocks
+ * and rewrites mostly dead ones. *compact* lets the engine free the space.
  */
 export class Reclaim {
   readonly #parts: ReclaimParts
   readonly #sweeper: Sweeper
-  /** The record that grows by blocks that hold operations only. */
+  /** The growing record of blocks that hold only operations. */
   #operations: DeadPart[] = []
-  /** Bytes in garbage records, roughly: it may count what a crash let be noted twice. */
+  /** Bytes in garbage records, approximately: a crash can make it count a part twice. */
   #garbageBytes = 0
-  /** Of these, what waits for its blocks to die as a whole, and until when. */
+  /** Bytes of these whose blocks still have time to die as a whole, and the end of that time. */
   #deferredBytes = 0
   #deferredUntilMs = 0
   #freed: readonly FreedRange[] = []
   #loaded = false
   #roundEndedMs = performance.now()
   #restUntilMs = 0
-  /** Bytes of index pages that were deleted, less what was dead of the state when it was last compacted. */
+  /** Bytes of deleted index pages, minus the dead bytes of the state at its last compaction. */
   #stateBytes = 0
   #stateCompactedMs = performance.now()
-  /** The engine that has compacted what was freed, until the next call settles that. */
+  /** The engine that compacted the freed ranges, until the next call verifies success. */
   #compactedBy: Engine | undefined
-  /** How often the engine has failed behind a compaction, one after the other. */
+  /** Number of consecutive engine failures after a compaction. */
   #failedCompactions = 0
-  /** The state is damaged where reclaim keeps its notes. */
+  /** The reclaim tables of the state are damaged. */
   #damaged = false
 
   constructor(parts: ReclaimParts) {
@@ -133,7 +133,7 @@ export class Reclaim {
     this.#sweeper = new Sweeper(parts)
   }
 
-  /** Notes that a block holds operations only: nothing of it outlives the next checkpoint. */
+  /** Records that a block holds only operations: nothing in it is needed after the next checkpoint. */
   noteBlock(position: number, bytes: number): void {
     if (this.#operations.length === partsPerRecordMax) this.#operations = []
     this.#operations.push({ position, bytes })
@@ -142,8 +142,8 @@ export class Reclaim {
   }
 
   /**
-   * Looks for garbage, and does a round if there is enough. Calls must not overlap.
-   * @throws what the engines throw: a rejected write, after which nothing may be written
+   * Collects garbage, and does a round if there is enough. Calls must not overlap.
+   * @throws the errors of the engines: a rejected write, after which nothing may be written
    */
   async run(): Promise<void> {
     for (const log of this.#parts.logs.trimmed) await this.#collect(log)
@@ -162,7 +162,7 @@ export class Reclaim {
 
   async #round(): Promise<void> {
     const startedMs = performance.now()
-    // If this is cut short, the next call counts anew what there is to do.
+    // If the round stops early, the next call counts the work again.
     this.#loaded = false
     this.#garbageBytes = 0
     await this.#parts.checkpoint()
@@ -176,7 +176,7 @@ export class Reclaim {
     this.#restUntilMs = this.#roundEndedMs + restMs
   }
 
-  /** Takes up what a store that was closed or crashed left to do. */
+  /** Loads the unfinished work of a store that was closed or crashed. */
   async #load(): Promise<void> {
     const { state } = this.#parts
     const freed: FreedRange[] = []
@@ -191,7 +191,7 @@ export class Reclaim {
     this.#loaded = true
   }
 
-  /** Hands over the blocks of one log's dropped records, page by page of its index. */
+  /** Collects the blocks of one log's dropped records, page by page of its index. */
   async #collect(log: PartitionLog): Promise<void> {
     try {
       while (this.#parts.active() && (await this.#collectPage(log)))
@@ -203,7 +203,7 @@ export class Reclaim {
     }
   }
 
-  /** Returns whether there is more. Changes all it has to change in one turn: a checkpoint sees all or nothing. */
+  /** Returns whether there is more. It makes all its changes in one turn, so a checkpoint has all or none. */
   async #collectPage(log: PartitionLog): Promise<boolean> {
     const { logs } = this.#parts
     const page = await log.index.pageAt(log.reclaimedOffset)
@@ -262,7 +262,7 @@ export class Reclaim {
     this.#operations = []
     this.#deferredBytes = 0
     const { gte } = tableRange(stateTables.garbage)
-    // Not what is noted while this runs: its record may be growing.
+    // Skips records from after the start of this call: one may still grow.
     const lt = garbageKey(this.#parts.position() + 1, 0)
     for await (const entries of this.#pages((o) => state.durableRange(o), gte, lt, recordsPerStep))
       await this.#sweepRecords(entries.map(([key, value]) => ({ key, parts: decodeGarbage(value) })))
@@ -303,8 +303,8 @@ export class Reclaim {
   }
 
   /**
-   * LevelDB reports a compaction that failed only to the next write, upon which the store reopens it: then what was
-   * freed is compacted again. Flushing deletes files that readers held open when they became obsolete.
+   * LevelDB reports a failed compaction only at the next write, and then the store reopens it and reclaim compacts the
+   * ranges again. The flush deletes files that became obsolete while readers held them open.
    */
   async #settleCompaction(): Promise<void> {
     const engine = this.#compactedBy
@@ -319,7 +319,7 @@ export class Reclaim {
     this.#setFreed([])
   }
 
-  /** Where a file is damaged, no compaction will succeed, and each makes the store reopen its databases. */
+  /** With a damaged file no compaction succeeds, and each attempt makes the store reopen its databases. */
   #giveUpCompaction(): void {
     this.#failedCompactions++
     if (this.#failedCompactions < compactionsMax) return
@@ -331,7 +331,7 @@ export class Reclaim {
     this.#setFreed([])
   }
 
-  /** LevelDB keeps what was overwritten until files of a level overflow: much beside a log that is small itself. */
+  /** LevelDB keeps replaced entries until files of a level overflow: a lot compared with a small log. */
   #isStateWorthwhile(): boolean {
     const bytes = this.#stateBytes + this.#parts.state.writtenBytes
     const bytesMin = Math.max(stateBytesMin, this.#parts.logs.liveBytes * stateShareMin)
@@ -346,7 +346,7 @@ export class Reclaim {
     this.#stateCompactedMs = performance.now()
   }
 
-  /** Entries from `gte` to `lt`, `limit` at a time, as long as reclaim may go on. */
+  /** Entries from `gte` to `lt`, `limit` at a time, while reclaim may continue. */
   async *#pages(
     read: State['range'],
     gte: Uint8Array,

@@ -1,20 +1,20 @@
 import { MillraceError } from '../protocol/index.js'
 
-/** What one log (or operations that a checkpoint covers) left behind in one block. */
+/** The garbage of one log (or of operations that a checkpoint covers) in one block. */
 export interface DeadPart {
   readonly position: number
-  /** Bytes of the block that nothing needs any more. */
+  /** Dead bytes of the block. */
   readonly bytes: number
 }
 
-/** Most parts in one record; an index page hands over no more. */
+/** Most parts in one record; an index page produces no more. */
 export const partsPerRecordMax = 64
 
-/** In place of a log id in the key of a record of blocks that hold operations only. Logs never have it. */
+/** Takes the place of a log id in the key of a record of blocks that hold only operations. No log has this id. */
 export const operationsOnly = 0xffff_ffff
 
 /**
- * A garbage record, little-endian, 12 bytes a part; stands on disk and is never changed:
+ * A garbage record, little-endian, 12 bytes for each part; on disk, never changes:
  *     0 u64 position | 8 u32 bytes
  */
 const partBytes = 12
@@ -40,7 +40,7 @@ export function decodeGarbage(bytes: Uint8Array): DeadPart[] {
   return parts
 }
 
-/** Positions between which blocks were deleted or rewritten, both inclusive, and what that frees once compacted. */
+/** Positions between which reclaim deleted or rewrote blocks, both inclusive, and the bytes that a compaction frees. */
 export interface FreedRange {
   readonly from: number
   readonly to: number
@@ -63,8 +63,8 @@ export function decodeFreed(from: number, bytes: Uint8Array): FreedRange {
 }
 
 /**
- * Joins what was freed into few ranges, so that far-apart garbage doesn't make the engine rewrite all that lives
- * between: parts no more than `gapMax` positions apart share a range, more if there would be too many ranges.
+ * Merges freed ranges, so that garbage far apart does not make the engine rewrite all live entries
+ * between: parts at most `gapMax` positions apart share a range; the gap grows if there would be too many ranges.
  */
 export function joinFreed(freed: readonly FreedRange[], gapMax: number, rangesMax: number): FreedRange[] {
   const sorted = [...freed].sort((a, b) => a.from - b.from)
@@ -82,7 +82,7 @@ export function joinFreed(freed: readonly FreedRange[], gapMax: number, rangesMa
   }
 }
 
-/** The ranges that are worth compacting: those with most to free, until they cover `share` of it all. */
+/** The ranges worth a compaction: those with the most to free, until they cover `share` of the total. */
 export function worthwhile(ranges: readonly FreedRange[], share: number): FreedRange[] {
   const total = ranges.reduce((sum, range) => sum + range.bytes, 0)
   const chosen: FreedRange[] = []
@@ -95,7 +95,7 @@ export function worthwhile(ranges: readonly FreedRange[], share: number): FreedR
   return chosen.sort((a, b) => a.from - b.from)
 }
 
-/** Cuts a range into pieces of equal width that free about `bytesMax` each, so that each is done soon. */
+/** Cuts a range into pieces of equal width that free about `bytesMax` each, so that each call is short. */
 export function piecesOf({ from, to, bytes }: FreedRange, bytesMax: number): [from: number, to: number][] {
   const count = Math.max(1, Math.min(to - from + 1, Math.ceil(bytes / bytesMax)))
   const width = Math.ceil((to - from + 1) / count)

@@ -14,11 +14,11 @@ import type { LogTable } from './log_table.js'
 import { splitRun } from './partition_log.js'
 import type { DeadPart, FreedRange } from './reclaim_garbage.js'
 
-/** A step reads this many blocks and commits what it rewrote of them: about 2 MiB, which publishers hardly wait for. */
+/** A step reads this many blocks and commits their rewrites: about 2 MiB, which hardly delays publishers. */
 const blocksPerStep = 32
 const deletionsPerCommit = 512
 const pauseMsMax = 50
-/** Records that wait for their blocks to die; further ones don't wait. */
+/** Most records that wait for their blocks to die; further ones do not wait. */
 const waitingMax = 4_096
 
 export interface GarbageRecord {
@@ -27,9 +27,9 @@ export interface GarbageRecord {
 }
 
 export interface Swept {
-  /** The records with what could not be done yet; without parts where all is done. */
+  /** The records with their remaining parts; without parts if all is done. */
   readonly remaining: readonly GarbageRecord[]
-  /** What compaction can free now. */
+  /** The ranges that compaction can free now. */
   readonly freed: readonly FreedRange[]
 }
 
@@ -41,7 +41,7 @@ export interface SweeperParts {
   active(): boolean
 }
 
-/** What became of a block. `waits`: it lives in part, and may soon be dead as a whole. */
+/** The result for a block. `waits`: it is partly live and may soon be dead as a whole. */
 type Fate = 'gone' | 'rewritten' | 'kept' | 'waits'
 
 interface Verdict {
@@ -49,19 +49,19 @@ interface Verdict {
   readonly op?: EngineOp
 }
 
-/** Deletes and rewrites blocks of which a durable record says that parts are dead. */
+/** Deletes and rewrites blocks whose dead parts are in a durable record. */
 export class Sweeper {
   readonly #parts: SweeperParts
-  /** From when on the blocks of a record may be rewritten, by the record's key; at once when it is not here. */
+  /** The earliest rewrite of the blocks of a record, by the record's key; at once if it is missing here. */
   readonly #rewriteAtMs = new Map<string, number>()
-  /** Blocks up to here have left the engine's memory. */
+  /** The engine has written blocks up to here to files. */
   #flushedPosition = 0
 
   constructor(parts: SweeperParts) {
     this.#parts = parts
   }
 
-  /** @throws what the engine throws: a rejected write, after which nothing may be written */
+  /** @throws the errors of the engine: a rejected write, after which nothing may be written */
   async sweep(records: readonly GarbageRecord[]): Promise<Swept> {
     const rewritable = new Set<number>()
     const bytesAt = new Map<number, number>()
@@ -74,7 +74,7 @@ export class Sweeper {
     }
     const positions = [...bytesAt.keys()].sort((a, b) => a - b)
     await this.#flushUpTo(positions.at(-1) ?? 0)
-    // So many bytes of one log are never in a block with anything else: no need to read it.
+    // A part of this size has a block of its own: no read needed.
     const alone = (position: number): boolean => (bytesAt.get(position) ?? 0) >= ownBlockBytesMin
     const fates = await this.#deleteUnread(positions.filter(alone))
     const shared = positions.filter((position) => !alone(position))
@@ -89,7 +89,7 @@ export class Sweeper {
       this.#rewriteAtMs.set(idOf(key), performance.now() + this.#parts.limits.rewriteDelayMs)
   }
 
-  /** Whether blocks of this record that still live in part are rewritten now. */
+  /** Whether sweep rewrites partly live blocks of this record now. */
   #isDue({ key }: GarbageRecord): boolean {
     return performance.now() >= (this.#rewriteAtMs.get(idOf(key)) ?? 0)
   }
@@ -125,7 +125,7 @@ export class Sweeper {
 
   #judge(position: number, bytes: Uint8Array, rewritable: boolean): Verdict {
     const head = headOf(bytes, position)
-    // What can't be told apart stays: readers of its partitions are told, and nothing hides what was there.
+    // Keeps a block of unknown content: readers of its partitions get an error, and no data disappears silently.
     if (head === undefined) return { fate: 'kept' }
     const live = head.directory.filter((entry) => this.#isLive(entry))
     if (live.length === 0) return { fate: 'gone', op: deletion(position) }
@@ -147,8 +147,9 @@ export class Sweeper {
   }
 
   /**
-   * LevelDB drops nothing that was written and deleted within one memtable: such a table goes to a level that is not
-   * compacted. So what is about to be deleted has to be on disk before.
+   * LevelDB does not drop an entry that was written and deleted within one memtable: such a table goes to a level that
+   * is
+   * not compacted. So blocks must be on disk before their deletion.
    */
   async #flushUpTo(position: number): Promise<void> {
     if (position <= this.#flushedPosition) return
@@ -157,7 +158,7 @@ export class Sweeper {
     this.#flushedPosition = newest
   }
 
-  /** Leaves publishers half of the disk's time. */
+  /** Leaves half of the disk's time to publishers. */
   async #commit(ops: readonly EngineOp[]): Promise<void> {
     const startedMs = performance.now()
     await this.#parts.journalEngine().commit(ops)
@@ -170,7 +171,7 @@ export class Sweeper {
       const left: DeadPart[] = []
       for (const part of parts) {
         const fate = fates.get(part.position)
-        // Without a fate: there was no time for it.
+        // No result: there was no time for it.
         if (fate === undefined || fate === 'waits') left.push(part)
         else if (fate !== 'kept') freed.push({ from: part.position, to: part.position, bytes: part.bytes })
       }
@@ -185,7 +186,7 @@ function deletion(position: number): EngineOp {
   return { type: 'del', key: positionKey(position) }
 }
 
-/** The head of a block and whether its body is whole too; undefined when nothing can be told. */
+/** The head of a block and whether its body is whole too; undefined if the head is unreadable. */
 function headOf(bytes: Uint8Array, position: number): (BlockHead & { readonly whole: boolean }) | undefined {
   try {
     return { ...decodeBlock(bytes, position), whole: true }

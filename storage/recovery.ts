@@ -4,38 +4,38 @@ import type { Checkpoint } from './state.js'
 
 /** A block may have 4 MiB. */
 const scanBlocks = 16
-/** A key further away than this is a damaged one. */
+/** A key further away than this is damaged. */
 const positionsMissingMax = 2 ** 32
 
-/** What replay hands out, in the order of the journal. */
+/** The callbacks of replay, in the order of the journal. */
 export interface ReplayTarget {
   block(block: Block): void
-  /** A block of which only the head can be read: its batches are lost. */
+  /** A block with a readable head only: its batches are lost. */
   damagedBlock(head: BlockHead): void
-  /** Everything up to here has been handed out. */
+  /** Everything up to here has been replayed. */
   reached(last: Checkpoint): void
-  /** Something that was written can't be found, for people. */
+  /** Reports, for humans, that written data is missing. */
   problem(text: string): void
 }
 
-/** Where the journal ends, and the blocks behind it of a commit that is not all there. */
+/** The end of the journal, and the blocks after it that belong to an incomplete commit. */
 export interface ReplayEnd {
   readonly last: Checkpoint
   readonly torn: readonly number[]
-  /** Position of the newest block of which it is not known whose records it held; 0 when there is none. */
+  /** Position of the newest block of unknown content; 0 if there is none. */
   readonly uncertain: number
 }
 
-/** A block of the commit that is being read; `block` is absent when its body is damaged. */
+/** A block of the current commit; `block` is absent if its body is damaged. */
 interface Read {
   readonly head: BlockHead
   readonly block: Block | undefined
 }
 
 /**
- * Walks what the engine holds behind the last block that the journal knows, and verifies that every block stands where
- * it should, is whole, and follows the one before it. A commit is handed out when its last block is there. Goes on
- * behind damage: what can be read is handed out, what can't is reported.
+ * Reads the blocks after the journal's last known block, and verifies that every block is in its
+ * place, is whole, and follows its predecessor. It delivers a commit once it has its last block. It continues
+ * after damage: it delivers readable blocks and reports the others.
  */
 export async function replay(journal: Journal, target: ReplayTarget): Promise<ReplayEnd> {
   const walk = new Walk(journal.last, target)
@@ -44,16 +44,16 @@ export async function replay(journal: Journal, target: ReplayTarget): Promise<Re
     const { blocks, damaged, isEnd } = await journal.scan(before + 1, scanBlocks)
     for (const { position, bytes } of blocks) walk.step(position, bytes)
     if (damaged) walk.damaged()
-    // All that is left can be keys that no block can have.
+    // All remaining keys may be keys that no block can have.
     if (isEnd || walk.last.position === before) return walk.end()
   }
 }
 
 class Walk {
-  /** The newest block that was read, whatever its state. */
+  /** The newest block, whatever its condition. */
   last: Checkpoint
   readonly #target: ReplayTarget
-  /** The newest block whose commit is complete. */
+  /** The newest block with a complete commit. */
   #complete: Checkpoint
   #commit: Read[] = []
   #linkKnown = true
@@ -95,7 +95,7 @@ class Walk {
     if (head.indexInCommit === head.blocksInCommit - 1) this.#handOut()
   }
 
-  /** The engine could not read all that it has. */
+  /** The engine could not read all its blocks. */
   damaged(): void {
     this.#target.problem(`the journal can't be read whole behind block ${this.last.position}`)
     this.#uncertain = this.last.position

@@ -10,15 +10,15 @@ import { keepCopy } from './set_aside.js'
 
 const stateNames = ['state', 'state-copy'] as const
 
-/** Where something is wrong with a data folder, for people. */
+/** A problem of a data folder, for humans. */
 export type FolderProblem = FileProblem & { readonly database: string }
 
 /**
- * Looks at every byte of the databases of a closed data folder, and changes nothing.
+ * Reads every byte of the databases of a closed data folder, and changes nothing.
  * @throws MillraceError FOLDER_IN_USE, UNKNOWN_FORMAT
  */
 export async function checkFolder(dir: string): Promise<FolderProblem[]> {
-  // What is not there must not be made.
+  // Do not create missing databases.
   const folder = await openFolder(await realpath(dir))
   try {
     const shard = await folder.shard(0)
@@ -39,14 +39,15 @@ export async function checkFolder(dir: string): Promise<FolderProblem[]> {
 }
 
 export interface RepairOptions {
-  /** Write the marker anew also where it names another version. */
+  /** Rewrites the marker also if it names another version. */
   readonly marker?: boolean | undefined
 }
 
 /**
- * Makes a closed data folder one that a broker can open: writes a damaged marker anew, and lets LevelDB rebuild the list of
- * the journal's files from these files. Copies of what is changed are kept. Other damage a broker mends, or reports,
- * by itself. Returns what was done.
+ * Repairs a closed data folder so that a broker can open it: rewrites a damaged marker, and lets LevelDB rebuild the
+ * list of
+ * the journal's files from these files. It keeps copies of changed files. A broker repairs, or reports, other damage
+ * itself. Returns a description of the repairs.
  * @throws MillraceError FOLDER_IN_USE, UNKNOWN_FORMAT, STORAGE_FAILED
  */
 export async function repairFolder(dir: string, { marker = false }: RepairOptions = {}): Promise<string[]> {
@@ -70,16 +71,16 @@ async function repairDatabase(
 ): Promise<void> {
   const folder = join(shardDir, database)
   const { broken, onlyManifest, isNew } = await inspectDatabase(folder)
-  // A broker mends these by itself.
+  // A broker repairs these itself.
   if (isNew || broken.length === 0 || onlyManifest !== undefined) return
   const names = await readdir(folder)
   for (const name of names.filter((name) => name === 'CURRENT' || isManifest(name)))
     done(`a copy of ${database}/${name} was kept: ${await keepCopy(shardDir, database, name)}`)
-  // LevelDB drops what follows damage in a write-ahead file.
+  // LevelDB drops everything after damage in a write-ahead file.
   const writeAhead = await readWriteAheadFiles(folder, names, 0)
   await mendWriteAheadFiles(shardDir, database, { writeAhead }, { problem: done, notice: done })
   try {
-    // Typed without it, since browsers have no such thing.
+    // Missing in the types, because browsers do not have it.
     await (Level as unknown as { repair(location: string): Promise<void> }).repair(folder)
   } catch (error) {
     const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error

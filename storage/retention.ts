@@ -1,18 +1,18 @@
 import { decodeBody, encodeBody } from '../protocol/index.js'
 import type { PartitionLog } from './partition_log.js'
 
-/** What a partition may keep; what is undefined bounds nothing. */
+/** The retention limits of a partition; undefined means no limit. */
 export interface RetentionBounds {
-  /** Blocks whose newest record is older than this (ms since 1970) go. */
+  /** Retention drops blocks whose newest record is older than this (ms since 1970). */
   readonly olderThanMs?: number | undefined
-  /** The oldest blocks go while the others still have this many bytes. */
+  /** Retention drops the oldest blocks while the others still have this many bytes. */
   readonly bytesMax?: number | undefined
 }
 
-/** [logId, offset]: the log drops what is before the offset. */
+/** [logId, offset]: the log drops all records before the offset. */
 export type Trim = readonly [logId: number, offset: number]
 
-/** Payload of a `logsTrimmed` operation; stands on disk. */
+/** Payload of a `logsTrimmed` operation; on disk. */
 export function encodeTrims(trims: readonly Trim[]): Uint8Array {
   return encodeBody(trims)
 }
@@ -22,14 +22,14 @@ export function decodeTrims(payload: Uint8Array): readonly Trim[] {
 }
 
 /**
- * The offset at which a log should start under these bounds; its present start when nothing has to go. Whole blocks
- * only: what is kept may exceed `bytesMax` by less than one block.
+ * Returns the new start offset of a log under these limits; its present start if nothing has to go. Whole blocks
+ * only: the log may exceed `bytesMax` by less than one block.
  */
 export async function retentionOffset(log: PartitionLog, bounds: RetentionBounds): Promise<number> {
   for (;;) {
     const { reclaimedOffset } = log
     const offset = await walk(log, bounds)
-    // While this looked, reclaim took away what it counted.
+    // Reclaim has removed counted pages during this call.
     if (log.reclaimedOffset === reclaimedOffset) return offset
   }
 }

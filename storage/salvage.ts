@@ -13,8 +13,9 @@ interface Put {
 }
 
 /**
- * A write-ahead file of the journal without its damage: intact writes as they are; of damaged ones the blocks that can be
- * found in them, damaged or not, since each has its own checksums and says by its head what it held.
+ * Rewrites a write-ahead file of the journal without its damage: intact writes unchanged; of damaged writes the blocks
+ * that
+ * it finds in them, damaged or not, because each block has its own checksums and a head with its content.
  */
 export function mendWriteAhead({ records }: LogFile): Buffer {
   const mended: Uint8Array[] = []
@@ -37,7 +38,7 @@ export function mendWriteAhead({ records }: LogFile): Buffer {
   return writeLogFile(mended)
 }
 
-/** The blocks in what is left of a write batch. */
+/** The blocks in the remains of a write batch. */
 export function salvageBlocks(batch: Buffer): Put[] {
   const puts: Put[] = []
   let at = batchHeaderBytes
@@ -56,7 +57,7 @@ export function salvageBlocks(batch: Buffer): Put[] {
   return puts
 }
 
-/** The entry that begins here; undefined when this does not look like one. */
+/** The entry that begins here; undefined if there is none. */
 function readEntry(batch: Buffer, at: number): { put: Put | undefined; end: number } | undefined {
   try {
     const cursor = new Cursor(batch, at)
@@ -67,7 +68,7 @@ function readEntry(batch: Buffer, at: number): { put: Put | undefined; end: numb
     if (tag === entryTags.deletion) return { put: undefined, end: cursor.at }
     const named = positionOf(key)
     const stated = cursor.varint()
-    // The head tells better how long the block is, if the length of the value is what is damaged.
+    // If the length of the value is damaged, the head of the block gives the right one.
     const isWhole = isBlock(batch.subarray(cursor.at, cursor.at + stated), named)
     const value = cursor.take(isWhole ? stated : (blockBytesAt(batch, cursor.at) ?? stated))
     const position = isWhole ? named : (ownPosition(value) ?? named)
@@ -78,7 +79,7 @@ function readEntry(batch: Buffer, at: number): { put: Put | undefined; end: numb
   }
 }
 
-/** The next block whose head can be read, wherever it begins. */
+/** The next block with a readable head, at any position. */
 function nextBlock(batch: Buffer, from: number): { put: Put; end: number } | undefined {
   for (let at = batch.indexOf('MBK1', from); at !== -1; at = batch.indexOf('MBK1', at + 1)) {
     if (at + 16 > batch.length) return undefined
@@ -90,7 +91,7 @@ function nextBlock(batch: Buffer, from: number): { put: Put; end: number } | und
   return undefined
 }
 
-/** What an undamaged block says that it is: then its key is what is damaged. */
+/** The position of an undamaged block from its head: then its key is the damaged part. */
 function ownPosition(value: Buffer): number | undefined {
   const position = value.length < 16 ? 0 : Number(value.readBigUInt64LE(8))
   return isBlock(value, position) ? position : undefined

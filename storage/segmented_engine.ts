@@ -1,34 +1,35 @@
 import type { Engine, EngineEntry, EngineOp, RangeOptions } from './engine.js'
 import { journalEndKey } from './keys.js'
 
-/** Older segments that stay open while nobody uses them: each keeps the files that were read mapped into memory. */
+/** Unused older segments that stay open: each keeps its read files mapped into memory. */
 const idleMax = 3
-/** One is closed when older segments were used so often since it was: whoever reads in order has gone on to the next. */
+/** A segment closes after this many uses of other older segments: a sequential reader has moved on to the next one. */
 const idleUsesMax = 8
 
-/** Where the segments are. A segment is named by the key with which it begins; that of the first is empty. */
+/** The storage of segments. The name of a segment is its first key; the name of the first one is empty. */
 export interface SegmentStore {
-  /** Opens a segment that is there. */
+  /** Opens an existing segment. */
   open(from: Uint8Array): Promise<Engine>
-  /** Makes a segment that survives a power cut once this has resolved, and opens it. */
+  /** Creates a segment that survives a power cut once the promise has resolved, and opens it. */
   create(from: Uint8Array): Promise<Engine>
-  /** Removes a closed segment; one that is removed in part only must not be found again. */
+  /** Removes a closed segment; a partly removed one must not be listed again. */
   remove(from: Uint8Array): Promise<void>
 }
 
-/** The segments that there are. */
+/** The existing segments. */
 export interface SegmentList {
   /** Ascending, beginning with the empty key. */
   readonly starts: readonly Uint8Array[]
-  /** What the newest one takes. */
+  /** Byte limit of the newest one. */
   readonly newestBytes: number
 }
 
 /**
- * An engine whose keys are appended in ascending order, in segments that each are an engine of their own: what a write costs
- * in LevelDB grows with the number of its files, and so it is given no more of them than a segment has. The newest segment
- * is always open, older ones while they are used. A commit that touches several segments is atomic in each of
- * them, and reaches them in ascending order: a journal tells by its blocks that one was cut short.
+ * An engine with keys that are appended in ascending order, in segments that each are an engine of their own: the cost
+ * of a
+ * write in LevelDB grows with the number of its files, and a segment limits this number. The newest segment
+ * is always open, older ones while they are in use. A commit that touches several segments is atomic in each of
+ * them, and reaches them in ascending order: the blocks of a journal show a commit that was cut short.
  */
 export class SegmentedEngine implements Engine {
   readonly #store: SegmentStore
@@ -37,7 +38,7 @@ export class SegmentedEngine implements Engine {
   readonly #segments: Segment[]
   readonly #open = new Set<Segment>()
   #newestBytes: number
-  /** Of segments but the newest. */
+  /** Without the newest segment. */
   #uses = 0
   #closed = false
 
@@ -49,8 +50,8 @@ export class SegmentedEngine implements Engine {
   }
 
   /**
-   * @param segmentBytes at which the next segment begins
-   * @throws what opening the newest segment throws
+   * @param segmentBytes size at which the next segment begins
+   * @throws the error of the open of the newest segment
    */
   static async open(store: SegmentStore, list: SegmentList, segmentBytes: number): Promise<SegmentedEngine> {
     const engine = new SegmentedEngine(store, list, segmentBytes)
@@ -87,7 +88,7 @@ export class SegmentedEngine implements Engine {
     return entries
   }
 
-  /** Begins the next segment where the newest one is full. */
+  /** Starts the next segment if the newest one is full. */
   appending(key: Uint8Array): Promise<void> | undefined {
     if (this.#newestBytes < this.#segmentBytes || compare(key, this.#newest.from) <= 0) return undefined
     return this.#begin(key)
@@ -125,7 +126,7 @@ export class SegmentedEngine implements Engine {
   }
 
   async #begin(from: Uint8Array): Promise<void> {
-    // The caller's bytes may change.
+    // The caller may change the bytes afterwards.
     const key = Uint8Array.from(from)
     const engine = await this.#store.create(key)
     this.#newest.usedAt = ++this.#uses
@@ -160,12 +161,12 @@ export class SegmentedEngine implements Engine {
     for (const [index, segment] of idle.entries()) {
       if (index < idleMax && this.#uses - segment.usedAt < idleUsesMax) continue
       this.#open.delete(segment)
-      // All that was written to it is durable.
+      // All its writes are durable.
       segment.close().catch(noop)
     }
   }
 
-  /** The first one stays: by it a folder is told to hold a journal. */
+  /** The first one stays, because it marks a folder that holds a journal. */
   async #removeIfEmpty(segment: Segment): Promise<void> {
     const at = this.#segments.indexOf(segment)
     const next = this.#segments[at + 1]
@@ -184,7 +185,7 @@ export class SegmentedEngine implements Engine {
     return this.#segments[this.#indexOf(key)] as Segment
   }
 
-  /** Index of the last segment that does not begin behind `key`. */
+  /** Index of the last segment that does not begin after `key`. */
   #indexOf(key: Uint8Array): number {
     let low = 0
     let high = this.#segments.length - 1
@@ -196,7 +197,7 @@ export class SegmentedEngine implements Engine {
     return low
   }
 
-  /** What of a range lies in which segment, ascending. */
+  /** Splits a range by segment, ascending. */
   #partsOf(gte: Uint8Array, lt: Uint8Array): { segment: Segment; gte: Uint8Array; lt: Uint8Array }[] {
     const parts: { segment: Segment; gte: Uint8Array; lt: Uint8Array }[] = []
     for (let at = this.#indexOf(gte), from = gte; ; at++) {
@@ -209,7 +210,7 @@ export class SegmentedEngine implements Engine {
     }
   }
 
-  /** Shares items out by their keys: segments ascending, items in their order. */
+  /** Splits items by segment: segments ascending, items in their order. */
   #bySegment<Item>(
     items: readonly Item[],
     keyOf: (item: Item) => Uint8Array,
@@ -228,29 +229,29 @@ export class SegmentedEngine implements Engine {
   }
 }
 
-/** One engine of several, opened when it is needed. */
+/** One of several engines, opened on demand. */
 class Segment {
   readonly from: Uint8Array
-  /** Calls that are under way. */
+  /** Calls in progress. */
   users = 0
-  /** Ascends with each use. */
+  /** Increases with each use. */
   usedAt = 0
-  /** Whether it was written to since it was last compacted. */
+  /** Whether it was written to since its last compaction. */
   isDirty = false
-  /** There was nothing in it any more. */
+  /** It was empty at the last check. */
   isRemoved = false
   readonly #openEngine: () => Promise<Engine>
   #opening: Promise<Engine> | undefined
   #closing: Promise<void> | undefined
 
-  /** @param engine if it is open already */
+  /** @param engine the engine, if it is open already */
   constructor(from: Uint8Array, openEngine: () => Promise<Engine>, engine?: Engine) {
     this.from = from
     this.#openEngine = openEngine
     this.#opening = engine && Promise.resolve(engine)
   }
 
-  /** When it could not be opened, the next call tries again. */
+  /** If the open fails, the next call tries again. */
   open(): Promise<Engine> {
     this.#opening ??= this.#openOnce()
     return this.#opening

@@ -1,10 +1,10 @@
 import { copyFile, mkdir, open, rename } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 
-/** Where files that were damaged are kept: beside the databases, never deleted by us. */
+/** Folder for original copies of damaged files: beside the databases, never deleted by Millrace. */
 const folderName = 'damaged'
 
-/** Moves a file or folder of a shard out of the way. Returns where it is now. */
+/** Moves a file or folder of a shard out of the way. Returns its new path. */
 export async function setAside(shardDir: string, path: string): Promise<string> {
   const target = await placeFor(shardDir, basename(path))
   await rename(path, target)
@@ -13,7 +13,7 @@ export async function setAside(shardDir: string, path: string): Promise<string> 
   return target
 }
 
-/** Keeps a copy of a file of a database, durably, before it is changed. Returns where it is. */
+/** Keeps a durable copy of a database file before a change. Returns its path. */
 export async function keepCopy(shardDir: string, database: string, file: string): Promise<string> {
   const target = await placeFor(shardDir, `${database}-${file}`)
   await copyFile(join(shardDir, database, file), target)
@@ -34,7 +34,7 @@ async function placeFor(shardDir: string, name: string): Promise<string> {
   return join(folder, `${new Date().toISOString().replaceAll(':', '-')}-${name}`)
 }
 
-/** Replaces a file so that after a crash it is there whole, old or new. */
+/** Replaces a file so that after a crash it is whole, old or new. */
 export async function replaceFile(folder: string, name: string, bytes: Uint8Array | string): Promise<void> {
   const temporary = join(folder, `${name}.new`)
   const file = await open(temporary, 'w')

@@ -3,9 +3,9 @@ import type { RangeOptions } from './engine.js'
 
 const BTree = sortedBtree.default
 
-/** A map in the order of its byte keys. */
+/** A map with byte keys in order. */
 export class SortedBytesMap<V> {
-  // Latin-1 text keeps one character a byte, so comparing text compares bytes.
+  // Latin-1 text keeps one character for each byte, so a comparison of text compares bytes.
   readonly #tree = new BTree<string, V>(undefined, (a, b) => (a < b ? -1 : a > b ? 1 : 0))
 
   get size(): number {
@@ -24,7 +24,7 @@ export class SortedBytesMap<V> {
     this.#tree.delete(textOf(key))
   }
 
-  /** Entries of a range in key order, or against it. */
+  /** Entries of a range in key order, ascending or descending. */
   range({ gte, lt, limit, reverse = false }: RangeOptions): [Uint8Array, V][] {
     const found: [Uint8Array, V][] = []
     const from = textOf(gte)

@@ -1,23 +1,23 @@
 import type { SharedBuffer } from './buffer_pool.js'
 import type { WrittenBlock } from './journal.js'
 
-/** What one log has in one cached block. */
+/** The part of one log in one cached block. */
 export interface TailChunk {
   readonly firstOffset: number
   readonly nextOffset: number
-  /** Its batches stand in `block` from `from` to `to`. */
+  /** Its batches are in `block` from `from` to `to`. */
   readonly block: Uint8Array
   readonly from: number
   readonly to: number
-  /** Retain it before the bytes are used in another turn, where it is there. */
+  /** If present, retain it before you use the bytes in another turn. */
   readonly memory: SharedBuffer | undefined
 }
 
-/** Memory that a block, and each log's chunk of it, takes beside its bytes. */
+/** Memory overhead of a block, and of each log's chunk in it. */
 const blockOverheadBytes = 512
 const chunkOverheadBytes = 320
 
-/** The newest chunks of one log, oldest first. Where records were lost there is a gap. */
+/** The newest chunks of one log, oldest first. Lost records leave a gap. */
 export class LogTail {
   #chunks: (TailChunk | undefined)[] = []
   #head = 0
@@ -26,7 +26,7 @@ export class LogTail {
     this.#chunks.push(chunk)
   }
 
-  /** Lets go of the oldest chunk. */
+  /** Drops the oldest chunk. */
   shift(): void {
     this.#chunks[this.#head++] = undefined
     if (this.#head > 32 && this.#head * 2 > this.#chunks.length) {
@@ -35,14 +35,14 @@ export class LogTail {
     }
   }
 
-  /** Lets go of all chunks; to be called when the cache does not know of this log any more. */
+  /** Drops all chunks; call it when the cache no longer knows this log. */
   clear(): void {
     this.#chunks = []
     this.#head = 0
   }
 
   /**
-   * Chunks from the one that holds `offset` on, up to `bytesMax`, but at least one; undefined when the offset is older or
+   * Chunks from the one that holds `offset`, up to `bytesMax`, but at least one; undefined if the offset is older or
    * lost.
    */
   from(offset: number, bytesMax: number): TailChunk[] | undefined {
@@ -61,7 +61,7 @@ export class LogTail {
     let next = offset
     for (let at = low; at < chunks.length; at++) {
       const chunk = chunks[at] as TailChunk
-      // Behind the last chunk are records that were lost.
+      // Records after the last chunk are lost.
       if (
         chunk.firstOffset > next ||
         chunk.nextOffset <= offset ||
@@ -77,8 +77,10 @@ export class LogTail {
 }
 
 /**
- * The newest blocks of the journal, whole, as they were written: consumers that keep up are served from here without a
- * copy. It releases the memory of the blocks that it is given once they leave. One budget for the process; the oldest block leaves first and takes its chunks out of every log.
+ * The newest blocks of the journal, whole, in their disk format: it serves consumers at the tail without a
+ * copy. It releases the memory of blocks that leave. The process has one budget; the oldest block leaves first and
+ * takes its
+ * chunks out of every log.
  */
 export class TailCache {
   readonly #bytesMax: number

@@ -1,7 +1,7 @@
 const polynomial = 0x82f63b78
 const maskDelta = 0xa282ead8
 
-/** Eight tables, so that eight bytes are taken at a time ("slicing by 8"). */
+/** Eight tables, which process eight bytes at a time ("slicing by 8"). */
 const tables = makeTables()
 
 function makeTables(): readonly Uint32Array[] {
@@ -23,7 +23,7 @@ function makeTables(): readonly Uint32Array[] {
   return made
 }
 
-/** CRC-32C (Castagnoli), which only LevelDB's own files use. @param from the checksum of what comes before */
+/** CRC-32C (Castagnoli), used only by LevelDB's own files. @param from the checksum of the preceding bytes */
 export function crc32c(bytes: Uint8Array, from = 0): number {
   const [t0, t1, t2, t3, t4, t5, t6, t7] = tables as [
     Uint32Array,
@@ -57,7 +57,7 @@ export function crc32c(bytes: Uint8Array, from = 0): number {
   return ~crc >>> 0
 }
 
-/** As LevelDB stores a checksum of bytes that may hold checksums themselves (util/crc32c.h). */
+/** The masked form in which LevelDB stores checksums of bytes that may hold checksums (util/crc32c.h). */
 export function maskedCrc32c(bytes: Uint8Array, from = 0): number {
   const crc = crc32c(bytes, from)
   return (((crc >>> 15) | (crc << 17)) + maskDelta) >>> 0

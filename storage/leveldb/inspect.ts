@@ -4,11 +4,11 @@ import { forEachRecord, type LogFile, readLogFile, writeLogFile } from './log_fo
 import { type TableFile, type Version, VersionReader } from './manifest.js'
 import { tableProblem } from './table.js'
 
-/** Something that is wrong with a file of a database. */
+/** A problem of a file of a database. */
 export interface FileProblem {
   /** Name in the database's folder. */
   readonly file: string
-  /** For people: "its record at byte 7 is damaged". */
+  /** For humans: "its record at byte 7 is damaged". */
   readonly problem: string
 }
 
@@ -17,24 +17,24 @@ export interface WriteAheadFile {
   readonly name: string
   readonly bytes: Buffer
   readonly log: LogFile
-  /** Records behind damage exist, so it isn't a write that was cut short. */
+  /** Records follow the damage, so it is not a write that was cut short. */
   readonly damaged: boolean
 }
 
-/** What the files of a database are worth, as its own checksums tell. */
+/** The condition of the files of a database, by LevelDB's own checksums. */
 export interface Inspection {
-  /** Nothing was ever stored here. */
+  /** The database was never used. */
   readonly isNew: boolean
-  /** Files without which LevelDB opens nothing, or less than there was. */
+  /** Missing files without which LevelDB fails, or opens an older state. */
   readonly broken: readonly FileProblem[]
-  /** Tables with damaged blocks; only looked for when asked. */
+  /** Tables with damaged blocks; checked only on request. */
   readonly damagedTables: readonly FileProblem[]
   readonly writeAhead: readonly WriteAheadFile[]
-  /** The one intact MANIFEST that there is, when CURRENT doesn't name it. */
+  /** The only intact MANIFEST, if CURRENT does not name it. */
   readonly onlyManifest: string | undefined
   /**
-   * The MANIFEST as it should be, when damage to it is no loss: only headers of records are damaged, or the last bytes make
-   * no record, and all that the others name is there.
+   * The repaired MANIFEST, if the damage loses nothing: only headers of records are damaged, or the last bytes are
+   * no record, and all files exist that the other records name.
    */
   readonly mendedManifest: MendedManifest | undefined
 }
@@ -42,7 +42,7 @@ export interface Inspection {
 export interface MendedManifest {
   readonly name: string
   readonly bytes: Uint8Array
-  /** Nothing but bytes at the end was dropped, as a write leaves that a power cut tore. */
+  /** It dropped only bytes at the end, the remains of a write that a power cut tore. */
   readonly wasTorn: boolean
 }
 
@@ -53,8 +53,9 @@ const tablePattern = /^(\d+)\.(?:ldb|sst)$/
 const statsAtOnce = 64
 
 /**
- * Looks at the files of a closed LevelDB database before LevelDB does, which would drop what it can't read without a word.
- * @param tables whether every block of every table is verified too, which reads all there is
+ * Inspects the files of a closed LevelDB database before LevelDB opens it, because LevelDB silently drops unreadable
+ * data.
+ * @param tables verify every block of every table too, which reads all files
  */
 export async function inspectDatabase(
   folder: string,
@@ -73,7 +74,7 @@ export async function inspectDatabase(
   const named = current.endsWith('\n') ? current.slice(0, -1) : ''
   if (!manifestPattern.test(named) || !names.includes(named)) {
     const onlyManifest = await soleManifest(folder, names)
-    // What a process that was killed while it made the database leaves.
+    // The remains of a process that was killed while it created the database.
     const empty = !names.some((name) => tablePattern.test(name) || logPattern.test(name))
     if (empty && !names.includes('CURRENT')) return { ...nothing, isNew: true }
     const broken = [{ file: 'CURRENT', problem: 'it does not name a MANIFEST that is there' }]
@@ -93,7 +94,7 @@ export async function inspectDatabase(
   return { isNew: false, broken, damagedTables, writeAhead, onlyManifest: undefined, mendedManifest }
 }
 
-/** Whether nothing was ever written to a database, however far the making of it came: a power cut may leave it broken. */
+/** Whether a database was never written to, at any point of its creation: a power cut may leave it broken. */
 export async function isBlank(folder: string): Promise<boolean> {
   const names = await namesIn(folder)
   if (names.some((name) => tablePattern.test(name))) return false
@@ -136,8 +137,8 @@ async function readManifest(folder: string, name: string): Promise<ManifestRead>
 }
 
 /**
- * A MANIFEST that is intact to its last byte; undefined when it is not. LevelDB appends to it for as long as the database
- * is open, some hundred bytes for each table that was ever written: its records are not gathered.
+ * A MANIFEST that is intact to its last byte; undefined otherwise. LevelDB appends to it while the database
+ * is open, some hundred bytes for each table that was ever written, so this does not collect its records.
  */
 function readWholeManifest(file: Buffer): ManifestRead | undefined {
   const reader = new VersionReader()
@@ -159,7 +160,7 @@ function readDamagedManifest(file: Buffer, name: string): ManifestRead {
     const reader = new VersionReader()
     for (const { data } of records) reader.add(data)
     const { version } = reader
-    // A first record alone, without what comes when the database is opened, is none that LevelDB would take.
+    // LevelDB rejects a MANIFEST with only the first record, without those of an open.
     if (version.logNumber === undefined) return { file: name, problem: 'its last record is damaged' }
     const isWhole = tailBytes === 0 && !damagedHeaders
     const mended = isWhole ? undefined : writeLogFile(records.map(({ data }) => data))
@@ -169,7 +170,7 @@ function readDamagedManifest(file: Buffer, name: string): ManifestRead {
   }
 }
 
-/** The only MANIFEST, if it is intact to its last byte and all that it names is there. */
+/** The only MANIFEST, if it is intact to its last byte and all files that it names exist. */
 async function soleManifest(folder: string, names: readonly string[]): Promise<string | undefined> {
   const [name, other] = names.filter(isManifest)
   if (name === undefined || other !== undefined) return undefined
@@ -180,8 +181,8 @@ async function soleManifest(folder: string, names: readonly string[]): Promise<s
 }
 
 /**
- * Files that must be there. A last record of the MANIFEST that was cut short is no harm where these are: LevelDB deletes
- * what a record makes superfluous only once that is durable.
+ * The files that must exist. If they do, a truncated last record of the MANIFEST is harmless: LevelDB deletes
+ * the files that a record makes obsolete only once the record is durable.
  */
 async function missingFiles(
   folder: string,
@@ -198,7 +199,7 @@ async function missingFiles(
     const found = await Promise.all(some.map((table) => tableFileProblem(folder, there, table)))
     for (const problem of found) if (problem !== undefined) problems.push(problem)
   }
-  // 0 is what LevelDB's repair leaves: there is none.
+  // LevelDB's repair leaves 0: there is none.
   const log = `${padded(logNumber ?? 0)}.log`
   if (logNumber !== 0 && !there.has(log)) problems.push({ file: log, problem: 'it is missing' })
   if (problems.length > 0 && tailBytes > 0)
@@ -217,7 +218,7 @@ async function tableFileProblem(
   return size === table.bytes ? undefined : { file, problem: `it should have ${table.bytes} bytes` }
 }
 
-/** Write-ahead files from a number on, in the order in which they were written. */
+/** Write-ahead files from a number, in the order of their writes. */
 export async function readWriteAheadFiles(
   folder: string,
   names: readonly string[],
@@ -231,7 +232,7 @@ export async function readWriteAheadFiles(
     const log = readLogFile(bytes)
     files.push({ name, bytes, log, damaged: log.damagedHeaders || log.records.some(({ intact }) => !intact) })
   }
-  // A write is synced before the next begins, in the next file too.
+  // LevelDB syncs a write before the next begins, in the next file too.
   return files.map((file, index) => {
     const later = files.slice(index + 1).some(({ log }) => log.records.some(({ intact }) => intact))
     return { ...file, damaged: file.damaged || (file.log.tailBytes > 0 && later) }

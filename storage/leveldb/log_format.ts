@@ -1,9 +1,9 @@
 import { crc32c, maskedCrc32c } from './crc32c.js'
 
 /**
- * LevelDB's log files, as its doc/log_format.md describes them: write-ahead files and MANIFEST. Blocks of 32 KiB hold
+ * LevelDB's log files (its doc/log_format.md): write-ahead files and MANIFEST. Blocks of 32 KiB hold
  * fragments: u32 masked CRC-32C of type and data, u16 length, u8 type, data. A record is one fragment (full) or several
- * (first, middle, last). What is left of a block below 7 bytes is zeros.
+ * (first, middle, last). Fewer than 7 remaining bytes of a block are zeros.
  */
 const blockBytes = 32 * 1024
 const headerBytes = 7
@@ -12,19 +12,19 @@ const types = { full: 1, first: 2, middle: 3, last: 4 } as const
 /** A record of a log file. */
 export interface LogFileRecord {
   readonly data: Buffer
-  /** Every checksum of it matches; otherwise `data` is what stands in its place, and may lack a part. */
+  /** All its checksums match; otherwise `data` is the damaged content and may lack a part. */
   readonly intact: boolean
-  /** Where in the file it begins. */
+  /** Its position in the file. */
   readonly from: number
 }
 
 export interface LogFile {
   readonly records: readonly LogFileRecord[]
-  /** Bytes at the end that make no record: a write that was cut short, or damage to the last one. */
+  /** Bytes at the end that are no record: a write that was cut short, or damage to the last one. */
   readonly tailBytes: number
   /**
-   * A header among the records is damaged. LevelDB would leave out what follows, also where the record itself can be told
-   * by its checksum.
+   * A header among the records is damaged. LevelDB would drop everything after it, even if the checksum shows where the
+   * record is.
    */
   readonly damagedHeaders: boolean
 }
@@ -33,15 +33,15 @@ interface Fragment {
   readonly from: number
   readonly end: number
   readonly data: Buffer
-  /** Absent when it is damaged. */
+  /** Absent if it is damaged. */
   readonly type: number | undefined
-  /** Its header is damaged, and what it should be was found by the checksum. */
+  /** Its header is damaged, and the checksum gave the right one. */
   readonly healed?: boolean
 }
 
 /**
- * Reads a log file to its end, also behind damage, where LevelDB would leave out the rest of a block or of the file. What
- * is damaged and not followed by anything intact counts as the tail.
+ * Reads a log file to its end, also after damage, where LevelDB would drop the rest of a block or of the file. Damage
+ * without an intact record after it counts as the tail.
  */
 export function readLogFile(file: Buffer): LogFile {
   const fragments = readFragments(file)
@@ -55,8 +55,8 @@ export function readLogFile(file: Buffer): LogFile {
 }
 
 /**
- * Hands out the records of a log file one after the other, and keeps none. Returns whether the file is intact to its last
- * byte; where it is not it ends there: `readLogFile` tells the rest.
+ * Calls back for each record of a log file and keeps none. Returns whether the file is intact to its last
+ * byte. It stops at damage; `readLogFile` reads the rest.
  */
 export function forEachRecord(file: Buffer, handle: (record: Buffer) => void): boolean {
   let open: Buffer[] = []
@@ -81,7 +81,7 @@ export function forEachRecord(file: Buffer, handle: (record: Buffer) => void): b
   return trailingBytes(file, end) === 0
 }
 
-/** Zeros that fill up a block are no tail. */
+/** Zeros as padding of a block are no tail. */
 function trailingBytes(file: Buffer, end: number): number {
   const left = blockBytes - (end % blockBytes)
   return left < headerBytes ? Math.max(0, file.length - end - left) : file.length - end
@@ -136,7 +136,7 @@ function intactAt(file: Buffer, at: number, blockEnd: number): Fragment | undefi
   return { from: at, end, data: file.subarray(at + headerBytes, end), type }
 }
 
-/** What can be made of a fragment that is not intact: its length or type may be what is damaged. */
+/** The readable part of a damaged fragment: the damage may be in its length or type. */
 function damagedAt(file: Buffer, at: number, blockEnd: number): Fragment {
   const stated = at + headerBytes + file.readUInt16LE(at + 4)
   const end = isBoundary(file, stated, blockEnd) ? stated : nextIntact(file, at + headerBytes, blockEnd)
@@ -156,14 +156,14 @@ function isBoundary(file: Buffer, at: number, blockEnd: number): boolean {
   return blockEnd - at < headerBytes || intactAt(file, at, blockEnd) !== undefined
 }
 
-/** Where the next intact fragment of the block begins, or the end of the block. */
+/** Start of the next intact fragment of the block, or the end of the block. */
 function nextIntact(file: Buffer, from: number, blockEnd: number): number {
   for (let at = from; at + headerBytes <= blockEnd; at++)
     if (intactAt(file, at, blockEnd) !== undefined) return at
   return blockEnd
 }
 
-/** Writes records as LevelDB does. */
+/** Writes records in LevelDB's format. */
 export function writeLogFile(records: readonly Uint8Array[]): Buffer {
   const parts: Uint8Array[] = []
   let at = 0

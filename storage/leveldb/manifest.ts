@@ -1,18 +1,18 @@
 import { Cursor } from './varint.js'
 
-/** A table that a version of the database is made of. */
+/** A table of a version of the database. */
 export interface TableFile {
   readonly number: number
   readonly bytes: number
-  /** Smallest and largest key; LevelDB's sequence and type are cut off. */
+  /** Smallest and largest key, without LevelDB's sequence and type. */
   readonly smallest: Buffer
   readonly largest: Buffer
 }
 
-/** What the records of a MANIFEST come to. */
+/** The combined content of the records of a MANIFEST. */
 export interface Version {
   readonly tables: ReadonlyMap<number, TableFile>
-  /** Write-ahead files from this number on are needed; undefined when no record says. */
+  /** LevelDB needs the write-ahead files from this number; undefined if no record names it. */
   readonly logNumber: number | undefined
 }
 
@@ -30,7 +30,7 @@ const tags = {
 
 const internalBytes = 8
 
-/** Folds the records of a MANIFEST, one after the other. */
+/** Applies the records of a MANIFEST, one after the other. */
 export class VersionReader {
   readonly #tables = new Map<number, TableFile>()
   #logNumber: number | undefined
@@ -39,7 +39,7 @@ export class VersionReader {
     return { tables: this.#tables, logNumber: this.#logNumber }
   }
 
-  /** @throws RangeError when a record is no VersionEdit */
+  /** @throws RangeError if a record is not a VersionEdit */
   add(record: Buffer): void {
     const cursor = new Cursor(record)
     while (!cursor.atEnd) {

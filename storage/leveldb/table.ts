@@ -4,7 +4,7 @@ import { Cursor } from './varint.js'
 /** A table ends in a footer: handles of two blocks, padded to 40 bytes, and this number (doc/table_format.md). */
 const footerBytes = 48
 const magic = 0xdb4775248b80fb57n
-/** Behind each block: u8 type, u32 masked CRC-32C of block and type. */
+/** After each block: u8 type, u32 masked CRC-32C of block and type. */
 const trailerBytes = 5
 
 interface BlockHandle {
@@ -12,7 +12,7 @@ interface BlockHandle {
   readonly bytes: number
 }
 
-/** What is wrong with a table file, in words for people; undefined when every block of it is intact. */
+/** Describes the damage of a table file for humans; undefined if every block is intact. */
 export function tableProblem(file: Buffer): string | undefined {
   try {
     if (file.length < footerBytes || file.readBigUInt64LE(file.length - 8) !== magic)
@@ -20,7 +20,7 @@ export function tableProblem(file: Buffer): string | undefined {
     const footer = new Cursor(file, file.length - footerBytes)
     const metaIndex = readHandle(footer)
     const index = readHandle(footer)
-    // LevelDB's repair compresses what it writes: of such a table no more than its index is looked at.
+    // LevelDB's repair compresses its tables: of these only the index is verified.
     if (isCompressed(file, metaIndex) || isCompressed(file, index)) {
       checkedBlock(file, metaIndex)
       checkedBlock(file, index)

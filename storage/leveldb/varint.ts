@@ -12,7 +12,7 @@ export class Cursor {
     return this.at >= this.#bytes.length
   }
 
-  /** @throws RangeError when there is no number below 2^53 */
+  /** @throws RangeError if there is no number below 2^53 */
   varint(): number {
     let value = 0
     for (let factor = 1; factor < 2 ** 53; factor *= 128) {
@@ -38,7 +38,7 @@ export class Cursor {
     return this.#bytes.subarray(this.at - length, this.at)
   }
 
-  /** A length and so many bytes. @throws RangeError */
+  /** A length and as many bytes. @throws RangeError */
   bytes(): Buffer {
     return this.take(this.varint())
   }
