@@ -1,12 +1,12 @@
 import { MillraceError } from '../protocol/index.js'
 
-/** One setting: how its value is read, what it is when absent, and what it means. */
+/** One setting: its parser, its default and its meaning. */
 export interface Setting<T> {
   readonly default: T
   readonly description: string
-  /** What a value must look like, for messages and help. */
+  /** The form of a value, for messages and help. */
   readonly expected: string
-  /** The value, or undefined when it is not allowed. Text comes from flags and the environment. */
+  /** Returns the value, or undefined if it is not valid. Flags and the environment give text. */
   parse(value: unknown): T | undefined
 }
 
@@ -32,7 +32,7 @@ const timeUnits: Readonly<Record<string, number>> = {
 export interface Bounds {
   readonly min?: number
   readonly max?: number
-  /** Whether -1 is allowed too, for "no bound". */
+  /** Accept -1 too, for "no limit". */
   readonly unbounded?: boolean
 }
 
@@ -103,7 +103,7 @@ function toNumber(value: unknown, units: Readonly<Record<string, number>>): numb
   return scale === undefined ? undefined : Math.round(Number(match[1]) * scale)
 }
 
-/** @throws MillraceError BAD_CONFIG that names the setting, what was expected and what came. */
+/** @throws MillraceError BAD_CONFIG that names the setting, the expected form and the actual value. */
 export function parseSetting<T>(setting: Setting<T>, value: unknown, name: string): T {
   const parsed = setting.parse(value)
   if (parsed !== undefined) return parsed

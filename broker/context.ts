@@ -12,7 +12,7 @@ import type { Shard } from './shard.js'
 import type { TurnBudget } from './turn_budget.js'
 import type { WallClock } from './wall_clock.js'
 
-/** The parts of a running broker, as handlers see them. */
+/** The parts of a running broker that handlers use. */
 export interface BrokerContext {
   readonly settings: BrokerSettings
   readonly shard: Shard
@@ -22,13 +22,13 @@ export interface BrokerContext {
   readonly later: Later
   readonly server: Server
   readonly longPolls: LongPolls
-  /** For replies with messages. */
+  /** Budget for replies with messages. */
   readonly fetchTurns: TurnBudget
   readonly retention: Retention
   readonly metrics: Metrics
   readonly logger: Logger
   readonly clock: WallClock
   readonly startedAtMs: number
-  /** Whether it is shutting down. */
+  /** Whether the broker is shutting down. */
   readonly draining: boolean
 }

@@ -19,7 +19,7 @@ import { topicHandlers } from './handlers/topics.js'
 import { transactionHandlers } from './handlers/transactions.js'
 import type { Reply, Session } from './net/session.js'
 
-/** One handler for each command; a command without one does not compile. */
+/** One handler for each command; a missing handler is a type error. */
 const handlers: { readonly [K in keyof typeof commands]: Handler<(typeof commands)[K]> } = {
   ...connectionHandlers,
   ...topicHandlers,
@@ -51,8 +51,9 @@ const routes: ReadonlyMap<number, Route> = new Map(
 
 /**
  * Answers one frame of a connection.
- * @throws MillraceError BAD_FRAME, HELLO_REQUIRED (both end the connection), UNKNOWN_COMMAND, BAD_REQUEST, and what the
- * handler throws
+ * @throws MillraceError BAD_FRAME, HELLO_REQUIRED (both end the connection), UNKNOWN_COMMAND, BAD_REQUEST, and the
+ * errors of
+ * the handler
  */
 export function dispatch(broker: BrokerContext, session: Session, frame: Frame): Reply | Promise<Reply> {
   broker.metrics.requests++

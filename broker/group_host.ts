@@ -20,7 +20,7 @@ import type { WallClock } from './wall_clock.js'
 /** Finds the first offset of a partition with a timestamp (ms) or a later one, or its end. */
 export type OffsetForTime = (partition: Partition, timeMs: number) => Promise<number>
 
-/** What stream groups see of their shard. */
+/** The view that stream groups have of their shard. */
 class ShardGroupHost implements GroupHost {
   readonly offsets: CommittedOffsets
   readonly topics = {
@@ -74,7 +74,7 @@ function groupTopic(topic: Topic | undefined): GroupTopic | undefined {
   return topic && { topicId: topic.topicId, name: topic.name, partitions: topic.partitions.length }
 }
 
-/** The stream groups of a shard, which follow its topics. */
+/** The stream groups of a shard; they follow changes of its topics. */
 export function groupsOf(
   shard: Shard,
   settings: GroupSettings,

@@ -1,12 +1,13 @@
 import { setFlagsFromString } from 'node:v8'
 
-/** V8 collects the old generation when it has grown by so much since the last time. */
+/** V8 collects the old generation after this growth since the last collection. */
 const growthPercent = 400
 
 /**
- * Makes V8 collect its whole heap less often; for a process that a broker has for itself, before it starts. The heap of a
- * broker is small, and V8 counts the buffers of its sockets as growth, so that by its own measure it collects some ten
- * times a second under load. Costs some 30 MB of memory.
+ * Makes V8 collect its whole heap less often. Call it before the start of a broker that has a process of its own. The
+ * heap of a
+ * broker is small, and V8 counts socket buffers as growth, so that by default it collects about ten
+ * times a second under load. Costs about 30 MB of memory.
  */
 export function letHeapGrow(): void {
   setFlagsFromString(`--heap-growing-percent=${growthPercent}`)

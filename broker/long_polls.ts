@@ -1,8 +1,9 @@
 import type { DataWaiter, Partition } from './partition/partition.js'
 
 /**
- * Waits until partitions have got some bytes more, or the time is over, or it is woken for another reason. One timer
- * for each wait, whatever the number of partitions.
+ * Waits until partitions have a number of new bytes, until a timeout, or until another event wakes it. Each wait has
+ * one
+ * timer, whatever the number of partitions.
  */
 export class DataWait implements DataWaiter {
   readonly #partitions: readonly Partition[]
@@ -36,7 +37,7 @@ export class DataWait implements DataWaiter {
     this.end()
   }
 
-  /** Ends the wait; also what a closing connection calls. */
+  /** Ends the wait; a closing connection calls it too. */
   readonly end = (): void => {
     if (this.#isOver) return
     this.#isOver = true
@@ -65,7 +66,7 @@ export class LongPolls {
     this.#waits.delete(wait)
   }
 
-  /** Ends every wait, and from now on each as soon as it begins. */
+  /** Ends every wait, and every later wait at once. */
   drain(): void {
     this.#drained = true
     for (const wait of [...this.#waits]) wait.end()

@@ -11,7 +11,7 @@ type Counters = Record<CounterName, number>
 
 const windowSeconds = 10
 
-/** Counters that only go up, and their rates over the last ten seconds. */
+/** Monotonic counters, and their rates over the last ten seconds. */
 export class Metrics {
   publishedRecords = 0
   publishedBytes = 0
@@ -22,14 +22,14 @@ export class Metrics {
   readonly #samples: { atMs: number; counters: Counters }[] = []
   readonly #timer: NodeJS.Timeout
 
-  /** @param commitCount how many commits there were since the start */
+  /** @param commitCount returns the number of commits since the start */
   constructor(commitCount: () => number) {
     this.#commitCount = commitCount
     this.sample(performance.now())
     this.#timer = setInterval(() => this.sample(performance.now()), 1_000).unref()
   }
 
-  /** Remembers the counters; called once a second. */
+  /** Samples the counters; called once a second. */
   sample(nowMs: number): void {
     this.#samples.push({ atMs: nowMs, counters: this.#current() })
     if (this.#samples.length > windowSeconds + 1) this.#samples.shift()

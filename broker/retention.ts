@@ -5,21 +5,22 @@ import type { Partition } from './partition/partition.js'
 import type { Shard } from './shard.js'
 import type { WallClock } from './wall_clock.js'
 
-/** Partitions that are looked at before other work gets its turn. */
+/** Partitions between two turns of the event loop. */
 const partitionsPerTurn = 500
 
 /**
- * Drops old data as the topics' settings say: by the age of a block's newest record, as its publisher stamped it, and
- * by bytes. A record with a timestamp of long ago is dropped at the next run; one from the future can't be published
- * (`timestampAheadMsMax`). A wall clock that jumps ahead makes nothing older until the jump is believed; what passes
- * between two runs of the broker, as told by the newest record, is such a jump. All drops of a run are one operation.
+ * Drops old data by the settings of topics: by the publisher's timestamp of the newest record in a block,
+ * and by bytes. The next run drops a record with an old timestamp; a publish with a future timestamp fails
+ * (`timestampAheadMsMax`). A wall clock that jumps ahead makes nothing older until the clock believes the jump. The
+ * time
+ * between two runs of the broker, measured by the newest record, is such a jump. All drops of a run are one operation.
  */
 export class Retention {
   readonly #shard: Shard
   readonly #clock: WallClock
   readonly #logger: Logger
   readonly #timer: NodeJS.Timeout
-  /** For each partition, when its oldest block has to go at the earliest: most runs need not look at it. */
+  /** Earliest time at which the oldest block of a partition can expire: most runs skip the partition. */
   readonly #oldest = new WeakMap<
     Partition,
     { readonly startOffset: number; readonly lastTimestamp: number }
@@ -37,12 +38,12 @@ export class Retention {
     this.#timer = setInterval(() => void this.run(), intervalMs).unref()
   }
 
-  /** Why the last run failed, if it did. */
+  /** Error of the last run, if it failed. */
   get problem(): string | undefined {
     return this.#problem
   }
 
-  /** One run over all partitions; a timer calls it. Never rejects: see `problem`. */
+  /** Checks all partitions; a timer calls it. Never rejects: see `problem`. */
   run(): Promise<void> {
     this.#running ??= this.#run().finally(() => {
       this.#running = undefined
@@ -83,12 +84,12 @@ export class Retention {
     }
   }
 
-  /** Tells the clock of the newest record, the last thing that is known of the time before this start. */
+  /** Gives the clock the timestamp of the newest record, the last known time before this start. */
   async #seeNewest(): Promise<void> {
     let newest = 0
     for (const { log } of [...this.#shard.catalog.partitions]) {
       if (log.startOffset === log.endOffset) continue
-      // A partition that can't be read is told of by the storage; the others tell the time as well.
+      // Storage reports an unreadable partition; the others also give the time.
       const entries = await Promise.resolve(log.index.from(log.endOffset - 1)).catch(() => [])
       newest = Math.max(newest, entries.at(-1)?.lastTimestamp ?? 0)
     }

@@ -31,7 +31,7 @@ export interface ShardSettings extends ProducerLimits, TopicDefaults {
 const idsPerBoot = 0x1_0000_0000
 const nothing = new Uint8Array(0)
 
-/** One journal, the views of it, and the partitions that live in it. */
+/** One journal, its views, and its partitions. */
 export class Shard {
   readonly catalog: Catalog
   readonly topics: TopicCommands
@@ -42,7 +42,7 @@ export class Shard {
   readonly messageIds: MessageIds
   readonly delayed: DelayedView
   readonly schedules: SchedulesView
-  /** How often it was opened, this time included. */
+  /** Number of starts, including this one. */
   readonly bootCount: number
   readonly queues: QueuesView
   readonly transactions: TransactionsView
@@ -101,7 +101,10 @@ export class Shard {
     return new Shard(store, loaded(), settings)
   }
 
-  /** A number that is unique for ever, without a write for each: starts are counted, and numbers within a start. */
+  /**
+   * Returns a number that is unique for ever, without a write for each: the count of starts, and a counter within a
+   * start.
+   */
   uniqueId(): number {
     return this.bootCount * idsPerBoot + ++this.#ids
   }
@@ -125,7 +128,7 @@ export class Shard {
     return this.store.commit(ops, onAssigned)
   }
 
-  /** Reads from memory; undefined when the journal has to be read. */
+  /** Reads from memory; undefined if a read of the journal is needed. */
   readTail(read: LogRead): LogReadResult | undefined {
     return this.store.readTail(read)
   }

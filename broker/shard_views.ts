@@ -8,7 +8,7 @@ import { bootsKey, tableEntries, viewTables } from './state_keys.js'
 import { Catalog } from './topics/catalog.js'
 import type { View } from './view.js'
 
-/** How often the broker was started: the fold over boot. */
+/** Number of starts of the broker: the view of boot operations. */
 class BootView implements View {
   readonly kinds = [opKinds.boot]
   readonly #state: State
@@ -31,7 +31,7 @@ class BootView implements View {
   }
 }
 
-/** What is durable of stream groups as a view of the shard. */
+/** The durable state of stream groups as a view of the shard. */
 class GroupOffsetsView implements View {
   readonly kinds = [opKinds.offsetsCommitted, opKinds.groupDeleted, opKinds.groupPaused]
   readonly inner: OffsetsView
@@ -64,7 +64,7 @@ class GroupOffsetsView implements View {
   }
 }
 
-/** Everything that a shard folds out of its journal. */
+/** All views of a shard's journal. */
 export class ShardViews implements Omit<Views, 'load'> {
   readonly catalog: Catalog
   readonly producers: ProducersView

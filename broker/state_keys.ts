@@ -1,24 +1,24 @@
 import type { State } from '../storage/index.js'
 
 /**
- * Keys of the broker's views in the state database. The first byte tells the table (storage keeps those below 0x10 for
- * itself), numbers are big-endian. These bytes stand on disk and are never changed.
+ * Keys of the broker's views in the state database. The first byte is the table (storage owns those below 0x10),
+ * and numbers are big-endian. These bytes are on disk and never change.
  *
- *     10                             how often the broker was started
- *     11                             ids that are free for topics and logs
+ *     10                             number of starts of the broker
+ *     11                             the lowest unused ids of topics and logs
  *     12  topicId u32                a topic
  *     13  logId u32, producerId u64  an idempotent producer of a partition
  *     14  "/group/topicId/page"      committed offsets, see groups/offsets_view.ts
  *     1a  queueId u64                a queue group, see queues/queues_view.ts
- *     1b  queueId u64, logId u32     how far a queue group is in a partition log
+ *     1b  queueId u64, logId u32     position of a queue group in a partition log
  *     1c  queueId u64, logId u32, page u64   a page of its messages that are not done
  *     1d  committedAtMs u64, id      ids of transactions, see queues/transactions_view.ts
- *     15  group                       a stream group that is paused
- *     16                             how many messages of each topic are delayed
+ *     15  group                       a paused stream group
+ *     16                             number of delayed messages of each topic
  *     16  dueMs u64, sequence u64    a delayed message, see later/delayed_codec.ts
- *     17  topicId u32, id            where the delayed message with this id is: dueMs u64, sequence u64
+ *     17  topicId u32, id            key of the delayed message with this id: dueMs u64, sequence u64
  *     18  name                       a schedule
- *     19  topicId u32, second u32, page u32  ids of messages by the second of their arrival, see later/message_ids.ts
+ *     19  topicId u32, second u32, page u32  message ids by the second of their arrival, see later/message_ids.ts
  */
 export const viewTables = {
   boots: 0x10,

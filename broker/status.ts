@@ -2,7 +2,7 @@ import type { commands, ReplyOf } from '../protocol/index.js'
 import type { BrokerContext } from './context.js'
 import { brokerVersion } from './version.js'
 
-/** How a broker is, as the command `status` tells it. */
+/** The health and metrics of a broker for the command `status`. */
 export type BrokerStatus = ReplyOf<typeof commands.status>
 
 export async function brokerStatus(broker: BrokerContext): Promise<BrokerStatus> {
@@ -32,7 +32,7 @@ export async function brokerStatus(broker: BrokerContext): Promise<BrokerStatus>
   }
 }
 
-/** The storage's health, worsened by what the broker itself can't do. */
+/** The health of storage, lowered by problems of the broker itself. */
 function healthOf(
   { shard, draining }: BrokerContext,
   problems: readonly (string | undefined)[],

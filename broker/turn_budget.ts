@@ -1,6 +1,6 @@
 /**
- * Bytes that may be worked on within one turn of the event loop. What comes in meanwhile (greetings, heartbeats, publishes)
- * is looked at only between turns, so work that finds its data in memory or at once would keep it waiting for seconds.
+ * Bytes of work within one turn of the event loop. The broker reads sockets (hello, heartbeats, publishes)
+ * only between turns, so work on data that is ready at once could delay them for seconds.
  */
 export class TurnBudget {
   readonly #bytesMax: number
@@ -15,14 +15,14 @@ export class TurnBudget {
     return this.#usedBytes >= this.#bytesMax
   }
 
-  /** Counts work that is done in this turn; may overshoot the limit once. */
+  /** Counts work of this turn; it may exceed the limit once. */
   add(bytes: number): void {
     if (bytes === 0) return
     this.#usedBytes += bytes
     void this.next()
   }
 
-  /** Resolves in the next turn: look again then, others may have been quicker. */
+  /** Resolves in the next turn: check again then, because other callers may have used the budget. */
   next(): Promise<void> {
     this.#nextTurn ??= new Promise((resolve) =>
       setImmediate(() => {

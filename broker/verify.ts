@@ -6,8 +6,8 @@ import { Shard } from './shard.js'
 const bytesPerRead = 1024 * 1024
 
 /**
- * Opens a data folder as a broker does, reads all records of all partitions, and closes it. Damage that is found stays
- * known. Returns what is damaged, for people.
+ * Opens a data folder as a broker does, reads all records of all partitions, and closes it. The store remembers
+ * the damage. Returns descriptions of the damage, for humans.
  * @throws MillraceError FOLDER_IN_USE, UNKNOWN_FORMAT, STORAGE_FAILED, CORRUPT
  */
 export async function verifyRecords(

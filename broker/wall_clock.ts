@@ -1,6 +1,6 @@
-/** A jump of the wall clock up to this is taken for its being set right, as NTP does all the time. */
+/** A jump of the wall clock up to this is a normal correction, as by NTP. */
 const slackMs = 1_000
-/** A jump is believed once it has held for as long as it is large, and after this at the latest. */
+/** The clock believes a jump once it has lasted as long as its size, and after this at the latest. */
 const holdMsMax = 3_600_000
 
 interface Jump {
@@ -9,10 +9,12 @@ interface Jump {
 }
 
 /**
- * What can be relied on of the wall clock, which people, NTP and hypervisors set, wrongly at times: an interval that
- * holds the true time. Its ends follow the monotonic clock. One moves with a jump of the wall clock at once, the other
- * when the jump has held for as long as it is large, or for an hour: by then a mistake is noticed and undone. A clock that
- * comes back to where it was within the hour is believed at once.
+ * A reliable bound on the wall clock, which people, NTP and hypervisors sometimes set wrongly: an interval that
+ * holds the true time. Its ends follow the monotonic clock. One end moves with a jump of the wall clock at once. The
+ * other
+ * moves when the jump has lasted as long as its size, or for an hour: by then someone has noticed and undone a mistake.
+ * A
+ * clock that returns to its old time within the hour is believed at once.
  */
 export class WallClock {
   readonly #wallMs: () => number
@@ -27,24 +29,24 @@ export class WallClock {
     this.#latest = new Believed(1, this.#offsetMs)
   }
 
-  /** The least that the time may be (ms since 1970): for what is done to things of a certain age. */
+  /** The earliest possible time (ms since 1970): use it for the age of things. */
   get earliestMs(): number {
     return Math.floor(this.#earliest.after(this.#offsetMs, this.#monotonicMs()) + this.#monotonicMs())
   }
 
-  /** The most that the time may be: for what must not be of the future. */
+  /** The latest possible time: use it to reject future times. */
   get latestMs(): number {
     return Math.ceil(this.#latest.after(this.#offsetMs, this.#monotonicMs()) + this.#monotonicMs())
   }
 
-  /** The time was this before the process began; what is between that and now has to be believed like any other jump. */
+  /** Tells the clock a time before the start of the process; the difference to now counts as a jump. */
   wasAt(timeMs: number): void {
     const offsetMs = timeMs - this.#monotonicMs()
     this.#earliest.include(offsetMs)
     this.#latest.include(offsetMs)
   }
 
-  /** From the monotonic clock to the wall clock. */
+  /** Offset from the monotonic clock to the wall clock. */
   get #offsetMs(): number {
     return this.#wallMs() - this.#monotonicMs()
   }
@@ -52,12 +54,15 @@ export class WallClock {
 
 /** One end of the interval, as an offset from the monotonic clock. */
 class Believed {
-  /** -1: goes down at once and up reluctantly; 1: the other way round. */
+  /** -1: moves down at once and up with delay; 1: the reverse. */
   readonly #direction: -1 | 1
   #offsetMs: number
-  /** Where it is to follow to, each further than the one before: a clock that goes on jumping has held what it passed. */
+  /**
+   * Pending jumps, each further than the previous one: a clock that keeps jumping has lasted beyond those that it
+   * passed.
+   */
   #jumps: Jump[] = []
-  /** Where it was before it went off at once. */
+  /** Its position before an immediate move. */
   #left: Jump | undefined
 
   constructor(direction: -1 | 1, offsetMs: number) {
@@ -70,7 +75,7 @@ class Believed {
   }
 
   after(offsetMs: number, monotonicMs: number): number {
-    // How far the wall clock has gone where this end follows reluctantly.
+    // Distance of the wall clock from this end, in the delayed direction.
     const ahead = (this.#offsetMs - offsetMs) * this.#direction
     const isBack = this.#isBack(offsetMs, monotonicMs)
     if (ahead < -slackMs) this.#left ??= { offsetMs: this.#offsetMs, sinceMs: monotonicMs }
@@ -90,7 +95,7 @@ class Believed {
 
   #follow(offsetMs: number, monotonicMs: number): void {
     const beyond = (jump: Jump): number => (jump.offsetMs - offsetMs) * this.#direction
-    // The wall clock has come back from these.
+    // The wall clock has returned from these.
     const jumps = this.#jumps.filter((jump) => beyond(jump) >= -slackMs)
     const furthest = jumps.at(-1)
     if (furthest === undefined || beyond(furthest) > slackMs) jumps.push({ offsetMs, sinceMs: monotonicMs })

@@ -7,11 +7,11 @@ export interface AssignableMember {
 /** A partition as the assignment policy sees it. */
 export interface AssignablePartition {
   readonly topicId: number
-  /** Index of the member that has it now, or -1. */
+  /** Index of its current member, or -1. */
   readonly holder: number
 }
 
-/** Members that subscribe to the same topics: any of them can take any partition that the class was given. */
+/** Members that subscribe to the same topics: any of them can take any partition of the class. */
 interface MemberClass {
   readonly topicIds: ReadonlySet<number>
   /** Indices of members, ordered by memberId. */
@@ -21,17 +21,17 @@ interface MemberClass {
 }
 
 /**
- * Decides which member gets which partition: for each partition the index of a member, or -1 when none subscribes.
+ * Assigns partitions: for each partition the index of a member, or -1 if none subscribes.
  *
- * - Members with equal topics get counts that differ by at most one; members with other topics are levelled with
- *   them as far as their topics allow (topics with the fewest subscribers are dealt out first).
- * - Partitions stay where they are unless that breaks the balance; among members with equal topics the number that
- *   moves is the least possible.
- * - What a member gives up and gets is spread over its topics, since traffic differs between topics.
- * - The result depends on the arguments only, and on memberIds instead of the order of `members`. Partitions have
- *   to be ordered by topic.
+ * - Members with equal topics get counts that differ by at most one; members with other topics are balanced with
+ * them as far as their topics allow (topics with the fewest subscribers come first).
+ * - Partitions keep their member unless that breaks the balance; among members with equal topics the number of moves
+ * is minimal.
+ * - The partitions that a member gives up and gets are spread over its topics, because traffic differs between topics.
+ * - The result depends only on the arguments, and on memberIds instead of the order of `members`. The partitions must
+ * be ordered by topic.
  *
- * The work is linear in members and partitions, but for sorting members and a search per topic and class.
+ * The work is linear in members and partitions, except for a sort of the members and a search per topic and class.
  */
 export function assign(
   members: readonly AssignableMember[],
@@ -55,7 +55,7 @@ export function assign(
 interface Topic {
   readonly topicId: number
   readonly partitions: number[]
-  /** Indices of the classes that subscribe. */
+  /** Indices of the subscribed classes. */
   readonly classes: number[]
   subscribers: number
 }
@@ -101,7 +101,7 @@ function topicsByScarcity(
     .sort((a, b) => a.subscribers - b.subscribers || a.topicId - b.topicId)
 }
 
-/** Gives the partitions of one topic to classes; a partition stays in its class while the class has room for it. */
+/** Assigns the partitions of one topic to classes; a partition stays in its class while the class has room. */
 function dealToClasses(
   topic: Topic,
   classes: readonly MemberClass[],
@@ -136,8 +136,8 @@ function dealToClasses(
 }
 
 /**
- * How many partitions of a topic each class takes so that loads per member come level: every class is filled up to
- * the highest whole level that the partitions reach, and what remains goes first to classes that hold it now.
+ * Decides how many partitions of a topic each class takes so that loads per member level out: every class fills up to
+ * the highest whole level that the partitions reach, and the rest goes first to classes that hold it now.
  */
 function levelledQuotas(
   topic: Topic,
@@ -172,7 +172,7 @@ function levelledQuotas(
   return quotas
 }
 
-/** Shares the partitions of a class among its members, who all subscribe to them. */
+/** Distributes the partitions of a class to its members, who all subscribe to them. */
 function dealToMembers(
   members: readonly number[],
   shared: readonly number[],
@@ -208,7 +208,7 @@ function dealToMembers(
   }
 }
 
-/** Keeps `count` items; those given up are spread evenly over the list, and with it over its topics. */
+/** Keeps `count` items; the removed ones are spread evenly over the list, and so over its topics. */
 function splitEvenly(items: number[], count: number): [keep: number[], give: number[]] {
   if (items.length <= count) return [items, []]
   const keep: number[] = []

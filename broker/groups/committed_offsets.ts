@@ -1,6 +1,6 @@
 import { decodeBody, encodeBody } from '../../protocol/index.js'
 
-/** What a group has committed for a partition. */
+/** The committed position of a group in a partition. */
 export interface CommittedOffset {
   /** The next offset to read. */
   readonly offset: number
@@ -10,7 +10,7 @@ export interface CommittedOffset {
 }
 
 interface TopicOffsets {
-  /** By partition; -1 where nothing is committed. */
+  /** By partition; -1 if nothing is committed. */
   readonly offsets: number[]
   readonly committedAtMs: number[]
   readonly metadata: Map<number, string>
@@ -21,7 +21,7 @@ interface GroupOffsets {
   lastCommitMs: number
 }
 
-/** Names one page of a group's offsets in the state database. */
+/** Key of one page of a group's offsets in the state database. */
 export interface OffsetsPage {
   readonly group: string
   readonly topicId: number
@@ -35,21 +35,21 @@ export type OffsetEntry = readonly [
   metadata: string | undefined,
 ]
 
-/** Partitions of a page. Stands on disk: a change needs another key. */
+/** Partitions of a page. Part of the disk format: a change needs another key. */
 export const partitionsPerPage = 32
 
 const entryBytes = 16
 
 /**
- * The offsets that groups have committed, in memory: the fold over `offsets.committed` and `group.deleted`. It is
- * stored in pages of partitions, since many small values are what the state database is slow at; each change tells
- * which pages became dirty.
+ * The committed offsets of groups, in memory: the fold over `offsets.committed` and `group.deleted`. The state stores
+ * pages of partitions, because many small values are slow in the state database; each change returns
+ * the changed pages.
  */
 export class CommittedOffsets {
   readonly #groups = new Map<string, GroupOffsets>()
   #bytes = 0
 
-  /** Approximate memory that the offsets and their metadata take. */
+  /** Approximate memory of the offsets and their metadata. */
   get bytes(): number {
     return this.#bytes
   }
@@ -62,7 +62,7 @@ export class CommittedOffsets {
     return this.#groups.has(group)
   }
 
-  /** When the group committed last (wall clock), or undefined when it never did. */
+  /** Time of the group's last commit (wall clock), or undefined if it never committed. */
   lastCommitMs(group: string): number | undefined {
     return this.#groups.get(group)?.lastCommitMs
   }
@@ -82,7 +82,7 @@ export class CommittedOffsets {
     }
   }
 
-  /** Puts entries in place and returns the pages that hold them, each once. */
+  /** Applies entries and returns the pages that hold them, each once. */
   set(group: string, committedAtMs: number, entries: readonly OffsetEntry[]): OffsetsPage[] {
     let known = this.#groups.get(group)
     if (known === undefined) {
@@ -104,7 +104,7 @@ export class CommittedOffsets {
     return [...pages.values()]
   }
 
-  /** The value to store for a page. */
+  /** The stored value of a page. */
   encodePage({ group, topicId, page }: OffsetsPage): Uint8Array {
     const rows: unknown[] = []
     for (let partition = page * partitionsPerPage; partition < (page + 1) * partitionsPerPage; partition++) {
@@ -114,7 +114,7 @@ export class CommittedOffsets {
     return encodeBody(rows)
   }
 
-  /** Takes over a page that was stored. */
+  /** Loads a stored page. */
   loadPage({ group, topicId }: OffsetsPage, value: Uint8Array): void {
     const rows = decodeBody(value) as [number, number, number, string | null][]
     for (const [partition, offset, committedAtMs, metadata] of rows) {
@@ -122,14 +122,14 @@ export class CommittedOffsets {
     }
   }
 
-  /** Forgets a group and returns the pages that it had. */
+  /** Removes a group and returns its pages. */
   deleteGroup(group: string): OffsetsPage[] {
     const pages = this.topicIds(group).flatMap((topicId) => this.#deleteTopic(group, topicId))
     this.#groups.delete(group)
     return pages
   }
 
-  /** Forgets a topic in all groups and returns the pages that it had; groups without any offsets are gone then. */
+  /** Removes a topic from all groups and returns its pages; groups without offsets disappear. */
   deleteTopic(topicId: number): OffsetsPage[] {
     const pages: OffsetsPage[] = []
     for (const [group, { topics }] of this.#groups) {

@@ -27,7 +27,9 @@ export function listGroups(host: GroupHost, membership: Membership): GroupListRe
 }
 
 /**
- * Members, every partition of the topics that the group subscribes to or has committed offsets of, and why they stand still.
+ * Describes members, every partition that the group subscribes to or has committed offsets of, and the reasons why
+ * messages
+ * do not move.
  * @param nowMs wall clock
  * @throws MillraceError UNKNOWN_GROUP
  */

@@ -8,33 +8,35 @@ export interface GroupOptions {
   readonly uniqueId: () => number
   readonly topics: TopicSource
   readonly membersMax: number
-  /** Whether nobody is to own anything. */
+  /** Paused: no member may own a partition. */
   readonly isPaused: () => boolean
 }
 
 const fencedMembersMax = 1_000
 
 /**
- * Membership and ownership of one stream group, as a state machine: no sockets, no timers, time comes as an argument
- * (ms of a monotonic clock). Changes of membership only mark it (`rebalanceNeeded`), so that a burst of joins and
- * leaves costs one `rebalance`. A partition moves in two steps: `rebalance` sets its target, and it is granted under a
- * new epoch once its owner has sent a heartbeat without it or is gone. Partitions that don't move are not touched.
+ * Membership and ownership of one stream group, as a state machine: no sockets, no timers, time is an argument
+ * (ms of a monotonic clock). A change of membership only marks the group (`rebalanceNeeded`), so that a burst of joins
+ * and
+ * leaves costs one `rebalance`. A partition moves in two steps: `rebalance` sets its target, and the group grants it
+ * under a
+ * new epoch once its owner has sent a heartbeat without it or is gone. A rebalance does not touch other partitions.
  */
 export class Group {
   readonly name: string
-  /** Raised at every change of membership or topics. */
+  /** Increases with every change of membership or topics. */
   generation = 0
   /** Whether membership or topics changed since the last rebalance. */
   rebalanceNeeded = false
-  /** One member owns everything, the others stand by; as the first member said. */
+  /** One member owns everything, the others stand by; the first member decides. */
   singleActive = false
   readonly members = new Map<string, Member>()
   readonly #options: GroupOptions
   readonly #memberIdByInstance = new Map<string, string>()
-  /** Members whose instance was taken over by another; bounded, the oldest is forgotten first. */
+  /** Members whose instance another member took over; bounded, the oldest leaves first. */
   readonly #fenced = new Set<string>()
   readonly #slots = new Map<number, Slot[]>()
-  /** Seeks whose commit is under way, counted by partition: members must not commit over them. */
+  /** Seeks in progress, counted by partition: members must not overwrite them with a commit. */
   readonly #seeks = new Map<string, number>()
   #changed = new Set<Member>()
   #heartbeats = 0
@@ -44,7 +46,7 @@ export class Group {
     this.#options = options
   }
 
-  /** Rebalancing: some partition is not yet owned by who should own it. */
+  /** Rebalancing: some partition does not belong to its target yet. */
   get state(): 'empty' | 'stable' | 'rebalancing' {
     if (this.members.size === 0) return 'empty'
     if (this.rebalanceNeeded) return 'rebalancing'
@@ -60,7 +62,7 @@ export class Group {
     return this.#slots.get(topicId)?.[partition]
   }
 
-  /** Members whose assignment may have changed since the last call, also those that were removed. */
+  /** Members whose assignment may have changed since the last call, including removed ones. */
   takeChanged(): ReadonlySet<Member> {
     const changed = this.#changed
     if (changed.size > 0) this.#changed = new Set()
@@ -69,7 +71,7 @@ export class Group {
 
   /**
    * Adds a member, or refreshes one that joins again. With an `instanceId` that another member has, the new one
-   * takes over its partitions under new epochs and the old one is fenced.
+   * takes over its partitions under new epochs and the group fences the old one.
    * @throws MillraceError BAD_REQUEST, FENCED, LIMIT_EXCEEDED
    */
   join(request: JoinRequest, session: MemberSession, nowMs: number): Member {
@@ -106,8 +108,8 @@ export class Group {
   }
 
   /**
-   * Shows that a member lives, and releases what it has to give up and no longer lists.
-   * @returns whether `owned` is exactly what the member should own
+   * Records that a member is alive, and releases partitions that it must give up and no longer lists.
+   * @returns whether `owned` equals the assignment of the member
    * @throws MillraceError UNKNOWN_MEMBER, FENCED
    */
   heartbeat(memberId: string, owned: readonly OwnedEntry[], session: MemberSession, nowMs: number): boolean {
@@ -131,7 +133,7 @@ export class Group {
     return settled
   }
 
-  /** What a member should own; partitions that it has to give up are left out. */
+  /** The assignment of a member, without the partitions that it must give up. */
   assigned(member: Member): Slot[] {
     const slots: Slot[] = []
     for (const slot of member.slots) if (slot.target === member) slots.push(slot)
@@ -146,7 +148,7 @@ export class Group {
     throw new MillraceError('UNKNOWN_MEMBER', `group "${this.name}" has no member "${memberId}"; join again`)
   }
 
-  /** Takes a member out; partitions that are promised to others are granted at once. */
+  /** Removes a member; others get the partitions that they are waiting for at once. */
   remove(memberId: string): void {
     const member = this.members.get(memberId)
     if (member === undefined) return
@@ -160,7 +162,7 @@ export class Group {
     this.#membershipChanged()
   }
 
-  /** The connection of a member has ended: a dynamic member goes at once, a static one has until its timeout. */
+  /** The connection of a member has ended: a dynamic member leaves at once, a static one at its timeout. */
   disconnect(memberId: string, session: MemberSession): void {
     const member = this.members.get(memberId)
     if (member?.session !== session) return
@@ -169,8 +171,8 @@ export class Group {
   }
 
   /**
-   * Removes members that sent no heartbeat for their session timeout, and takes partitions from members that
-   * heartbeat but have not given them up for as long.
+   * Removes members without a heartbeat for their session timeout, and revokes partitions from members that
+   * send heartbeats but have not given them up for as long.
    * @returns the ids of removed members
    */
   expire(nowMs: number): string[] {
@@ -187,7 +189,7 @@ export class Group {
     return expired
   }
 
-  /** Follows a topic that was created, deleted or changed. */
+  /** Updates a topic that was created, deleted or changed. */
   topicChanged({ topicId, name }: Pick<GroupTopic, 'topicId' | 'name'>): void {
     for (const member of this.members.values()) {
       if (member.topics.includes(name)) this.#subscribe(member, member.topics)
@@ -199,7 +201,7 @@ export class Group {
     else if (topic.partitions > slots.length) this.#membershipChanged()
   }
 
-  /** Decides anew who should own what, and grants what nobody owns. */
+  /** Computes a new assignment, and grants partitions without an owner. */
   rebalance(nowMs: number): void {
     this.rebalanceNeeded = false
     this.#createSlots()
@@ -216,7 +218,7 @@ export class Group {
     this.#removeUnusedSlots()
   }
 
-  /** Those who may own partitions. The single active one stays so while it lives; then the one that joined first follows. */
+  /** Members that may own partitions. The single active one stays so while it lives; then the oldest member follows. */
   #eligible(): Member[] {
     if (this.#options.isPaused()) return []
     const members = [...this.members.values()]
@@ -225,13 +227,13 @@ export class Group {
     return [active]
   }
 
-  /** Keeps members from committing a partition until `endSeek`. */
+  /** Prevents commits of a partition by members until `endSeek`. */
   beginSeek(topicId: number, partition: number): void {
     const key = `${topicId}/${partition}`
     this.#seeks.set(key, (this.#seeks.get(key) ?? 0) + 1)
   }
 
-  /** The seek is committed or has failed: the partition's owner starts again under a new epoch. */
+  /** The seek is committed or has failed: the owner of the partition starts again under a new epoch. */
   endSeek(topicId: number, partition: number): void {
     const key = `${topicId}/${partition}`
     const left = (this.#seeks.get(key) ?? 1) - 1
@@ -243,7 +245,7 @@ export class Group {
     this.#touch(slot.owner)
   }
 
-  /** Why `member` may not commit a partition under `epoch`; undefined when it may. */
+  /** The reason why `member` may not commit a partition under `epoch`; undefined if it may. */
   commitProblem(member: Member, topicId: number, partition: number, epoch: number): string | undefined {
     const slot = this.slot(topicId, partition)
     if (slot?.owner !== member) return `partition ${partition} is not owned by member "${member.memberId}"`
@@ -327,7 +329,7 @@ export class Group {
     this.#touch(member)
   }
 
-  /** The owner has given the partition up: who should own it gets it. */
+  /** The owner has given the partition up: its target gets it. */
   #release(slot: Slot): void {
     slot.owner?.slots.delete(slot)
     slot.owner = undefined
@@ -360,7 +362,7 @@ export class Group {
     }
   }
 
-  /** Slots of topics that nobody subscribes to stay until their owners have given them up. */
+  /** Partitions of topics without subscribers stay until their owners have given them up. */
   #removeUnusedSlots(): void {
     for (const [topicId, slots] of this.#slots) {
       if (slots.every((slot) => slot.owner === undefined && slot.target === undefined)) {

@@ -18,9 +18,9 @@ import type {
   SeekRequest,
 } from './types.js'
 
-/** How often silent members are looked for; also how late an expired session is noticed. */
+/** Interval of the search for silent members; an expired session is noticed this much later at most. */
 const sweepIntervalMs = 250
-/** What a sweep may come late before the process counts as stalled and session timeouts stand still. */
+/** If a sweep is later than this, the process counts as stalled, and session timeouts stop. */
 const sweepLateMsMax = 500
 const offsetsExpiryIntervalMs = 60_000
 
@@ -29,14 +29,14 @@ export interface GroupsOptions {
   readonly settings: GroupSettings
   /** Wall clock for the age of offsets; it should not jump ahead. Default `Date.now`. */
   readonly nowMs?: () => number
-  /** Told when members are removed because they fell silent. */
+  /** Called when members are removed because they are silent. */
   readonly onExpired?: (group: string, memberIds: readonly string[]) => void
-  /** Told when forgetting the offsets of an abandoned group failed; it is tried again. */
+  /** Called when the removal of the offsets of an abandoned group failed; the group tries again. */
   readonly onExpiryFailed?: (group: string, error: unknown) => void
 }
 
 /**
- * The stream groups of a shard. Membership lives in memory: after a restart clients join again. Committed offsets are
+ * The stream groups of a shard. Membership is in memory: after a restart clients join again. Committed offsets are
  * operations of the journal. A group exists while it has members or committed offsets.
  */
 export class Groups {
@@ -47,7 +47,7 @@ export class Groups {
   readonly #commands: OffsetCommands
   readonly #timers: NodeJS.Timeout[]
   readonly #nowMs: () => number
-  /** When each group was last seen with members (wall clock); kept only while offsets can expire. */
+  /** The last time at which each group had members (wall clock); kept only while offsets can expire. */
   readonly #activeAtMs = new Map<string, number>()
   readonly #startedAtMs: number
 
@@ -83,7 +83,7 @@ export class Groups {
     return groupNames(this.#host, this.#membership).size
   }
 
-  /** Resolves with what the new member should own; see protocol/commands/groups.ts for this and all others. */
+  /** Resolves with the assignment of the new member; see protocol/commands/groups.ts for this and all others. */
   join(request: JoinRequest, session: MemberSession): Promise<Assignment> {
     return this.#membership.join(request, session)
   }
@@ -128,12 +128,15 @@ export class Groups {
     return describeGroup(this.#host, this.#membership, group, this.#nowMs())
   }
 
-  /** To be called when a topic was created, deleted or given more partitions. */
+  /** Call it when a topic was created, deleted or given more partitions. */
   topicChanged(topic: Pick<GroupTopic, 'topicId' | 'name'>): void {
     this.#membership.topicChanged(topic)
   }
 
-  /** Forgets the offsets of groups that were abandoned for `groupOffsetsRetentionMs`; runs once a minute by itself. */
+  /**
+   * Deletes the offsets of groups that were abandoned for `groupOffsetsRetentionMs`; it also runs once a minute by
+   * itself.
+   */
   async expireOffsets(wallMs: number): Promise<void> {
     const groups = [...this.#host.offsets.groups]
     for (const group of this.#activeAtMs.keys()) {
@@ -158,7 +161,7 @@ export class Groups {
     }
   }
 
-  /** Answers waiting heartbeats and refuses new joins and heartbeats with DRAINING; commits go on. */
+  /** Answers waiting heartbeats and refuses new joins and heartbeats with DRAINING; commits continue. */
   drain(): void {
     for (const timer of this.#timers) clearInterval(timer)
     this.#membership.drain()

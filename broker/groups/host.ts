@@ -2,7 +2,7 @@ import type { MillraceError } from '../../protocol/index.js'
 import type { CommittedOffsets, OffsetEntry } from './committed_offsets.js'
 import type { TopicSource } from './types.js'
 
-/** What groups need of the shard that they live in. */
+/** The functions that groups need from their shard. */
 export interface GroupHost {
   readonly topics: TopicSource
   /** The fold of the operations below. */
@@ -11,7 +11,7 @@ export interface GroupHost {
   uniqueId(): number
   /** An UNKNOWN_TOPIC error that names the nearest topic. */
   unknownTopic(name: string): MillraceError
-  /** The durable ends of a partition, or undefined when there is none. */
+  /** The durable ends of a partition, or undefined if it does not exist. */
   ends(topicId: number, partition: number): { startOffset: number; endOffset: number } | undefined
   /** The first offset with this timestamp (ms) or a later one, or the end. */
   offsetForTime(topicId: number, partition: number, timeMs: number): Promise<number>
@@ -20,6 +20,6 @@ export interface GroupHost {
   isPaused(group: string): boolean
   /** Resolves when it is durable. */
   setPaused(group: string, paused: boolean): Promise<void>
-  /** Resolves when the group's offsets are durably forgotten, and that it is paused. */
+  /** Resolves when the removal of the group's offsets, and of its pause, is durable. */
   deleteGroup(group: string): Promise<void>
 }

@@ -1,7 +1,7 @@
 /**
- * The clock for session timeouts: monotonic, and it stands still while the process did. When the event loop stalls
- * (a suspended machine, a long pause), heartbeats wait in socket buffers; with real time every member would be thrown
- * out before they are read. So time passes by at most `stepMsMax` between two calls of `tick`.
+ * The clock for session timeouts: monotonic, and it stops while the process stands still. When the event loop stalls
+ * (a suspended machine, a long pause), heartbeats wait in socket buffers; real time would remove every member
+ * before the broker reads them. So time advances by at most `stepMsMax` between two calls of `tick`.
  */
 export class LivenessClock {
   readonly #monotonicMs: () => number

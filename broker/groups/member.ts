@@ -5,7 +5,7 @@ export interface Member {
   readonly group: string
   readonly memberId: string
   readonly instanceId: string | undefined
-  /** Subscribed names, and the ids of those that exist. */
+  /** Subscribed names, and the ids of existing topics. */
   topics: readonly string[]
   topicIds: ReadonlySet<number>
   sessionTimeoutMs: number
@@ -14,15 +14,18 @@ export interface Member {
   clientName: string
   address: string
   lastHeartbeatMs: number
-  /** Raised whenever what it should own may have changed, and what it was when the member was told last. */
+  /**
+   * Increases whenever the assignment of the member may have changed; and its value at the last answer to the member.
+   */
   version: number
   toldVersion: number
-  /** Partitions that it owns, also those that it has to give up. */
+  /** Its partitions, including those that it must give up. */
   readonly slots: Set<Slot>
 }
 
 /**
- * One partition in a group. `owner` may read and commit under `epoch`; `target` is who should own it. They differ
+ * One partition in a group. `owner` may read and commit under `epoch`; `target` is the member that should own it. They
+ * differ
  * until the owner has given it up.
  */
 export interface Slot {
@@ -31,13 +34,13 @@ export interface Slot {
   owner: Member | undefined
   epoch: number
   target: Member | undefined
-  /** Since when the owner has been asked to give it up. */
+  /** Time at which the group asked the owner to give it up. */
   revokedAtMs: number | undefined
-  /** Number of the heartbeat that listed it last. */
+  /** Number of the last heartbeat that listed it. */
   listedIn: number
 }
 
-/** A member that subscribes to nothing and owns nothing yet. */
+/** A member without subscriptions and partitions. */
 export function newMember(request: JoinRequest, session: MemberSession, nowMs: number): Member {
   return {
     group: request.group,
@@ -56,7 +59,7 @@ export function newMember(request: JoinRequest, session: MemberSession, nowMs: n
   }
 }
 
-/** A partition that nobody owns yet. */
+/** A partition without an owner. */
 export function newSlot(topic: GroupTopic, partition: number): Slot {
   return {
     topic,

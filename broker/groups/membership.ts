@@ -12,9 +12,9 @@ import type {
   TopicSource,
 } from './types.js'
 
-/** When a member was told already what it should own, how soon it is told again while it lists something else. */
+/** Delay of a repeated answer to a member that already has its assignment and lists something else. */
 const repeatMs = 100
-/** At most this share of the time goes into assigning partitions of one group: one part in ten. */
+/** Assignment of the partitions of one group takes at most this share of the time: one tenth. */
 const rebalanceRestFactor = 10
 
 export interface MembershipOptions {
@@ -26,7 +26,7 @@ export interface MembershipOptions {
   readonly committedOffset: (group: string, topicId: number, partition: number) => number | undefined
   /** Whether the group has committed offsets, and so stays when its last member leaves. */
   readonly hasOffsets: (group: string) => boolean
-  /** Whether one more group may come into being. */
+  /** Whether another group may be created. */
   readonly hasRoom: () => boolean
   readonly isPaused: (group: string) => boolean
   readonly onExpired: (group: string, memberIds: readonly string[]) => void
@@ -37,7 +37,7 @@ interface Running {
   rebalanceTimer: NodeJS.Timeout | undefined
   rebalanced: PromiseWithResolve | undefined
   rebalanceCostMs: number
-  /** The newest commit of offsets that is under way; never rejects. */
+  /** The newest commit of offsets in progress; never rejects. */
   commitInFlight: Promise<void> | undefined
 }
 
@@ -47,8 +47,8 @@ interface PromiseWithResolve {
 }
 
 /**
- * Runs the groups that have members: turns their state machines into answers of `join` and long-polled `heartbeat`,
- * gathers bursts of changes into one rebalance, and notices connections that end and members that fall silent.
+ * Runs the groups with members: turns their state machines into answers to `join` and long-polled `heartbeat`,
+ * merges bursts of changes into one rebalance, and detects closed connections and silent members.
  */
 export class Membership {
   readonly #options: MembershipOptions
@@ -106,7 +106,7 @@ export class Membership {
     return this.#assignment(running, member)
   }
 
-  /** Removes a member; one that is not there is no error, so that a retry succeeds. */
+  /** Removes a member; an unknown member is no error, so that a retry succeeds. */
   leave(groupName: string, memberId: string): void {
     const running = this.#running.get(groupName)
     if (running === undefined) return
@@ -114,7 +114,7 @@ export class Membership {
     this.#settle(running)
   }
 
-  /** Makes assignments wait for a commit of offsets that is under way, so that new owners start after it. */
+  /** Makes assignments wait for a commit of offsets in progress, so that new owners start after it. */
   commitStarted(groupName: string, commit: Promise<void>): void {
     const running = this.#running.get(groupName)
     if (running === undefined) return
@@ -124,7 +124,10 @@ export class Membership {
     running.commitInFlight = settled
   }
 
-  /** Fences the owners of partitions until the returned function is called; they then start from what is committed. */
+  /**
+   * Fences the owners of partitions until the caller calls the returned function; they then start from the committed
+   * offset.
+   */
   seekStarted(groupName: string, topicId: number, partitions: readonly number[]): () => void {
     const running = this.#running.get(groupName)
     if (running === undefined) return noop
@@ -135,7 +138,7 @@ export class Membership {
     }
   }
 
-  /** The group was paused, or goes on. */
+  /** The group was paused or resumed. */
   pauseChanged(groupName: string): void {
     const running = this.#running.get(groupName)
     if (running === undefined) return
@@ -143,7 +146,7 @@ export class Membership {
     this.#settle(running, 0)
   }
 
-  /** Follows a topic that was created, deleted or given more partitions. */
+  /** Updates a topic that was created, deleted or given more partitions. */
   topicChanged(topic: Pick<GroupTopic, 'topicId' | 'name'>): void {
     for (const running of this.#running.values()) {
       running.group.topicChanged(topic)
@@ -151,7 +154,7 @@ export class Membership {
     }
   }
 
-  /** Removes members that fell silent. */
+  /** Removes silent members. */
   sweep(): void {
     const { clock, onExpired } = this.#options
     clock.tick()
@@ -225,7 +228,7 @@ export class Membership {
     this.#running.delete(group.name)
   }
 
-  /** To be called after every change: wakes whom it concerns and plans the rebalance. */
+  /** Call it after every change: it answers affected members and plans the rebalance. */
   #settle(running: Running, delayMs: number = this.#options.settings.groupRebalanceDelayMs): void {
     const { group } = running
     for (const member of group.takeChanged()) {

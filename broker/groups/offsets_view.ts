@@ -1,14 +1,14 @@
 import { CommittedOffsets, type OffsetsPage } from './committed_offsets.js'
 import { decodeGroupDeleted, decodeOffsetsCommitted } from './ops.js'
 
-/** Where the view keeps its pages; changes become durable with the next checkpoint. */
+/** Storage of the view's pages; changes become durable with the next checkpoint. */
 export interface OffsetsState {
   put(key: Uint8Array, value: Uint8Array): void
   del(key: Uint8Array): void
 }
 
 /**
- * The view that folds committed offsets. Its keys in the state database, which stand on disk, are
+ * The view of committed offsets. Its keys in the state database, which are on disk, are
  * `PREFIX/group/topicId/page` in ASCII (names of groups have no slash); a value is a msgpack list of
  * [partition, offset, committedAtMs, metadata].
  */
@@ -17,20 +17,20 @@ export class OffsetsView {
   readonly #state: OffsetsState
   readonly #prefix: string
 
-  /** @param prefix what the keys of this view begin with */
+  /** @param prefix beginning of the keys of this view */
   constructor(state: OffsetsState, prefix: string) {
     this.#state = state
     this.#prefix = prefix
   }
 
-  /** Takes over one stored page. */
+  /** Loads one stored page. */
   load(key: Uint8Array, value: Uint8Array): void {
     const text = Buffer.from(key).toString('latin1', this.#prefix.length + 1)
     const [group = '', topicId, page] = text.split('/')
     this.offsets.loadPage({ group, topicId: Number(topicId), page: Number(page) }, value)
   }
 
-  /** Folds an `offsets.committed` operation; entries of topics that are gone by then are dropped. */
+  /** Applies an `offsets.committed` operation; drops entries of deleted topics. */
   applyCommitted(payload: Uint8Array, topicExists: (topicId: number) => boolean): void {
     const { group, committedAtMs, entries } = decodeOffsetsCommitted(payload)
     const kept = entries.filter(([topicId]) => topicExists(topicId))
@@ -40,12 +40,12 @@ export class OffsetsView {
     }
   }
 
-  /** Folds a `group.deleted` operation. */
+  /** Applies a `group.deleted` operation. */
   applyDeleted(payload: Uint8Array): void {
     this.#drop(this.offsets.deleteGroup(decodeGroupDeleted(payload)))
   }
 
-  /** To be called when the operation that deletes a topic is folded. */
+  /** Call it when the operation that deletes a topic is applied. */
   topicDeleted(topicId: number): void {
     this.#drop(this.offsets.deleteTopic(topicId))
   }

@@ -1,7 +1,7 @@
 import { decodeBody, encodeBody } from '../../protocol/index.js'
 import type { OffsetEntry } from './committed_offsets.js'
 
-/** Payload of an `offsets.committed` operation; stands on disk. */
+/** Payload of an `offsets.committed` operation; on disk. */
 export interface OffsetsCommitted {
   readonly group: string
   readonly committedAtMs: number
@@ -26,7 +26,7 @@ export function decodeOffsetsCommitted(payload: Uint8Array): OffsetsCommitted {
   }
 }
 
-/** Payload of a `group.paused` operation; stands on disk. */
+/** Payload of a `group.paused` operation; on disk. */
 export function encodeGroupPaused(group: string, paused: boolean): Uint8Array {
   return encodeBody([group, paused])
 }
@@ -35,7 +35,7 @@ export function decodeGroupPaused(payload: Uint8Array): readonly [group: string,
   return decodeBody(payload) as [string, boolean]
 }
 
-/** Payload of a `group.deleted` operation; stands on disk. */
+/** Payload of a `group.deleted` operation; on disk. */
 export function encodeGroupDeleted(group: string): Uint8Array {
   return encodeBody([group])
 }

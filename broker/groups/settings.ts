@@ -1,16 +1,16 @@
 /** Limits and times of stream groups. */
 export interface GroupSettings {
-  /** Groups that have members or committed offsets. */
+  /** Most groups with members or committed offsets. */
   readonly groupsMax: number
   readonly groupMembersMax: number
-  /** Memory for the committed offsets of all groups with their metadata; about 16 bytes a partition. */
+  /** Memory for the committed offsets of all groups with their metadata; about 16 bytes for each partition. */
   readonly groupOffsetsBytesMax: number
-  /** How long the first member of an empty group waits for others, so that they start together. */
+  /** Time that the first member of an empty group waits for others, so that they start together. */
   readonly groupInitialDelayMs: number
-  /** How long joins and leaves are gathered before partitions are assigned anew. */
+  /** Time to gather joins and leaves before a new assignment. */
   readonly groupRebalanceDelayMs: number
   /**
-   * Committed offsets of a group that had no members and no commits for as long are forgotten; -1: never. The time
+   * The broker deletes committed offsets of a group without members and commits for as long; -1: never. The time
    * without members starts again when the broker does.
    */
   readonly groupOffsetsRetentionMs: number

@@ -4,10 +4,10 @@ import type { GroupDescription } from './types.js'
 type Facts = Omit<GroupDescription, 'reasons'>
 
 const reasonsMax = 20
-/** A member that commits nothing for so long while there are messages is worth a word. */
+/** A member without a commit for this long, while there are messages, is a reason. */
 const quietMsMin = 30_000
 
-/** Why the messages of a stream group stand still, as far as they do; the first reasons only. */
+/** Reasons why the messages of a stream group do not move, if any; the first ones only. */
 export function reasonsOf(description: Facts, group: Group | undefined, nowMs: number): string[] {
   const behind = description.partitions.filter(({ lag }) => lag > 0)
   if (behind.length === 0) return []
@@ -43,7 +43,7 @@ function movingReasons(group: Group | undefined): string[] {
   return reasons
 }
 
-/** Topics that have offsets of the group, and no member any more. */
+/** Topics with offsets of the group and without members. */
 function unreadReasons({ members }: Facts, behind: Facts['partitions']): string[] {
   const read = new Set(members.flatMap(({ topics }) => topics))
   const unread = new Set(behind.map(({ topic }) => topic).filter((topic) => !read.has(topic)))

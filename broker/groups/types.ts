@@ -9,12 +9,12 @@ export type CommitReply = ReplyOf<typeof commands.groupCommit>
 export type SeekReply = ReplyOf<typeof commands.groupSeek>
 export type GroupListReply = ReplyOf<typeof commands.groupList>
 export type GroupDescription = ReplyOf<typeof commands.groupDescribe>
-/** [topicId, partition, epoch] of a partition that a member says it owns. */
+/** [topicId, partition, epoch] of a partition in a member's list. */
 export type OwnedEntry = HeartbeatRequest['owned'][number]
 
-/** The connection that a member speaks through. */
+/** The connection of a member. */
 export interface MemberSession {
-  /** Ascending in the order of connections. */
+  /** Increases with each connection. */
   readonly id: number
   readonly clientName: string
   readonly address: string

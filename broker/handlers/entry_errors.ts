@@ -1,10 +1,13 @@
 import { type ErrorFields, errorFields, MillraceError } from '../../protocol/index.js'
 import type { Logger } from '../log.js'
 
-/** Entries of one reply that get a message beside their number: thousands of messages would not fit into a frame. */
+/**
+ * Entries of one reply that get a message in addition to their number: thousands of messages would not fit into a
+ * frame.
+ */
 const messagesMax = 100
 
-/** Turns the errors of single entries of a request into fields of the reply; what was not expected is logged. */
+/** Turns the errors of single entries of a request into fields of the reply; logs unexpected errors. */
 export class EntryErrors {
   readonly #logger: Logger
   #count = 0

@@ -17,13 +17,13 @@ type FetchReply = ReplyOf<typeof commands.fetch>
 type FetchEntry = FetchRequest['partitions'][number]
 type PartitionReply = FetchReply['partitions'][number]
 
-/** Less than this is not worth reading a partition for. */
+/** A read of a partition is not worth less than this. */
 const shareBytesMin = 64 * 1024
-/** The share of a frame that is kept for the body of a reply. */
+/** Share of a frame reserved for the body of a reply. */
 const bodyShare = 1 / 16
 
 /**
- * Answers from memory without a turn of the event loop where it can; otherwise reads the journal, or waits for data.
+ * Answers from memory without a turn of the event loop if possible; otherwise it reads the journal, or waits for data.
  */
 const fetch: Handler<typeof commands.fetch> = (context, request) => {
   const { broker, session } = context
@@ -41,7 +41,7 @@ const fetch: Handler<typeof commands.fetch> = (context, request) => {
 
 export const fetchHandlers = { fetch }
 
-/** @param first what was collected already, when it was not enough */
+/** @param first already collected data, if it was not enough */
 async function fetchSlowly(
   context: RequestContext,
   request: FetchRequest,
@@ -63,7 +63,7 @@ async function fetchSlowly(
   }
 }
 
-/** Acquires the room for what it takes at the moment of taking it, or all who waited for room would find it free. */
+/** Reserves the room at the moment of the read; otherwise all waiting requests would find it free. */
 async function collect({ broker, session }: RequestContext, request: FetchRequest): Promise<FetchCollector> {
   const { fetchTurns } = broker
   for (let isSmall = true; ; isSmall = false) {
@@ -87,27 +87,27 @@ async function collect({ broker, session }: RequestContext, request: FetchReques
       throw error
     }
     if (hasRoom || collector.bytes <= roomBytes) return collector
-    // A single batch that is larger than the share of those who hold little.
+    // A single batch that is larger than the share of connections that hold little.
     collector.releaseMemory()
     session.release(collector.acquiredBytes)
   }
 }
 
-/** An entry of which memory does not have the data. */
+/** An entry whose data is not in memory. */
 interface ColdEntry {
   readonly entry: FetchEntry
   readonly partition: Partition
 }
 
-/** One look at the partitions of a fetch. */
+/** One pass over the partitions of a fetch. */
 class FetchCollector {
   readonly #broker: BrokerContext
   readonly #request: FetchRequest
   /** Most bytes of batches in the reply, unless a single batch is larger. */
   readonly bytesMax: number
-  /** Partitions that exist. */
+  /** Number of existing partitions. */
   readonly partitions: Partition[] = []
-  /** Room that was acquired for the reply. */
+  /** Reserved room for the reply. */
   acquiredBytes = 0
   readonly #replies: PartitionReply[] = []
   readonly #payload: Uint8Array[] = []
@@ -118,7 +118,7 @@ class FetchCollector {
   #records = 0
   #hasError = false
 
-  /** @param roomBytes most bytes for which there is room */
+  /** @param roomBytes most bytes that the budget allows */
   constructor(broker: BrokerContext, request: FetchRequest, roomBytes: number) {
     this.#errors = new EntryErrors(broker.logger)
     this.#broker = broker
@@ -134,7 +134,7 @@ class FetchCollector {
     return this.#cold.length > 0
   }
 
-  /** Whether the reply should not wait for more. */
+  /** Whether the reply should go out now. */
   get isEnough(): boolean {
     return this.#hasError || this.#bytes >= Math.min(this.#request.bytesMin, this.bytesMax)
   }
@@ -143,7 +143,9 @@ class FetchCollector {
     return Math.min(this.#request.bytesMin, this.bytesMax) - this.#bytes
   }
 
-  /** Takes what memory has. Begins at another partition each time, so that a busy one does not starve the others. */
+  /**
+   * Collects data from memory. It begins at another partition each time, so that a busy one does not starve the others.
+   */
   collectFromMemory(): void {
     const { partitions: entries } = this.#request
     const start = nextStart(entries.length)
@@ -161,7 +163,7 @@ class FetchCollector {
   }
 
   /**
-   * Takes from the journal what memory did not have, with one read for all partitions. They share what the limit leaves
+   * Reads from the journal with one read for all partitions. They share the remaining limit
    * evenly: partitions of one reader often share blocks too.
    */
   async collectFromJournal(): Promise<void> {
@@ -191,7 +193,7 @@ class FetchCollector {
     return { body, payload: this.#payload, sent: () => this.releaseMemory(), acquiredBytes }
   }
 
-  /** To be called when what was collected is not used any more: then its memory may be. */
+  /** Call it when the collected data is no longer in use: its memory is then reused. */
   releaseMemory(): void {
     for (const memory of this.#memory.splice(0)) memory.release()
   }
@@ -237,7 +239,7 @@ function nextStart(count: number): number {
   return count === 0 ? 0 : starts % count
 }
 
-/** Records in a run of whole batches, by their headers. */
+/** Counts records in consecutive whole batches by their headers. */
 function recordsIn(run: Uint8Array): number {
   const view = new DataView(run.buffer, run.byteOffset, run.length)
   let records = 0

@@ -2,26 +2,27 @@ import type { ReplyOf, RequestOf } from '../../protocol/index.js'
 import type { BrokerContext } from '../context.js'
 import type { Session } from '../net/session.js'
 
-/** What every handler gets beside its request. */
+/** Context of a handler in addition to its request. */
 export interface RequestContext {
   readonly broker: BrokerContext
   readonly session: Session
 }
 
-/** A reply of a command; the payload is sent without being copied. */
+/** A reply of a command; the payload is sent without a copy. */
 export interface HandlerReply<Body> {
   readonly body: Body
   readonly payload?: readonly Uint8Array[] | undefined
-  /** Called once the payload is with the kernel; never when the connection ends before. */
+  /** Called once the kernel has the payload; never if the connection ends before. */
   readonly sent?: (() => void) | undefined
-  /** Room that the handler acquired for this reply; it is released when the reply itself is counted. */
+  /** Room that the handler reserved for this reply; released when the outbox counts the reply itself. */
   readonly acquiredBytes?: number | undefined
 }
 
 /**
- * Answers a request of command `C`. A handler that returns a value instead of a promise is answered without a turn of
- * the event loop. It must not keep `payload` for longer than until it is answered: its memory is used again. What it throws becomes the error
- * reply; anything but a MillraceError is logged and sent as INTERNAL.
+ * Answers a request of command `C`. If a handler returns a value and no promise, the reply goes out without a turn of
+ * the event loop. It must not keep `payload` after the answer, because the memory is reused. Its error becomes the
+ * error
+ * reply; an error that is not a MillraceError is logged and sent as INTERNAL.
  */
 export type Handler<C> = (
   context: RequestContext,

@@ -1,7 +1,7 @@
 /**
- * Counts bytes against a limit that may be overshot by one entry: whoever adds asks `isOver` first, so a single
- * entry larger than the limit still gets through, alone. A part of the limit can be kept for those who hold little:
- * the others ask `isTight`.
+ * Counts bytes against a limit that one entry may exceed: a caller checks `isOver` first, so a single
+ * entry larger than the limit can still pass, alone. A part of the limit can be reserved for callers that hold little:
+ * the others check `isTight`.
  */
 export class ByteBudget {
   readonly limitBytes: number
@@ -24,12 +24,12 @@ export class ByteBudget {
     return this.#usedBytes >= this.limitBytes
   }
 
-  /** Whether nothing but the reserve is left. */
+  /** Whether only the reserve is left. */
   get isTight(): boolean {
     return this.#usedBytes >= this.limitBytes - this.#reserveBytes
   }
 
-  /** What is left besides the reserve; 0 when `isTight`. */
+  /** Room without the reserve; 0 if `isTight`. */
   get freeBytes(): number {
     return Math.max(0, this.limitBytes - this.#reserveBytes - this.#usedBytes)
   }
@@ -46,12 +46,15 @@ export class ByteBudget {
     queueMicrotask(() => this.#wake())
   }
 
-  /** Calls back once, in the order of asking, when there is room besides the reserve; at most one entry for each function. */
+  /**
+   * Calls back once, in the order of the calls, when there is room besides the reserve; at most one entry for each
+   * function.
+   */
   whenRoom(callback: () => void): void {
     this.#waiting.add(callback)
   }
 
-  /** The same for those who may use the reserve; they come first. */
+  /** The same for callers that may use the reserve; they come first. */
   whenReserveHasRoom(callback: () => void): void {
     this.#waitingForReserve.add(callback)
   }
@@ -61,7 +64,7 @@ export class ByteBudget {
     this.#waitingForReserve.delete(callback)
   }
 
-  /** Everyone who waited is asked again until the budget is used up; who finds no room waits anew. */
+  /** Calls every waiting function until the budget is used up; those without room wait again. */
   #wake(): void {
     this.#wakePlanned = false
     for (const callback of [...this.#waitingForReserve]) {

@@ -4,10 +4,11 @@ import { readFileSync } from 'node:fs'
 const reservedMax = 300
 
 /**
- * How many connections leave enough file descriptors for the databases: without any, these can't begin new files, and
- * nothing is published. At most half of a small limit is reserved.
- * @param wanted most connections if files were no matter
- * @param descriptorsMax open files that this process may have; undefined when that is not known
+ * Returns how many connections leave enough file descriptors for the databases: without descriptors they cannot create
+ * files, and
+ * all publishes fail. Reserves at most half of a small limit.
+ * @param wanted configured number of connections
+ * @param descriptorsMax limit of open files of this process; undefined if unknown
  */
 export function connectionsAllowed(wanted: number, descriptorsMax: number | undefined): number {
   if (descriptorsMax === undefined) return wanted
@@ -15,7 +16,7 @@ export function connectionsAllowed(wanted: number, descriptorsMax: number | unde
   return Math.max(1, Math.min(wanted, descriptorsMax - reserved))
 }
 
-/** The soft limit on open files, which Node.js raises to the hard one when it starts; undefined where /proc doesn't tell. */
+/** The soft limit of open files, which Node.js raises to the hard limit at its start; undefined without /proc. */
 export function descriptorsMaxOfProcess(): number | undefined {
   try {
     const limits = readFileSync('/proc/self/limits', 'latin1')

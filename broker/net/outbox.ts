@@ -3,22 +3,22 @@ import type { ByteBudget } from './byte_budget.js'
 
 interface OutboxOwner {
   readonly nowMs: number
-  /** Called when the peer has taken something. */
+  /** Called when the peer has received data. */
   sent(): void
 }
 
 /**
- * What a connection may hold of the part of the budget that is kept for those who hold little, so that peers which take
- * nothing of large replies don't silence those who take theirs.
+ * Most bytes of one connection in the reserve for connections that hold little, so that peers that do not read
+ * large replies cannot block those that do.
  */
 const fairShareBytes = 256 * 1024
 
-/** A slower line than this counts as one that takes nothing. */
+/** A slower peer counts as stalled. */
 const bytesPerMsMin = 64
 
 /**
- * Replies on their way to one peer. What is produced in one tick goes out in one call to the system, and everything
- * counts against the connection's and the process's budget until the kernel has taken it.
+ * Replies on their way to one peer. All replies of one tick go out in one system call, and all bytes
+ * count against the budgets of the connection and of the process until the kernel has them.
  */
 export class Outbox {
   readonly #socket: Socket
@@ -27,11 +27,11 @@ export class Outbox {
   readonly #owner: OutboxOwner
   #parts: Uint8Array[] = []
   #partsBytes = 0
-  /** Told once the kernel has the parts. */
+  /** Called once the kernel has the parts. */
   #sent: (() => void)[] = []
-  /** Bytes that were given to the socket, or wait for that, or are reserved. */
+  /** Bytes that the socket has, that wait for it, or that are reserved. */
   #bytes = 0
-  /** Since when the peer takes nothing, while something waits for it. */
+  /** Start of the current stall, while data waits for the peer. */
   #stalledSinceMs = 0
   #flushPlanned = false
   #waiting: (() => void)[] = []
@@ -48,17 +48,17 @@ export class Outbox {
     return this.#bytes === 0
   }
 
-  /** Whether this connection's share is used up. */
+  /** Whether the share of this connection is used up. */
   get isFull(): boolean {
     return this.#bytes >= this.#bytesMax
   }
 
-  /** Whether a reply may be made although nothing is known of its size. */
+  /** Whether a reply of unknown size is allowed. */
   get hasRoom(): boolean {
     return this.#closed || this.#fits(Number.POSITIVE_INFINITY)
   }
 
-  /** How large a reply should become at most; 0 when none may be made. */
+  /** Target size of a reply; 0 if none is allowed. */
   get roomBytes(): number {
     if (this.#closed) return Number.POSITIVE_INFINITY
     if (!this.#fits(1)) return 0
@@ -66,15 +66,15 @@ export class Outbox {
   }
 
   /**
-   * Waits for room and counts `bytes` that will become part of a reply; they must be released when the
-   * reply is sent, which counts them again, without a turn in between. Resolves at once when the connection has ended.
+   * Waits for room and counts `bytes` of a future reply. The caller must release them in the same turn in which it
+   * sends the reply, which counts them again. Resolves at once if the connection has ended.
    */
   async acquire(bytes: number): Promise<void> {
     while (!this.#fits(bytes) && !this.#closed) await this.roomChange(bytes)
     this.#add(bytes)
   }
 
-  /** Resolves when there may be room for a reply of so many bytes: look again then, others may have been quicker. */
+  /** Resolves when there may be room for a reply of this size: check again then, because others may have taken it. */
   roomChange(bytes: number): Promise<void> {
     return new Promise((resolve) => {
       this.#waiting.push(resolve)
@@ -91,7 +91,7 @@ export class Outbox {
     if (this.#waiting.length > 0 && !this.isFull) this.#wake()
   }
 
-  /** @param sent called once nothing of the payload is needed any more; never when the connection ends before */
+  /** @param sent called once the payload is no longer needed; never if the connection ends before */
   send(head: Uint8Array, payload?: readonly Uint8Array[], sent?: () => void): void {
     if (sent !== undefined) this.#sent.push(sent)
     let bytes = head.length
@@ -109,7 +109,7 @@ export class Outbox {
     process.nextTick(() => this.flush())
   }
 
-  /** Gives what was collected to the socket in one go. */
+  /** Gives all collected parts to the socket in one call. */
   flush(): void {
     this.#flushPlanned = false
     const parts = this.#parts
@@ -135,12 +135,12 @@ export class Outbox {
     return this.#bytes === 0 ? 0 : nowMs - this.#stalledSinceMs
   }
 
-  /** How long what waits may take on a slow line, which tells nothing before all of it is taken. */
+  /** Time that the pending bytes may take on a slow connection, which reports no progress before it has all of them. */
   get slowestMs(): number {
     return this.#bytes / bytesPerMsMin
   }
 
-  /** Gives back everything that is counted; what is sent or released later counts no more. */
+  /** Releases all counted bytes; later sends and releases do not count. */
   close(): void {
     if (this.#closed) return
     this.#closed = true

@@ -10,32 +10,32 @@ export interface ServerSettings extends SessionSettings {
   readonly connectionsMax: number
   readonly inboundBytesMax: number
   readonly outboundBytesMax: number
-  /** When the process is out of room for as long, peers that hold some and don't move make room. */
+  /** If the process is out of room for this long, stalled peers that hold some are disconnected. */
   readonly overloadTimeoutMs: number
 }
 
 export interface ServerOptions {
   readonly settings: ServerSettings
   readonly handle: (session: Session, frame: Frame) => Reply | Promise<Reply>
-  /** Told of errors of handlers that were not expected. */
+  /** Called with unexpected errors of handlers. */
   readonly failed: (session: Session, command: number, error: unknown) => void
-  /** Told, at most twice a second, that connections were refused. */
+  /** Called, at most twice a second, when connections were refused. */
   readonly refused: (count: number) => void
-  /** Told of errors in accepting connections; it goes on. */
+  /** Called with errors of the listening socket; the server continues. */
   readonly acceptFailed: (error: Error) => void
 }
 
 const sweepIntervalMs = 500
 const keepAliveDelayMs = 60_000
 const listenBacklog = 1024
-/** The share of the room for replies that is kept for connections which hold little. */
+/** Share of the room for replies that is reserved for connections that hold little. */
 const fairReserve = 1 / 4
-/** What is kept of the memory of frames that were answered. */
+/** Memory of answered frames that the server keeps for reuse. */
 const pooledBytesMax = 8 * 1024 * 1024
-/** How long a refused peer may take to read why. */
+/** Time for a refused peer to read the reason. */
 const refusedLingerMs = 1_000
 
-/** Accepts connections and keeps what they hold together within the budgets of the process. */
+/** Accepts connections and keeps their memory within the budgets of the process. */
 export class Server implements SessionHost {
   readonly settings: ServerSettings
   readonly inbound: ByteBudget
@@ -68,12 +68,12 @@ export class Server implements SessionHost {
     return this.#sessions.size
   }
 
-  /** The port that it listens on, or listened on last. */
+  /** The current or last listening port. */
   get port(): number {
     return this.#port
   }
 
-  /** To be called once. @throws the system's error, such as EADDRINUSE */
+  /** Call it once. @throws the error of the system, such as EADDRINUSE */
   listen(): Promise<void> {
     const { host, port } = this.settings
     return new Promise((resolve, reject) => {
@@ -102,7 +102,7 @@ export class Server implements SessionHost {
     if (this.#sessions.size === 0) this.#allClosed?.()
   }
 
-  /** Accepts no more; every connection ends once its requests are answered, or by force after `timeoutMs`. */
+  /** Stops accepting; every connection ends once its requests are answered, or by force after `timeoutMs`. */
   async drain(timeoutMs: number): Promise<void> {
     this.stopAccepting()
     await new Promise<void>((resolve) => {
@@ -154,8 +154,8 @@ export class Server implements SessionHost {
   }
 
   /**
-   * Unfinished frames count against the budget, and while it is used up nothing is read, so they alone could keep it
-   * used up for ever. The connection with the largest one goes then.
+   * Unfinished frames count against the budget. While it is used up nothing is read, so they alone could keep it
+   * used up for ever. The server then closes the connection with the largest one.
    */
   #relieveInbound(): void {
     if (!this.inbound.isOver) {

@@ -13,18 +13,18 @@ import type { ByteBudget } from './byte_budget.js'
 import { Outbox } from './outbox.js'
 
 /**
- * greeting: connected, hello is awaited. ready: serves. closing: its last frame was written, what still comes is thrown
- * away until the peer closes too, so that the peer gets to read that frame. closed: the socket is gone.
+ * greeting: connected, waits for hello. ready: serves. closing: the last frame is written, and the session drops input
+ * until the peer closes too, so that the peer can read that frame. closed: the socket is gone.
  */
 type SessionState = 'greeting' | 'ready' | 'closing' | 'closed'
 
-/** What a handler gives back: the body and, for record batches, a payload that is sent without being copied. */
+/** The result of a handler: the body and, for record batches, a payload that is sent without a copy. */
 export interface Reply {
   readonly body: unknown
   readonly payload?: readonly Uint8Array[] | undefined
-  /** Called once the payload is with the kernel; never when the connection ends before. */
+  /** Called once the kernel has the payload; never if the connection ends before. */
   readonly sent?: (() => void) | undefined
-  /** Room that was acquired for this reply; it is released when the reply itself is counted. */
+  /** Room that was reserved for this reply; released when the outbox counts the reply itself. */
   readonly acquiredBytes?: number | undefined
 }
 
@@ -38,41 +38,41 @@ export interface SessionSettings {
   readonly sendStallTimeoutMs: number
 }
 
-/** What a session needs of the server that it belongs to. */
+/** The functions that a session needs from its server. */
 export interface SessionHost {
   readonly settings: SessionSettings
-  /** Held requests and unfinished frames of all connections. */
+  /** Queued requests and unfinished frames of all connections. */
   readonly inbound: ByteBudget
-  /** Replies of all connections that were not taken yet. */
+  /** Pending replies of all connections. */
   readonly outbound: ByteBudget
-  /** Where the memory of frames that come in pieces is from; they go back once they are answered. */
+  /** Memory for frames that arrive in pieces; returned after their answers. */
   readonly framePool: BufferPool
   /** Coarse monotonic clock. */
   readonly nowMs: number
   /** Answers a request, or throws a MillraceError; BAD_FRAME and HELLO_REQUIRED end the session. */
   handle(session: Session, frame: Frame): Reply | Promise<Reply>
-  /** Told of errors that were not expected. */
+  /** Called with unexpected errors. */
   failed(session: Session, frame: Frame['command'], error: unknown): void
   closed(session: Session): void
 }
 
-/** What an IPv4 address begins with on a socket that takes IPv6 too. */
+/** Prefix of an IPv4 address on a dual-stack socket. */
 const mappedIpv4 = /^::ffff:/
-/** How long a peer may take to close after the last frame. */
+/** Time for a peer to close after the last frame. */
 const lingerMs = 1_000
 /**
- * What a connection may hold although the process is out of room: publishers that are held back must not silence the
+ * Bytes that a connection may hold while the process is out of room: blocked publishers must not block the
  * heartbeats, commits and fetches of others.
  */
 const fairShareBytes = 16 * 1024
-/** A request body takes about this much more memory once decoded. */
+/** A decoded request body takes about this many times its size. */
 const decodedPerBodyByte = 8
 
-/** One connection: frames in, replies out, and never more of either in memory than the budgets allow. */
+/** One connection: frames in, replies out, with memory for both within the budgets. */
 export class Session {
   readonly id: number
   readonly address: string
-  /** The local address that the client came to. */
+  /** The local address of the connection. */
   readonly localAddress: string
   clientName = ''
   clientVersion = ''
@@ -83,14 +83,14 @@ export class Session {
   #state: SessionState = 'greeting'
   #stateSinceMs: number
   #receivedAtMs: number
-  /** Frames that were received and must wait for room. */
+  /** Received frames that wait for room. */
   #backlog: Frame[] = []
   #paused = false
   #awaitsInbound = false
   #inFlight = 0
   #heldBytes = 0
   #partialBytes = 0
-  /** Whether it ends once everything is answered. */
+  /** Whether the session ends once everything is answered. */
   #finishing = false
   #onClose: Set<() => void> | undefined
 
@@ -128,12 +128,12 @@ export class Session {
     return this.#partialBytes
   }
 
-  /** Whether a reply may be made although nothing is known of its size. */
+  /** Whether a reply of unknown size is allowed. */
   get hasRoom(): boolean {
     return this.#outbox.hasRoom
   }
 
-  /** How large a reply should become, 0 when none may be made; `acquire` room before reading what it will carry. */
+  /** Target size of a reply, 0 if none is allowed; call `acquire` before a read of its data. */
   get roomBytes(): number {
     return this.#outbox.roomBytes
   }
@@ -152,7 +152,7 @@ export class Session {
     this.#outbox.release(bytes)
   }
 
-  /** To be called when hello was accepted. */
+  /** Call it when hello was accepted. */
   greeted(clientName: string, clientVersion: string): void {
     this.clientName = clientName
     this.clientVersion = clientVersion
@@ -160,7 +160,7 @@ export class Session {
     if (this.#state === 'greeting') this.#enter('ready')
   }
 
-  /** Calls back once when the connection has ended (at once when it has); returns how to unsubscribe. */
+  /** Calls back once when the connection has ended (at once if it has); returns a function that unsubscribes. */
   onClose(callback: () => void): () => void {
     if (this.#state === 'closed') {
       callback()
@@ -171,7 +171,7 @@ export class Session {
     return () => void this.#onClose?.delete(callback)
   }
 
-  /** Ends the connection as soon as every request that was received is answered and the answers are written. */
+  /** Ends the connection as soon as every received request is answered and the answers are written. */
   finish(): void {
     this.#finishing = true
     this.#endIfFinished()
@@ -190,7 +190,7 @@ export class Session {
     this.#socket.destroy()
   }
 
-  /** Looks after deadlines; called about twice a second. */
+  /** Checks deadlines; called about twice a second. */
   sweep(): void {
     const { settings, nowMs } = this.#host
     const stateMs = nowMs - this.#stateSinceMs
@@ -207,12 +207,12 @@ export class Session {
     }
   }
 
-  /** How long the peer has taken nothing of the replies that wait for it; 0 when none wait. */
+  /** Duration of the peer's current stall; 0 if no replies wait. */
   get sendStalledMs(): number {
     return this.#outbox.stalledMs(this.#host.nowMs)
   }
 
-  /** Called by the outbox when the peer has taken something. */
+  /** The outbox calls it when the peer has received data. */
   sent(): void {
     this.#endIfFinished()
     this.#pump()
@@ -235,7 +235,7 @@ export class Session {
     this.#pump()
   }
 
-  /** Handles what is received as long as there is room, and reads on only when nothing is left. */
+  /** Handles received frames while there is room, and reads on only when none are left. */
   #pump(): void {
     let taken = 0
     while (taken < this.#backlog.length && this.isOpen && this.#hasRoomForRequest()) {
@@ -341,7 +341,7 @@ export class Session {
     this.#forgetReceived()
     this.#outbox.flush()
     this.#socket.end()
-    // What still comes is thrown away: closing with unread data would reset the connection under the last frame.
+    // Drops input: a close with unread data would reset the connection before the peer reads the last frame.
     if (this.#paused) this.#socket.resume()
     this.#paused = false
   }
@@ -369,7 +369,7 @@ export class Session {
   }
 }
 
-/** After these the stream can't be trusted, or the peer has nothing to do here. */
+/** After these errors the stream is not trustworthy, or the peer is not allowed to continue. */
 const endingCodes: ReadonlySet<string> = new Set(['BAD_FRAME', 'HELLO_REQUIRED', 'UNSUPPORTED_VERSION'])
 
 function replyTooLarge(bytes: number): MillraceError {

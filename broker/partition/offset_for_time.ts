@@ -3,8 +3,10 @@ import type { Shard } from '../shard.js'
 import type { Partition } from './partition.js'
 
 /**
- * Offset of the first record with this timestamp (ms since 1970) or a later one; the end if there is none. Timestamps
- * come from publishers and need not ascend, so the index is walked from the start; only the block that it names is read.
+ * Returns the offset of the first record with this timestamp (ms since 1970) or a later one; the end if there is none.
+ * Timestamps
+ * come from publishers and may not ascend, so this walks the index from the start; it reads only the block that the
+ * index names.
  * @throws MillraceError CORRUPT
  */
 export async function offsetForTime(shard: Shard, partition: Partition, timeMs: number): Promise<number> {

@@ -3,15 +3,15 @@ import type { PartitionLog } from '../../storage/index.js'
 import type { Topic } from '../topics/topic.js'
 import { ProducerTable } from './producers.js'
 
-/** Someone who waits for data in partitions. */
+/** A waiter for data in partitions. */
 export interface DataWaiter {
   /** Called once for each batch that became readable; must not throw. */
   dataArrived(bytes: number): void
-  /** Called when the partition is gone or its data can't be waited for any more. */
+  /** Called when the partition is deleted or its data is unavailable. */
   interrupted(): void
 }
 
-/** One partition of a topic: its log, its idempotent producers, and who waits for its data. */
+/** One partition of a topic: its log, its idempotent producers, and its waiters. */
 export class Partition {
   readonly topic: Topic
   readonly index: number
@@ -25,7 +25,7 @@ export class Partition {
     this.log = log
   }
 
-  /** First offset that is kept. */
+  /** First available offset. */
   get startOffset(): number {
     return this.log.startOffset
   }
@@ -35,7 +35,7 @@ export class Partition {
     return this.log.endOffset
   }
 
-  /** Created at the first idempotent batch: most of 10,000 partitions may never see one. */
+  /** Created at the first idempotent batch: most of 10,000 partitions may never have one. */
   get producers(): ProducerTable {
     this.#producers ??= new ProducerTable()
     return this.#producers
@@ -61,7 +61,7 @@ export class Partition {
     for (const waiter of this.#waiters) waiter.dataArrived(header.batchBytes)
   }
 
-  /** The partition is gone. */
+  /** The partition is deleted. */
   interrupted(): void {
     for (const waiter of [...(this.#waiters ?? [])]) waiter.interrupted()
   }

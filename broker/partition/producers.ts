@@ -1,21 +1,21 @@
 import type { BatchHeader } from '../../protocol/index.js'
 
 const sequenceModulus = 0x1_0000_0000
-/** Batches of a producer that are remembered, so that a repeat is answered with its offset. */
+/** Remembered batches of a producer: a repeat gets their offset. */
 export const rememberedBatchesMax = 5
 
-/** A batch of a producer that was appended. */
+/** An appended batch of a producer. */
 export interface RememberedBatch {
   readonly baseSequence: number
   readonly recordCount: number
   readonly baseOffset: number
 }
 
-/** What is known of one producer in one partition; all of it is durable. */
+/** The state of one producer in one partition; all of it is durable. */
 export interface ProducerState {
   readonly producerId: number
   epoch: number
-  /** Sequence that the next record must have. */
+  /** Expected sequence of the next record. */
   nextSequence: number
   /** Wall clock of the broker at the newest batch. */
   lastUsedMs: number
@@ -23,13 +23,13 @@ export interface ProducerState {
   batches: RememberedBatch[]
 }
 
-/** Settles when the batches that were accepted together are durable, or are not to become so. */
+/** Settles when the batches of the same request are durable or have failed. */
 export interface PendingCommit {
-  /** Set before anyone else can see the batches. */
+  /** Set before other code can see the batches. */
   committed: Promise<void>
 }
 
-/** A batch that was accepted and waits for its commit. */
+/** An accepted batch that waits for its commit. */
 export interface PendingBatch extends RememberedBatch {
   readonly producerId: number
   readonly epoch: number
@@ -40,9 +40,9 @@ export interface PendingBatch extends RememberedBatch {
 
 export type SequenceVerdict =
   | { readonly kind: 'append' }
-  /** Appended before. */
+  /** A duplicate of an earlier batch. */
   | { readonly kind: 'duplicate'; readonly batch: RememberedBatch; readonly pending?: PendingBatch }
-  /** Appended so long ago that its offset is no longer known. */
+  /** A duplicate of a batch so old that its offset is forgotten. */
   | { readonly kind: 'forgotten' }
   /** A newer epoch has published. */
   | { readonly kind: 'fenced'; readonly epoch: number }
@@ -53,15 +53,16 @@ const append: SequenceVerdict = { kind: 'append' }
 const forgotten: SequenceVerdict = { kind: 'forgotten' }
 
 /**
- * The idempotent producers of one partition. `check` judges a batch before it is appended and counts what is accepted
- * but not committed yet; `applied` folds what is committed, live and in replay; `rolledBack` drops what was not.
+ * The idempotent producers of one partition. `check` judges a batch before its append and counts accepted
+ * batches; `applied` adds committed ones, live and in replay; `rolledBack` drops the others.
  *
  * The rules, for sequences modulo 2^32, one for each record:
- * - the expected sequence is appended; a batch before it was appended earlier (duplicate); anything else is a gap;
+ * - the broker appends the expected sequence; a batch before it is a duplicate; anything else is a gap;
  * - a higher epoch begins at sequence 0, a lower one is fenced;
- * - a producer that is not known here begins at sequence 0 too. Kafka lets it begin anywhere, for producers that were
- *   silent for longer than they are remembered. But when a first batch is refused (a full disk) and the second one,
- *   already on its way, is not, that would make the retry of the first look like a duplicate: acknowledged and lost.
+ * - an unknown producer begins at sequence 0 too. Kafka lets it begin anywhere, for producers that were
+ * silent for longer than the broker remembers them. But if the broker refuses a first batch (a full disk) and accepts
+ * the second one,
+ * which is already on its way, the retry of the first would look like a duplicate: acknowledged and lost.
  */
 export class ProducerTable {
   /** In the order of their newest batch, oldest first. */
@@ -80,7 +81,7 @@ export class ProducerTable {
     return this.#states.get(producerId)
   }
 
-  /** The producer that was silent for longest. */
+  /** The producer with the longest silence. */
   get oldest(): ProducerState | undefined {
     return this.#states.values().next().value
   }
@@ -106,7 +107,7 @@ export class ProducerTable {
     return known === undefined ? forgotten : { kind: 'duplicate', batch: known }
   }
 
-  /** Counts a batch that `check` let through, until it is applied, withdrawn or rolled back. */
+  /** Counts a batch that `check` accepted, until it is applied, withdrawn or rolled back. */
   accept(header: BatchHeader, commit: PendingCommit): PendingBatch {
     const { producerId, producerEpoch: epoch, baseSequence, recordCount } = header
     const batch = { producerId, epoch, baseSequence, recordCount, baseOffset: -1, commit }
@@ -114,12 +115,12 @@ export class ProducerTable {
     return batch
   }
 
-  /** The batch was not taken by the store after all. */
+  /** The store did not take the batch after all. */
   withdraw(batch: PendingBatch): void {
     this.#pending = this.#pending.filter((other) => other !== batch)
   }
 
-  /** Folds a committed batch and returns the state that it made. */
+  /** Applies a committed batch and returns the new state. */
   applied(header: BatchHeader, nowMs: number): ProducerState {
     const { producerId, producerEpoch, baseSequence, recordCount, baseOffset } = header
     const first = this.#pending[0]
@@ -143,7 +144,7 @@ export class ProducerTable {
     return state
   }
 
-  /** Takes in a state that was stored; to be called in the order of `lastUsedMs`. */
+  /** Loads a stored state; call it in the order of `lastUsedMs`. */
   load(state: ProducerState): void {
     this.#states.set(state.producerId, state)
   }
@@ -178,8 +179,8 @@ const stateHeadBytes = 24
 const batchBytes = 16
 
 /**
- * A state as it is stored, little-endian: f64 producerId, f64 lastUsedMs, u32 epoch, u32 nextSequence, then for each
- * remembered batch u32 baseSequence, u32 recordCount, f64 baseOffset. Stands on disk and is never changed.
+ * The stored form of a state, little-endian: f64 producerId, f64 lastUsedMs, u32 epoch, u32 nextSequence, then for each
+ * remembered batch u32 baseSequence, u32 recordCount, f64 baseOffset. On disk, never changes.
  */
 export function encodeProducerState(state: ProducerState): Uint8Array {
   const { producerId, lastUsedMs, epoch, nextSequence, batches } = state

@@ -1,23 +1,23 @@
 import { MillraceError } from '../../protocol/index.js'
 
-/** A reply on its way to the one who asked. */
+/** A reply on its way to the requester. */
 export interface ReplyToRequest {
   readonly requestId: string
   readonly value: Uint8Array
-  /** Why there is no value. */
+  /** The reason for a missing value. */
   readonly error: string | undefined
 }
 
 interface Mailbox {
   replies: ReplyToRequest[]
   bytes: number
-  /** Ends the poll that waits. */
+  /** Ends the waiting poll. */
   wake: (() => void) | undefined
-  /** Coarse monotonic time of the oldest reply that nobody has fetched; 0 when there is none. */
+  /** Coarse monotonic time of the oldest pending reply; 0 if there is none. */
   sinceMs: number
 }
 
-/** Replies of which the asker is away are kept this long: it may be connecting anew. */
+/** The broker keeps replies for an absent requester this long: it may be reconnecting. */
 const keptMsMax = 10_000
 const keptBytesMax = 64 * 1024 * 1024
 const mailboxesMax = 100_000
@@ -27,7 +27,7 @@ const repliesMax = 10_000
 const overheadBytes = 200
 const sweepIntervalMs = 1_000
 
-/** Replies to requests: they pass through memory, from the connection of the one who replies to that of the asker. */
+/** Replies to requests: they pass through memory, from the connection of the responder to that of the requester. */
 export class Replies {
   readonly #mailboxes = new Map<string, Mailbox>()
   readonly #timer: NodeJS.Timeout
@@ -38,7 +38,7 @@ export class Replies {
     this.#timer = setInterval(() => this.#sweep(performance.now()), sweepIntervalMs).unref()
   }
 
-  /** Replies that nobody has fetched. */
+  /** Pending replies. */
   get bytes(): number {
     return this.#bytes
   }
@@ -57,8 +57,8 @@ export class Replies {
   }
 
   /**
-   * Waits for replies; empty when none came in time, or another poll took its place.
-   * @param onClose calls back when the asker's connection has ended; returns how to unsubscribe
+   * Waits for replies; empty if none came in time, or if another poll took its place.
+   * @param onClose calls back when the connection of the requester has ended; returns a function that unsubscribes
    * @throws MillraceError OVERLOADED
    */
   async poll(
@@ -85,11 +85,11 @@ export class Replies {
         mailbox.wake = wake
       })
     }
-    // Replies of a poll that was replaced, or whose connection has ended, are for the next one.
+    // Replies of a poll that was replaced, or whose connection has ended, go to the next one.
     return isOpen && mailbox.wake === undefined ? this.#take(address, mailbox) : []
   }
 
-  /** Answers those who wait. */
+  /** Answers all polls. */
   drain(): void {
     this.#isDrained = true
     clearInterval(this.#timer)
@@ -128,7 +128,7 @@ export class Replies {
     this.#bytes -= bytes
   }
 
-  /** Lets go of what nobody has come for. */
+  /** Drops expired replies. */
   #sweep(nowMs: number): void {
     for (const [address, mailbox] of this.#mailboxes) {
       if (mailbox.wake !== undefined) continue

@@ -11,7 +11,7 @@ import { idsKey, tableEntries, topicKey, viewTables } from '../state_keys.js'
 import type { View } from '../view.js'
 import type { LogRun, Topic } from './topic.js'
 
-/** Payload of topic.created; stands on disk, like those below. */
+/** Payload of topic.created; on disk, like those below. */
 export interface TopicCreated {
   readonly topicId: number
   readonly name: string
@@ -23,7 +23,7 @@ export interface TopicCreated {
 export interface TopicAltered {
   readonly topicId: number
   readonly settings: TopicSettings
-  /** Logs of the partitions that were added. */
+  /** Logs of the added partitions. */
   readonly logs?: LogRun | undefined
 }
 
@@ -44,7 +44,7 @@ interface FreeIds {
   readonly logId: number
 }
 
-/** The topics that there are: the fold over topic.created, topic.altered and topic.deleted. */
+/** The topics: the view of topic.created, topic.altered and topic.deleted. */
 export class Catalog implements View {
   readonly kinds = [opKinds.topicCreated, opKinds.topicAltered, opKinds.topicDeleted]
   readonly #byId = new Map<number, Topic>()
@@ -52,7 +52,7 @@ export class Catalog implements View {
   readonly #byLog = new Map<number, Partition>()
   readonly #listeners = new Set<ChangeListener>()
   readonly #host: ViewHost
-  /** The lowest ids that were never used, also not by what is deleted since. */
+  /** The lowest unused ids; ids of deleted topics count as used. */
   #next: FreeIds = { topicId: 1, logId: 1 }
 
   constructor(host: ViewHost) {
@@ -75,7 +75,7 @@ export class Catalog implements View {
     return this.#byLog.values()
   }
 
-  /** The lowest ids that were never used; who takes them must have the operation committed before the next does. */
+  /** The lowest unused ids. Whoever takes them must have the operation committed before the next call. */
   get next(): FreeIds {
     return this.#next
   }
@@ -104,7 +104,7 @@ export class Catalog implements View {
     return new MillraceError('UNKNOWN_TOPIC', `there is no topic ${JSON.stringify(name)}${known}`)
   }
 
-  /** Calls back after every change, once it is durable; returns how to unsubscribe. */
+  /** Calls back after every durable change; returns a function that unsubscribes. */
   onChange(listener: ChangeListener): () => void {
     this.#listeners.add(listener)
     return () => void this.#listeners.delete(listener)

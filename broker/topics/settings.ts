@@ -1,16 +1,16 @@
 import { MillraceError, type TopicSettings, type TopicSettingsInput } from '../../protocol/index.js'
 
 const retentionMsMin = 1_000
-/** Of topics that were made before there was the setting. */
+/** For topics that are older than the setting. */
 const dedupeWindowMsDefault = 120_000
 
-/** How long a topic remembers ids of messages, ms; 0: not at all. */
+/** Time that a topic remembers message ids, ms; 0: not at all. */
 export function dedupeWindowMsOf({ dedupeWindowMs = dedupeWindowMsDefault }: TopicSettings): number {
   return dedupeWindowMs
 }
 
 /**
- * What a topic's settings become when `input` is laid over `current`.
+ * Merges `input` into the settings `current` of a topic.
  * @throws MillraceError BAD_CONFIG
  */
 export function mergeTopicSettings(

@@ -1,14 +1,14 @@
 import type { TopicSettings } from '../../protocol/index.js'
 import type { Partition } from '../partition/partition.js'
 
-/** A topic as it is in force. Only the catalog changes it. */
+/** A topic with its current settings. Only the catalog changes it. */
 export interface Topic {
-  /** Unique for ever: a topic that is created again under the same name has another. */
+  /** Unique for ever: a topic that is created again under the same name has another id. */
   readonly topicId: number
   readonly name: string
   readonly createdAtMs: number
   settings: TopicSettings
-  /** Where each run of partitions lives: [first log id, count]; one for the creation, one for each addition. */
+  /** The logs of each run of partitions: [first log id, count]; one run for the creation, one for each addition. */
   readonly logRuns: (readonly [firstLogId: number, count: number])[]
   readonly partitions: Partition[]
 }

@@ -33,7 +33,7 @@ export interface TopicInput {
   readonly settings?: TopicSettingsInput | undefined
 }
 
-/** Creates, changes and deletes topics, one change at a time, so that each sees what the one before has done. */
+/** Creates, changes and deletes topics, one change at a time, so that each sees the result of the previous one. */
 export class TopicCommands {
   readonly #options: TopicCommandsOptions
   #last: Promise<unknown> = Promise.resolve()
