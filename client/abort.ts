@@ -1,4 +1,4 @@
-/** The same promise, but it rejects with the signal's reason as soon as that is aborted. */
+/** Returns the same promise, except that it rejects with the reason of the signal as soon as that is aborted. */
 export function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return promise
   return new Promise((resolve, reject) => {

@@ -16,14 +16,14 @@ import {
 } from './options.js'
 import { type Duration, durationMs, type Size, sizeBytes } from './units.js'
 
-/** Settings of a topic; what is absent keeps the broker's default, or its value when altering. */
+/** Settings of a topic; an absent setting keeps the broker's default, or its value in `alter`. */
 export interface TopicOptions {
   readonly partitions?: number | undefined
-  /** How long and how much is kept of each partition. */
+  /** Limits of time and size for each partition. */
   readonly retention?: { readonly time?: Duration | undefined; readonly bytes?: Size | undefined } | undefined
   /** Largest record batch. */
   readonly batchBytesMax?: Size | undefined
-  /** How long ids of messages are remembered, so that one with the same id is not appended again. Default 2 min, 0: not at all. */
+  /** How long the topic remembers message ids, to drop messages with the same id. Default 2 min, 0: not at all. */
   readonly dedupeWindow?: Duration | undefined
 }
 
@@ -43,7 +43,10 @@ export interface TopicSummary {
   readonly settings: TopicSettings
 }
 
-/** A setting of a topic that is not as `topics.ensure` wanted it: ms, bytes or a number of partitions; -1: no bound. */
+/**
+ * A setting of a topic that differs from the one given to `topics.ensure`: ms, bytes or a number of partitions; -1: no
+ * limit.
+ */
 export interface TopicDifference {
   readonly setting: 'partitions' | 'retention.time' | 'retention.bytes' | 'batchBytesMax' | 'dedupeWindow'
   readonly wanted: number
@@ -51,15 +54,15 @@ export interface TopicDifference {
   readonly actual: number | undefined
 }
 
-/** What `topics.ensure` found or created. */
+/** The result of `topics.ensure`. */
 export interface EnsuredTopic extends TopicSummary {
   /** Whether this call created the topic. */
   readonly created: boolean
-  /** The settings that differ from the wanted ones; empty for a topic that was created. */
+  /** The settings that differ from the wanted ones; empty for a new topic. */
   readonly differences: readonly TopicDifference[]
 }
 
-/** How often `ensure` tries when another program deletes the topic each time. */
+/** Number of attempts of `ensure` if another program deletes the topic each time. */
 const ensureAttemptsMax = 5
 
 export type TopicDescription = ReplyOf<typeof commands.topicDescribe>
@@ -127,7 +130,7 @@ export class TopicsAdmin {
     return summary
   }
 
-  /** Deletes a topic with its messages and the offsets that groups committed. @throws MillraceError UNKNOWN_TOPIC */
+  /** Deletes a topic with its messages and the committed offsets of groups. @throws MillraceError UNKNOWN_TOPIC */
   async delete(topic: string, options: CallOptions = {}): Promise<void> {
     checkCallOptions('client.topics.delete', options)
     await this.#cluster.call(commands.topicDelete, { topic }, options)
@@ -146,7 +149,7 @@ export class TopicsAdmin {
   }
 
   /**
-   * Offsets by partition: the earliest, the end ("latest"), or the first message at or after a time.
+   * Finds offsets by partition: the earliest, the end ("latest"), or the first message at or after a time.
    * @throws MillraceError UNKNOWN_TOPIC
    */
   async offsets(
@@ -199,7 +202,7 @@ function topicRequest({ partitions, retention, batchBytesMax, dedupeWindow }: To
   return { partitions, settings }
 }
 
-/** The options of a topic that set each setting. */
+/** The option that sets each setting of a topic. */
 const optionOf: { readonly [Setting in keyof Required<TopicSettings>]: TopicDifference['setting'] } = {
   retentionMs: 'retention.time',
   retentionBytes: 'retention.bytes',
@@ -230,7 +233,7 @@ export interface OffsetToCommit {
   readonly topic: string
   readonly partition: number
   readonly offset: number
-  /** Kept with the offset, at most 1,024 bytes. */
+  /** Stored with the offset, at most 1,024 bytes. */
   readonly metadata?: string | undefined
 }
 
@@ -277,7 +280,7 @@ export class GroupsAdmin {
   }
 
   /**
-   * Commits offsets for a group that has no members.
+   * Commits offsets for a group without members.
    * @throws MillraceError GROUP_ACTIVE, UNKNOWN_TOPIC, OFFSET_OUT_OF_RANGE
    */
   async commit(group: string, offsets: readonly OffsetToCommit[], options: CallOptions = {}): Promise<void> {
@@ -297,8 +300,8 @@ export class GroupsAdmin {
   }
 
   /**
-   * Takes all partitions from the members of a group until `resume`: they finish what was delivered, commit, and stay
-   * members. Durable, also for a group that does not exist yet.
+   * Pauses a group until `resume`: its members finish delivered messages, commit, give up their partitions, and stay
+   * members. Durable. A group can be paused before it exists.
    * @throws MillraceError BAD_NAME
    */
   async pause(group: string, options: CallOptions = {}): Promise<void> {
@@ -306,13 +309,13 @@ export class GroupsAdmin {
     await this.#cluster.call(commands.groupPause, { group, paused: true }, { ...options, repeatable: true })
   }
 
-  /** Lets the members of a group go on where they were. @throws MillraceError BAD_NAME */
+  /** Resumes a paused group where it stopped. @throws MillraceError BAD_NAME */
   async resume(group: string, options: CallOptions = {}): Promise<void> {
     checkCallOptions('client.groups.resume', options)
     await this.#cluster.call(commands.groupPause, { group, paused: false }, { ...options, repeatable: true })
   }
 
-  /** Forgets a group that has no members, with its offsets. @throws MillraceError UNKNOWN_GROUP, GROUP_ACTIVE */
+  /** Deletes a group without members, with its offsets. @throws MillraceError UNKNOWN_GROUP, GROUP_ACTIVE */
   async delete(group: string, options: CallOptions = {}): Promise<void> {
     checkCallOptions('client.groups.delete', options)
     await this.#cluster.call(commands.groupDelete, { group }, options)

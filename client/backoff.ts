@@ -8,8 +8,9 @@ export interface BackoffOptions {
 }
 
 /**
- * Pause before the next attempt after `failures` in a row, ms: a random share of a ceiling that doubles ("full jitter",
- * https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), so that clients don't come back all at
+ * Returns the pause before the next attempt after `failures` in a row, ms: a random share of a ceiling that doubles
+ * ("full jitter",
+ * https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), so that clients do not all return at
  * once.
  */
 export function backoffMs(
@@ -26,6 +27,6 @@ export async function pause(ms: number, signal?: AbortSignal): Promise<void> {
   try {
     await sleep(ms, undefined, { signal })
   } catch {
-    // Aborted: whoever waits looks at the signal next.
+    // Aborted: the caller checks the signal next.
   }
 }

@@ -2,21 +2,21 @@ import type { Pacer } from './pacer.js'
 import type { BatchWatcher } from './producer/batch.js'
 import type { Turns } from './turns.js'
 
-/** How a bulk publish went. */
+/** The result of a bulk publish. */
 export interface BulkReceipt {
   readonly topic: string
   readonly count: number
 }
 
-/** Hands a message over; returns its bytes. `nowMs` is the time, ms since 1970. */
+/** Adds a message to the producer; returns its bytes. `nowMs` is the time, ms since 1970. */
 type Hand<Message> = (message: Message, watcher: BatchWatcher, nowMs: number) => number | Promise<number>
 
-/** A clock that is read for every message costs more than the message's place in its batch. */
+/** A clock read for every message costs more than its place in the batch. */
 const messagesPerClockRead = 64
-/** A bulk publish gives the event loop a turn after this many bytes, so that batches leave while it goes on. */
+/** A bulk publish gives the event loop a turn after this many bytes, so that batches leave during the call. */
 const turnBytes = 128 * 1024
 
-/** One call of `publishMany`: takes messages as fast as they can be handed over, and counts what is acknowledged. */
+/** One call of `publishMany`: reads messages as fast as the producer accepts them, and counts acknowledgements. */
 export class BulkPublish<Message> implements BatchWatcher {
   readonly #topic: string
   readonly #turns: Turns
@@ -42,14 +42,14 @@ export class BulkPublish<Message> implements BatchWatcher {
     this.#hand = hand
   }
 
-  /** Resolves when all are acknowledged; rejects with the first error once the fate of all is known. */
+  /** Resolves when all are acknowledged; rejects with the first error once the result of all is known. */
   async run(messages: Iterable<Message> | AsyncIterable<Message>): Promise<BulkReceipt> {
     try {
       if (Symbol.asyncIterator in messages) await this.#takeAllLater(messages)
       else await this.#takeAll(messages)
     } catch (error) {
       this.#error ??= error
-      // What was handed over is on its way all the same.
+      // Messages that the producer has are still in progress.
       if (!this.#signal?.aborted) await this.#ended().catch(() => {})
       throw error
     }
@@ -67,7 +67,7 @@ export class BulkPublish<Message> implements BatchWatcher {
     const iterator = messages[Symbol.iterator]()
     let isDone = false
     try {
-      // The first ones at once, or right behind what waits already, so that later calls come after them.
+      // Takes the first messages at once, or right behind the waiting ones, so that later calls come after them.
       isDone = await this.#turns.take(this.#topic, () => this.#takeSome(iterator))
       while (!isDone) {
         await this.#pacer.next()
@@ -79,7 +79,7 @@ export class BulkPublish<Message> implements BatchWatcher {
     }
   }
 
-  /** Returns whether there are no more. */
+  /** Returns whether the source has ended. */
   async #takeSome(iterator: Iterator<Message>): Promise<boolean> {
     this.#check()
     let nowMs = 0
@@ -95,7 +95,7 @@ export class BulkPublish<Message> implements BatchWatcher {
   }
 
   async #takeAllLater(messages: AsyncIterable<Message>): Promise<void> {
-    // Behind what waits already; but others need not wait for a source that may be slow.
+    // It stands behind the waiting messages; but other calls need not wait for a source that may be slow.
     await this.#turns.take(this.#topic, () => Promise.resolve())
     let bytes = 0
     for await (const message of messages) {

@@ -1,11 +1,11 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec'
 import { decodeBody, encodeBody, MillraceError } from '../protocol/index.js'
 
-/** Turns values into bytes and back. Text is written as UTF-8. */
+/** Encodes values as bytes and decodes them. Text is UTF-8. */
 export interface Codec<Value> {
   readonly name: string
   encode(value: Value): Uint8Array | string
-  /** @throws anything: it becomes the cause of a DECODE_FAILED */
+  /** @throws any error: it becomes the cause of a DECODE_FAILED */
   decode(bytes: Uint8Array): Value
 }
 
@@ -15,7 +15,7 @@ function asBuffer(bytes: Uint8Array): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }
 
-/** Bytes as they are. Decoded bytes are a view of what was fetched: copy what is kept for long. */
+/** Bytes without a conversion. Decoded bytes are a view of the fetched data: copy them to keep them for long. */
 export const bytes: Codec<Uint8Array> = {
   name: 'bytes',
   encode(value) {
@@ -53,20 +53,20 @@ export function msgpack<Value = unknown>(): Codec<Value> {
   return { name: 'msgpack', encode: encodeBody, decode: (value) => decodeBody(value) as Value }
 }
 
-/** A codec, or a schema of any library that follows https://standardschema.dev (the values then travel as JSON). */
+/** A codec, or a schema of any library that follows https://standardschema.dev (the values are encoded as JSON). */
 export type ValueFormat<Input, Output = Input> = Codec<Input> | StandardSchemaV1<Input, Output>
 
-/** How a topic writes and reads its values, whatever it was defined with. */
+/** The encoder and decoder of a topic's values, whatever its definition used. */
 export interface ValueCoder<Input, Output> {
   /** @throws MillraceError ENCODE_FAILED */
   encode(value: Input): Uint8Array | string | Promise<Uint8Array | string>
   /** @throws anything */
   decode(bytes: Uint8Array): Output | Promise<Output>
-  /** Whether it may answer with promises: a schema may be asynchronous. */
+  /** Whether it may return promises: a schema may be asynchronous. */
   readonly mayBeAsync: boolean
 }
 
-/** The coder of a codec or schema. */
+/** Returns the coder of a codec or schema. */
 export function coderOf<Input, Output>(format: ValueFormat<Input, Output>): ValueCoder<Input, Output> {
   if (!('~standard' in format)) {
     return {

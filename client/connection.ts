@@ -31,7 +31,7 @@ export interface RequestOptions {
 
 export interface Reply<Body> {
   readonly body: Body
-  /** A view into what was received. */
+  /** A view into the received bytes. */
   readonly payload: Uint8Array
 }
 
@@ -40,7 +40,7 @@ export interface ConnectionOptions {
   readonly token?: string | undefined
   /** ms for the socket and `hello` together. */
   readonly connectTimeoutMs: number
-  /** ms for a request that says nothing else, and of silence until a broker that owes replies is taken for gone. */
+  /** Default timeout of a request in ms, and the silence after which a broker that owes replies counts as gone. */
   readonly requestTimeoutMs: number
   readonly signal?: AbortSignal | undefined
 }
@@ -54,26 +54,26 @@ interface Pending {
   reject(error: unknown): void
 }
 
-/** A request that waits until it may be written. */
+/** A request that waits for the socket. */
 interface Unsent {
   readonly pending: Pending
   readonly body: unknown
   readonly payload: readonly Uint8Array[]
 }
 
-/** Requests wait while the socket holds this much that the broker has not taken. */
+/** Requests wait while the socket holds this many unsent bytes. */
 const socketBytesMax = 1024 * 1024
 const unsentMax = 10_000
-/** How often pending requests are looked at: one timer for all, instead of one each. */
+/** Interval of the check of pending requests: one timer for all, instead of one for each. */
 const sweepIntervalMs = 50
 
-/** What is received goes through here, for all connections in turn: a new buffer for every read costs more than the copy. */
+/** All connections read into this buffer in turn: a new buffer for every read costs more than the copy. */
 const received = Buffer.allocUnsafeSlow(256 * 1024)
 
-/** One socket to one broker: matches replies to requests, and fails what is pending when it ends. */
+/** One socket to one broker: matches replies to requests, and fails pending requests when it ends. */
 export class Connection {
   readonly address: Address
-  /** What the broker said to `hello`. */
+  /** The broker's reply to `hello`. */
   hello!: HelloReply
   readonly #socket: Socket
   readonly #options: ConnectionOptions
@@ -81,9 +81,9 @@ export class Connection {
   readonly #pending = new Map<number, Pending>()
   readonly #silence: Silence
   readonly #onClose = new Set<(error: MillraceError) => void>()
-  /** In the order of their requests; some may have timed out meanwhile. */
+  /** In the order of their requests; some may have timed out. */
   #unsent: Unsent[] = []
-  /** Requests that the broker has to answer, those included that nobody waits for any more. */
+  /** Requests that the broker has not answered, including abandoned ones. */
   #onWire = 0
   #correlation = 0
   #corked = false
@@ -117,8 +117,8 @@ export class Connection {
   }
 
   /**
-   * Connects and says `hello`.
-   * @throws MillraceError NOT_CONNECTED when nobody answers, UNSUPPORTED_VERSION, REQUEST_TIMEOUT
+   * Connects and sends `hello`.
+   * @throws MillraceError NOT_CONNECTED if nobody answers, UNSUPPORTED_VERSION, REQUEST_TIMEOUT
    */
   static async open(address: Address, options: ConnectionOptions): Promise<Connection> {
     const connection = new Connection(address, options)
@@ -144,12 +144,12 @@ export class Connection {
     }
   }
 
-  /** Why it ended; undefined while it lives. */
+  /** The error that ended it; undefined while it is open. */
   get closed(): MillraceError | undefined {
     return this.#closed
   }
 
-  /** Requests that wait for a reply. */
+  /** Requests without a reply. */
   get pending(): number {
     return this.#pending.size
   }
@@ -161,10 +161,11 @@ export class Connection {
   }
 
   /**
-   * Sends a request and waits for its reply. While the broker takes no more, it waits in line.
-   * @throws MillraceError what the broker answered; CONNECTION_LOST, REQUEST_TIMEOUT (the outcome is unknown),
-   * LIMIT_EXCEEDED when it is too large to send, or too many wait; BAD_FRAME when the reply makes no sense; the signal's
-   * reason when it is aborted
+   * Sends a request and waits for its reply. While the broker does not read, the request waits in a queue.
+   * @throws MillraceError the error from the broker; CONNECTION_LOST, REQUEST_TIMEOUT (the outcome is unknown),
+   * LIMIT_EXCEEDED if it is too large to send, or too many requests wait; BAD_FRAME if the reply is malformed; the
+   * reason of the
+   * signal if it is aborted
    */
   request<Request, Body>(
     command: Command<Request, Body>,
@@ -195,7 +196,7 @@ export class Connection {
     })
   }
 
-  /** Ends the connection; what is pending fails with CONNECTION_LOST, or with what is given. */
+  /** Ends the connection; pending requests fail with CONNECTION_LOST, or with the given error. */
   close(error?: MillraceError): void {
     this.#end(error ?? lost(this.address, new Error('it was closed')))
   }
@@ -283,7 +284,7 @@ export class Connection {
     for (const part of payload) this.#socket.write(part)
   }
 
-  /** What is written in one turn of the event loop leaves in one system call. */
+  /** All writes of one turn of the event loop leave in one system call. */
   #cork(): void {
     if (this.#corked) return
     this.#corked = true
@@ -306,7 +307,7 @@ export class Connection {
 
   #take(frame: Frame): void {
     if (frame.correlation === 0) {
-      // The broker's last word on a stream that it can't read on.
+      // The broker's last message on a stream that it cannot read any further.
       if ((frame.flags & frameFlags.error) !== 0) throw readErrorBody(decodeBody(frame.body))
       return
     }
@@ -349,7 +350,7 @@ export class Connection {
         ),
       )
     }
-    // After the sockets were read: it may be this process that was held up.
+    // The check runs after the sockets were read, because this process itself may have been stopped.
     if (this.#isSilent) setImmediate(() => this.#endIfSilent())
   }
 

@@ -1,11 +1,11 @@
 import { MillraceError, suggestion } from '../protocol/index.js'
 
-/** The names of the options of an object: a table, so that the compiler notices one that is missing. */
+/** The option names of an object: a table, so that the compiler finds a missing name. */
 export type OptionNames<Options> = { readonly [Name in keyof Options]-?: true }
 
 /**
- * Refuses options that do not exist: an option that is misspelled would be ignored otherwise.
- * @param where what takes the options, as the caller knows it: "client.consume"
+ * Refuses unknown options; without this check a misspelled option has no effect.
+ * @param where the function with the options, as the caller knows it: "client.consume"
  * @param prefix the option that holds these options, with a dot: "retry."
  * @throws MillraceError BAD_OPTION that names the option and the nearest known one
  */

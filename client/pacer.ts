@@ -1,13 +1,13 @@
 /**
- * Shares turns of the event loop out: a few of those who wait go on in each of them, in the order in which they asked, so
- * that together they don't keep it from its sockets.
+ * Shares the turns of the event loop: a few waiting callers continue in each turn, in the order of their calls, so
+ * that together they do not block the sockets of the process.
  */
 export class Pacer {
   readonly #perTurn: number
   #waiting: (() => void)[] = []
   #isPlanned = false
 
-  /** @param perTurn how many go on in one turn */
+  /** @param perTurn number of callers that continue in one turn */
   constructor(perTurn: number) {
     this.#perTurn = perTurn
   }

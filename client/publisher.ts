@@ -14,13 +14,13 @@ import { Turns } from './turns.js'
 /** Calls of `publish` that wait for metadata, an asynchronous schema or room in the buffer. */
 const waitingMax = 100_000
 
-/** Calls of `publishMany` that take messages in one turn of the event loop. */
+/** Calls of `publishMany` that read messages in one turn of the event loop. */
 const bulkPublishesPerTurn = 4
 
-/** What a message that goes by itself counts in a turn of a bulk publish. */
+/** Weight of an individually published message in a turn of a bulk publish. */
 const eachBytes = 256
 
-/** Where a record goes, and what it takes at most. */
+/** The partition of a record, and an upper bound of its size. */
 interface Placed {
   readonly info: TopicInfo
   readonly record: RecordInput
@@ -28,14 +28,16 @@ interface Placed {
   readonly bytes: number
 }
 
-/** Turns messages into records of partitions and hands them to the producer, in the order of the calls for each topic. */
+/**
+ * Turns messages into records of partitions and gives them to the producer, in the order of the calls for each topic.
+ */
 export class Publisher {
   readonly #cluster: Cluster
   readonly #producer: Producer
   readonly #turns = new Turns()
   readonly #pacer = new Pacer(bulkPublishesPerTurn)
   readonly #each: EachPublisher
-  /** `publish` calls that could not hand their message over at once. */
+  /** `publish` calls whose message has to wait. */
   readonly #waiting = new Set<Promise<Receipt>>()
   #closed = false
 
@@ -72,8 +74,9 @@ export class Publisher {
   }
 
   /**
-   * Publishes many messages without a promise for each; resolves when all are durable. What it takes from `messages`
-   * before it returns stands before whatever is published after it.
+   * Publishes many messages without a promise for each; resolves when all are durable. Messages that it reads from
+   * `messages`
+   * before it returns come before messages of later calls.
    */
   publishMany<Input, Output, Key>(
     topic: Topic<Input, Output, Key>,
@@ -91,22 +94,22 @@ export class Publisher {
     return unlessAborted(bulk.run(messages), signal)
   }
 
-  /** Resolves when everything that was published before is acknowledged or has failed. */
+  /** Resolves when all earlier messages are acknowledged or have failed. */
   async flush(): Promise<void> {
     await Promise.all([this.#producer.flush([...this.#waiting]), this.#each.flush()])
   }
 
-  /** Gives up what is not acknowledged. */
+  /** Abandons unacknowledged messages. */
   end(): void {
     this.#each.close(new MillraceError('CLOSED', 'the client was closed before the message was acknowledged'))
   }
 
-  /** Takes no more messages: what was given to `publish` goes on, `publishMany` stops where it is. */
+  /** Stops reading: messages of `publish` calls continue, `publishMany` stops at its current position. */
   close(): void {
     this.#closed = true
   }
 
-  /** Hands one message of a bulk publish over; returns its bytes. */
+  /** Adds one message of a bulk publish; returns its bytes. */
   #hand<Input, Output, Key>(
     topic: Topic<Input, Output, Key>,
     message: MessageInput<Input, Key>,
@@ -129,7 +132,7 @@ export class Publisher {
     )
   }
 
-  /** A message with an id, or for later: it goes by itself. */
+  /** A message with an id or a delay: it has its own request entry. */
   async #publishEach<Input, Output, Key>(
     topic: Topic<Input, Output, Key>,
     message: MessageInput<Input, Key>,
@@ -189,7 +192,7 @@ export class Publisher {
     return receipt
   }
 
-  /** Calls `add` once the record is made, the topic is known and there is room. */
+  /** Calls `add` once the record is encoded, the topic is known and there is room. */
   async #whenPossible<Input, Output, Key, Result>(
     topic: Topic<Input, Output, Key>,
     message: MessageInput<Input, Key>,
@@ -213,7 +216,7 @@ export class Publisher {
   }
 
   /**
-   * The partition of a record of at most `bytes`.
+   * Returns the partition of a record of at most `bytes`.
    * @throws MillraceError UNKNOWN_PARTITION, VALUE_TOO_LARGE
    */
   #place<Input, Output, Key>(

@@ -6,7 +6,7 @@ import { type QueueOptions, type QueueSettings, queueSettingsInput } from './wor
 
 export type QueueDescription = ReplyOf<typeof commands.queueDescribe>
 export type QueueSummary = ReplyOf<typeof commands.queueList>['groups'][number]
-/** A message that a queue group gave up, with where it came from and why. */
+/** A dead letter of a queue group, with its origin and the reason. */
 export type DeadLetter = ReplyOf<typeof commands.queueDeadLetters>['letters'][number]
 
 const lettersPerRequest = 1_000
@@ -26,7 +26,7 @@ export class QueuesAdmin {
     return (await this.#cluster.call(commands.queueList, {}, { ...options, repeatable: true })).groups
   }
 
-  /** How a group stands, with the reasons when it stands still. @throws MillraceError UNKNOWN_GROUP */
+  /** Describes a group, with the reasons if its messages do not move. @throws MillraceError UNKNOWN_GROUP */
   async describe(group: string, options: CallOptions = {}): Promise<QueueDescription> {
     checkCallOptions('client.queues.describe', options)
     return this.#cluster.call(commands.queueDescribe, { group }, { ...options, repeatable: true })
@@ -42,7 +42,10 @@ export class QueuesAdmin {
     return this.#cluster.call(commands.queueConfigure, request, { ...options, repeatable: true })
   }
 
-  /** Nothing is handed out until `resume`; what is leased goes on. @throws MillraceError UNKNOWN_GROUP */
+  /**
+   * Pauses a group until `resume`: workers get no new messages and finish those that they have. @throws MillraceError
+   * UNKNOWN_GROUP
+   */
   async pause(group: string, options: CallOptions = {}): Promise<void> {
     checkCallOptions('client.queues.pause', options)
     await this.configure(group, { paused: true }, options)
@@ -54,7 +57,7 @@ export class QueuesAdmin {
     await this.configure(group, { paused: false }, options)
   }
 
-  /** The dead letters of a group that were not redriven, oldest first. @throws MillraceError UNKNOWN_GROUP */
+  /** Yields the dead letters of a group that were not redriven, oldest first. @throws MillraceError UNKNOWN_GROUP */
   async *deadLetters(group: string, options: CallOptions = {}): AsyncGenerator<DeadLetter> {
     checkCallOptions('client.queues.deadLetters', options)
     for (let fromOffset: number | undefined = 0; fromOffset !== undefined; ) {
@@ -70,11 +73,11 @@ export class QueuesAdmin {
   }
 
   /**
-   * Gives dead letters back to their group, each once, with attempts counted from 0. Other groups of the topic don't see
+   * Redrives dead letters to their group, each once, with attempts counted from 0. Other groups of the topic do not get
    * them again.
-   * @param which those to give back; default all that there are when it begins
-   * @param onProgress told how many were given back so far
-   * @returns how many were given back
+   * @param which the dead letters to redrive; default all that exist at the start
+   * @param onProgress called with the number of redriven messages so far
+   * @returns the number of redriven messages
    * @throws MillraceError UNKNOWN_GROUP
    */
   async redrive(
@@ -89,7 +92,7 @@ export class QueuesAdmin {
     const { which = () => true, onProgress, ...options } = redriveOptions
     let redriven = 0
     let offsets: number[] = []
-    // One that dies again comes behind it, and is another dead letter.
+    // A message that dies again becomes a new dead letter behind it.
     const endOffset = await this.#deadEndOffset(group, options)
     const send = async (): Promise<void> => {
       if (offsets.length === 0) return
@@ -109,7 +112,7 @@ export class QueuesAdmin {
     return redriven
   }
 
-  /** The offset that the next dead letter of a group will have. */
+  /** Returns the offset of the next dead letter of a group. */
   async #deadEndOffset(group: string, options: CallOptions): Promise<number> {
     const { deadLetterTopic } = await this.describe(group, options)
     try {
@@ -121,7 +124,7 @@ export class QueuesAdmin {
     }
   }
 
-  /** Forgets a group, which must have no workers; its dead-letter topic stays. @throws MillraceError UNKNOWN_GROUP, GROUP_ACTIVE */
+  /** Deletes a group without workers; its dead-letter topic stays. @throws MillraceError UNKNOWN_GROUP, GROUP_ACTIVE */
   async delete(group: string, options: CallOptions = {}): Promise<void> {
     checkCallOptions('client.queues.delete', options)
     await this.#cluster.call(commands.queueDelete, { group }, options)

@@ -9,28 +9,29 @@ const scratch: readonly Uint8Array[] = Array.from({ length: 40 }, (_, length) =>
 
 /** A message to publish. */
 export interface MessageInput<Value, Key> {
-  /** Decides the partition: messages of one key keep their order. */
+  /** Determines the partition: messages of one key keep their order. */
   readonly key?: Key | null | undefined
   /** null, for a topic with tombstones: a message without a value. */
   readonly value: Value
-  /** Text is written as UTF-8; at most 256. */
+  /** Text is encoded as UTF-8; at most 256. */
   readonly headers?: Readonly<Record<string, string | Uint8Array>> | undefined
-  /** It is appended after this time. */
+  /** The broker appends it after this time. */
   readonly delay?: Duration | undefined
-  /** It is appended at this time (ms since 1970), at most 366 days ahead. */
+  /** The broker appends it at this time (ms since 1970), at most 366 days ahead. */
   readonly deliverAt?: Date | number | undefined
   /**
-   * What it is recognized by (1 to 200 bytes): another one with this id is not appended within the topic's `dedupeWindow`.
-   * A delayed message can be cancelled by it.
+   * Id for deduplication (1 to 200 bytes): the broker drops another message with this id within the topic's
+   * `dedupeWindow`.
+   * It can also cancel a delayed message.
    */
   readonly id?: string | undefined
-  /** For queue groups with priorities: 0 to 9, 9 goes first. Default 4. */
+  /** For queue groups with priorities: 0 to 9, 9 first. Default 4. */
   readonly priority?: number | undefined
-  /** For queue groups: it expires when it is older than this before it is handled; whole ms. */
+  /** For queue groups: time to live; a message that is older when its turn comes expires; whole ms. */
   readonly ttlMs?: number | undefined
-  /** Overrides what the key decides. */
+  /** Overrides the partition of the key. */
   readonly partition?: number | undefined
-  /** ms since 1970; default now. The broker refuses what is far ahead of its own clock. */
+  /** ms since 1970; default now. The broker refuses a timestamp far ahead of its own clock. */
   readonly timestamp?: number | undefined
 }
 
@@ -47,7 +48,7 @@ const messageFields: readonly (keyof MessageInput<unknown, unknown>)[] = [
   'timestamp',
 ]
 
-/** Whether a message may have a field; a switch, because it is asked for each field of each message. */
+/** Whether a message may have a field; a switch, because it runs for each field of each message. */
 function isMessageField(name: string): boolean {
   switch (name) {
     case 'key':
@@ -67,7 +68,7 @@ function isMessageField(name: string): boolean {
 }
 
 /**
- * A message as it is stored; a promise where the topic's schema is asynchronous.
+ * Encodes a message for storage; returns a promise if the topic's schema is asynchronous.
  * @param nowMs its timestamp, unless it has one; ms since 1970
  * @throws MillraceError ENCODE_FAILED
  */
@@ -94,7 +95,7 @@ export function recordOf<Input, Output, Key>(
 }
 
 /**
- * The partition that a message belongs to; undefined when any will do.
+ * Returns the partition of a message; undefined if any partition will do.
  * @throws MillraceError UNKNOWN_PARTITION
  */
 export function partitionFor<Input, Output, Key>(
@@ -113,7 +114,7 @@ export function partitionFor<Input, Output, Key>(
 }
 
 /**
- * @param bytesMax what the record takes at most, by a cheap estimate
+ * @param bytesMax upper bound of the size of the record, from a cheap estimate
  * @throws MillraceError VALUE_TOO_LARGE
  */
 export function checkSize(topic: string, record: RecordInput, bytesMax: number, batchBytesMax: number): void {
@@ -126,7 +127,7 @@ export function checkSize(topic: string, record: RecordInput, bytesMax: number, 
   )
 }
 
-/** The default rule is computed over bytes that are used again: most keys are short, and a buffer for each costs more. */
+/** The default rule hashes reused bytes: most keys are short, and a buffer for each costs more. */
 function partitionOfKey(partitioner: Partitioner, key: string | Uint8Array, partitions: number): number {
   if (typeof key !== 'string') return partitioner(key, partitions)
   const bytes = partitioner === partitionOf ? shortAscii(key) : undefined
@@ -157,7 +158,7 @@ function encodeKey<Input, Output, Key>(topic: Topic<Input, Output, Key>, key: Ke
 }
 
 /**
- * When a message is to be appended, ms since 1970; 0: at once; undefined for one that is published like any other.
+ * Returns the due time of a message, ms since 1970; 0: at once; undefined for a message without a delay or id.
  * @throws MillraceError ENCODE_FAILED, BAD_OPTION
  */
 export function deliverAtMsOf(message: MessageInput<unknown, unknown>): number | undefined {
@@ -175,7 +176,7 @@ export function deliverAtMsOf(message: MessageInput<unknown, unknown>): number |
   return atMs
 }
 
-/** The headers of a message with those that queue groups look at. */
+/** Returns the headers of a message, including those for queue groups. */
 function queueHeaders({
   headers,
   priority,

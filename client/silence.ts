@@ -1,6 +1,6 @@
 /**
- * Tells when a peer that owes replies has been silent for too long. A machine that hangs or a route that is gone does not
- * end a connection: the system sends again for a quarter of an hour before it does. Reads no clock itself.
+ * Detects that a peer that owes replies has been silent for too long. A machine that hangs or a lost route does not
+ * end a connection: the system retransmits for a quarter of an hour first. Reads no clock itself.
  */
 export class Silence {
   readonly #patienceMsMin: number
@@ -13,7 +13,7 @@ export class Silence {
     this.#patienceMs = patienceMsMin
   }
 
-  /** A request was sent that may take `timeoutMs`; `owed` replies were owed before it. */
+  /** A request was sent that may take `timeoutMs`; `owed` replies were pending before it. */
   sent(nowMs: number, timeoutMs: number, owed: number): void {
     if (owed === 0) {
       this.#sinceMs = nowMs
@@ -22,7 +22,7 @@ export class Silence {
     this.#patienceMs = Math.max(this.#patienceMs, timeoutMs)
   }
 
-  /** The peer has given a sign of life. */
+  /** The peer has sent data. */
   heard(nowMs: number): void {
     this.#sinceMs = nowMs
   }

@@ -6,8 +6,8 @@ import { checkOptions, type OptionNames } from './options.js'
 export type Partitioner = (key: Uint8Array, partitions: number) => number
 
 /**
- * A topic with what its messages are made of; both ends share it. `Input` is what publishers give, `Output` what
- * consumers get; both include null for a topic with tombstones.
+ * A topic with the types of its messages; publishers and consumers share it. Publishers give `Input`, and
+ * consumers get `Output`; both include null for a topic with tombstones.
  */
 export interface Topic<Input = Uint8Array, Output = Input, Key = string, Name extends string = string> {
   readonly name: Name
@@ -24,9 +24,10 @@ export interface TopicDefinition<Input, Output, Key> {
   /** Default: string. */
   readonly key?: Codec<Key>
   /**
-   * Whether messages may have no value: a tombstone says that what its key stands for is gone. Then `value: null`
-   * publishes a tombstone, and the value of a message that was read may be null. Without it a message that has no value
-   * is refused, and one that another program published fails with DECODE_FAILED. Default false.
+   * Whether messages may have no value: a tombstone marks the deletion of its key. Then `value: null`
+   * publishes a tombstone, and a consumed value may be null. Without this option `publish` refuses a message without a
+   * value,
+   * and such a message from another program fails with DECODE_FAILED. Default false.
    */
   readonly tombstones?: boolean
   readonly partitioner?: Partitioner
@@ -42,7 +43,8 @@ const definitionNames: OptionNames<TopicDefinition<unknown, unknown, unknown>> =
 /**
  * Defines a topic for publishers and consumers; does not create it in the broker.
  *
- * The name becomes part of the type, so that `message.topic` tells the messages of several topics apart. For that, let the
+ * The name becomes part of the type, so that `message.topic` distinguishes the messages of several topics. For that,
+ * let the
  * compiler infer the types: `defineTopic('orders', { value: json<Order>() })`, not `defineTopic<Order>('orders', ...)`.
  * @throws MillraceError BAD_NAME, BAD_OPTION
  * @example
@@ -85,17 +87,17 @@ export function defineTopic<Input, Output, Key, const Name extends string>(
   }
 }
 
-/** What a topic argument may be: a definition, or a name, whose values are then bytes. */
+/** A topic argument: a definition, or a name, whose values are then bytes. */
 export type TopicOrName<Input = unknown, Output = unknown, Key = unknown> = Topic<Input, Output, Key> | string
 
-/** What publishers give for the value of a topic; of a bare name, bytes or null. */
+/** The value that publishers give for a topic; for a bare name, bytes or null. */
 export type InputOf<Of> = Of extends string
   ? Uint8Array | null
   : Of extends { readonly value: ValueCoder<infer Input, unknown> }
     ? Input
     : never
 
-/** What consumers get as the value of a topic; of a bare name, bytes or null. */
+/** The value that consumers get from a topic; for a bare name, bytes or null. */
 export type OutputOf<Of> = Of extends string
   ? Uint8Array | null
   : Of extends { readonly value: ValueCoder<never, infer Output> }
@@ -131,7 +133,7 @@ const namedBytes: Codec<Uint8Array> = {
   decode: (value) => value,
 }
 
-/** The definition that an argument stands for. A topic that is given by its name may have tombstones. */
+/** Returns the definition of an argument. A topic given by its name may have tombstones. */
 export function topicOf<Input, Output, Key>(
   topic: TopicOrName<Input, Output, Key>,
 ): Topic<Input, Output, Key> {
@@ -146,13 +148,13 @@ export function topicOf<Input, Output, Key>(
 /** Reads keys and values of a topic. */
 export interface TopicReader<Value, Key> {
   readonly key: (bytes: Uint8Array) => Key
-  /** @throws anything when the bytes do not fit, or when there are none and the topic has no tombstones */
+  /** @throws any error if the bytes are invalid, or missing in a topic without tombstones */
   readonly value: (bytes: Uint8Array | undefined) => Value | Promise<Value>
   /** Whether values are decoded before delivery: their schema may be asynchronous. */
   readonly ahead: boolean
 }
 
-/** @param tombstones whether a message without a value is read as null */
+/** @param tombstones whether to read a message without a value as null */
 export function readerOf<Input, Output, Key>(
   { key, value }: Topic<Input, Output, Key>,
   tombstones: boolean,

@@ -14,14 +14,14 @@ import { checkSize, deliverAtMsOf, type MessageInput, partitionFor, recordOf } f
 import { type Topic, type TopicOrName, topicOf } from './topic.js'
 import { WorkMessage } from './worker/index.js'
 
-/** An offset to commit for a stream group that has no members: the next one to read. */
+/** An offset to commit for a stream group without members: the next one to read. */
 export interface TransactionOffset {
   readonly topic: string
   readonly partition: number
   readonly offset: number
 }
 
-/** A message of a transaction: it is appended when that is committed. */
+/** A message of a transaction: the broker appends it with the commit. */
 export type TransactionMessage<Input, Key> = Omit<MessageInput<Input, Key>, 'delay' | 'deliverAt' | 'id'>
 
 interface Placed {
@@ -35,7 +35,10 @@ interface Batches {
   readonly payload: readonly Uint8Array[]
 }
 
-/** What is done together: all of it, or nothing. Nothing happens before the function that got it has returned. */
+/**
+ * The operations of one transaction: all of them, or none. Nothing happens before the function of the transaction has
+ * returned.
+ */
 export class Transaction {
   readonly #cluster: Cluster
   readonly #records: Promise<Placed>[] = []
@@ -51,8 +54,8 @@ export class Transaction {
   }
 
   /**
-   * Adds a message to publish. What is wrong with it is told when the transaction ends.
-   * @throws MillraceError CLOSED after the function that got the transaction has returned, like `ack` and `commitOffsets`
+   * Adds a message to publish. Errors of the message appear when the transaction ends.
+   * @throws MillraceError CLOSED after the function of the transaction has returned, like `ack` and `commitOffsets`
    */
   publish(topic: string, message: TransactionMessage<Uint8Array | null, string>): void
   publish<Input, Output, Key>(
@@ -67,9 +70,10 @@ export class Transaction {
   }
 
   /**
-   * Acknowledges a message that a worker of this client handles: when its handler ends afterwards, nothing more happens. Or
-   * messages that a consumer of this client read as a member of a stream group: those before them in their partition have
-   * to be acknowledged, or be part of the transaction too, because what a stream group commits is a position.
+   * Acknowledges a message that a worker of this client handles: the end of its handler then has no further effect. Or
+   * messages that a consumer of this client read as a member of a stream group: earlier messages of their partition
+   * must
+   * be acknowledged, or be part of the transaction too, because a stream group commits a position.
    * @throws MillraceError BAD_OPTION for a message that was not read in a group
    */
   ack<Value, Key>(message: WorkMessage<Value, Key> | Message<Value, Key> | MessageBatch<Value, Key>): void {
@@ -78,7 +82,7 @@ export class Transaction {
     else this.#streamAcks.add(message as Message | MessageBatch)
   }
 
-  /** Commits offsets of a stream group that has no members, of a reader that keeps its own place. */
+  /** Commits offsets of a stream group without members, for a reader that stores its own position. */
   commitOffsets(group: string, offsets: readonly TransactionOffset[]): void {
     this.#checkOpen()
     this.#offsets.push({ group, offsets })
@@ -107,7 +111,7 @@ export class Transaction {
     for (const message of this.#workAcks) message.owner.settledElsewhere(message)
   }
 
-  /** A topic may take smaller batches than the broker; a refusal for that has done nothing. */
+  /** A topic may have a smaller batch limit than the broker; a refusal for that reason has no effect. */
   async #send(
     request: Pick<RequestOf<typeof commands.transaction>, 'id' | 'acks' | 'offsets'>,
     records: readonly Placed[],
@@ -163,7 +167,7 @@ interface AckEntry {
   readonly offsets: readonly number[]
 }
 
-/** One batch for each run of messages of a partition; none is larger than this, but for those with one message. */
+/** One batch for each run of messages of a partition; at most this size, except for a single message. */
 function batchesOf(records: readonly Placed[], bytesMax: number): Batches {
   const batches: (readonly [number, number, number])[] = []
   const payload: Uint8Array[] = []

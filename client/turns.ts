@@ -1,13 +1,13 @@
-/** Work on one name happens in the order in which it was asked for; work on different names side by side. */
+/** Runs work on one name in the order of the calls; work on different names runs concurrently. */
 export class Turns {
   readonly #last = new Map<string, Promise<unknown>>()
 
-  /** Whether work on `name` is not finished. */
+  /** Whether work on `name` is in progress. */
   has(name: string): boolean {
     return this.#last.size > 0 && this.#last.has(name)
   }
 
-  /** Calls `work` after all that was asked for before on this name: at once, if there is none. */
+  /** Calls `work` after all earlier work on this name: at once, if there is none. */
   take<T>(name: string, work: () => Promise<T>): Promise<T> {
     const before = this.#last.get(name)
     const done = before === undefined ? work() : before.then(work)

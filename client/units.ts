@@ -21,9 +21,9 @@ const sizeUnits: Readonly<Record<string, number>> = {
   tib: 2 ** 40,
 }
 
-/** A time as ms, or as text: 500ms, 30s, 15m, 12h, 7d, 2w; "forever" for no bound. */
+/** A time as ms, or as text: 500ms, 30s, 15m, 12h, 7d, 2w; "forever" for no limit. */
 export type Duration = number | string
-/** A size as bytes, or as text: 100KB, 1.5GB (powers of 1000), 64MiB (of 1024); "unlimited" for no bound. */
+/** A size as bytes, or as text: 100KB, 1.5GB (powers of 1000), 64MiB (of 1024); "unlimited" for no limit. */
 export type Size = number | string
 
 /** ms of a duration, -1 for "forever". @throws MillraceError BAD_OPTION */

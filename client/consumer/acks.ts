@@ -1,7 +1,7 @@
-/** Runs that are done stay at the head of the queue until they are this many, so that taking one off moves nothing. */
+/** Finished runs stay at the head of the queue up to this number, so that a removal rarely moves entries. */
 const compactAt = 64
 
-/** Delivered messages of a run, from `first` up to but not including `end`. */
+/** Delivered messages of a run, from `first` to before `end`. */
 export interface AckRange {
   readonly run: AckRun
   readonly first: number
@@ -9,24 +9,24 @@ export interface AckRange {
 }
 
 /**
- * Acknowledgements of one partition, in any order. What may be committed is the offset before which every message is
+ * Acknowledgements of one partition, in any order. The committable offset is the one before which every message is
  * acknowledged. Pure: no sockets, timers or promises.
  *
- * Messages are delivered in runs (a run is what is left of one record batch), so the window is a queue of runs. While
- * acknowledgements come in order, which is nearly always, one costs a comparison and an addition; only a run that is
- * acknowledged out of order gets a bitmap.
+ * Messages are delivered in runs (a run is the rest of one record batch), so the window is a queue of runs. While
+ * acknowledgements come in order, the usual case, each costs a comparison and an addition. Only a run with
+ * acknowledgements out of order gets a bitmap.
  */
 export class AckWindow {
-  /** Delivered messages that are not acknowledged. */
+  /** Delivered, unacknowledged messages. */
   unacked = 0
   #floor: number
-  /** Runs that are not acknowledged wholly, oldest first; `#head` is the index of the oldest. */
+  /** Runs that are not completely acknowledged, oldest first; `#head` is the index of the oldest. */
   #runs: AckRun[] = []
   #head = 0
   readonly #onAck: () => void
 
   /**
-   * @param floor offset of the first message that will be delivered
+   * @param floor offset of the first message to deliver
    * @param onAck called after every acknowledgement
    */
   constructor(floor: number, onAck: () => void = noop) {
@@ -40,7 +40,7 @@ export class AckWindow {
     return run === undefined ? this.#floor : run.firstOffset + run.ackedInOrder
   }
 
-  /** What `committable` would be if these messages were acknowledged too. */
+  /** The value of `committable` after an acknowledgement of these messages. */
   committableWith(ranges: readonly AckRange[]): number {
     const byRun = new Map<AckRun, AckRange[]>()
     for (const range of ranges) {
@@ -64,7 +64,7 @@ export class AckWindow {
     return run
   }
 
-  /** Takes messages before `offset` that no run holds as acknowledged: they don't exist any more. */
+  /** Counts messages before `offset` that no run holds as acknowledged: they no longer exist. */
   skipTo(offset: number): void {
     if (offset <= this.#end) return
     this.#skipTo(offset)
@@ -105,11 +105,11 @@ export class AckWindow {
   }
 }
 
-/** Consecutive messages that were, or will be, delivered. */
+/** Consecutive messages, delivered or to be delivered. */
 export class AckRun {
   readonly firstOffset: number
   readonly count: number
-  /** Messages acknowledged from the start of the run without a gap. */
+  /** Acknowledged messages from the start of the run without a gap. */
   ackedInOrder = 0
   readonly window: AckWindow
   #ackedAhead: Uint8Array | undefined
@@ -128,12 +128,12 @@ export class AckRun {
     return this.ackedInOrder === this.count
   }
 
-  /** Counts `count` messages as handed to the application. */
+  /** Counts `count` messages as delivered to the application. */
   delivered(count: number): void {
     this.window.unacked += count
   }
 
-  /** Acknowledges the delivered message at `offset`; doing it again changes nothing. */
+  /** Acknowledges the delivered message at `offset`; a repeat changes nothing. */
   ack(offset: number): void {
     if (offset - this.firstOffset !== this.ackedInOrder || this.#ackedAhead !== undefined) {
       this.ackRange(offset, offset + 1)
@@ -143,7 +143,7 @@ export class AckRun {
     this.window.acked(this, 1)
   }
 
-  /** Acknowledges the delivered messages from `offset` up to but not including `endOffset`. */
+  /** Acknowledges the delivered messages from `offset` to before `endOffset`. */
   ackRange(offset: number, endOffset: number): void {
     const from = Math.max(offset - this.firstOffset, this.ackedInOrder)
     const to = endOffset - this.firstOffset
@@ -155,7 +155,7 @@ export class AckRun {
     if (count > 0) this.window.acked(this, count)
   }
 
-  /** The offset before which everything would be acknowledged, if these ranges of the run were. */
+  /** The offset before which everything would be acknowledged with these ranges of the run. */
   committableWith(ranges: readonly AckRange[]): number {
     let offset = this.firstOffset + this.ackedInOrder
     for (const { first, end } of [...ranges].sort((a, b) => a.first - b.first)) {

@@ -8,34 +8,34 @@ export interface TopicInfo {
 }
 
 export interface PortRequestOptions {
-  /** ms; the client's default when absent. */
+  /** ms; the client's default if absent. */
   readonly timeoutMs?: number
   readonly signal?: AbortSignal
 }
 
-/** What a consumer needs of the client: requests over its lanes, and metadata. */
+/** The functions that a consumer needs from the client: requests over its lanes, and metadata. */
 export interface BrokerPort {
-  /** A request about groups; on the connection that heartbeats use. */
+  /** A request about groups; on the connection of heartbeats. */
   control<Request, Reply>(
     command: Command<Request, Reply>,
     body: Request,
     options?: PortRequestOptions,
   ): Promise<Reply>
-  /** A request about partitions, to the broker `owner`; on a connection of its own. */
+  /** A request about partitions, to the broker `owner`; on a separate connection. */
   toOwner<Request, Reply>(
     owner: number,
     command: Command<Request, Reply>,
     body: Request,
     options?: PortRequestOptions,
   ): Promise<{ readonly body: Reply; readonly payload: Uint8Array }>
-  /** The broker that owns a partition, as far as known. */
+  /** The known owner of a partition. */
   ownerOf(topic: string, partition: number): number
-  /** What is known of a topic, asked for when it is not, or when `fresh`. Throws UNKNOWN_TOPIC. */
+  /** The metadata of a topic, requested if it is unknown, or if `fresh`. Throws UNKNOWN_TOPIC. */
   topic(
     name: string,
     options?: { readonly fresh?: boolean; readonly signal?: AbortSignal },
   ): Promise<TopicInfo>
-  /** What the broker allows. */
+  /** The limits of the broker. */
   readonly limits: {
     readonly fetchWaitMsMax: number
     readonly frameBytesMax: number

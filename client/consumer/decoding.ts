@@ -4,24 +4,24 @@ import { MessageBatch } from './message_batch.js'
 import type { DecodeErrorPolicy } from './options.js'
 
 /**
- * What stands between the buffers and the application: decodes ahead where the schema may be asynchronous or where a
- * policy decides about messages that don't decode. Otherwise messages pass as they are and decode when they are read.
+ * The step between the buffers and the application: decodes ahead if the schema may be asynchronous or if a
+ * policy decides about messages that do not decode. Otherwise messages pass unchanged and decode at their first read.
  */
 export class DecodingDelivery<Value, Key> {
   readonly #delivery: Delivery<Value, Key>
   readonly #policy: DecodeErrorPolicy
   readonly #ahead: boolean
-  /** Messages that were left out. */
+  /** Skipped messages. */
   skipped = 0
 
-  /** @param ahead whether a decoder of the topics asks for it */
+  /** @param ahead whether a decoder of the topics needs it */
   constructor(delivery: Delivery<Value, Key>, policy: DecodeErrorPolicy, ahead: boolean) {
     this.#delivery = delivery
     this.#policy = policy
     this.#ahead = ahead || policy !== 'throw'
   }
 
-  /** The next message, undefined when there is none now. @throws DecodeError, MillraceError CORRUPT */
+  /** The next message, undefined if there is none now. @throws DecodeError, MillraceError CORRUPT */
   next(): Message<Value, Key> | undefined | Promise<Message<Value, Key> | undefined> {
     if (!this.#ahead) return this.#delivery.next()
     for (;;) {
@@ -55,7 +55,7 @@ export class DecodingDelivery<Value, Key> {
     return passed
   }
 
-  /** Whether a message is to be delivered. */
+  /** Whether to deliver a message. */
   #check(message: Message<Value, Key>): boolean | Promise<boolean> {
     try {
       if (this.#policy !== 'throw') void message.key

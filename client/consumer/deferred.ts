@@ -5,7 +5,7 @@ export interface Deferred<T> {
   readonly reject: (error: unknown) => void
 }
 
-/** Makes one; a rejection that nobody waits for is not reported as unhandled. */
+/** Creates one; its rejection is never reported as unhandled. */
 export function deferred<T>(): Deferred<T> {
   let resolve: (value: T) => void = noop
   let reject: (error: unknown) => void = noop

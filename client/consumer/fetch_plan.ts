@@ -1,6 +1,6 @@
-/** What is known when the next fetch is planned. */
+/** The input for the plan of the next fetch. */
 export interface FetchBudget {
-  /** Memory for messages that are not delivered, and what is taken of it: buffered, and asked for by open fetches. */
+  /** Memory for undelivered messages, and its used part: buffered, and requested by open fetches. */
   readonly bufferBytesMax: number
   readonly bufferedBytes: number
   readonly requestedBytes: number
@@ -10,17 +10,17 @@ export interface FetchBudget {
   readonly openFetchesMax: number
 }
 
-/** How the next fetch asks. */
+/** The limits of the next fetch. */
 export interface FetchPlan {
   readonly bytesMax: number
   readonly waitMs: number
 }
 
-/** A partition's share never shrinks below this, whatever their number. */
+/** Minimum share of a partition, whatever their number. */
 const shareBytesMin = 64 * 1024
-/** A fetch for less is not worth a round trip. */
+/** A smaller fetch is not worth a round trip. */
 const fetchBytesMin = 32 * 1024
-/** How long the last fetch that may be open waits at most: partitions that get hungry meanwhile wait for its end. */
+/** Longest wait of the last allowed fetch: partitions that get hungry in between wait for its end. */
 const lastSlotWaitMs = 20
 
 /** Bytes that one of `partitions` may hold. */
@@ -28,15 +28,15 @@ export function shareBytes(bufferBytesMax: number, partitions: number): number {
   return Math.max(Math.floor(bufferBytesMax / Math.max(partitions, 1)), shareBytesMin)
 }
 
-/** Whether a partition that has `bufferedBytes` should be fetched: when half of its share is delivered. */
+/** Whether to fetch a partition that has `bufferedBytes`: once half of its share is delivered. */
 export function isHungry(bufferedBytes: number, share: number): boolean {
   return bufferedBytes * 2 <= share
 }
 
 /**
- * Plans a fetch for partitions that want `wantedBytes` together; undefined when there is no room for one now. A fetch
- * takes at most half of what is free, so that a long poll of idle partitions never keeps busy ones from fetching. While
- * none is open a small one is always allowed: what fills the memory may be of partitions that are paused.
+ * Plans a fetch for partitions that want `wantedBytes` together; undefined if there is no room for one now. A fetch
+ * takes at most half of the free memory, so that a long poll of idle partitions never keeps busy ones from fetching. If
+ * none is open a small one is always allowed, because the memory may be full of messages of paused partitions.
  */
 export function planFetch(budget: FetchBudget, wantedBytes: number): FetchPlan | undefined {
   const { openFetches, openFetchesMax } = budget

@@ -4,7 +4,7 @@ import type { RecordRun } from './record_run.js'
 
 const noHeaders: Readonly<Record<string, never>> = Object.freeze(Object.create(null) as Record<string, never>)
 
-/** A message as it is stored: nothing decoded. The byte arrays are views; copy what must outlive the message. */
+/** A stored message: nothing is decoded. The byte arrays are views; copy them to keep them longer than the message. */
 export interface RawMessage {
   readonly topic: string
   readonly partition: number
@@ -23,8 +23,8 @@ export interface RawMessage {
 }
 
 /**
- * A message as a consumer delivers it. Key, value and headers are decoded when they are first read. A message keeps the
- * memory of the whole fetch it came with: copy out what is kept for long.
+ * A delivered message. It decodes key, value and headers at their first read. A message holds the
+ * memory of its whole fetch: copy data that you keep for long.
  */
 export class Message<Value = unknown, Key = unknown, Name extends string = string> implements RawMessage {
   readonly offset: number
@@ -40,7 +40,7 @@ export class Message<Value = unknown, Key = unknown, Name extends string = strin
   #decoded = false
   #value: Value | undefined
 
-  /** For `RecordRun`, whose cursor stands on the record. */
+  /** For `RecordRun`, whose cursor is at the record. */
   constructor(run: RecordRun<Value, Key>) {
     const { cursor } = run
     this.run = run
@@ -73,7 +73,7 @@ export class Message<Value = unknown, Key = unknown, Name extends string = strin
   }
 
   /**
-   * The key, decoded by the topic's key codec; undefined when the message has none.
+   * The key, decoded by the topic's key codec; undefined without a key.
    * @throws DecodeError (code DECODE_FAILED)
    */
   get key(): Key | undefined {
@@ -87,7 +87,7 @@ export class Message<Value = unknown, Key = unknown, Name extends string = strin
   }
 
   /**
-   * The value, decoded by the topic's codec or checked by its schema, once; null for a message without a value, of a topic with
+   * The value, decoded by the topic's codec or checked by its schema, once; null for a tombstone of a topic with
    * tombstones.
    * @throws DecodeError (code DECODE_FAILED); the message stays unacknowledged
    */
@@ -95,7 +95,7 @@ export class Message<Value = unknown, Key = unknown, Name extends string = strin
     if (this.#decoded) return this.#value as Value
     const value = this.decode()
     if (value instanceof Promise) {
-      // Consumers decode such values before they deliver them, so this is only reached from inside an error policy.
+      // Consumers decode such values before delivery, so only an error policy gets here.
       value.catch(noop)
       throw new DecodeError(this, 'value', new Error('the schema of the topic is asynchronous'))
     }
@@ -119,8 +119,8 @@ export class Message<Value = unknown, Key = unknown, Name extends string = strin
   }
 
   /**
-   * Tells that the message is done with. In a group the offset before which everything is acknowledged is committed
-   * soon after; alone, and after the partition has moved to another member, it does nothing. Any order, any number of
+   * Acknowledges the message. In a group the consumer soon commits the offset before which everything is acknowledged.
+   * Without a group, and after the partition has moved to another member, it has no effect. Any order, any number of
    * times.
    */
   ack(): void {
@@ -128,7 +128,7 @@ export class Message<Value = unknown, Key = unknown, Name extends string = strin
   }
 
   /**
-   * Decodes the value ahead of its first use; a promise where the schema is asynchronous.
+   * Decodes the value ahead of its first read; returns a promise if the schema is asynchronous.
    * @internal
    */
   decode(): Value | Promise<Value> {
@@ -156,17 +156,17 @@ export class Message<Value = unknown, Key = unknown, Name extends string = strin
   }
 }
 
-/** The message of a topic; for several topics a union that `message.topic` tells apart. */
+/** The message of a topic; for several topics a union that `message.topic` narrows. */
 export type MessageOf<Of> = Of extends unknown ? Message<OutputOf<Of>, KeyOf<Of>, NameOf<Of>> : never
 
-/** Header values as text; bytes that are not UTF-8 are replaced. */
+/** Header values as text; invalid UTF-8 is replaced. */
 export function headersAsText(bytes: Readonly<Record<string, Uint8Array>>): Record<string, string> {
   const text = Object.create(null) as Record<string, string>
   for (const name of Object.keys(bytes)) text[name] = asBuffer(bytes[name] as Uint8Array).toString('utf8')
   return text
 }
 
-/** A stored key or value does not fit the topic's codec or schema; `raw` gives its bytes. */
+/** A stored key or value is invalid for the topic's codec or schema; `raw` has its bytes. */
 export class DecodeError extends MillraceError {
   readonly raw: RawMessage
 

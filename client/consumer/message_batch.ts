@@ -1,11 +1,11 @@
 import type { Message } from './message.js'
 import type { RecordRun } from './record_run.js'
 
-/** Messages of one partition that stood next to each other in the log. */
+/** Consecutive messages of one partition. */
 export class MessageBatch<Value = unknown, Key = unknown, Name extends string = string> {
   readonly topic: Name
   readonly partition: number
-  /** In order; at least one. Messages that did not decode and were skipped are missing. */
+  /** In order; at least one. Skipped messages, which did not decode, are missing. */
   readonly messages: readonly Message<Value, Key, Name>[]
   readonly firstOffset: number
   readonly lastOffset: number
@@ -28,6 +28,6 @@ export class MessageBatch<Value = unknown, Key = unknown, Name extends string = 
   }
 }
 
-/** The batch of a message type; for a union of them a union that `batch.topic` tells apart. */
+/** The batch of a message type; for a union of them a union that `batch.topic` narrows. */
 export type BatchOf<Item> =
   Item extends Message<infer Value, infer Key, infer Name> ? MessageBatch<Value, Key, Name> : never

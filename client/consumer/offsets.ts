@@ -4,7 +4,7 @@ import type { BrokerPort } from './broker_port.js'
 import type { StartPosition } from './options.js'
 import { retryMs } from './retry.js'
 
-/** A partition and where in it an offset is looked for. */
+/** A partition and the position to find in it. */
 export interface OffsetQuery {
   readonly topic: string
   readonly topicId: number
@@ -15,7 +15,7 @@ export interface OffsetQuery {
 const earliest = -2
 const latest = -1
 
-/** Finds the offsets of queries, in the same order; numbers are offsets already and are not asked for. */
+/** Finds the offsets of queries, in the same order; numbers are offsets already and need no request. */
 export async function findOffsets(
   port: BrokerPort,
   queries: readonly OffsetQuery[],
@@ -39,7 +39,7 @@ export async function findOffsets(
   return offsets
 }
 
-/** Asks for what is open; what has an answer is taken out of `open`. */
+/** Sends the open queries; removes those with an answer from `open`. */
 async function askOwners(
   port: BrokerPort,
   queries: readonly OffsetQuery[],

@@ -1,14 +1,14 @@
 import { MillraceError } from '../../protocol/index.js'
 
-/** What an iterator takes its items from. */
+/** The source of an iterator. */
 export interface PullSource<Item> {
-  /** The next item; undefined when there is none now, a promise when it takes time. May throw. */
+  /** The next item; undefined if there is none now, a promise if it takes time. May throw. */
   pull(): Item | undefined | Promise<Item | undefined>
-  /** Called before the first item is taken. */
+  /** Called before the first item. */
   begin(): void
-  /** Undefined while items may come; then how it ended. */
+  /** Undefined while items may come; then the result. */
   ended(): { readonly error?: unknown } | undefined
-  /** An item could not be taken: ends everything. */
+  /** An item failed: ends everything. */
   fail(error: unknown): void
   /** The loop was left: closes everything. */
   close(): Promise<void>
@@ -19,20 +19,20 @@ interface Waiter<Item> {
   readonly reject: (error: unknown) => void
 }
 
-/** Calls of `next` that may wait at the same time. */
+/** Most calls of `next` that wait at the same time. */
 const waitersMax = 100_000
 
 /**
- * An async iterator by hand: while items are buffered `next` returns a promise that is resolved already, which an async
- * generator can't. Leaving the loop closes the source.
+ * A hand-written async iterator: while items are buffered `next` returns a resolved promise, which an async
+ * generator cannot. Leaving the loop closes the source.
  */
 export class PullIterator<Item extends object> implements AsyncIterableIterator<Item, undefined> {
   readonly #source: PullSource<Item>
   readonly #onDone: () => void
   #waiters: Waiter<Item>[] = []
   /**
-   * Whether a pull is under way: one that takes time, or one that calls the application back, which may end up here
-   * again. Items are handed out in order, so nothing is pulled meanwhile.
+   * Whether a pull is in progress: one that takes time, or one that calls the application, which may call `next`
+   * again. Items keep their order, so there is only one pull at a time.
    */
   #pulling = false
 
@@ -46,7 +46,7 @@ export class PullIterator<Item extends object> implements AsyncIterableIterator<
     return this
   }
 
-  /** The next item; done when the consumer has ended. Rejects with what has ended it, if that was an error. */
+  /** The next item; done when the consumer has ended. Rejects with the error that ended it, if any. */
   next(): Promise<IteratorResult<Item, undefined>> {
     if (this.#waiters.length === 0 && !this.#pulling && this.#source.ended() === undefined) {
       this.#source.begin()
@@ -66,14 +66,14 @@ export class PullIterator<Item extends object> implements AsyncIterableIterator<
     })
   }
 
-  /** Closes the consumer; commits what is acknowledged. */
+  /** Closes the consumer; commits acknowledged messages. */
   async return(): Promise<IteratorResult<Item, undefined>> {
     await this.#source.close()
     this.#onDone()
     return { value: undefined, done: true }
   }
 
-  /** Serves waiting calls of `next`; to be called when items may be there or the source has ended. */
+  /** Serves waiting calls of `next`; call it when there may be items or the source has ended. */
   wake(): void {
     while (this.#waiters.length > 0 && !this.#pulling) {
       const end = this.#source.ended()

@@ -2,7 +2,7 @@ import { RecordCursor } from '../../protocol/index.js'
 import type { AckRun, AckWindow } from './acks.js'
 import { Message } from './message.js'
 
-/** Turns stored bytes into keys and values; throws when they don't fit. */
+/** Decodes stored keys and values; throws if they are invalid. */
 export interface Decoder<Value, Key> {
   /** Whether values must be decoded before delivery: their schema may be asynchronous. */
   readonly ahead: boolean
@@ -10,7 +10,7 @@ export interface Decoder<Value, Key> {
   value(bytes: Uint8Array | undefined): Value | Promise<Value>
 }
 
-/** Where messages come from and how they are read. */
+/** The origin of messages and their decoders. */
 export interface RecordSource<Value, Key> {
   readonly topic: string
   readonly partition: number
@@ -18,8 +18,8 @@ export interface RecordSource<Value, Key> {
 }
 
 /**
- * The records of one fetched batch that are to be delivered: from the consumer's position to the end of the batch, or
- * to where the consumer stops. Nothing is opened before construction, and no value is copied.
+ * The records of one fetched batch to deliver: from the consumer's position to the end of the batch, or
+ * to the end position of the consumer. It opens nothing before construction and copies no value.
  */
 export class RecordRun<Value, Key> {
   readonly source: RecordSource<Value, Key>
@@ -33,8 +33,8 @@ export class RecordRun<Value, Key> {
 
   /**
    * @param batch one whole batch
-   * @param position offset of the first record wanted; earlier ones are passed over
-   * @param stopAt offset that is not delivered any more
+   * @param position offset of the first wanted record; earlier ones are skipped
+   * @param stopAt first offset that is not delivered
    * @throws MillraceError BAD_BATCH
    */
   constructor(
@@ -53,7 +53,7 @@ export class RecordRun<Value, Key> {
     this.acks = this.left > 0 ? window?.open(this.position, this.left) : undefined
   }
 
-  /** Records not delivered yet. */
+  /** Number of undelivered records. */
   get left(): number {
     return Math.max(0, this.endOffset - this.position)
   }

@@ -11,7 +11,7 @@ export interface RefusalsOptions {
   readonly signal: AbortSignal
 }
 
-/** What a consumer does when the broker refuses to fetch a partition. */
+/** Handles a refusal of the broker to fetch a partition. */
 export class Refusals<Value, Key> {
   readonly #options: RefusalsOptions
 
@@ -19,12 +19,12 @@ export class Refusals<Value, Key> {
     this.#options = options
   }
 
-  /** Resolves when the partition can be fetched again. @throws MillraceError when it can't */
+  /** Resolves when the partition can be fetched again. @throws MillraceError if it cannot */
   async handle(stream: PartitionStream<Value, Key>, error: MillraceError): Promise<void> {
     if (error.code === 'OFFSET_OUT_OF_RANGE') return this.#outOfRange(stream, error)
     if (error.code === 'NOT_OWNER') {
       const { port, signal } = this.#options
-      // When this fails the partition is fetched from the same broker again, which refuses it again.
+      // If this fails the next fetch goes to the same broker, which refuses it again.
       await port.topic(stream.topic, { fresh: true, signal }).catch(noop)
     } else if (!error.retryable) {
       throw this.#explain(stream, error)

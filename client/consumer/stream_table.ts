@@ -2,12 +2,12 @@ import { MillraceError } from '../../protocol/index.js'
 import type { PartitionRef, TopicPartition } from './options.js'
 import type { PartitionStream } from './partition_stream.js'
 
-/** The partitions that a consumer has, by topic id and number. */
+/** The partitions of a consumer, by topic id and number. */
 export class StreamTable<Value, Key> {
   readonly #streams = new Map<string, PartitionStream<Value, Key>>()
   readonly #topics: readonly string[]
 
-  /** @param topics what the consumer reads */
+  /** @param topics the topics of the consumer */
   constructor(topics: readonly string[]) {
     this.#topics = topics
   }
@@ -28,14 +28,14 @@ export class StreamTable<Value, Key> {
     this.#streams.set(`${stream.topicId}/${stream.partition}`, stream)
   }
 
-  /** Takes this very stream out; another one of the same partition stays. */
+  /** Removes this stream only, not another one of the same partition. */
   delete(stream: PartitionStream<Value, Key>): void {
     if (this.get(stream.topicId, stream.partition) === stream) {
       this.#streams.delete(`${stream.topicId}/${stream.partition}`)
     }
   }
 
-  /** The stream that `ref` means. @throws MillraceError BAD_OPTION, UNKNOWN_PARTITION when the consumer has not got it */
+  /** The stream of `ref`. @throws MillraceError BAD_OPTION, UNKNOWN_PARTITION if the consumer does not have it */
   find(ref: PartitionRef): PartitionStream<Value, Key> {
     const { topic, partition } = this.#resolve(ref)
     for (const stream of this.#streams.values()) {
@@ -58,7 +58,7 @@ export class StreamTable<Value, Key> {
   }
 }
 
-/** Topic and partition of streams, as hooks and callers get them. */
+/** Topic and partition of streams, in the form for hooks and callers. */
 export function namesOf<Value, Key>(streams: Iterable<PartitionStream<Value, Key>>): TopicPartition[] {
   return Array.from(streams, ({ topic, partition }) => ({ topic, partition }))
 }

@@ -13,11 +13,11 @@ export interface MemberOffsets {
   readonly offsets: readonly (readonly [topicId: number, partition: number, epoch: number, offset: number])[]
 }
 
-/** Messages of stream groups whose acknowledgement is part of a transaction. */
+/** Messages of stream groups that a transaction acknowledges. */
 export class TransactionAcks {
   readonly #ranges = new Map<Stream, AckRange[]>()
 
-  /** @throws MillraceError BAD_OPTION when it was not read in a group, FENCED when it does not count any more */
+  /** @throws MillraceError BAD_OPTION if it was not read in a group, FENCED if its acknowledgement no longer counts */
   add(messages: Message | MessageBatch): void {
     const { run } = messages
     const { topic, partition } = messages
@@ -37,15 +37,15 @@ export class TransactionAcks {
   }
 
   /**
-   * Calls `send` with what is to be committed, while nothing else is committed by the same members; once it resolves the
+   * Calls `send` with the offsets to commit, while the same members commit nothing else; once it resolves the
    * messages are acknowledged.
-   * @throws MillraceError FENCED, BAD_OPTION when a message before one of these is not acknowledged; what `send` throws:
+   * @throws MillraceError FENCED, BAD_OPTION if an earlier message is not acknowledged; the error of `send`:
    * then none of them is acknowledged
    */
   async commit(send: (offsets: readonly MemberOffsets[]) => Promise<void>): Promise<void> {
     const committers = new Set<OffsetCommitter>()
     for (const { committer } of this.#ranges.keys()) if (committer !== undefined) committers.add(committer)
-    // Two transactions that each wait for a member of the other would wait for ever, so they take them in one order.
+    // All transactions wait for members in the same order, which prevents a deadlock.
     const inOrder = [...committers].sort((a, b) => (a.memberId < b.memberId ? -1 : 1))
     await exclusively(inOrder, async () => {
       const positions = new Map(
@@ -60,7 +60,7 @@ export class TransactionAcks {
   }
 }
 
-/** Where the next member would begin when these messages are acknowledged: after all of them. */
+/** The position of the next member after an acknowledgement of all these messages. */
 function positionAfter(stream: Stream, ranges: readonly AckRange[]): number {
   const { topic, partition, acks } = stream
   const what = `partition ${partition} of topic "${topic}"`

@@ -2,10 +2,10 @@ import { commands, type ReplyOf } from '../../protocol/index.js'
 import type { Cluster } from '../cluster.js'
 import { type CallOptions, checkCallOptions } from '../options.js'
 
-/** A message that waits for its time. */
+/** A delayed message. */
 export type DelayedMessage = ReplyOf<typeof commands.delayedList>['messages'][number]
 
-/** Messages that were published for later: `client.delayed`. */
+/** The delayed messages of the broker: `client.delayed`. */
 export class DelayedAdmin {
   readonly #cluster: Cluster
 
@@ -14,7 +14,7 @@ export class DelayedAdmin {
   }
 
   /**
-   * Takes a delayed message back; false when it was appended or cancelled before.
+   * Cancels a delayed message; false if it was appended or cancelled before.
    * @throws MillraceError UNKNOWN_TOPIC
    */
   async cancel(topic: string, id: string, options: CallOptions = {}): Promise<boolean> {
@@ -22,7 +22,7 @@ export class DelayedAdmin {
     return (await this.#cluster.call(commands.delayedCancel, { topic, id }, options)).cancelled
   }
 
-  /** Those of a topic, or of all, in the order in which they are due. @throws MillraceError UNKNOWN_TOPIC */
+  /** Yields the delayed messages of a topic, or of all, by due time. @throws MillraceError UNKNOWN_TOPIC */
   async *list(topic?: string, options: CallOptions = {}): AsyncGenerator<DelayedMessage> {
     checkCallOptions('client.delayed.list', options)
     let cursor: string | undefined
@@ -37,7 +37,7 @@ export class DelayedAdmin {
     } while (cursor !== undefined)
   }
 
-  /** How many there are, of a topic or of all, and when the next one is due. @throws MillraceError UNKNOWN_TOPIC */
+  /** Counts the delayed messages of a topic, or of all, with the next due time. @throws MillraceError UNKNOWN_TOPIC */
   async count(
     topic?: string,
     options: CallOptions = {},

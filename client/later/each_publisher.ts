@@ -14,7 +14,7 @@ import type { Receipt } from '../producer/batch.js'
 
 type EachResult = ReplyOf<typeof commands.publishEach>['results'][number]
 
-/** A message that is published by itself: with an id, or for later. */
+/** An individually published message: with an id, or delayed. */
 export interface EachMessage {
   readonly topic: TopicInfo
   /** undefined: any. */
@@ -22,7 +22,7 @@ export interface EachMessage {
   readonly record: RecordInput
   /** ms since 1970; 0: at once. */
   readonly deliverAtMs: number
-  /** What it is recognized by; one is made up where there is none, so that a repeat does no harm. */
+  /** Its id for deduplication; a generated one if it has none, so that a repeat is harmless. */
   readonly id: string | undefined
 }
 
@@ -36,17 +36,17 @@ interface Pending extends EachMessage {
 
 const requestBytesMax = 1024 * 1024
 const requestsInFlightMax = 4
-/** Messages that are not acknowledged, with what they take in memory. */
+/** Most unacknowledged messages, and their memory. */
 const bytesMax = 32 * 1024 * 1024
 const overheadBytes = 500
 
 /**
- * Publishes messages that each have a fate of their own: those of one turn of the event loop together. Requests whose
- * outcome is unknown are sent again, which does no harm, since every message has an id.
+ * Publishes messages with individual results: those of one turn of the event loop together. It repeats requests with an
+ * unknown outcome, which is harmless, because every message has an id.
  */
 export class EachPublisher {
   readonly #cluster: Cluster
-  /** Ids that are made up begin with it. */
+  /** Prefix of generated ids. */
   readonly #prefix = `~${randomBytes(9).toString('base64url')}`
   #ids = 0
   #pending: Pending[] = []
@@ -68,7 +68,7 @@ export class EachPublisher {
       await new Promise<void>((resolve) => this.#whenRoom.push(resolve))
   }
 
-  /** Resolves when the broker has it durably. */
+  /** Resolves when the message is durable. */
   publish(message: EachMessage): Promise<Receipt> {
     if (this.#closed !== undefined) return Promise.reject(this.#closed)
     const bytes = recordBytesMax(message.record) + overheadBytes
@@ -80,13 +80,13 @@ export class EachPublisher {
     })
   }
 
-  /** Resolves when everything that was published before is acknowledged or has failed. */
+  /** Resolves when all earlier messages are acknowledged or have failed. */
   async flush(): Promise<void> {
     if (this.#bytes === 0) return
     await new Promise<void>((resolve) => this.#whenIdle.push(resolve))
   }
 
-  /** What is not acknowledged fails. */
+  /** Fails unacknowledged messages. */
   close(error: MillraceError): void {
     this.#closed = error
     const pending = this.#pending.splice(0)
@@ -137,7 +137,7 @@ export class EachPublisher {
     if (this.#pending.length > 0) this.#plan()
   }
 
-  /** One batch for each partition; messages stand in the order of the batches. */
+  /** One batch for each partition; messages are in the order of the batches. */
   #request(messages: readonly Pending[]): {
     readonly ordered: readonly Pending[]
     readonly partitions: readonly number[]
@@ -187,7 +187,7 @@ function settle(message: Pending, partition: number, result: EachResult | undefi
     return
   }
   const [error, told = 'appended', offset, first, text] = result
-  // Nobody else has an id that was made up: it is the request that was sent twice.
+  // Nobody else has a generated id: this request was sent twice.
   const status = isIdMadeUp && told === 'duplicate' ? (offset < 0 ? 'delayed' : 'appended') : told
   if (error !== 0) reject(errorOf({ error, message: text }))
   else

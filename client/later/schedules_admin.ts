@@ -6,7 +6,7 @@ import { type InputOf, type KeyOf, type TopicOrName, topicOf } from '../topic.js
 
 export type Schedule = ReplyOf<typeof commands.scheduleList>['schedules'][number]
 
-/** When a schedule is due, and what it publishes then. */
+/** The times and the message of a schedule. */
 export interface ScheduleInput<Of extends TopicOrName = TopicOrName> {
   readonly topic: Of
   /** Its `timestamp` is the due time. */
@@ -14,13 +14,15 @@ export interface ScheduleInput<Of extends TopicOrName = TopicOrName> {
   /** Five fields, or six with seconds in front. */
   readonly cron: string
   /**
-   * A name of the IANA database. Default UTC. When its clocks change, a pattern with one hour and one minute is due once; one
-   * with several is left out in an hour that is skipped, and due twice in one that comes twice.
+   * A name of the IANA database. Default UTC. When its clocks change, a pattern with one hour and one minute is due
+   * once; one
+   * with several is skipped in a skipped hour, and due twice in a repeated one.
    */
   readonly timeZone?: string | undefined
   /**
-   * What becomes of due times that passed while the broker was down: "once" (default) makes up for the newest, "all" for
-   * each (the oldest 1,000), "skip" for none.
+   * What to do with due times that passed while the broker was down: "once" (default) catches up on the newest, "all"
+   * on
+   * each (the oldest 1,000), "skip" on none.
    */
   readonly missed?: 'skip' | 'once' | 'all' | undefined
 }
@@ -33,7 +35,7 @@ const scheduleNames: OptionNames<ScheduleInput> = {
   missed: true,
 }
 
-/** Messages that are published again and again: `client.schedules`. */
+/** Schedules, which publish a message repeatedly: `client.schedules`. */
 export class SchedulesAdmin {
   readonly #cluster: Cluster
 
@@ -42,8 +44,8 @@ export class SchedulesAdmin {
   }
 
   /**
-   * Makes a schedule or replaces the one of this name.
-   * @returns when it is due next, ms since 1970
+   * Creates a schedule or replaces the one of this name.
+   * @returns its next due time, ms since 1970
    * @throws MillraceError BAD_NAME, UNKNOWN_TOPIC, UNKNOWN_PARTITION, BAD_SCHEDULE, ENCODE_FAILED, LIMIT_EXCEEDED
    */
   async set<Of extends TopicOrName>(

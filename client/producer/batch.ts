@@ -12,33 +12,33 @@ import {
   writeBatchHeader,
 } from '../../protocol/index.js'
 
-/** What a publisher is told of a durable message. */
+/** The receipt for a durable message. */
 export interface Receipt {
   readonly topic: string
   readonly partition: number
-  /** -1 for a delayed message, and when a retry of it was recognized after the broker had forgotten its offset. */
+  /** -1 for a delayed message, and for a recognized retry whose offset the broker has forgotten. */
   readonly offset: number
   /** ms since 1970. */
   readonly timestamp: number
-  /** Of a message with an id, or for later. */
+  /** The id of a message with an id, or of a delayed one. */
   readonly id?: string | undefined
-  /** Of such a message: "delayed" until it is due, "duplicate" when one with its id came before. */
+  /** Of such a message: "delayed" until it is due, "duplicate" if a message with its id came before. */
   readonly status?: 'appended' | 'delayed' | 'duplicate' | undefined
 }
 
-/** Told how the batch ended that a part of a bulk publish is in. */
+/** Receives the result of the batch that a part of a bulk publish is in. */
 export interface BatchWatcher {
   batchDone(records: number, error: unknown): void
 }
 
-/** Messages of one watcher that stand next to each other. */
+/** Consecutive messages of one watcher. */
 interface Run {
   readonly watcher: BatchWatcher
   readonly from: number
   count: number
 }
 
-/** Arrays side by side, one entry a message. */
+/** Parallel arrays, one entry for each message. */
 interface Awaited {
   readonly indices: number[]
   readonly timestamps: number[]
@@ -49,39 +49,39 @@ interface Awaited {
 export const sequenceModulo = 2 ** 32
 
 /**
- * Messages of one partition on their way: open while they gather, then sealed as the bytes that are sent, and sent
- * again, until the broker has answered for them.
+ * Messages of one partition in progress: open while they gather, then sealed as the bytes that are sent, and sent
+ * again, until the broker has answered.
  */
 export class Batch extends RecordBatchBuilder {
-  /** When it is given up, ms of the monotonic clock. */
+  /** Its deadline, ms of the monotonic clock. */
   readonly deadlineMs: number
   /** Sequence of its first record, once it has one; stays until a new epoch begins. */
   sequence: number | undefined
-  /** Whether it was refused for now, and waits until the others on the wire are answered. */
+  /** Whether it must be sent again, and waits until the other requests on the wire are answered. */
   hasFailed = false
   /** Whether it has gathered for so long that it counts as full. */
   isRipe = false
   #isSealed = false
   #sealed: Uint8Array | undefined
   #stamp: ProducerStamp | undefined
-  /** Messages that somebody waits for, if there are any. */
+  /** Messages with a promise, if there are any. */
   #awaited: Awaited | undefined
   readonly #runs: Run[] = []
-  /** The last of `#runs`: where there are thousands of batches, what isn't touched isn't fetched from memory. */
+  /** The last of `#runs`: with thousands of batches, this saves a memory access. */
   #lastRun: Run | undefined
 
-  /** @param bytesHint what it will probably take */
+  /** @param bytesHint its expected size */
   constructor(deadlineMs: number, bytesHint?: number) {
     super(bytesHint)
     this.deadlineMs = deadlineMs
   }
 
-  /** Whether it takes no more messages. */
+  /** Whether it accepts no more messages. */
   get isSealed(): boolean {
     return this.#isSealed
   }
 
-  /** Bytes of its messages, as they count toward the buffer. */
+  /** Bytes of its messages in the buffer budget. */
   get messageBytes(): number {
     return this.bytes - batchHeaderBytes
   }
@@ -107,7 +107,7 @@ export class Batch extends RecordBatchBuilder {
     return bytes
   }
 
-  /** Tells `watcher` how it ends, without a message of its own. */
+  /** Reports its result to `watcher`, without a message of its own. */
   watch(watcher: BatchWatcher): void {
     this.#addRun(watcher, this.recordCount, 0)
   }
@@ -124,7 +124,7 @@ export class Batch extends RecordBatchBuilder {
       before.baseSequence !== stamp.baseSequence ||
       before.producerId !== stamp.producerId
     ) {
-      // A copy: a request that timed out may still hold the old bytes in the socket's queue.
+      // A copy: a request that timed out may still hold the old bytes in the queue of the socket.
       this.#sealed = Buffer.from(this.#sealed)
       writeBatchHeader(this.#sealed, { ...readBatchHeader(this.#sealed), ...stamp })
     }

@@ -7,8 +7,8 @@ interface Waiter {
 }
 
 /**
- * Counts the bytes of messages that are not acknowledged. Whoever finds no room waits in line for a reservation. A message
- * that alone is larger than all there is gets in when nothing else is there.
+ * Counts the bytes of unacknowledged messages. A caller without room waits in a queue for a reservation. A message
+ * that is larger than the whole budget enters when the buffer is empty.
  */
 export class BufferBudget {
   readonly bytesMax: number
@@ -21,7 +21,7 @@ export class BufferBudget {
     this.bytesMax = bytesMax
   }
 
-  /** Bytes of messages that are not acknowledged. */
+  /** Bytes of unacknowledged messages. */
   get usedBytes(): number {
     return this.#usedBytes
   }
@@ -58,7 +58,7 @@ export class BufferBudget {
     this.#grant()
   }
 
-  /** Fails all that wait, now and later. */
+  /** Fails all waiting calls, now and later. */
   close(error: MillraceError): void {
     this.#closed = error
     for (const { reject } of this.#waiting.splice(0)) reject(error)

@@ -3,9 +3,10 @@ import type { Batch } from './batch.js'
 import type { PartitionQueue } from './partition_queue.js'
 
 /**
- * What becomes of a batch: `none` it is there, `later` it goes again, `moved` it goes again once the metadata is fresh,
- * `out_of_order` it goes again, perhaps under a new epoch, `too_large` it goes again as two, `fenced` and `final` it is
- * given up.
+ * The next step for a batch: `none` it is appended, `later` send it again, `moved` send it again after a metadata
+ * update,
+ * `out_of_order` send it again, perhaps under a new epoch, `too_large` send it again as two, `fenced` and `final` fail
+ * it.
  */
 export type Refusal = 'none' | 'later' | 'moved' | 'out_of_order' | 'too_large' | 'fenced' | 'final'
 
@@ -39,7 +40,7 @@ export function deliveryTimeout(
   )
 }
 
-/** What the publishers of a batch that is given up are told. */
+/** The error for the publishers of a failed batch. */
 export function finalError(queue: PartitionQueue, recordCount: number, cause: MillraceError): MillraceError {
   if (cause.retryable) return deliveryTimeout(queue, cause)
   if (cause.code !== 'BATCH_TOO_LARGE' || recordCount > 1) return cause

@@ -2,34 +2,34 @@ import { type Compression, limits, type MillraceError } from '../../protocol/ind
 import { Batch, sequenceModulo } from './batch.js'
 import type { TopicQueues } from './topic_queues.js'
 
-/** What all queues of a topic have in common. */
+/** The shared settings of all queues of a topic. */
 export interface QueueSettings {
   readonly batchBytes: number
   readonly batchesInFlightMax: number
   readonly deliveryTimeoutMs: number
-  /** A batch that is not full counts as full after so long. */
+  /** A partly filled batch counts as full after this time. */
   readonly gatherMsMax: number
   readonly compression: Compression
 }
 
-/** A batch on the wire, with the bytes that were sent. */
+/** A batch on the wire, with the sent bytes. */
 export interface SentBatch {
   readonly queue: PartitionQueue
   readonly batch: Batch
   readonly bytes: Uint8Array
 }
 
-/** A queue that is refused as too large for its topic never goes below this. */
+/** The batch size of a queue never goes below this after a refusal as too large. */
 const batchBytesMin = 1024
 
 /**
- * The messages of one partition in the order in which they were published. Batches are sent in order under ascending
- * sequences, several at a time; when one fails, nothing is sent until all that are on the wire have been answered, and
- * then everything unacknowledged goes again in the same order under the same sequences.
+ * The messages of one partition in the order of their calls. Batches are sent in order under ascending
+ * sequences, several at a time. When one fails, the queue waits until all requests on the wire have been answered, and
+ * then sends all unacknowledged batches again in the same order under the same sequences.
  *
- * A batch that is given up may or may not have been appended, and so may those behind it. They keep their sequences: if it
+ * A failed batch may or may not have been appended, and so may those behind it. They keep their sequences: if it
  * was appended, they follow on; if it was not, the broker refuses the oldest as out of order, which also proves that
- * none of them is there, and only then they are numbered anew under the next epoch.
+ * it has none of them, and only then they get new numbers under the next epoch.
  */
 export class PartitionQueue {
   readonly topic: TopicQueues
@@ -38,12 +38,12 @@ export class PartitionQueue {
   /** For ReadyQueues. */
   standsInLine = false
   standsInFullLine = false
-  /** Sent and not acknowledged, oldest first. */
+  /** Sent and unacknowledged, oldest first. */
   #sent: Batch[] = []
   #failedCount = 0
-  /** To be sent, oldest first; the last one may still be open. */
+  /** Unsent, oldest first; the last one may still be open. */
   #waiting: Batch[] = []
-  /** The last one that was opened: the last of `#waiting`, unless it is sealed or given up. */
+  /** The last opened batch: the last of `#waiting`, unless it is sealed or failed. */
   #newest: Batch | undefined
   #batchBytes: number
   /** 0 before the first batch. */
@@ -63,17 +63,17 @@ export class PartitionQueue {
     return this.#waiting.length + this.#sent.length === 0
   }
 
-  /** Whether all that was published is on the wire. */
+  /** Whether all messages are on the wire. */
   get isDrained(): boolean {
     return this.#waiting.length === 0
   }
 
-  /** What is not acknowledged. */
+  /** Unacknowledged batches. */
   get unacknowledged(): readonly Batch[] {
     return [...this.#sent, ...this.#waiting]
   }
 
-  /** Bytes that the next batch to send takes at most. */
+  /** Upper bound of the bytes of the next batch. */
   get nextBytes(): number {
     return this.#waiting[0]?.bytes ?? 0
   }
@@ -83,7 +83,7 @@ export class PartitionQueue {
     return this.#newest === undefined || !this.#takes(this.#newest, bytes)
   }
 
-  /** The batch that takes another message of about `bytes` bytes. */
+  /** The batch for another message of about `bytes` bytes. */
   open(bytes: number): Batch {
     const newest = this.#newest
     if (newest !== undefined && this.#takes(newest, bytes)) return newest
@@ -93,19 +93,19 @@ export class PartitionQueue {
     return batch
   }
 
-  /** Whether a message that was added to `batch` can have changed what is ready: it is its first one, or fills it. */
+  /** Whether the message that was added to `batch` can change the readiness: it is its first one, or fills it. */
   isNews(batch: Batch): boolean {
     return batch.recordCount === 1 || this.#isFull(batch)
   }
 
-  /** Whether something can be sent; with `fullOnly` not a batch that still gathers. */
+  /** Whether a batch is ready; with `fullOnly` only a full one. */
   ready(fullOnly: boolean): boolean {
     if (this.#failedCount > 0 || this.#sent.length >= this.settings.batchesInFlightMax) return false
     if (this.#epochIsOver && this.#sent.length > 0) return false
     return this.#waiting.length > (fullOnly && !this.#lastIsFull() ? 1 : 0)
   }
 
-  /** Takes the next batch to send. */
+  /** Takes the next batch. */
   take(producerId: number): SentBatch {
     if (this.#epochIsOver) this.#startEpoch()
     const batch = this.#waiting.shift() as Batch
@@ -114,7 +114,7 @@ export class PartitionQueue {
       batch.sequence = this.#nextSequence
       this.#nextSequence = (this.#nextSequence + batch.recordCount) % sequenceModulo
     }
-    // Mostly the next batch grows about as large, and growing step by step copies everything once more.
+    // The next batch usually has about the same size, and growth in steps copies everything once more.
     this.#bytesHint = Math.ceil(Math.min(batch.bytes, this.#batchBytes) * 1.125)
     const bytes = batch.seal(this.settings.compression, {
       producerId,
@@ -132,14 +132,14 @@ export class PartitionQueue {
     batch.succeed(this.topic.info.name, this.partition, baseOffset)
   }
 
-  /** The batch has to go again. */
+  /** The batch must be sent again. */
   retry(batch: Batch): void {
     batch.hasFailed = true
     this.#failedCount++
     this.#settle()
   }
 
-  /** The batch is given up. */
+  /** The batch has failed. */
   gaveUp(batch: Batch, error: MillraceError): void {
     this.#remove(batch)
     this.#settle()
@@ -147,8 +147,8 @@ export class PartitionQueue {
   }
 
   /**
-   * The batch is too large for its topic: it goes again as two, and the next ones will be smaller.
-   * @returns by how many bytes its messages take more now
+   * The batch is too large for its topic: it is sent again as two, and the next ones will be smaller.
+   * @returns the additional bytes of its messages
    */
   split(batch: Batch): number {
     const halves = batch.split()
@@ -160,17 +160,17 @@ export class PartitionQueue {
     return halves[0].messageBytes + halves[1].messageBytes - batch.messageBytes
   }
 
-  /** Whether `batch` is the oldest that is not acknowledged: then nothing can be on its way that belongs before it. */
+  /** Whether `batch` is the oldest unacknowledged one: then no earlier batch can be on its way. */
   isOldest(batch: Batch): boolean {
     return this.#sent[0] === batch
   }
 
-  /** Everything that is not acknowledged is numbered anew once nothing is on the wire. */
+  /** All unacknowledged batches get new numbers once the wire is empty. */
   endEpoch(): void {
     this.#epochIsOver = true
   }
 
-  /** Gives up what waits and is over its time; returns the bytes that were freed. */
+  /** Fails waiting batches after their deadline; returns the freed bytes. */
   expire(nowMs: number, error: () => MillraceError): number {
     let bytes = 0
     for (let first = this.#waiting[0]; first !== undefined; first = this.#waiting[0]) {
@@ -183,7 +183,7 @@ export class PartitionQueue {
     return bytes
   }
 
-  /** Looks whether the batch that gathers has done so for long enough; returns whether it counts as full from now on. */
+  /** Checks whether the open batch has gathered for long enough; returns whether it counts as full from now on. */
   ripen(nowMs: number): boolean {
     const batch = this.#newest
     if (batch === undefined || batch.isRipe || batch.recordCount === 0) return false
@@ -192,7 +192,7 @@ export class PartitionQueue {
     return batch.isRipe
   }
 
-  /** Gives up what is not on the wire; returns the bytes that were freed. */
+  /** Fails batches that are not on the wire; returns the freed bytes. */
   failWaiting(error: MillraceError): number {
     let bytes = 0
     this.#newest = undefined
@@ -203,7 +203,7 @@ export class PartitionQueue {
     return bytes
   }
 
-  /** Gives up everything; returns the bytes that were freed. */
+  /** Fails everything; returns the freed bytes. */
   failAll(error: MillraceError): number {
     this.#waiting.unshift(...this.#sent)
     this.#sent = []
@@ -211,7 +211,7 @@ export class PartitionQueue {
     return this.failWaiting(error)
   }
 
-  /** Once all that are on the wire have failed, they go back to the front. */
+  /** Once all batches on the wire have failed, they go back to the front. */
   #settle(): void {
     if (this.#failedCount === 0 || this.#failedCount < this.#sent.length) return
     for (const batch of this.#sent) batch.hasFailed = false

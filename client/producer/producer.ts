@@ -20,19 +20,23 @@ import { TopicQueues } from './topic_queues.js'
 
 type PublishResult = ReplyOf<typeof commands.publish>['results'][number]
 
-/** Bytes of batches in one request, at most, if it is more than one batch. */
+/** Most bytes of batches in one request with more than one batch. */
 const requestBytesMax = 1024 * 1024
 const requestBatchesMax = 1_000
-/** What a request takes besides its batches, at most: a frame header and some bytes for each batch. */
+/** Upper bound of the bytes of a request besides its batches: a frame header and some bytes for each batch. */
 const requestOverheadBytes = 64 * 1024
-/** A batch that is not full is sent while fewer requests than this are on the wire: more would only make it smaller. */
+/**
+ * A partly filled batch is sent while fewer requests than this are on the wire: more would only make batches smaller.
+ */
 const eagerRequestsMax = 2
 const expiryIntervalMs = 100
-/** But one that has gathered for as long goes like a full one: busy partitions keep requests on the wire all the time. */
+/**
+ * A batch that has gathered for this long is sent like a full one: busy partitions always have requests on the wire.
+ */
 const gatherMsMax = 100
 
 /**
- * Gathers messages into batches, sends them, and sends them again until they are acknowledged: each exactly once, in
+ * Gathers messages into batches, sends them, and repeats them until they are acknowledged: each exactly once, in
  * order within its partition. One for each client.
  */
 export class Producer {
@@ -41,10 +45,10 @@ export class Producer {
   readonly #reconnect: BackoffOptions
   readonly #buffer: BufferBudget
   readonly #topics = new Map<string, TopicQueues>()
-  /** The topic and the queue of the message before: mostly they are those of the next one too. */
+  /** Topic and queue of the previous message: usually the next one has the same. */
   #lastTopic: TopicQueues | undefined
   #lastQueue: PartitionQueue | undefined
-  /** Queues with something to send. */
+  /** Queues with unsent messages. */
   readonly #ready = new ReadyQueues()
   readonly #closing = new AbortController()
   readonly #capture = new Capture<Receipt>()
@@ -66,7 +70,7 @@ export class Producer {
     this.#buffer = new BufferBudget(settings.bufferBytesMax)
   }
 
-  /** Bytes of messages that are not acknowledged. */
+  /** Bytes of unacknowledged messages. */
   get bufferedBytes(): number {
     return this.#buffer.usedBytes
   }
@@ -77,8 +81,8 @@ export class Producer {
   }
 
   /**
-   * Waits in line for room in the buffer; `unreserve` must follow.
-   * @param onFull what to do when there is none
+   * Waits for room in the buffer; `unreserve` must follow.
+   * @param onFull what to do without room
    * @throws MillraceError BUFFER_FULL, CLOSED
    */
   async reserve(bytes: number, onFull: ProducerSettings['onFull']): Promise<void> {
@@ -125,8 +129,8 @@ export class Producer {
   }
 
   /**
-   * Resolves when everything that was published before is acknowledged or has failed.
-   * @param others what else has to settle
+   * Resolves when all earlier messages are acknowledged or have failed.
+   * @param others further promises to wait for
    */
   async flush(others: readonly Promise<unknown>[] = []): Promise<void> {
     this.#flushing++
@@ -145,7 +149,7 @@ export class Producer {
     }
   }
 
-  /** Ends it; what is not acknowledged fails with CLOSED. */
+  /** Ends it; unacknowledged messages fail with CLOSED. */
   close(): void {
     if (this.#closing.signal.aborted) return
     const error = new MillraceError(
@@ -181,7 +185,7 @@ export class Producer {
       })
       this.#topics.set(info.name, topic)
     }
-    // When it can't be taken over, what is queued is refused by the broker, which settles it.
+    // If the queues cannot move to the new metadata, the broker refuses their batches, which settles them.
     if (topic.info !== info) topic.update(info)
     this.#lastTopic = topic
     return topic
@@ -189,7 +193,7 @@ export class Producer {
 
   #added(queue: PartitionQueue, batch: Batch, bytes: number): void {
     this.#buffer.add(bytes)
-    // A queue with something to send stands in line.
+    // A queue with unsent messages enters the queue of queues.
     if (queue.isNews(batch)) this.#ready.add(queue)
     if (queue === this.#lastQueue) return
     this.#lastQueue = queue
@@ -197,7 +201,7 @@ export class Producer {
     this.#planPump()
   }
 
-  /** At the end of this turn of the event loop, so that what is published in one turn leaves together. */
+  /** Sends at the end of this turn of the event loop, so that all messages of one turn leave together. */
   #planPump(): void {
     if (this.#pumpPlanned) return
     this.#pumpPlanned = true
@@ -245,7 +249,8 @@ export class Producer {
         bytes += sent.bytes.length
         isFull = taken.length >= requestBatchesMax
       }
-      // To the end of the line, so that busy partitions leave room for the others; but one that found none has the next turn.
+      // Moves to the end, so that busy partitions leave room for the others; but a queue without room gets the next
+      // turn.
       if (isFull && taken.length === takenBefore) this.#ready.putBack(queue, fullOnly)
       else if (!queue.isDrained) this.#ready.add(queue)
       if (isFull) break
@@ -253,7 +258,7 @@ export class Producer {
     return taken
   }
 
-  /** Whether batches that are not full have to wait. */
+  /** Whether partly filled batches have to wait. */
   #lingers(): boolean {
     if (this.settings.lingerMs === 0 || this.#lingered || this.#flushing > 0) return false
     this.#lingerTimer ??= setTimeout(() => {
@@ -331,7 +336,7 @@ export class Producer {
     return body.results
   }
 
-  /** Returns whether there should be a pause before more is sent. */
+  /** Returns whether a pause should come before the next request. */
   #takeResult({ queue, batch }: SentBatch, result: PublishResult | MillraceError): boolean {
     const error = result instanceof MillraceError ? result : result.error === 0 ? undefined : errorOf(result)
     const refusal = refusalOf(error, batch)
@@ -363,14 +368,14 @@ export class Producer {
     }
   }
 
-  /** Asks where a topic is by now; gives up what is queued for it when it is gone. */
+  /** Asks for the current owner of a topic; fails its queued messages if it is gone. */
   async #refresh(topic: TopicQueues): Promise<void> {
     if (topic.isRefreshing) return
     topic.isRefreshing = true
     const { name, topicId, partitions } = topic.info
     try {
       const info = await this.#cluster.topic(name, { fresh: true, signal: this.#closing.signal })
-      // Nothing new: whoever refused it needs some time.
+      // The metadata is unchanged: the broker that refused needs some time.
       if (info.topicId === topicId) await pause(backoffMs(3, this.#reconnect), this.#closing.signal)
       if (!topic.update(info)) {
         const problem = `topic "${name}" was deleted and created again with ${info.partitions} partitions instead of ${partitions}`
@@ -378,7 +383,7 @@ export class Producer {
         topic.update(info)
       }
     } catch (error) {
-      // Other errors pass: what is queued is sent again, and refused again.
+      // Other errors are temporary: the queued messages are sent, and refused, again.
       if (isMillraceError(error, 'UNKNOWN_TOPIC')) this.#freed(topic.failWaiting(error))
     }
     topic.isRefreshing = false

@@ -1,17 +1,17 @@
 import type { PartitionQueue } from './partition_queue.js'
 
-/** Queues with something to send, in the order in which their turns come. There may be thousands. */
+/** Queues with unsent messages, in the order of their turns. There may be thousands. */
 export class ReadyQueues {
   readonly #all = new Line()
-  /** Those that had a full batch to send when they were added, so that nobody has to look for them among the others. */
+  /** Those with a full batch at the time of `add`, so that nobody has to search for them. */
   readonly #full = new Line()
 
-  /** How many there are at most; with `fullOnly` of those with a full batch. */
+  /** Upper bound of their number; with `fullOnly` of those with a full batch. */
   size(fullOnly: boolean): number {
     return fullOnly ? this.#full.size : this.#all.size
   }
 
-  /** To be called when something was added to a queue, and when it can send again. */
+  /** Call it when a queue has a new message, and when it can send again. */
   add(queue: PartitionQueue): void {
     if (!queue.standsInLine) {
       queue.standsInLine = true
@@ -23,7 +23,7 @@ export class ReadyQueues {
     }
   }
 
-  /** Takes the queue whose turn it is, which may have nothing to send by now; `add` it again when it has more. */
+  /** Takes the queue whose turn it is, which may have nothing to send by now; `add` it again if it has more. */
   shift(fullOnly: boolean): PartitionQueue | undefined {
     const queue = (fullOnly ? this.#full : this.#all).shift()
     if (queue === undefined) return undefined
@@ -58,7 +58,7 @@ class Line {
     this.#queues.push(queue)
   }
 
-  /** Puts back what was shifted. */
+  /** Puts back the queues taken by `shift`. */
   unshift(queue: PartitionQueue): void {
     if (this.#head > 0) this.#queues[--this.#head] = queue
     else this.#queues.unshift(queue)

@@ -1,6 +1,6 @@
 import { batchHeaderBytes, type RecordInput } from '../../protocol/index.js'
 
-/** Bytes of a batch that holds nothing but this record, without compression. */
+/** Bytes of a batch with only this record, without compression. */
 export function loneBatchBytes({ key, value, headers = {} }: RecordInput): number {
   const entries = Object.entries(headers)
   let bytes = batchHeaderBytes + 1 + partBytes(key, 1) + partBytes(value, 1) + varintBytes(entries.length)

@@ -1,22 +1,24 @@
 import { type Compression, compressions, MillraceError } from '../../protocol/index.js'
 import { checkOptions, type OptionNames } from '../options.js'
 
-/** How a client publishes; all optional. */
+/** The settings of a client's producer; all optional. */
 export interface ProducerOptions {
   /** A batch is full at this many bytes. Default 256 KiB. */
   readonly batchBytes?: number | undefined
   /**
-   * How long a batch that is not full waits for more messages, although it could be sent. Default 0: while requests are
-   * on the wire messages gather by themselves.
+   * How long a partly filled batch waits for more messages, although it could be sent. Default 0: messages gather by
+   * themselves while requests are on the wire.
    */
   readonly lingerMs?: number | undefined
   /** Publish requests on the wire at the same time. Default 5. */
   readonly requestsInFlightMax?: number | undefined
-  /** Messages that are not acknowledged yet may take this much memory. Default 64 MiB. */
+  /** Memory limit of unacknowledged messages. Default 64 MiB. */
   readonly bufferBytesMax?: number | undefined
-  /** What `publish` does when the buffer is full: wait (default), or fail with BUFFER_FULL; `publishMany` always waits. */
+  /**
+   * What `publish` does if the buffer is full: wait (default), or fail with BUFFER_FULL; `publishMany` always waits.
+   */
   readonly onFull?: 'wait' | 'error' | undefined
-  /** A message that is not acknowledged by then fails with DELIVERY_TIMEOUT. Default 120,000. */
+  /** A message that is still unacknowledged after this time fails with DELIVERY_TIMEOUT. Default 120,000. */
   readonly deliveryTimeoutMs?: number | undefined
   /** Codec of the batches. Default "none". */
   readonly compression?: Compression | undefined

@@ -2,14 +2,14 @@ import type { MillraceError } from '../../protocol/index.js'
 import type { TopicInfo } from '../cluster.js'
 import { PartitionQueue, type QueueSettings } from './partition_queue.js'
 
-/** The queues of one topic; they outlive its deletion when it is created again with as many partitions. */
+/** The queues of one topic; they survive its deletion if it is created again with as many partitions. */
 export class TopicQueues {
-  /** Whether it is being asked for again; nothing is sent meanwhile. */
+  /** Whether a metadata request is in progress; nothing is sent during it. */
   isRefreshing = false
   readonly #settings: QueueSettings
   readonly #queues: (PartitionQueue | undefined)[] = []
   #info: TopicInfo
-  /** Where messages go that belong to no partition, until its batch is full. */
+  /** The partition for messages without a key, until its batch is full. */
   #sticky: number | undefined
 
   constructor(info: TopicInfo, settings: QueueSettings) {
@@ -17,7 +17,7 @@ export class TopicQueues {
     this.#settings = settings
   }
 
-  /** What its batches are sent to. */
+  /** The destination of its batches. */
   get info(): TopicInfo {
     return this.#info
   }
@@ -40,7 +40,7 @@ export class TopicQueues {
     return queue
   }
 
-  /** A partition for a message of about `bytes` bytes that belongs to none: the same one until its batch is full. */
+  /** A partition for a message of about `bytes` bytes without a key: the same one until its batch is full. */
   anyPartition(bytes: number): number {
     const { partitions } = this.#info
     if (partitions === 1) return 0
@@ -53,7 +53,7 @@ export class TopicQueues {
   }
 
   /**
-   * Takes over what the metadata says now, unless that would send messages to other partitions than they were meant for.
+   * Applies new metadata, unless that would send messages to other partitions than before.
    * @returns whether it did
    */
   update(info: TopicInfo): boolean {
@@ -65,14 +65,14 @@ export class TopicQueues {
     return true
   }
 
-  /** Gives up everything; returns the bytes that were freed. */
+  /** Fails everything; returns the freed bytes. */
   failAll(error: MillraceError): number {
     let bytes = 0
     for (const queue of this.all()) bytes += queue.failAll(error)
     return bytes
   }
 
-  /** Gives up what is not on the wire; returns the bytes that were freed. */
+  /** Fails batches that are not on the wire; returns the freed bytes. */
   failWaiting(error: MillraceError): number {
     let bytes = 0
     for (const queue of this.all()) bytes += queue.failWaiting(error)

@@ -21,7 +21,7 @@ interface Pending {
 
 const pollWaitMs = 30_000
 const failurePauseMs = 100
-/** What a timer takes. */
+/** The longest delay of a timer. */
 const timerMsMax = 2 ** 31 - 1
 
 /** The requests of a client that wait for their replies. */
@@ -109,7 +109,7 @@ export class Requests {
     return reply
   }
 
-  /** Polls for as long as somebody waits. */
+  /** Polls while a request waits. */
   async #poll(): Promise<void> {
     this.#polling = true
     const { signal } = this.#closing

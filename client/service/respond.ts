@@ -4,12 +4,12 @@ import { errorText, type WorkHandler, type WorkMessage } from '../worker/index.j
 import { requestHeaders } from './requests.js'
 import type { Service } from './service.js'
 
-/** Replies to a request: what it resolves with is the reply; what it throws is the error of whoever asked. */
+/** Handles a request: the resolved value is the reply; a thrown error becomes the error of the requester. */
 export type ServiceHandler<RequestOut, ReplyIn, Key> = (
   message: WorkMessage<RequestOut, Key>,
 ) => ReplyIn | Promise<ReplyIn>
 
-/** A handler of a worker that replies to requests. */
+/** A worker handler that replies to requests. */
 export function responder<RequestIn, RequestOut, ReplyIn, ReplyOut, Key>(
   cluster: Cluster,
   service: Service<RequestIn, RequestOut, ReplyIn, ReplyOut, Key>,
@@ -19,7 +19,7 @@ export function responder<RequestIn, RequestOut, ReplyIn, ReplyOut, Key>(
     const to = message.headerText(requestHeaders.replyTo)
     const requestId = message.headerText(requestHeaders.requestId)
     const deadlineMs = Number(message.headerText(requestHeaders.deadlineMs))
-    // Nobody waits for it any more.
+    // The requester no longer waits.
     if (to === undefined || requestId === undefined || Date.now() >= deadlineMs) return
     let value: Uint8Array | undefined
     let error: string | undefined
@@ -40,7 +40,7 @@ export function responder<RequestIn, RequestOut, ReplyIn, ReplyOut, Key>(
     try {
       await send(value === undefined ? [] : [value], error)
     } catch (refusal) {
-      // It is too large, say: handling the request again would not help, and whoever asked should know.
+      // For example, it is too large: a second attempt would not help, and the requester should know.
       if (!isMillraceError(refusal) || refusal.retryable) throw refusal
       await send([], errorText(refusal))
     }

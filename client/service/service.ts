@@ -1,16 +1,17 @@
 import { type Codec, coderOf, type ValueCoder, type ValueFormat } from '../codecs.js'
 import { defineTopic, type Topic } from '../topic.js'
 
-/** A service: the topic of its requests, and what its replies are made of. Both ends share it. */
+/** A service: the topic of its requests, and the codec of its replies. Both ends share it. */
 export interface Service<RequestIn, RequestOut, ReplyIn, ReplyOut, Key = string> {
   readonly topic: Topic<RequestIn, RequestOut, Key>
   readonly reply: ValueCoder<ReplyIn, ReplyOut>
 }
 
 /**
- * Defines a service for those who ask and those who reply; does not create its topic in the broker.
+ * Defines a service for requesters and responders; does not create its topic in the broker.
  * @throws MillraceError BAD_NAME
- * @example const prices = defineService('prices', { request: json<{ item: string }>(), reply: json<{ cents: number }>() })
+ * @example const prices = defineService('prices', { request: json<{ item: string }>(), reply: json<{ cents: number }>()
+ * })
  */
 export function defineService<
   RequestIn,
