@@ -28,10 +28,26 @@ export async function openClient(
   signal?.addEventListener('abort', abort, { once: true })
   try {
     const servers = server.split(',')
-    return await connect({ servers, clientName: 'millrace-cli', producer, signal: attempt.signal })
+    const client = await connect({ servers, clientName: 'millrace-cli', producer, signal: attempt.signal })
+    tellConnection(client)
+    return client
   } finally {
     signal?.removeEventListener('abort', abort)
   }
+}
+
+/** Says on stderr when the broker is gone, and when it is back. */
+function tellConnection(client: Client): void {
+  let told: string | undefined
+  client.on('reconnecting', ({ address, error }) => {
+    if (told === address) return
+    told = address
+    process.stderr.write(`millrace: reconnecting to ${address} … (${error.message})\n`)
+  })
+  client.on('connected', ({ address }) => {
+    if (told !== undefined) process.stderr.write(`millrace: connected to ${address} again\n`)
+    told = undefined
+  })
 }
 
 /** Connects, runs the work with the client, and closes it. */
@@ -64,12 +80,18 @@ export function collect<T>(
   return (text, previous = []) => [...previous, parse(text)]
 }
 
-/** A signal that the first Ctrl-C or SIGTERM aborts; the second ends the process at once. */
-export function interruptSignal(): { readonly signal: AbortSignal; release(): void } {
+/**
+ * A signal that the first Ctrl-C or SIGTERM aborts.
+ * @param again what the next ones do; by default they end the process at once
+ */
+export function interruptSignal(again: () => void = () => process.exit(exitCodes.interrupted)): {
+  readonly signal: AbortSignal
+  release(): void
+} {
   const controller = new AbortController()
   const interrupt = (): void => {
-    if (controller.signal.aborted) process.exit(exitCodes.interrupted)
-    controller.abort()
+    if (controller.signal.aborted) again()
+    else controller.abort()
   }
   process.on('SIGINT', interrupt)
   process.on('SIGTERM', interrupt)

@@ -8,6 +8,14 @@ export interface BulkReceipt {
   readonly count: number
 }
 
+/** Options of `publishMany`. */
+export interface BulkPublishOptions {
+  /** Ends the call; messages read before it may still be published. */
+  readonly signal?: AbortSignal | undefined
+  /** Called with the count of messages that are durable so far, each time it grows. */
+  readonly onAcknowledged?: ((count: number) => void) | undefined
+}
+
 /** Adds a message to the producer; returns its bytes. `nowMs` is the time, ms since 1970. */
 type Hand<Message> = (message: Message, watcher: BatchWatcher, nowMs: number) => number | Promise<number>
 
@@ -23,8 +31,10 @@ export class BulkPublish<Message> implements BatchWatcher {
   readonly #pacer: Pacer
   readonly #signal: AbortSignal | undefined
   readonly #hand: Hand<Message>
+  readonly #onAcknowledged: ((count: number) => void) | undefined
   #added = 0
   #done = 0
+  #acknowledged = 0
   #error: unknown
   #whenDone: (() => void) | undefined
 
@@ -34,7 +44,9 @@ export class BulkPublish<Message> implements BatchWatcher {
     pacer: Pacer,
     signal: AbortSignal | undefined,
     hand: Hand<Message>,
+    onAcknowledged?: (count: number) => void,
   ) {
+    this.#onAcknowledged = onAcknowledged
     this.#topic = topic
     this.#turns = turns
     this.#pacer = pacer
@@ -60,6 +72,10 @@ export class BulkPublish<Message> implements BatchWatcher {
   batchDone(records: number, error: unknown): void {
     this.#done += records
     this.#error ??= error
+    if (error === undefined) {
+      this.#acknowledged += records
+      this.#onAcknowledged?.(this.#acknowledged)
+    }
     if (this.#done >= this.#added) this.#whenDone?.()
   }
 

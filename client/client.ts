@@ -2,7 +2,7 @@ import { commands, MillraceError, type ReplyOf } from '../protocol/index.js'
 import { type Address, parseAddress } from './address.js'
 import { GroupsAdmin, TopicsAdmin } from './admin.js'
 import { pause } from './backoff.js'
-import type { BulkReceipt } from './bulk_publish.js'
+import type { BulkPublishOptions, BulkReceipt } from './bulk_publish.js'
 import { Cluster } from './cluster.js'
 import {
   type BrokerPort,
@@ -12,6 +12,7 @@ import {
   type Message,
   type MessageOf,
 } from './consumer/index.js'
+import { ClientEmitter, type ClientEvents, type ClientListener, ConnectionStory } from './events.js'
 import { DelayedAdmin, SchedulesAdmin } from './later/index.js'
 import type { LinkOptions } from './link.js'
 import { type CallOptions, checkCallOptions, checkOptions, type OptionNames } from './options.js'
@@ -83,6 +84,7 @@ const connectOptionNames: OptionNames<ConnectOptions> = {
   signal: true,
 }
 const signalOnly = { signal: true } as const
+const bulkOptionNames: OptionNames<BulkPublishOptions> = { signal: true, onAcknowledged: true }
 
 /**
  * Connects to a broker.
@@ -117,6 +119,8 @@ export class Client implements AsyncDisposable {
   readonly schedules: SchedulesAdmin
   readonly #addresses: readonly Address[]
   readonly #linkOptions: LinkOptions
+  readonly #emitter = new ClientEmitter()
+  readonly #story: ConnectionStory
   readonly #cluster: Cluster
   readonly #producer: Producer
   readonly #publisher: Publisher
@@ -147,7 +151,8 @@ export class Client implements AsyncDisposable {
       requestTimeoutMs: positive('requestTimeoutMs', options.requestTimeoutMs ?? 30_000),
       reconnect,
     }
-    this.#cluster = new Cluster(this.#addresses, this.#linkOptions)
+    this.#story = new ConnectionStory(this.#emitter, this.#linkOptions.clientName)
+    this.#cluster = new Cluster(this.#addresses, this.#linkOptions, this.#story)
     this.#producer = new Producer(this.#cluster, producerSettings(options.producer), reconnect)
     this.#publisher = new Publisher(this.#cluster, this.#producer)
     this.#requests = new Requests(this.#cluster)
@@ -166,6 +171,40 @@ export class Client implements AsyncDisposable {
     await this.#cluster.connect(signal)
     this.#signal?.throwIfAborted()
     this.#signal?.addEventListener('abort', this.#onAbort, { once: true })
+  }
+
+  /**
+   * Whether the client has a connection to a broker. It opens a lost one again as soon as something needs it: consumers and
+   * workers always do, an idle client does not.
+   */
+  get isConnected(): boolean {
+    return this.#story.isConnected
+  }
+
+  /**
+   * Calls `listener` for each event of the client: `disconnected`, `reconnecting` (before each attempt) and `connected`.
+   * They are about the client as a whole, not about each of its sockets. Without a listener for `disconnected` or
+   * `reconnecting`, the first loss of the connection prints a process warning.
+   *
+   *     client.on('disconnected', ({ address, error }) => log.warn(`${address}: ${error.message}`))
+   *
+   * @throws MillraceError BAD_OPTION for an unknown event
+   */
+  on<Name extends keyof ClientEvents>(event: Name, listener: ClientListener<Name>): this {
+    this.#emitter.add(event, listener, false)
+    return this
+  }
+
+  /** As `on`, for the next event only. @throws MillraceError BAD_OPTION for an unknown event */
+  once<Name extends keyof ClientEvents>(event: Name, listener: ClientListener<Name>): this {
+    this.#emitter.add(event, listener, true)
+    return this
+  }
+
+  /** Ends what `on` or `once` with the same listener began. */
+  off<Name extends keyof ClientEvents>(event: Name, listener: ClientListener<Name>): this {
+    this.#emitter.remove(event, listener)
+    return this
   }
 
   /**
@@ -200,26 +239,27 @@ export class Client implements AsyncDisposable {
 
   /**
    * Publishes many messages, without a promise for each; resolves when all are durable. Takes from `messages` only as
-   * fast as the broker acknowledges. Aborting `signal` ends it; what was taken by then may still be published.
+   * fast as the broker acknowledges. Aborting `signal` ends it; what was taken by then may still be published, and
+   * `onAcknowledged` has told how many messages are.
    * @throws MillraceError as `publish`, for the first message that fails; the others may have been published
    */
   publishMany(
     topic: string,
     messages: Messages<Uint8Array | null, string>,
-    options?: { readonly signal?: AbortSignal | undefined },
+    options?: BulkPublishOptions,
   ): Promise<BulkReceipt>
   publishMany<Input, Output, Key>(
     topic: Topic<Input, Output, Key>,
     messages: Messages<NoInfer<Input>, NoInfer<Key>>,
-    options?: { readonly signal?: AbortSignal | undefined },
+    options?: BulkPublishOptions,
   ): Promise<BulkReceipt>
   async publishMany(
     topic: TopicOrName,
     messages: Messages<unknown, unknown>,
-    options: { readonly signal?: AbortSignal | undefined } = {},
+    options: BulkPublishOptions = {},
   ): Promise<BulkReceipt> {
-    checkOptions('client.publishMany', options, signalOnly)
-    return this.#publisher.publishMany(this.#topic(topic), messages, options.signal)
+    checkOptions('client.publishMany', options, bulkOptionNames)
+    return this.#publisher.publishMany(this.#topic(topic), messages, options)
   }
 
   /** Resolves when everything that was published before is durable or has failed. */
@@ -387,6 +427,7 @@ export class Client implements AsyncDisposable {
     this.#producer.close()
     this.#publisher.end()
     this.#requests.close(new MillraceError('CLOSED', 'the client was closed before the reply came'))
+    this.#story.close()
     this.#cluster.close()
     await finished
   }

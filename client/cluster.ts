@@ -11,6 +11,7 @@ import { unlessAborted } from './abort.js'
 import type { Address } from './address.js'
 import { backoffMs, pause } from './backoff.js'
 import type { BrokerLimits, Reply, RequestOptions } from './connection.js'
+import type { LinkWatcher } from './events.js'
 import { Link, type LinkOptions } from './link.js'
 
 /** What the metadata cache knows of a topic. */
@@ -43,6 +44,7 @@ const topicsCachedMax = 10_000
 export class Cluster {
   readonly #seeds: readonly Address[]
   readonly #options: LinkOptions
+  readonly #watcher: LinkWatcher | undefined
   readonly #links = new Map<string, Link>()
   readonly #topics = new Map<string, TopicInfo>()
   readonly #asking = new Map<string, Promise<TopicInfo>>()
@@ -50,8 +52,9 @@ export class Cluster {
   #limits: BrokerLimits | undefined
   #closed = false
 
-  constructor(seeds: readonly Address[], options: LinkOptions) {
+  constructor(seeds: readonly Address[], options: LinkOptions, watcher?: LinkWatcher) {
     this.#seeds = seeds
+    this.#watcher = watcher
     this.#options = options
   }
 
@@ -197,9 +200,10 @@ export class Cluster {
     const key = address === undefined ? lane : `${lane}/${owner}`
     let link = this.#links.get(key)
     if (link === undefined) {
-      link = new Link(address === undefined ? this.#seeds : [address], this.#options, ({ limits }) => {
+      const onHello = ({ limits }: { readonly limits: BrokerLimits }): void => {
         this.#limits = limits
-      })
+      }
+      link = new Link(address === undefined ? this.#seeds : [address], this.#options, onHello, this.#watcher)
       if (this.#closed) link.close()
       this.#links.set(key, link)
     }

@@ -13,7 +13,7 @@ export {
   type TopicSummary,
   TopicsAdmin,
 } from './admin.js'
-export type { BulkReceipt } from './bulk_publish.js'
+export type { BulkPublishOptions, BulkReceipt } from './bulk_publish.js'
 export { type BrokerStatus, Client, type ConnectOptions, connect } from './client.js'
 export { bytes, type Codec, json, msgpack, string, type ValueFormat } from './codecs.js'
 export {
@@ -34,6 +34,13 @@ export {
   type StartPosition,
   type TopicPartition,
 } from './consumer/index.js'
+export type {
+  ClientEvents,
+  ClientListener,
+  ConnectedEvent,
+  DisconnectedEvent,
+  ReconnectingEvent,
+} from './events.js'
 export {
   DelayedAdmin,
   type DelayedMessage,

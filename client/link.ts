@@ -8,6 +8,7 @@ import {
   type Reply,
   type RequestOptions,
 } from './connection.js'
+import type { LinkWatcher } from './events.js'
 
 export interface LinkOptions extends ConnectionOptions {
   readonly reconnect: BackoffOptions
@@ -27,18 +28,26 @@ export class Link {
   readonly #addresses: readonly Address[]
   readonly #options: LinkOptions
   readonly #onHello: (hello: HelloReply) => void
+  readonly #watcher: LinkWatcher | undefined
   readonly #closing = new AbortController()
   #next = 0
   #state: State = { name: 'idle' }
+  /** Why the last connection ended, until there is another one. */
+  #loss: MillraceError | undefined
   /** When the last of those that wait for a connection gives up, ms of the monotonic clock. */
   #wantedUntilMs = 0
 
-  /** @param onHello called with what the broker says at each new connection */
+  /**
+   * @param onHello called with what the broker says at each new connection
+   * @param watcher told of connections and attempts
+   */
   constructor(
     addresses: readonly Address[],
     options: LinkOptions,
     onHello: (hello: HelloReply) => void = () => {},
+    watcher?: LinkWatcher,
   ) {
+    this.#watcher = watcher
     this.#addresses = addresses
     this.#options = options
     this.#onHello = onHello
@@ -57,7 +66,7 @@ export class Link {
     const failures: string[] = []
     let last: unknown
     for (let tried = 0; tried < this.#addresses.length; tried++) {
-      const address = this.#addresses[this.#next % this.#addresses.length] as Address
+      const address = this.#nextAddress
       try {
         return await this.#open(address, signal)
       } catch (error) {
@@ -114,6 +123,7 @@ export class Link {
   }
 
   async #connectWhileWanted(): Promise<Connection> {
+    if (this.#loss !== undefined) this.#watcher?.retries(this, this.#nextAddress, 0, this.#loss, false)
     for (let failures = 1; ; failures++) {
       try {
         return await this.connectOnce()
@@ -123,11 +133,17 @@ export class Link {
         const unwanted = performance.now() + pauseMs > this.#wantedUntilMs
         if (this.#closing.signal.aborted || hopeless || unwanted) {
           if (this.#state.name === 'connecting') this.#state = { name: 'idle' }
+          this.#watcher?.gaveUp(this)
           throw this.#closing.signal.aborted ? closedError() : error
         }
+        this.#watcher?.retries(this, this.#nextAddress, Math.round(pauseMs), error, true)
         await pause(pauseMs, this.#closing.signal)
       }
     }
+  }
+
+  get #nextAddress(): Address {
+    return this.#addresses[this.#next % this.#addresses.length] as Address
   }
 
   async #open(address: Address, given?: AbortSignal): Promise<Connection> {
@@ -138,11 +154,15 @@ export class Link {
       throw closedError()
     }
     this.#state = { name: 'connected', connection }
+    this.#loss = undefined
     this.#onHello(connection.hello)
-    connection.onClose(() => {
+    this.#watcher?.opened(this, address)
+    connection.onClose((error) => {
       if (this.connection !== connection) return
       this.#state = { name: 'idle' }
       this.#next++
+      this.#loss = error
+      this.#watcher?.lost(this, address, error)
     })
     return connection
   }

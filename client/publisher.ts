@@ -1,6 +1,6 @@
 import { limits, MillraceError, type RecordInput, recordBytesMax } from '../protocol/index.js'
 import { unlessAborted } from './abort.js'
-import { BulkPublish, type BulkReceipt } from './bulk_publish.js'
+import { BulkPublish, type BulkPublishOptions, type BulkReceipt } from './bulk_publish.js'
 import type { Cluster, TopicInfo } from './cluster.js'
 import { EachPublisher } from './later/index.js'
 import { Pacer } from './pacer.js'
@@ -10,6 +10,7 @@ import type { ProducerSettings } from './producer/settings.js'
 import { checkSize, deliverAtMsOf, type MessageInput, partitionFor, recordOf } from './record.js'
 import type { Topic } from './topic.js'
 import { Turns } from './turns.js'
+import { undisturbed } from './warnings.js'
 
 /** Calls of `publish` that wait for metadata, an asynchronous schema or room in the buffer. */
 const waitingMax = 100_000
@@ -81,7 +82,7 @@ export class Publisher {
   publishMany<Input, Output, Key>(
     topic: Topic<Input, Output, Key>,
     messages: Iterable<MessageInput<Input, Key>> | AsyncIterable<MessageInput<Input, Key>>,
-    signal?: AbortSignal,
+    { signal, onAcknowledged }: BulkPublishOptions = {},
   ): Promise<BulkReceipt> {
     if (signal?.aborted) return Promise.reject(signal.reason)
     const bulk = new BulkPublish<MessageInput<Input, Key>>(
@@ -90,6 +91,7 @@ export class Publisher {
       this.#pacer,
       signal,
       (message, watcher, nowMs) => this.#hand(topic, message, watcher, nowMs, signal),
+      onAcknowledged && undisturbed(onAcknowledged),
     )
     return unlessAborted(bulk.run(messages), signal)
   }

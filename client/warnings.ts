@@ -38,6 +38,11 @@ export class Warnings {
   }
 }
 
+/** Whether there is no connection to the broker, about which the client itself has an event and a warning. */
+export function isConnectionError(error: unknown): boolean {
+  return isMillraceError(error, 'CONNECTION_LOST', 'NOT_CONNECTED')
+}
+
 /** What a callback of the application throws is an uncaught exception, and ends nothing of what called it. */
 export function undisturbed<Args extends unknown[]>(
   callback: (...args: Args) => void,

@@ -1,11 +1,13 @@
 import { type Command, Option } from 'commander'
 import {
   defineTopic,
+  isMillraceError,
   type Message,
   MillraceError,
   type SkippedMessages,
   type StartPosition,
 } from '../../client/index.js'
+import { errorText } from '../errors.js'
 import {
   type CommonOptions,
   collect,
@@ -64,6 +66,7 @@ async function consume(topicName: string, options: ConsumeOptions): Promise<void
           until: follow ? undefined : 'end',
           signal: interrupt.signal,
           onSkipped: tellSkipped,
+          onError: tellRetry,
         })
         let printed = 0
         for await (const batch of consumer.batches({ messagesMax: Math.min(count, 1_000) })) {
@@ -82,6 +85,12 @@ async function consume(topicName: string, options: ConsumeOptions): Promise<void
     progress.done()
     interrupt.release()
   }
+}
+
+/** The loss of the connection is told by the client. */
+function tellRetry(error: unknown): void {
+  if (isMillraceError(error, 'CONNECTION_LOST', 'NOT_CONNECTED')) return
+  process.stderr.write(`millrace: ${errorText(error)}; trying again\n`)
 }
 
 function tellSkipped({ topic, partition, fromOffset, toOffset }: SkippedMessages): void {

@@ -75,14 +75,19 @@ async function publish(topicName: string, value: string | undefined, options: Pu
   if (options.key !== undefined && options.keyField !== undefined) {
     throw new MillraceError('BAD_OPTION', 'give --key or --key-field, not both')
   }
-  const interrupt = interruptSignal()
-  const client = await openClient(options, interrupt.signal, { compression: options.compression })
+  const giveUp = new AbortController()
+  const interrupt = interruptSignal(() => {
+    if (giveUp.signal.aborted) process.exit(exitCodes.interrupted)
+    giveUp.abort()
+  })
+  const { signal } = interrupt
+  const client = await openClient(options, signal, { compression: options.compression })
   try {
-    if (value !== undefined) await publishOne(client, topicName, value, options)
-    else await publishLines(client, topicName, options, interrupt.signal)
+    if (value !== undefined) await publishOne(client, topicName, value, options, signal)
+    else await publishLines(client, topicName, options, signal, giveUp)
   } finally {
     interrupt.release()
-    await client.close()
+    await client.close(signal.aborted ? { timeoutMs: 0 } : {})
   }
 }
 
@@ -91,8 +96,20 @@ async function publishOne(
   topicName: string,
   value: string,
   options: PublishOptions,
+  signal: AbortSignal,
 ): Promise<void> {
-  const receipt = await client.publish(defineTopic(topicName), messageOf(Buffer.from(value), 1, options))
+  const message = messageOf(Buffer.from(value), 1, options)
+  let receipt: Receipt
+  try {
+    receipt = await client.publish(defineTopic(topicName), message, { signal })
+  } catch (error) {
+    if (!signal.aborted) throw error
+    process.stderr.write(
+      'millrace: interrupted; the broker has not confirmed the message, it may be published\n',
+    )
+    process.exitCode = exitCodes.interrupted
+    return
+  }
   if (options.json) printJson(receipt)
   else process.stdout.write(receiptText(receipt))
 }
@@ -113,33 +130,59 @@ async function publishLines(
   topicName: string,
   options: PublishOptions,
   signal: AbortSignal,
+  giveUp: AbortController,
 ): Promise<void> {
   const topic = defineTopic(topicName)
   const progress = new Progress('published')
-  let count = 0
+  let read = 0
+  let published = 0
   if (options.file === undefined && process.stdin.isTTY === true) {
     process.stderr.write('reading lines from the terminal; Ctrl-D ends\n')
   }
   async function* messages(): AsyncGenerator<Input> {
     for await (const line of lines(openInput(options.file ?? '-'))) {
       if (signal.aborted) return
-      yield messageOf(line, count + 1, options)
-      progress.update(++count)
+      const message = messageOf(line, read + 1, options)
+      read++
+      yield message
     }
   }
+  const onAcknowledged = (count: number): void => {
+    published = count
+    progress.update(count)
+  }
+  // Ctrl-C ends the input. What was read is published all the same, unless the broker is gone.
+  const stop = (): void => {
+    if (!client.isConnected) {
+      giveUp.abort()
+      return
+    }
+    process.stderr.write('millrace: interrupted; publishing what was read, Ctrl-C again gives up\n')
+    client.on('disconnected', () => giveUp.abort())
+  }
+  signal.addEventListener('abort', stop, { once: true })
   try {
-    // Ctrl-C ends the input; what was read is published and counted all the same.
-    const receipt = await client.publishMany(topic, untilAborted(messages(), signal))
-    progress.done()
-    if (options.json) printJson(receipt)
-    else
-      process.stdout.write(
-        `published ${receipt.count} message${receipt.count === 1 ? '' : 's'} to "${topicName}"\n`,
-      )
-    if (signal.aborted) process.exitCode = exitCodes.interrupted
+    const lines = untilAborted(messages(), signal)
+    await client.publishMany(topic, lines, { signal: giveUp.signal, onAcknowledged })
+  } catch (error) {
+    if (!giveUp.signal.aborted) throw error
   } finally {
     progress.done()
+    signal.removeEventListener('abort', stop)
   }
+  const unconfirmed = giveUp.signal.aborted ? read - published : 0
+  if (options.json)
+    printJson({ topic: topicName, count: published, ...(unconfirmed > 0 ? { unconfirmed } : {}) })
+  else process.stdout.write(`published ${counted(published)} to "${topicName}"\n`)
+  if (unconfirmed > 0)
+    process.stderr.write(
+      `millrace: interrupted; ${counted(unconfirmed)} more read, not confirmed by the broker: published or not\n`,
+    )
+  if (signal.aborted) process.exitCode = exitCodes.interrupted
+}
+
+function counted(messages: number): string {
+  return `${messages} message${messages === 1 ? '' : 's'}`
 }
 
 /** Ends when the signal is aborted, also while the input says nothing. */

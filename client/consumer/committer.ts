@@ -15,6 +15,8 @@ export interface CommitterOptions<Value, Key> {
   readonly onFenced: (stream: PartitionStream<Value, Key>) => void
   /** The broker does not know the member. */
   readonly onUnknownMember: () => void
+  /** A commit was refused, and is tried again. */
+  readonly onRetry?: ((error: unknown) => void) | undefined
   /** Commits are refused for good. */
   readonly onFailed: (error: unknown) => void
 }
@@ -200,6 +202,7 @@ export class Committer<Value, Key> implements OffsetCommitter {
   /** Whether the entry must be sent again. */
   #refused({ stream }: Entry<Value, Key>, error: MillraceError): boolean {
     if (error.retryable) {
+      this.#options.onRetry?.(error)
       this.#again(stream)
       return true
     }
@@ -216,6 +219,7 @@ export class Committer<Value, Key> implements OffsetCommitter {
       this.#fail(error)
       return false
     }
+    if (!unknownMember) this.#options.onRetry?.(error)
     for (const { stream } of entries) this.#again(stream)
     return true
   }

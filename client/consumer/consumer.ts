@@ -1,4 +1,5 @@
 import { MillraceError } from '../../protocol/index.js'
+import { isConnectionError, undisturbed, Warnings } from '../warnings.js'
 import type { BrokerPort } from './broker_port.js'
 import { ConsumerEngine } from './consumer_engine.js'
 import { DecodingDelivery } from './decoding.js'
@@ -55,7 +56,7 @@ export class Consumer<Value = unknown, Key = unknown, Item extends Message = Mes
   readonly #iterators = new Set<{ wake(): void }>()
   readonly #signal: AbortSignal | undefined
   readonly #onAbort = (): void => {
-    this.close().catch(noop)
+    this.#closeOnce().catch(noop)
   }
   #started: Promise<void> | undefined
   #closing: Promise<void> | undefined
@@ -69,6 +70,7 @@ export class Consumer<Value = unknown, Key = unknown, Item extends Message = Mes
       port,
       settings,
       hooks: options,
+      onRetry: retriesOf(options, topics),
       decoders: new Map(topics.map(({ name, decoder }) => [name, decoder])),
       onReady: () => this.#wake(),
       onFailed: (error) => this.#fail(error),
@@ -91,11 +93,8 @@ export class Consumer<Value = unknown, Key = unknown, Item extends Message = Mes
    * @throws MillraceError UNKNOWN_TOPIC, UNKNOWN_PARTITION, FENCED (another has this instanceId), CLOSED and others
    */
   start(): Promise<void> {
-    if (this.#started === undefined) {
-      this.#started = this.#closing === undefined ? this.#start() : Promise.reject(closed())
-      this.#started.catch(noop)
-    }
-    return this.#started
+    // A promise of its own: one that nobody handles must show, although the consumer itself handles the error too.
+    return this.#startOnce().then(noop)
   }
 
   [Symbol.asyncIterator](): AsyncIterableIterator<Item, undefined> {
@@ -195,9 +194,7 @@ export class Consumer<Value = unknown, Key = unknown, Item extends Message = Mes
    * @throws MillraceError when what is acknowledged can't be committed within `closeTimeoutMs`; it is closed all the same
    */
   close(): Promise<void> {
-    this.#closing ??= this.#close()
-    this.#closing.catch(noop)
-    return this.#closing
+    return this.#closeOnce().then(noop)
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -208,6 +205,20 @@ export class Consumer<Value = unknown, Key = unknown, Item extends Message = Mes
     if (this.#ended !== undefined) return 'closed'
     if (this.#closing !== undefined) return 'closing'
     return this.#started === undefined ? 'idle' : this.#engine.source.state
+  }
+
+  #startOnce(): Promise<void> {
+    if (this.#started === undefined) {
+      this.#started = this.#closing === undefined ? this.#start() : Promise.reject(closed())
+      this.#started.catch(noop)
+    }
+    return this.#started
+  }
+
+  #closeOnce(): Promise<void> {
+    this.#closing ??= this.#close()
+    this.#closing.catch(noop)
+    return this.#closing
   }
 
   async #start(): Promise<void> {
@@ -237,7 +248,7 @@ export class Consumer<Value = unknown, Key = unknown, Item extends Message = Mes
   #fail(error: unknown): void {
     if (this.#closing !== undefined) return
     this.#failure = { error }
-    this.close().catch(noop)
+    this.#closeOnce().catch(noop)
   }
 
   #iterate<One extends object>(take: () => Taken<One>): AsyncIterableIterator<One, undefined> {
@@ -245,13 +256,13 @@ export class Consumer<Value = unknown, Key = unknown, Item extends Message = Mes
       pull: () => {
         if (this.#closing !== undefined) return undefined
         const item = take()
-        if (item === undefined && this.#engine.finished) this.close().catch(noop)
+        if (item === undefined && this.#engine.finished) this.#closeOnce().catch(noop)
         return item
       },
-      begin: () => void this.start().catch(noop),
+      begin: () => void this.#startOnce().catch(noop),
       ended: () => this.#ended,
       fail: (error) => this.#fail(error),
-      close: () => this.close(),
+      close: () => this.#closeOnce(),
     }
     const iterator = new PullIterator(source, () => this.#iterators.delete(iterator))
     this.#iterators.add(iterator)
@@ -266,6 +277,20 @@ export class Consumer<Value = unknown, Key = unknown, Item extends Message = Mes
     return partitions === undefined
       ? this.#engine.table.values()
       : partitions.map((ref) => this.#engine.table.find(ref))
+  }
+}
+
+/** Where a consumer reports what it tries again. */
+function retriesOf(
+  { group, onError }: ConsumeOptions,
+  topics: readonly { readonly name: string }[],
+): (error: unknown) => void {
+  if (onError !== undefined) return undisturbed(onError)
+  const names = topics.map(({ name }) => `"${name}"`).join(', ')
+  const subject = `a consumer of ${names}${group === undefined ? '' : ` in group "${group}"`}`
+  const warnings = new Warnings(subject, 'give client.consume the option "onError" to get them all')
+  return (error) => {
+    if (!isConnectionError(error)) warnings.warn(error, ' tries again')
   }
 }
 

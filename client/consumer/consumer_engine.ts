@@ -20,6 +20,8 @@ export interface EngineOptions<Value, Key> {
   readonly port: BrokerPort
   readonly settings: ConsumerSettings
   readonly hooks: Pick<ConsumeOptions, 'onAssigned' | 'onRevoked' | 'onSkipped'>
+  /** Told of what failed and is tried again. */
+  readonly onRetry: (error: unknown) => void
   /** By name of the topic. */
   readonly decoders: ReadonlyMap<string, Decoder<Value, Key>>
   /** There may be messages to deliver, or the end may be reached. */
@@ -117,12 +119,13 @@ export class ConsumerEngine<Value, Key> {
         // What was passed over may have been all that was left to read.
         this.#options.onReady()
       },
+      onRetry: (error) => this.#options.onRetry(error),
       onFailed: (error) => this.#options.onFailed(error),
     })
   }
 
   #newSource(): PartitionSource<Value, Key> {
-    const { port, settings, hooks, decoders, onReady, onFailed } = this.#options
+    const { port, settings, hooks, decoders, onReady, onRetry, onFailed } = this.#options
     const { group, partitions, from, untilEnd, partitionsRefreshMs } = settings
     const { table } = this
     const topics = [...decoders.keys()]
@@ -134,6 +137,7 @@ export class ConsumerEngine<Value, Key> {
         this.delivery.suspended = suspended
         if (!suspended) onReady()
       },
+      retry: onRetry,
       fail: onFailed,
     }
     if (group === undefined) {

@@ -31,6 +31,8 @@ export interface FetcherOptions<Value, Key> {
   readonly onMessages: (stream: PartitionStream<Value, Key>) => void
   /** The broker refused a partition; it is fetched again as soon as this has resolved, unless it was dropped. */
   readonly onRefused: (stream: PartitionStream<Value, Key>, error: MillraceError) => Promise<void>
+  /** A fetch or a partition of it was refused, and is tried again. */
+  readonly onRetry?: ((error: unknown) => void) | undefined
   /** Nothing can be fetched any more. */
   readonly onFailed: (error: unknown) => void
 }
@@ -249,6 +251,7 @@ export class Fetcher<Value, Key> {
 
   #failed(error: unknown, asked: readonly Asked<Value, Key>[]): void {
     if (isMillraceError(error) && error.retryable) {
+      this.#options.onRetry?.(error)
       for (const { stream } of asked) delay(stream)
       return
     }
@@ -259,7 +262,11 @@ export class Fetcher<Value, Key> {
 
   /** Never rejects. */
   async #refused(ask: Asked<Value, Key>, error: MillraceError): Promise<void> {
-    if (error.retryable) delay(ask.stream)
+    if (error.retryable) {
+      // That a partition has moved is no trouble.
+      if (error.code !== 'NOT_OWNER') this.#options.onRetry?.(error)
+      delay(ask.stream)
+    }
     try {
       await this.#options.onRefused(ask.stream, error)
       this.#release(ask)

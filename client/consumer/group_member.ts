@@ -24,6 +24,8 @@ export interface GroupMemberOptions {
   readonly onAssignment: (assignment: Assignment, joined: boolean) => void
   /** The broker can't be reached, so the partitions may be another's: deliver nothing until the next assignment. */
   readonly onSuspended: () => void
+  /** A join or a heartbeat has failed, and is tried again. */
+  readonly onRetry?: ((error: unknown) => void) | undefined
   /** The membership has ended for good. */
   readonly onFailed: (error: unknown) => void
 }
@@ -147,6 +149,7 @@ export class GroupMember {
       return
     }
     if (this.state === 'joined') this.state = 'suspended'
+    this.#options.onRetry?.(error)
     this.#options.onSuspended()
     this.#failures++
     await pause(retryMs(this.#failures), this.#abort.signal)

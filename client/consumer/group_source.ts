@@ -41,6 +41,7 @@ export class GroupSource<Value, Key> implements PartitionSource<Value, Key> {
       owned: () => Array.from(table.values(), (stream) => [stream.topicId, stream.partition, stream.epoch]),
       onAssignment: (assignment, joined) => this.#assigned(assignment, joined),
       onSuspended: () => host.suspend(true),
+      onRetry: (error) => host.retry(error),
       onFailed: (error) => this.#failed(error),
     })
     this.#committer = new Committer({
@@ -50,6 +51,7 @@ export class GroupSource<Value, Key> implements PartitionSource<Value, Key> {
       intervalMs: settings.commitIntervalMs,
       onFenced: (stream) => this.#assignment.lose(stream),
       onUnknownMember: () => this.#member.rejoin(),
+      onRetry: (error) => host.retry(error),
       onFailed: (error) => this.#failed(error),
     })
     this.#assignment = new GroupAssignment({

@@ -76,6 +76,11 @@ export interface ConsumeOptions {
   /** Called when messages were passed over by `onOutOfRange`. */
   readonly onSkipped?: ((skipped: SkippedMessages) => void) | undefined
   /**
+   * Called with what the consumer could not do and tries again: a fetch, a commit, a heartbeat. What it can't try again
+   * ends it and comes out of the loop instead. The default prints a process warning for the first error of each kind.
+   */
+  readonly onError?: ((error: unknown) => void) | undefined
+  /**
    * What to do with values that don't decode or don't fit the schema. "throw" (default) leaves the message
    * unacknowledged and ends the consumer, so that the next one starts with it.
    */
@@ -133,6 +138,7 @@ const optionNames: OptionNames<ConsumeOptions> = {
   partitionsRefreshMs: true,
   onOutOfRange: true,
   onSkipped: true,
+  onError: true,
   onDecodeError: true,
   onAssigned: true,
   onRevoked: true,

@@ -94,8 +94,9 @@ export class SoloSource<Value, Key> implements PartitionSource<Value, Key> {
     try {
       await this.#add('earliest')
     } catch (error) {
-      // Anything else is tried again at the next turn.
-      if (isMillraceError(error, 'UNKNOWN_TOPIC')) this.#options.host.fail(error)
+      const { host, signal } = this.#options
+      if (isMillraceError(error, 'UNKNOWN_TOPIC')) host.fail(error)
+      else if (!signal.aborted) host.retry(error)
     }
   }
 }

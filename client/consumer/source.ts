@@ -32,5 +32,7 @@ export interface StreamHost<Value, Key> {
   changed(): void
   /** Whether messages may be delivered at all. */
   suspend(suspended: boolean): void
+  /** Something failed that is tried again. */
+  retry(error: unknown): void
   fail(error: unknown): void
 }

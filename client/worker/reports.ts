@@ -1,4 +1,4 @@
-import { undisturbed, Warnings } from '../warnings.js'
+import { isConnectionError, undisturbed, Warnings } from '../warnings.js'
 import type { WorkSettings } from './options.js'
 import { RetryAfter, type WorkMessage } from './work_message.js'
 
@@ -26,7 +26,7 @@ export function workerReports({ group, onError, onFailed }: WorkSettings): Worke
       }),
   )
   return {
-    onError: undisturbed(onError ?? ((error: unknown) => warnings.warn(error))),
+    onError: undisturbed(onError ?? ((error: unknown) => isConnectionError(error) || warnings.warn(error))),
     onFailed: (message, error) => failed(message as unknown as WorkMessage, error, message.attempt),
   }
 }

@@ -213,12 +213,12 @@ test('an aborted publish ends at once, wherever it waits', async (context) => {
   const { signal } = abort
   broker.decide = (name) => ({ kind: name === 'metadata' ? 'hold' : 'answer' })
   const atMetadata = outcome(publisher.publish(topic, { value: 'a' }, signal))
-  const bulkAtMetadata = outcome(publisher.publishMany(topic, [{ value: 'a' }], signal))
+  const bulkAtMetadata = outcome(publisher.publishMany(topic, [{ value: 'a' }], { signal }))
   await waitFor('the question about the topic', () => broker.heldCount === 1)
   abort.abort()
   assert.equal(await Promise.all([atMetadata, bulkAtMetadata]), ['AbortError', 'AbortError'])
   assert.is(await outcome(publisher.publish(topic, { value: 'b' }, signal)), 'AbortError')
-  assert.is(await outcome(publisher.publishMany(topic, [], signal)), 'AbortError')
+  assert.is(await outcome(publisher.publishMany(topic, [], { signal })), 'AbortError')
   broker.decide = (name) => ({ kind: name === 'publish' ? 'hold' : 'answer' })
   broker.release()
 
@@ -226,7 +226,7 @@ test('an aborted publish ends at once, wherever it waits', async (context) => {
   const value = 'x'.repeat(60 * 1024)
   const onWire = outcome(publisher.publish(topic, { value }, second.signal))
   const atBuffer = outcome(publisher.publish(topic, { value }, second.signal))
-  const bulkAtBuffer = outcome(publisher.publishMany(topic, [{ value }], second.signal))
+  const bulkAtBuffer = outcome(publisher.publishMany(topic, [{ value }], { signal: second.signal }))
   await waitFor('the request', () => broker.requests('publish').length === 1)
   second.abort()
   assert.equal(await Promise.all([onWire, atBuffer, bulkAtBuffer]), [

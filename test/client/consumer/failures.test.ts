@@ -69,15 +69,62 @@ test('a fetch that is lost is sent again', async (context) => {
   assert.ok(port.sent('fetch').length >= 4)
 })
 
+test('what a consumer tries again is reported to onError, or is one warning for each kind', async (context) => {
+  const warned: string[] = []
+  const add = ({ name, message }: Error): void => {
+    if (name === 'MillraceWarning') warned.push(message)
+  }
+  process.on('warning', add)
+  context.defer(() => process.off('warning', add))
+  const codes = ['OVERLOADED', 'CONNECTION_LOST', 'OVERLOADED', 'STORAGE_FAILED'] as const
+  const read = async (options: ConsumeOptions): Promise<void> => {
+    const port = new FakePort()
+    port.append(0, ['v'])
+    for (const code of codes) port.fetches.push(() => Promise.reject(new MillraceError(code)))
+    assert.equal(valuesOf(await take(consume(context, port, options)[Symbol.asyncIterator](), 1)), ['v'])
+  }
+  const errors: unknown[] = []
+  await read({ onError: (error) => errors.push(error) })
+  assert.equal(
+    errors.map((error) => (error as MillraceError).code),
+    [...codes],
+  )
+  assert.equal(warned, [])
+  await read({})
+  await waitFor('the warnings', () => warned.length >= 2)
+  assert.is(warned.length, 2)
+  assert.match(warned[0] ?? '', /a consumer of "t" tries again: MillraceError: .*no room.*onError/)
+})
+
+test('an error of start that nobody handles is an unhandled rejection, and one in the loop is not told twice', async (context) => {
+  const port = new FakePort()
+  const missing = (): Consumer<string, string> =>
+    new Consumer(port, [{ name: 't', decoder: text }], { partitions: [99] })
+  const unhandled: unknown[] = []
+  const others = process.listeners('unhandledRejection')
+  process.removeAllListeners('unhandledRejection')
+  process.on('unhandledRejection', (reason) => unhandled.push(reason))
+  context.defer(() => {
+    process.removeAllListeners('unhandledRejection')
+    for (const other of others) process.on('unhandledRejection', other)
+  })
+  assert.is((await endOf(missing())).code, 'UNKNOWN_PARTITION')
+  await new Promise((resolve) => setImmediate(resolve))
+  assert.equal(unhandled, [])
+  void missing().start()
+  await waitFor('the rejection', () => unhandled.length > 0)
+  assert.is((unhandled[0] as MillraceError).code, 'UNKNOWN_PARTITION')
+})
+
 test('a partition that has moved to another broker is looked up and fetched again', async (context) => {
   const port = new FakePort()
   port.append(0, ['v'])
   port.fetches.push((request) => refusal(request, 'NOT_OWNER'))
   const consumer = consume(context, port)
   await consumer.start()
-  const before = port.metadataAsked
   assert.equal(valuesOf(await take(consumer[Symbol.asyncIterator](), 1)), ['v'])
-  assert.is(port.metadataAsked, before + 1)
+  // Once to start, once because of the refusal.
+  assert.is(port.metadataAsked, 2)
 })
 
 test('stored damage ends the loop with CORRUPT, naming partition and offset', async (context) => {
