@@ -1,6 +1,7 @@
 /**
- * The main job, with real processes: start a broker, publish a file of JSON lines keyed by a field, read it with a group
- * of three members of which one is killed half way, and account for every line.
+ * The main job, with real processes: starts a broker, publishes a file of JSON lines keyed by a field, and reads it
+ * with a group
+ * of three members, one of which is killed half way. It accounts for every line.
  *
  *     node dist/examples/packages.js [FILE.ndjson.gz]
  */
@@ -22,23 +23,23 @@ const keyField = 'source'
 const partitions = 8
 const members = 3
 
-/** What became of the lines of the file. */
+/** The result for the lines of the file. */
 export interface JobReport {
   readonly lines: number
   readonly read: number
   readonly missing: number
-  /** Lines that were read and are not in the file. */
+  /** Received lines that are not in the file. */
   readonly unknown: number
-  /** Keys whose lines were stored or read in another order than that of the file. */
+  /** Keys whose lines were stored or received in another order than in the file. */
   readonly disordered: number
-  /** Lines that were read more than once. */
+  /** Lines that were received more than once. */
   readonly duplicates: number
-  /** Duplicates of lines that a member had acknowledged, with the broker's confirmation. */
+  /** Duplicates of lines whose acknowledgement the broker had confirmed to a member. */
   readonly duplicatesOfAcknowledged: number
   readonly killedAfter: number
 }
 
-/** Something that a member wrote down. */
+/** A line of a member's output. */
 interface Seen {
   readonly member: number
   readonly partition: number
@@ -49,7 +50,7 @@ interface Seen {
 interface Member {
   readonly index: number
   readonly process: ChildProcess
-  /** The next offset by partition, as the broker confirmed it. */
+  /** The next offset by partition, as confirmed by the broker. */
   readonly confirmed: Map<number, number>
 }
 
@@ -81,7 +82,7 @@ interface Work {
   readonly killedAfter: number
 }
 
-/** Three members read; the second is killed when half of the lines are confirmed; ends when nothing is left to read. */
+/** Three members read. The second is killed when half of the lines are confirmed. Ends when nothing is left to read. */
 async function readWithGroup(client: Client, server: string, running: ChildProcess[]): Promise<Work> {
   const seen: Seen[] = []
   const ends = await client.topics.offsets(topic, 'latest')
@@ -153,7 +154,7 @@ function account(lines: ReadonlyMap<string, Line>, { seen, members: all, killedA
     const known = readers.get(one.digest)
     if (known === undefined) readers.set(one.digest, [one])
     else known.push(one)
-    // One member reads a key's lines in the order of the file, whatever the others do.
+    // One member gets the lines of a key in the order of the file, whatever the others do.
     const reader = `${one.member} ${line.key}`
     if ((lastRead.get(reader) ?? -1) >= line.number) disordered.add(line.key)
     lastRead.set(reader, line.number)

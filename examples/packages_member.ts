@@ -1,9 +1,9 @@
 /**
- * One member of a consumer group, as a process: tells on stdout what it read and what of it is committed.
+ * One member of a consumer group, as a process. It prints its messages and commits on stdout.
  *
  *     node packages_member.js SERVER TOPIC GROUP
  *
- * Lines: `seen PARTITION OFFSET KEY DIGEST` before a message is acknowledged, `confirmed PARTITION OFFSET` once the
+ * Lines: `seen PARTITION OFFSET KEY DIGEST` before it acknowledges a message, `confirmed PARTITION OFFSET` once the
  * broker has committed the offset (of the next message to read).
  */
 import { createHash } from 'node:crypto'

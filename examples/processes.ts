@@ -1,4 +1,4 @@
-/** What the examples need to run a broker, commands and members in processes of their own. */
+/** Runs a broker, commands and members in processes of their own for the examples. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
@@ -6,7 +6,9 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { gunzipSync } from 'node:zlib'
 
-/** Starts a broker and waits until it serves. @param cli path of the built command line @param port 0 picks a free one */
+/**
+ * Starts a broker and waits until it serves. @param cli path of the built command line @param port 0 picks a free one
+ */
 export async function startServe(
   cli: string,
   data: string,
@@ -24,7 +26,7 @@ export async function startServe(
   throw new Error('the broker ended before it was ready')
 }
 
-/** Runs a command of the command line to its end. @throws Error when it fails */
+/** Runs a command of the command line to its end. @throws Error if it fails */
 export async function runToEnd(cli: string, args: readonly string[]): Promise<void> {
   const child = spawn(process.execPath, [cli, ...args], { stdio: 'inherit' })
   const [code] = await once(child, 'exit')
@@ -36,7 +38,7 @@ export function hasEnded(child: ChildProcess): Promise<unknown> {
   return child.exitCode === null && child.signalCode === null ? once(child, 'close') : Promise.resolve()
 }
 
-/** The lines of a file, which is unpacked when its name ends in .gz. */
+/** Reads the lines of a file; decompresses it if its name ends in .gz. */
 export async function textLines(file: string): Promise<string[]> {
   const raw = await readFile(file)
   const text = (file.endsWith('.gz') ? gunzipSync(raw) : raw).toString('utf8')

@@ -1,7 +1,8 @@
 /**
- * Work queues, with real processes: publish a file of JSON lines, let four workers handle each line, of which two crash
- * in the middle, one freezes, and all have messages that fail, hang, are rejected or answered late; account for every
- * line; then give the dead letters back to a worker that can handle them.
+ * Work queues, with real processes: publishes a file of JSON lines, and four workers handle each line. Two of them
+ * crash
+ * in the middle and one freezes; all have messages that fail, hang, are rejected or finish late. It accounts for every
+ * line, and then redrives the dead letters to a worker that can handle them.
  *
  *     node dist/examples/work.js [FILE.ndjson.gz]
  */
@@ -22,34 +23,34 @@ const topic = 'packages'
 const group = 'indexers'
 const partitions = 4
 const workers = 4
-/** These workers crash once each, in the middle of the messages that they were given first. */
+/** These workers crash once each, during their first messages. */
 const crashing = 2
 const crashAfter = 40
 const deadlineMsDefault = 100_000
 const pollMs = 50
 
-/** What became of the lines of the file. */
+/** The result for the lines of the file. */
 export interface WorkReport {
   readonly lines: number
-  /** Lines that are done: the broker has confirmed it, or they are among `doneUntold`. */
+  /** Done lines: the broker has confirmed them, or they are among `doneUntold`. */
   readonly done: number
-  /** Lines whose handler came to its end and whose worker crashed, or lost the confirmation, before it could tell. */
+  /** Lines whose handler finished, but whose worker crashed, or lost the confirmation, before it could report. */
   readonly doneUntold: number
   /** Dead letters by their reason. */
   readonly dead: Readonly<Record<string, number>>
-  /** Dead letters that should have been done, and the other way round. */
+  /** Dead letters that should be done, and done lines that should be dead letters. */
   readonly wronglyDead: number
   readonly wronglyDone: number
   /** Lines that are neither done nor dead. */
   readonly missing: number
-  /** Lines that were handled to the end more than once, by the reason why that is allowed. */
+  /** Lines that were handled to the end more than once, by the reason that permits it. */
   readonly handledAgain: ReturnType<Diary['repeats']>
-  /** Deliveries of lines whose acknowledgement was confirmed before: none. */
+  /** Deliveries after a confirmed acknowledgement: none. */
   readonly deliveredAfterConfirmed: number
   readonly crashes: number
   readonly leasesLost: number
   readonly brokerKills: number
-  /** Dead letters that were given back, and those that a worker that can has handled. */
+  /** Redriven dead letters, and those that the second worker has handled. */
   readonly redriven: number
   readonly doneAfterRedrive: number
 }
@@ -57,9 +58,9 @@ export interface WorkReport {
 export interface WorkJobOptions {
   /** Path of the built command line, dist/cli/main.cjs. */
   readonly cli?: string
-  /** How often the broker is killed while the workers are at it, and started again. Default 0. */
+  /** Number of kills and restarts of the broker while the workers run. Default 0. */
   readonly brokerKills?: number
-  /** After this the job has failed. Default 100,000. */
+  /** Time limit of the job. Default 100,000. */
   readonly deadlineMs?: number
 }
 
@@ -72,7 +73,7 @@ interface Job {
   restartBroker(): Promise<void>
 }
 
-/** Runs the work in a temporary folder. @throws Error TimeoutError when it is not done in time */
+/** Runs the work in a temporary folder. @throws Error TimeoutError after the time limit */
 export async function runPackagesWork(
   file: string,
   { cli = pathOf('../cli/main.cjs'), brokerKills = 0, deadlineMs = deadlineMsDefault }: WorkJobOptions = {},
@@ -112,11 +113,11 @@ async function killed(child: ChildProcess): Promise<void> {
   await ended
 }
 
-/** Workers at work until nothing is left to do. */
+/** Workers run until nothing is left to do. */
 async function work({ client, server, lines, brokerKills, deadline, restartBroker }: Job): Promise<Crew> {
   const crew = new Crew({ server, topic, group, workers, crashing, crashAfter })
   try {
-    // Spread over the first half, so that there is work left after the last.
+    // Spread over the first half, so that work is left after the last kill.
     for (let kill = 1; kill <= brokerKills; kill++) {
       const goal = (lines.size / 2 / brokerKills) * kill
       await until(() => crew.diary.confirmed.size >= goal, deadline)
@@ -151,7 +152,7 @@ async function deadLetters(client: Client): Promise<Map<string, string>> {
   return found
 }
 
-/** Gives the dead letters back, now that there is a worker that can handle everything. */
+/** Redrives the dead letters, because a worker that can handle everything runs now. */
 async function redrive(
   { client, deadline }: Job,
   dead: ReadonlyMap<string, string>,

@@ -5,7 +5,7 @@ import { hasEnded, pathOf } from './processes.js'
 import { Diary, type Teller } from './work_diary.js'
 import { behaviourOf, crashCode } from './work_settings.js'
 
-/** A message that was done before its worker froze comes to nobody else. */
+/** A message that was done before its worker froze is not delivered again. */
 const frozenMsMax = 10_000
 
 interface Member extends Teller {
@@ -18,15 +18,15 @@ export interface CrewOptions {
   readonly topic: string
   readonly group: string
   readonly workers: number
-  /** How many of them crash once. */
+  /** Number of workers that crash once. */
   readonly crashing: number
-  /** Messages after which these crash: no more than a worker is given at once. */
+  /** Messages before a crash: at most as many as a worker gets at once. */
   readonly crashAfter: number
 }
 
 /**
- * Workers that are replaced when they crash. One is stopped as if its machine had frozen, while it is at a message, and goes
- * on when another one has been given that message: what it then answers is late, since its lease is lost.
+ * Workers that are replaced after a crash. One is stopped, as if its machine had frozen, during a message. It continues
+ * after another worker got that message: its answer is then late, because its lease is lost.
  */
 export class Crew {
   readonly diary = new Diary()
@@ -35,7 +35,7 @@ export class Crew {
   readonly #members = new Set<Member>()
   #frozen: { readonly member: Member; readonly digest: string; readonly timer: NodeJS.Timeout } | undefined
   #isClosing = false
-  /** Those of the workers that crash which have begun. */
+  /** The crashing workers that have begun. */
   readonly #begun = new Set<Member>()
   #hasOthers = false
   #leasesLost = 0
@@ -45,17 +45,17 @@ export class Crew {
     for (let n = 0; n < options.crashing; n++) this.#start(true)
   }
 
-  /** Ends that the broker refused because the lease was over. */
+  /** Settlements that the broker refused because the lease had ended. */
   get leasesLost(): number {
     return this.#leasesLost
   }
 
-  /** Whether all that is to happen has happened. */
+  /** Whether all planned events have happened. */
   get isThrough(): boolean {
     return this.crashes >= this.#options.crashing && this.#frozen === undefined
   }
 
-  /** Lets all finish what they do. */
+  /** Lets all workers finish their messages. */
   async close(): Promise<void> {
     this.#isClosing = true
     this.#wake()
@@ -108,7 +108,7 @@ export class Crew {
     this.#frozen = undefined
   }
 
-  /** The workers that crash have begun before there are others, which might leave nothing for them. */
+  /** The crashing workers begin before the others, which might leave nothing for them. */
   #startOthers(): void {
     const { workers, crashing } = this.#options
     if (this.#begun.size < crashing || this.#hasOthers) return
@@ -116,7 +116,7 @@ export class Crew {
     for (let n = crashing; n < workers; n++) this.#start(false)
   }
 
-  /** Until a lease was lost: at a message that takes long at first, so that its handler is still at it. */
+  /** Freezes it until a lease was lost: during a message that takes long, so that its handler is still running. */
   #mayFreeze(member: Member, digest: string): boolean {
     const isOver = this.#isClosing || this.#leasesLost > 0 || this.#frozen !== undefined
     return !isOver && !member.crashes && behaviourOf(digest) === 'late'

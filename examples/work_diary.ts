@@ -1,29 +1,29 @@
-/** What workers tell of their messages, and what follows from it. */
+/** The reports of workers about their messages, and the conclusions from them. */
 import { behaviourOf } from './work_settings.js'
 
-/** Why a message was handled once more although a handler had come to its end. */
+/** Why a message was handled again although a handler had finished it. */
 export type RepeatReason = 'its worker crashed' | 'its time was over' | 'its lease was lost' | 'unexplained'
 
-/** A worker as its diary knows it. */
+/** A worker in the diary. */
 export interface Teller {
   hasCrashed: boolean
-  /** Whether it was frozen and may have been about to begin a message just then: that one it begins when it wakes. */
+  /** Whether it was frozen and may have been about to begin a message: it begins that one when it wakes up. */
   mayBeginLate: boolean
-  /** Times that the broker has refused an end, since the lease was over. */
+  /** Number of settlements that the broker refused because the lease had ended. */
   lost: number
 }
 
 export class Diary {
-  /** By digest: the workers whose handlers came to their end, in the order in which that was told. */
+  /** By digest: the workers whose handlers finished, in the order of the reports. */
   readonly handled = new Map<string, Teller[]>()
   /** By digest: the worker whose acknowledgement was confirmed. */
   readonly confirmed = new Map<string, Teller>()
   readonly #confirmedAtNs = new Map<string, bigint>()
-  /** By digest: when handlers began. Lines of several workers are read in another order than they were written in. */
+  /** By digest: when handlers began. The diary may get lines of several workers out of order. */
   readonly #begun = new Map<string, { readonly teller: Teller; readonly atNs: bigint }[]>()
   readonly #failed = new Map<string, Set<Teller>>()
 
-  /** Takes a line of a worker; see work_member.ts. @returns its words */
+  /** Adds a line of a worker; see work_member.ts. @returns its words */
   read(line: string, teller: Teller): readonly [what: string, digest: string, attempt: number] {
     const [time = '0', what = '', digest = '', attempt = '0'] = line.split(' ')
     const atNs = BigInt(time)
@@ -38,7 +38,7 @@ export class Diary {
     return [what, digest, Number(attempt)]
   }
 
-  /** Deliveries of messages whose acknowledgement was confirmed before. */
+  /** Deliveries of messages after their confirmed acknowledgement. */
   afterConfirmed(): number {
     const excused = new Set<Teller>()
     let count = 0
@@ -52,14 +52,15 @@ export class Diary {
   }
 
   /**
-   * Whether a handler came to its end whose acknowledgement may have reached the broker, though its worker could not tell:
-   * it crashed, or the confirmation was lost on its way and the repeat refused.
+   * Whether a handler finished whose acknowledgement may have reached the broker, although its worker could not report
+   * it:
+   * it crashed, or the confirmation was lost and the repeat refused.
    */
   mayBeDone(digest: string): boolean {
     return (this.handled.get(digest) ?? []).some(({ hasCrashed, lost }) => hasCrashed || lost > 0)
   }
 
-  /** Messages that were handled to the end more than once, by the reason why the first of these ends did not count. */
+  /** Messages that were handled to the end more than once, by the reason why the first end did not count. */
   repeats(): Readonly<Partial<Record<RepeatReason, number>>> {
     const counts: Partial<Record<RepeatReason, number>> = {}
     for (const [digest, tellers] of this.handled) {

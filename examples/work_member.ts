@@ -1,12 +1,15 @@
 /**
- * A worker of a queue group, as a process. It works like real ones do: some messages fail at first, some always, some are
- * rejected, some handlers hang and some answer when their time is over; and the process itself may crash in the middle.
+ * A worker of a queue group, as a process. It behaves like a real one: some messages fail at first, some always, it
+ * rejects
+ * some, some handlers hang and some finish after their timeout. The process itself may crash in the middle.
  *
  *     node work_member.js SERVER TOPIC GROUP CRASH_AFTER
  *
- * Lines on stdout, each behind the time in ns by the clock that all processes of the machine share: `begun DIGEST ATTEMPT` when a message was delivered, `handled DIGEST` when a handler has come to its end,
- * `confirmed DIGEST` and `failed DIGEST` when the broker has confirmed how the delivery ended, `lost` when it has refused
- * that because the lease was over. CRASH_AFTER: messages after which the process ends without a word, 0: never.
+ * Lines on stdout, each after the time in ns of the clock that all processes of the machine share: `begun DIGEST
+ * ATTEMPT` at the
+ * delivery of a message, `handled DIGEST` when its handler has finished,
+ * `confirmed DIGEST` and `failed DIGEST` when the broker has confirmed the outcome, `lost` when it has refused
+ * the outcome because the lease had ended. CRASH_AFTER: number of messages before the process crashes, 0: never.
  */
 import { createHash } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -46,7 +49,7 @@ function tell(words: string): void {
   console.log(`${process.hrtime.bigint()} ${words}`)
 }
 
-/** The broker may be away while the worker starts. */
+/** The broker may be down while the worker starts. */
 async function connected(): Promise<Client> {
   for (;;) {
     try {

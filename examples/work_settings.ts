@@ -1,18 +1,18 @@
 import type { QueueOptions } from 'millrace'
 
-/** Short times, so that the example need not wait long for what hangs. */
+/** Short times, so that the example does not wait long for hanging handlers. */
 export const workTimes = { leaseMs: 2_000, timeoutMs: 1_000, blockedMsMax: 1_000 } as const
 
-/** What a worker process ends with when it crashes on purpose. */
+/** Exit code of a worker process that crashes on purpose. */
 export const crashCode = 9
 
-/** How the group of the example treats messages that fail. More attempts than one message can have mishaps. */
+/** Settings of the group for failed messages. They allow more attempts than the planned failures of one message. */
 export const workSettings: QueueOptions = {
   attemptsMax: 5,
   retry: { kind: 'exponential', delay: '50ms', max: '1s' },
 }
 
-/** What becomes of a message; decided by its content, so that each run is alike. */
+/** The fate of a message; its content decides, so that each run is the same. */
 export type Behaviour = 'fails' | 'rejected' | 'busy' | 'hangs' | 'late' | 'works'
 
 /** @param digest SHA-1 of the value, in hexadecimal */
