@@ -5,9 +5,9 @@ import { compareReports, renderComparison } from './report/compare.js'
 import { type Report, readReport } from './report/report.js'
 import { scenarios } from './scenarios/index.js'
 
-/** Exit codes: 0 for success, 1 when something failed or got worse, 2 for wrong usage, 130 for an interruption. */
+/** Exit codes: 0 for success, 1 for a failure or a regression, 2 for wrong usage, 130 for an interruption. */
 async function main(names: readonly string[], options: BenchOptions): Promise<void> {
-  // Read first: a run of minutes must not end with a file that is no report.
+  // Read before the run: an invalid report must not end a run of minutes.
   const before = options.compare === undefined ? undefined : await readReport(options.compare)
   const after =
     options.with === undefined ? await runBench(names, scenarios, options) : await readReport(options.with)
@@ -25,7 +25,7 @@ function compare(before: Report, after: Report, { failOnRegression }: BenchOptio
 try {
   await benchCommand(scenarios).action(main).parseAsync()
 } catch (error) {
-  // The command line has already told what is wrong with it.
+  // Commander has already printed the error.
   if (!(error instanceof CommanderError))
     console.error(error instanceof Error ? error.message : String(error))
   process.exitCode = error instanceof CommanderError ? (error.exitCode === 0 ? 0 : 2) : 1

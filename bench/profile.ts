@@ -3,7 +3,7 @@ import { relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 /**
- * Tells where processor time went. The workers of the bench inherit the flags of their parent:
+ * Prints where processor time goes. The workers of the bench inherit the flags of their parent:
  *
  *     node --cpu-prof --cpu-prof-dir=/tmp/profile dist/bench/main.js end-to-end
  *     node dist/bench/profile.js /tmp/profile/*.cpuprofile
@@ -61,7 +61,7 @@ function shownUrl(url: string): string {
   return url.startsWith('file:') ? relative(root, fileURLToPath(url)) : url
 }
 
-/** The script that the process ran: the first of the bench's own. */
+/** The script of the process: the first one of the bench. */
 function scriptOf({ nodes }: Profile): string {
   const scripts = nodes.map(({ callFrame }) => shownUrl(callFrame.url))
   return (

@@ -2,29 +2,29 @@ import type { Contender, RunningContender } from './contender.js'
 import type { BenchContext, FigureOptions, Measured } from './scenario.js'
 import { median } from './statistics.js'
 
-/** What a piece of work gives: figures, each with what was measured in this run. */
+/** The result of one kind of work: figures, each with its measured value. */
 export type NamedMeasured = readonly (readonly [FigureOptions, Measured])[]
 
-/** Work that contenders do in turn, run by run. */
+/** Work that the contenders do in turn, run by run. */
 export interface Comparison<Work> {
   readonly contenders: readonly Contender[]
-  /** Those that take part in a quick bench for which nobody was chosen. */
+  /** The contenders of a quick bench without a selection. */
   isInQuick(contender: Contender): boolean
   readonly works: readonly Work[]
   /** "publish, 100 B" */
   nameOf(work: Work): string
-  /** Nothing where the contender can't do it. */
+  /** Undefined if the contender cannot do it. */
   measure(running: RunningContender, work: Work): Promise<NamedMeasured>
-  /** What Millrace wants to reach, in the unit of the figure. */
+  /** Target of Millrace, in the unit of the figure. */
   target?(figure: FigureOptions): number | undefined
-  /** How many times what the other reached Millrace wants to reach. */
+  /** Target of Millrace as a multiple of the other contender's figure. */
   ratioTarget?(figure: FigureOptions, id: string): number | undefined
 }
 
 const ours = 'millrace'
 const pipe = 'pipe'
 
-/** Lets all contenders work in turn, again and again, so that what changes on the machine meets all of them. */
+/** Lets all contenders work in turn, run by run, so that changes of the machine affect all of them. */
 export async function compare<Work>(context: BenchContext, comparison: Comparison<Work>): Promise<void> {
   const taking = await takingPart(context, comparison)
   const results = new Results(
@@ -36,7 +36,7 @@ export async function compare<Work>(context: BenchContext, comparison: Compariso
   results.addTo(context)
 }
 
-/** Those that were asked for and can run here. */
+/** The selected contenders that can run here. */
 async function takingPart(
   context: BenchContext,
   { contenders, isInQuick }: Pick<Comparison<unknown>, 'contenders' | 'isInQuick'>,
@@ -56,7 +56,7 @@ async function takingPart(
   return taking
 }
 
-/** One run of all its work; when something fails, the rest of the run is left out. */
+/** One run of all the work of a contender; after a failure the rest of the run is skipped. */
 async function runContender<Work>(
   context: BenchContext,
   { works, nameOf, measure }: Comparison<Work>,
@@ -83,7 +83,7 @@ async function runContender<Work>(
   }
 }
 
-/** What was measured, by figure, contender and run. */
+/** The measured values, by figure, contender and run. */
 class Results {
   readonly #targets: Pick<Comparison<unknown>, 'target' | 'ratioTarget'>
   readonly #ids: readonly string[]
@@ -100,7 +100,7 @@ class Results {
     this.#measured.set(keyOf(figure, id), this.#runs(figure, id).set(run, measured))
   }
 
-  /** Adds a figure for each contender, and then how Millrace compares with those that it has a target for. */
+  /** Adds a figure for each contender, and the ratio of Millrace to those with a target. */
   addTo(context: BenchContext): void {
     for (const figure of this.#figures.values()) {
       for (const id of this.#ids) context.addMeasured(this.#figureOf(figure, id), this.#all(figure, id))
@@ -116,7 +116,7 @@ class Results {
     return { ...figure, contender, ...goal, ...beside }
   }
 
-  /** Millrace's value divided by the other's of the same run. */
+  /** Millrace's value divided by the other's in the same run. */
   #addRatio(context: BenchContext, figure: FigureOptions, id: string): void {
     const target = this.#targets.ratioTarget?.(figure, id)
     if (target === undefined) return

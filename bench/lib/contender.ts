@@ -2,29 +2,29 @@ import type { LatencyFigures } from './latency.js'
 import type { Interval, Throughput } from './throughput.js'
 
 /**
- * What an acknowledgement of a publish means: "fsync": it is on the disk; "default": what the system promises as it comes,
- * mostly that it is in the page cache.
+ * The meaning of a publish acknowledgement: "fsync": on the disk; "default": the default of the system,
+ * usually in the page cache.
  */
 export type Durability = 'fsync' | 'default'
 
-/** A system with its settings, as it takes part in the scenarios that compare: Millrace, the pipe, or a peer. */
+/** A system with its settings in the comparing scenarios: Millrace, the pipe, or a peer. */
 export interface Contender {
-  /** How the command line and the reports call it: "redis", "redis-fsync". */
+  /** Its name on the command line and in the reports: "redis", "redis-fsync". */
   readonly id: string
   /** "Redis Streams". */
   readonly system: string
   readonly durability: Durability
-  /** One line for each setting that was chosen, with the reason or the page that advises it. */
+  /** One line for each chosen setting, with the reason or the page that recommends it. */
   readonly settings: readonly string[]
-  /** What it can do: a running one has a method for each. */
+  /** The supported kinds of work: a running contender has a method for each. */
   readonly kinds: readonly WorkKind[]
-  /** What keeps it from running here; undefined when nothing does. */
+  /** The reason why it cannot run here; undefined if it can. */
   missing(): Promise<Missing | undefined>
-  /** Versions of the server, of the clients and of what they run on. */
+  /** Versions of the server, of the clients and of their runtimes. */
   versions(): Promise<Readonly<Record<string, string>>>
   /**
    * Starts the server on a free port of loopback with an empty folder below `dataRoot`, and waits until it serves.
-   * @throws Error when it doesn't start; nothing is left behind then
+   * @throws Error if it does not start; nothing is left behind then
    */
   start(dataRoot: string): Promise<RunningContender>
 }
@@ -36,25 +36,25 @@ export interface Missing {
   readonly install: string
 }
 
-/** The kinds of work that are compared. Each uses a new topic (stream, queue), and clients in processes of their own. */
+/** The compared kinds of work. Each uses a new topic (stream, queue), and clients in processes of their own. */
 export interface Works {
-  /** One publisher at full speed and nobody who consumes; counts what is acknowledged. */
+  /** One publisher at full speed without consumers; counts acknowledged messages. */
   publish(work: ThroughputWork): Promise<Throughput>
-  /** One publisher at full speed, and one consumer that acknowledges; counts what is received. */
+  /** One publisher at full speed, and one consumer that acknowledges; counts received messages. */
   endToEnd(work: ThroughputWork): Promise<Throughput>
   /** One publisher at a fixed rate and one consumer, from the intended time of publishing to receipt. */
   latency(work: LatencyWork): Promise<LatencyFigures>
-  /** One worker of a work queue that was filled before; counts what it acknowledges, each message by itself. */
+  /** One worker of a work queue that was filled before; counts its acknowledgements, each for a single message. */
   work(work: WorkQueueWork): Promise<Throughput>
-  /** Messages for later: how long it takes to arm them, and how late others come that are due meanwhile. */
+  /** Delayed messages: the time to schedule them, and the lateness of others that are due in the same time. */
   delayed(work: DelayWork): Promise<Delayed>
 }
 
 export type WorkKind = keyof Works
 
-/** A started server, with a method for each of the kinds of work of its contender. */
+/** A started server, with a method for each kind of work of its contender. */
 export interface RunningContender extends Partial<Works> {
-  /** The processes of the server, for its memory, its time and the bytes that it writes. */
+  /** The processes of the server, for its memory, processor time and written bytes. */
   readonly pids: readonly number[]
   /** Ends all processes, waits until they are gone and removes the folder. */
   stop(): Promise<void>
@@ -64,7 +64,7 @@ export interface ThroughputWork extends Interval {
   readonly messageBytes: number
 }
 
-/** One publisher at a fixed rate and one consumer; counted from the time at which a message should have been sent. */
+/** One publisher at a fixed rate and one consumer; latency counts from the intended time of sending. */
 export interface LatencyWork extends Interval {
   readonly messageBytes: number
   readonly messagesPerS: number
@@ -72,27 +72,27 @@ export interface LatencyWork extends Interval {
 
 export interface WorkQueueWork extends Interval {
   readonly messageBytes: number
-  /** Messages that the worker may handle at a time. */
+  /** Concurrency of the worker. */
   readonly concurrency: number
 }
 
 export interface DelayWork {
   readonly messageBytes: number
-  /** Messages that are armed for tomorrow first; those that need minutes for them may arm fewer. */
+  /** Messages that are scheduled for tomorrow first; a contender that needs minutes may schedule fewer. */
   readonly armed: number
-  /** Messages that are armed then and come in the meantime, at this rate. */
+  /** Messages that are scheduled then and become due at this rate. */
   readonly fired: number
   readonly firedPerS: number
 }
 
 export interface DelayFigures {
-  /** How many were armed for tomorrow. */
+  /** Number of messages scheduled for tomorrow. */
   readonly armed: number
-  /** How long that took. */
+  /** Duration of their scheduling. */
   readonly armMs: number
   /** From the due time to receipt. */
   readonly late: LatencyFigures
-  /** Of those that were fired, from the first receipt to the last. */
+  /** Rate of the fired messages, from the first receipt to the last. */
   readonly receivedPerS: number
 }
 

@@ -1,6 +1,6 @@
 import type { Sample } from './worker.js'
 
-/** What messages cost when the log had grown to a size. */
+/** The cost of a message at a size of the log. */
 export interface GrowthPoint {
   /** In 10^9 bytes of values. */
   readonly gigabytes: number
@@ -25,7 +25,7 @@ export function growthSizes(gigabytes: number): readonly number[] {
   return [...sizes.filter((size) => size < gigabytes), gigabytes]
 }
 
-/** Measures what a log that grows costs by its size, over an interval before each of some sizes. */
+/** Measures the cost of messages by the size of the log, over an interval before each of some sizes. */
 export class GrowthMeter {
   readonly #sizes: number[]
   readonly #intervalGb: number
@@ -33,14 +33,14 @@ export class GrowthMeter {
 
   /**
    * @param sizes in 10^9 bytes, ascending
-   * @param intervalGb what is published in an interval; at most the first size and the smallest step
+   * @param intervalGb size of an interval; at most the first size and the smallest step
    */
   constructor(sizes: readonly number[], intervalGb: number) {
     this.#sizes = [...sizes]
     this.#intervalGb = intervalGb
   }
 
-  /** Takes samples of the publisher and of the broker from the same moment; returns a point when one is complete. */
+  /** Adds samples of the publisher and of the broker from the same moment; returns a point when one is complete. */
   observe(filler: Sample, broker: Sample): GrowthPoint | undefined {
     const [gigabytes] = this.#sizes
     if (gigabytes === undefined) return undefined

@@ -19,13 +19,13 @@ const microsecondsMax = 600_000_000
 export class LatencyHistogram {
   readonly #histogram = createHistogram({ lowest: 1, highest: microsecondsMax, figures: 3 })
 
-  /** @param sinceMs when it should have begun, on the monotonic clock */
+  /** @param sinceMs its intended start, on the monotonic clock */
   recordSince(sinceMs: number): void {
     const microseconds = Math.round((monotonicMs() - sinceMs) * 1000)
     this.#histogram.record(Math.min(Math.max(microseconds, 1), microsecondsMax))
   }
 
-  /** Forgets what was recorded: at the end of a warm-up. */
+  /** Clears the recorded latencies: at the end of a warm-up. */
   reset(): void {
     this.#histogram.reset()
   }
@@ -43,17 +43,17 @@ export class LatencyHistogram {
   }
 }
 
-/** Waking up costs processor time: bursts of many messages come less often. */
+/** Each wake-up costs processor time, so bursts of many messages come less often. */
 const burstEveryMs = { upTo20kPerS: 0.2, above: 1 } as const
 const longPauseMs = 20
-/** One turn of the event loop sends no more than this, so that replies are read between them. */
+/** One turn of the event loop sends no more than this, so that the process reads replies in between. */
 const burstMessagesMax = 1_000
 
 /**
- * Sends at a fixed rate whatever becomes of what was sent before: a late send keeps its intended time, so that a stall
+ * Sends at a fixed rate, whatever happens to earlier messages: a late send keeps its intended time, so that a stall
  * shows in every message that it delayed and not only in one.
  * @param send gets the intended time on the monotonic clock, in milliseconds; must not throw
- * @param hasRoom whether more may be sent now; while it says no, messages are late, and their intended times tell
+ * @param hasRoom whether another send is allowed; otherwise messages are late, and their intended times show it
  * @returns when `signal` is aborted
  */
 export async function sendAtRate(
@@ -83,7 +83,7 @@ export async function sendAtRate(
   }
 }
 
-/** Long ones can be interrupted, and a millisecond is little of them. */
+/** A long sleep can be interrupted, and one more millisecond does not matter. */
 async function pause(timer: PreciseTimer, ms: number, signal: AbortSignal): Promise<void> {
   if (ms < longPauseMs) await timer.sleep(ms)
   else await sleep(ms - 1, undefined, { signal }).catch(() => {})

@@ -3,16 +3,16 @@ import { createRequire } from 'node:module'
 import { arch, availableParallelism, cpus, platform, release, totalmem } from 'node:os'
 import { dirname, join } from 'node:path'
 
-/** Where figures were measured: without it they mean nothing. */
+/** The machine of the figures: without it they mean nothing. */
 export interface Machine {
   readonly processor: string
   readonly processors: number
   readonly memoryBytes: number
   /** Operating system, kernel and architecture. */
   readonly system: string
-  /** "performance"; absent where the system doesn't say, as in most virtual machines. */
+  /** "performance"; absent if the system does not report it, as in most virtual machines. */
   readonly cpuGovernor?: string
-  /** Under the data folder; absent where the system doesn't say. */
+  /** Disk of the data folder; absent if the system does not report it. */
   readonly disk?: Disk
   /** Versions of Node.js, Millrace and LevelDB's package. */
   readonly versions: Readonly<Record<string, string>>
@@ -21,7 +21,7 @@ export interface Machine {
 export interface Disk {
   /** "ext4". */
   readonly fileSystem: string
-  /** Options of the file system, which may turn barriers off: "rw,nobarrier". */
+  /** Options of the file system, which may disable barriers: "rw,nobarrier". */
   readonly mountOptions: string
   /** "vda", with the model where there is one. */
   readonly device: string
@@ -30,7 +30,7 @@ export interface Disk {
   readonly rotational?: boolean
 }
 
-/** @param dataFolder must exist; its disk is described when it is given */
+/** @param dataFolder must exist; its disk is described if it is given */
 export function describeMachine(dataFolder?: string): Machine {
   const cpuGovernor = readLine('/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor')
   const disk = dataFolder === undefined ? undefined : describeDisk(dataFolder)
@@ -49,7 +49,7 @@ export function describeMachine(dataFolder?: string): Machine {
   }
 }
 
-/** Name and value of everything that is known, for people. */
+/** Name and value of every known property, for humans. */
 export function machineLines(machine: Machine): readonly (readonly [name: string, value: string])[] {
   const { processor, processors, memoryBytes, system, cpuGovernor, disk, versions } = machine
   return [
@@ -64,7 +64,7 @@ export function machineLines(machine: Machine): readonly (readonly [name: string
   ]
 }
 
-/** All that is known in one line. */
+/** All known properties in one line. */
 export function machineLine(machine: Machine): string {
   return machineLines(machine)
     .map(([, value]) => value)
@@ -137,7 +137,7 @@ function readLine(path: string): string | undefined {
   return line === '' ? undefined : line
 }
 
-/** Undefined when it can't be read: what the system tells differs from one to the next. */
+/** Undefined if it cannot be read: systems differ in these files. */
 function readText(path: string): string | undefined {
   try {
     return readFileSync(path, 'utf8')

@@ -18,8 +18,8 @@ export class MemoryWatch {
   readonly #finished: Promise<void>
 
   /**
-   * @param worker asked for at every sample: it may be replaced while it is watched
-   * @param name as the series calls it: "broker"
+   * @param worker called at every sample, because the worker may be replaced
+   * @param name its name in the series: "broker"
    */
   constructor(worker: () => Worker, name: string, everyMs = sampleEveryMs) {
     this.#worker = worker
@@ -35,7 +35,7 @@ export class MemoryWatch {
     return { name: `resident memory of the ${this.#name}`, unit: 'MB', points: this.#resident }
   }
 
-  /** The largest values so far, in MB: all of it, and without pages of files. */
+  /** The largest values so far, in MB: in total, and without pages of files. */
   most(): { readonly resident: number; readonly own: number } {
     const largest = (points: readonly Point[]): number =>
       points.reduce((most, [, megabytes]) => Math.max(most, megabytes), 0)
@@ -62,7 +62,7 @@ export class MemoryWatch {
   }
 }
 
-/** Watches a worker while something is done. */
+/** Watches a worker during `work`. */
 export async function withMemoryWatch<T>(
   worker: Worker,
   name: string,

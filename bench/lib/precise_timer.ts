@@ -1,8 +1,9 @@
 import { Worker } from 'node:worker_threads'
 
 /**
- * A thread that sleeps: Node's own timers have steps of a millisecond and come up to one too late, which is more than some
- * messages are under way. It waits for a number of ms in `delay`, and tells when that has passed.
+ * A thread that sleeps: Node's own timers have steps of a millisecond and come up to one late, which is longer than the
+ * latency of
+ * some messages. It waits for a number of ms in `delay`, and reports when that time has passed.
  */
 const program = `
 const { parentPort, workerData } = require('node:worker_threads')

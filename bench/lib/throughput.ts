@@ -10,11 +10,11 @@ export interface Throughput {
   readonly mbPerS: number
   /** Share of one processor that each worker used, by its name; the sum for those of one name. */
   readonly cpu: Readonly<Record<string, number>>
-  /** Resident memory at the end, by the worker's name; the sum for those of one name. */
+  /** Resident memory at the end, by the worker's name; the sum for workers of one name. */
   readonly rssBytes: Readonly<Record<string, number>>
-  /** The broker's memory from the beginning of the warm-up on, where a worker is called one. */
+  /** The broker's memory from the beginning of the warm-up, if a worker has this name. */
   readonly series?: readonly Series[]
-  /** What the server gave to the disk, where that was measured. */
+  /** Bytes that the server wrote to the disk, if measured. */
   readonly writtenBytesPerS?: number
 }
 
@@ -23,7 +23,7 @@ export interface Interval {
   readonly measureMs: number
 }
 
-/** Lets the workers run, and measures how fast the first one, or all of the first, count after the warm-up. */
+/** Lets the workers run, and measures the rate of the first one, or of several, after the warm-up. */
 export async function measureThroughput(
   counting: Worker | readonly Worker[],
   others: readonly Worker[],
@@ -38,7 +38,7 @@ export async function measureThroughput(
   return { ...result, series: [series] }
 }
 
-/** @param counters how many of the workers, from the first on, are counted */
+/** @param counters number of workers, from the first, that count */
 async function measureInterval(
   workers: readonly Worker[],
   counters: number,
@@ -66,7 +66,7 @@ interface Change {
   readonly rssBytes: number
 }
 
-/** Each by its own clock: samples of several workers are not taken at the same moment. */
+/** Each by its own clock, because samples of several workers are not simultaneous. */
 function changeOf(name: string, before: Sample, after: Sample): Change {
   const seconds = (after.timeMs - before.timeMs) / 1000
   return {

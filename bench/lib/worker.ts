@@ -3,32 +3,32 @@ import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 
-/** What a worker has done so far. */
+/** The counters of a worker. */
 export interface Count {
   readonly messages: number
   readonly bytes: number
-  /** Messages of each of its clients, where a worker has several and it matters which of them is slow. */
+  /** Messages of each of its clients, if a worker has several and the slowest one matters. */
   readonly messagesByClient?: readonly number[]
 }
 
-/** What a worker has done so far, and what that cost. Times are of the system's monotonic clock. */
+/** The counters of a worker and its resource usage. Times are of the system's monotonic clock. */
 export interface Sample extends Count {
   readonly timeMs: number
   readonly cpuMs: number
   readonly rssBytes: number
-  /** The part of it that is pages of files, which the system takes back when it needs memory; 0 where it doesn't say. */
+  /** The part that is pages of files, which the system takes back when it needs memory; 0 if unknown. */
   readonly rssFileBytes: number
 }
 
-/** What a worker process does; its methods are called by the process that measures. */
+/** The task of a worker process; the measuring process calls its methods. */
 export interface WorkerTask {
-  /** Sent to the process that measures when the worker is ready: a port, for example. */
+  /** Sent to the measuring process when the worker is ready: a port, for example. */
   readonly ready?: unknown
-  /** What it does only when it is told to, for workers that have to get ready together. */
+  /** The part of its work that waits for a command, for workers that start together. */
   begin?(): Promise<unknown>
   /** Messages and their bytes so far. */
   count(): Count
-  /** Ends the work; what it resolves to is the worker's result. */
+  /** Ends the work; resolves with the worker's result. */
   stop(): Promise<unknown>
 }
 
@@ -47,7 +47,7 @@ export class Worker {
     []
   readonly #exited: Promise<void>
   #failure: Error | undefined
-  /** What the task gave as `ready`. */
+  /** The value of `ready` of the task. */
   ready: unknown
 
   private constructor(
@@ -75,7 +75,7 @@ export class Worker {
     return worker
   }
 
-  /** Of its process; undefined when that could not be started. */
+  /** Id of its process; undefined if that could not be started. */
   get pid(): number | undefined {
     return this.#child.pid
   }
@@ -84,7 +84,7 @@ export class Worker {
     return this.#ask('sample') as Promise<Sample>
   }
 
-  /** Tells the worker to begin with what it only does then; resolves to what its task's `begin` does. */
+  /** Lets the worker begin; resolves with the result of its task's `begin`. */
   begin(): Promise<unknown> {
     return this.#ask('begin')
   }
@@ -109,7 +109,7 @@ export class Worker {
 
   #ask(type: Question): Promise<unknown> {
     const answer = this.#next(type)
-    // A process that is about to end has closed its channel: that it has ended is told next.
+    // A process that is ending has closed its channel; its exit event follows.
     if (this.#failure === undefined) this.#child.send(type, () => {})
     return answer
   }
@@ -137,8 +137,8 @@ export class Worker {
 }
 
 /**
- * Waits until a worker has counted so many messages.
- * @throws Error when it counts nothing for a minute
+ * Waits until a worker has counted this many messages.
+ * @throws Error if it counts nothing for a minute
  */
 export async function waitForMessages(worker: Worker, messages: number): Promise<void> {
   let counted = 0
@@ -152,7 +152,7 @@ export async function waitForMessages(worker: Worker, messages: number): Promise
   }
 }
 
-/** Runs this process as a worker: starts the task and answers until it is told to stop or its parent is gone. */
+/** Runs this process as a worker: starts the task and answers requests until a stop, or until its parent is gone. */
 export async function serveWorker<Options>(start: (options: Options) => Promise<WorkerTask>): Promise<void> {
   const send = (answer: Answer): void => void process.send?.(answer)
   const fail = (error: unknown): void => {

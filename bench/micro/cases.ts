@@ -3,27 +3,27 @@ import { fileURLToPath } from 'node:url'
 import { describeMachine, machineLine } from '../lib/machine.js'
 import { drawTable, shown } from '../lib/table.js'
 
-/** Something small that is done again and again in one process. */
+/** A small operation for repeated measurement in one process. */
 export interface MicroCase {
   /** "records of 100 B, encoding" */
   readonly name: string
   /** "records/s" */
   readonly unit: string
-  /** How many of these a call does: calls should take some microseconds at least. */
+  /** Operations in one call: a call should take some microseconds at least. */
   readonly perCall: number
   readonly work: () => unknown
 }
 
 const defaultMs = 300
 
-/** Calls it again and again for a while, after a third of that time for the compiler; things per second. */
+/** Repeats it for a while, after a third of that time as warm-up; returns operations per second. */
 export async function measureCase({ perCall, work }: MicroCase, measureMs = defaultMs): Promise<number> {
   await repeat(work, measureMs / 3)
   const { calls, ms } = await repeat(work, measureMs)
   return (calls * perCall * 1000) / ms
 }
 
-/** A promise is awaited where there is one: not every call has to wait for a turn of the event loop. */
+/** Awaits only promises: not every call has to wait for a turn of the event loop. */
 async function repeat(work: () => unknown, atLeastMs: number): Promise<{ calls: number; ms: number }> {
   const startedMs = performance.now()
   for (let calls = 1; ; calls++) {
@@ -34,13 +34,13 @@ async function repeat(work: () => unknown, atLeastMs: number): Promise<{ calls: 
   }
 }
 
-/** Whether the file of this address is the program that was started, and not a part of another one. */
+/** Whether the file of this address is the started program, and not a part of another one. */
 export function isProgram(fileUrl: string): boolean {
   const program = process.argv[1]
   return program !== undefined && realpathSync(program) === fileURLToPath(fileUrl)
 }
 
-/** Measures cases and prints them as a table, when the file of this address is the program that was started. */
+/** Measures cases and prints them as a table, if the file of this address is the started program. */
 export async function mainOfCases(
   fileUrl: string,
   use: (measure: (cases: readonly MicroCase[]) => Promise<void>) => Promise<void>,

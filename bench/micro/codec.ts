@@ -14,7 +14,7 @@ import { sizeName } from '../lib/scenario.js'
 import { type MicroCase, mainOfCases } from './cases.js'
 
 /**
- * Measures what the wire costs: record batches by the size of their records, control frames, the checksum.
+ * Measures the cost of the wire format: record batches by the size of their records, control frames, the checksum.
  *
  *     node dist/bench/micro/codec.js
  */

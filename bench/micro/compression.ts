@@ -5,11 +5,11 @@ import * as lz4 from 'lz4-napi'
 import { jsonLines, randomBytes, readSample } from '../lib/sample_data.js'
 
 /**
- * Compares codecs for record batches: how small, how fast, on the calling thread and on the thread pool.
+ * Compares codecs for record batches: size and speed, on the calling thread and on the thread pool.
  *
  *     node dist/bench/micro/compression.js [FILE]
  *
- * FILE holds what to compress (.gz is unpacked first); without it, lines of generated JSON are used.
+ * FILE is the data to compress (.gz is decompressed first); the default is lines of generated JSON.
  */
 
 interface Codec {
@@ -79,7 +79,7 @@ function brotli(quality: number): Codec {
 
 type Callback = (error: Error | null, result: Buffer) => void
 
-/** What Node.js 22.15 and 23.8 added. */
+/** Added in Node.js 22.15 and 23.8. */
 interface ZlibWithZstd {
   readonly constants: Readonly<Record<string, number>>
   zstdCompressSync(input: Buffer, options: object): Buffer
@@ -103,7 +103,7 @@ function zstd(level: number): Codec[] {
   ]
 }
 
-/** Runs over the inputs again and again for a while and returns MB/s of `bytesEach` per call. */
+/** Repeats calls over the inputs for a while and returns MB/s of `bytesEach` per call. */
 function measure<T>(inputs: readonly T[], bytesEach: number, work: (input: T) => unknown): number {
   for (const input of inputs) work(input)
   const start = performance.now()

@@ -9,11 +9,12 @@ import { sizeName } from '../lib/scenario.js'
 import { isProgram, type MicroCase } from './cases.js'
 
 /**
- * Measures the store alone, on LevelDB with fsync: commits of large and small batches, reading from the start, restart.
+ * Measures the store in isolation, on LevelDB with fsync: commits of large and small batches, reads from the start,
+ * restart.
  *
  *     node dist/bench/micro/journal.js [MEGABYTES] [DIR]
  *
- * MEGABYTES of large batches are written (default 1,000) below DIR (default: the system's folder for temporary files,
+ * Writes MEGABYTES of large batches (default 1,000) below DIR (default: the system's folder for temporary files,
  * which should not be a RAM disk).
  */
 
@@ -87,7 +88,7 @@ async function publish(store: Store, batch: Uint8Array, times: number, inFlight:
   ])
 }
 
-/** Reads every log from its start, one after the other, as a consumer that comes late does. */
+/** Reads every log from its start, one after the other, as a late consumer does. */
 async function readAll(store: Store): Promise<void> {
   const startedMs = performance.now()
   let bytes = 0
@@ -139,7 +140,7 @@ async function main(megabytes: number, root: string): Promise<void> {
   }
 }
 
-/** A store on the disk below `root`, and what it does in a short time; it is removed afterwards. */
+/** Measures a store on the disk below `root` for a short time, and removes it. */
 export async function withJournalCases(
   root: string,
   use: (cases: readonly MicroCase[]) => Promise<void>,

@@ -8,13 +8,14 @@ import { State } from '../../storage/state.js'
 import { type MicroCase, mainOfCases } from './cases.js'
 
 /**
- * Measures the index of a long log, from offset to block: appends, and lookups at the tail, in order from the beginning, and
- * anywhere. Its state is in LevelDB, as in a broker.
+ * Measures the index of a long log, from offset to block: appends, and lookups at the tail, in sequence from the
+ * beginning, and
+ * at random. Its state is in LevelDB, as in a broker.
  *
  *     node dist/bench/micro/log_index.js
  */
 
-/** Of 256 KiB each that is a log of 26 GB. */
+/** Blocks of 256 KiB: a log of 26 GB. */
 const entries = 100_000
 const recordsPerEntry = 2_000
 const appendsPerCall = 1_000

@@ -54,7 +54,7 @@ export class BatchWriter {
   }
 }
 
-/** Cuts a stream into batches; every byte is copied once, into the frame that it belongs to. */
+/** Cuts a stream into batches; copies every byte once, into its frame. */
 export class BatchReader {
   readonly #header = Buffer.alloc(headerBytes)
   #frame: Buffer | undefined

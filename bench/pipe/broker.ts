@@ -11,7 +11,9 @@ const mebibyte = 1024 * 1024
 const commitBytesMax = 4 * mebibyte
 const consumerQueueBytesMax = 16 * mebibyte
 
-/** Group commit and nothing else: what has arrived is one synced batch, then acknowledged, then pushed to the consumer. */
+/**
+ * Only group commit: everything that has arrived becomes one synced batch, is acknowledged, and goes to the consumer.
+ */
 class PipeBroker {
   readonly #db: Level<Uint8Array, Uint8Array>
   #waiting: PipeBatch[] = []

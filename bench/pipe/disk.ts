@@ -2,20 +2,20 @@ import { open, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { performance } from 'node:perf_hooks'
 
-/** What the disk does without any database. */
+/** The speed of the disk without a database. */
 export interface DiskFigures {
   /** Sequential writes of 1 MiB, one fdatasync at the end. */
   readonly writeMbPerS: number
   /** A 4 KiB append and its fdatasync. */
   readonly fdatasyncMedianMs: number
   readonly fdatasyncP99Ms: number
-  /** Appends of 256 KiB, each with its fdatasync: what group commit does. */
+  /** Appends of 256 KiB, each with its fdatasync, as in a group commit. */
   readonly syncedMbPerS: number
 }
 
 const mebibyte = 1024 * 1024
 
-/** Measures the disk under `dataRoot` with a file of at most `fileBytesMax`, which is removed afterwards. */
+/** Measures the disk under `dataRoot` with a file of at most `fileBytesMax`, and removes the file. */
 export async function measureDisk(dataRoot: string, fileBytesMax: number): Promise<DiskFigures> {
   const path = join(dataRoot, `disk-${process.pid}`)
   const file = await open(path, 'w')

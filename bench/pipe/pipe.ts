@@ -11,16 +11,16 @@ export interface PipeOptions extends Interval {
   readonly messageBytes: number
   /** One promise per message, awaited in windows of 10,000. */
   readonly promises: boolean
-  /** Measures what a consumer receives; otherwise what the producer has acknowledged, with no consumer. */
+  /** Measures the messages that a consumer receives; otherwise the acknowledged ones, without a consumer. */
   readonly consume: boolean
-  /** Where the pipe may make a folder. */
+  /** Parent of the pipe's folder. */
   readonly dataRoot: string
 }
 
 /**
- * The yardstick: the least that a durable broker on LevelDB must do, in three processes. TCP in, CRC, group commit with
- * fsync, acknowledge, push to one consumer. No topics, offsets, recovery or flow control worth the name: what Millrace
- * reaches beside it tells what those cost.
+ * The yardstick: the minimum of a durable broker on LevelDB, in three processes. TCP in, CRC, group commit with
+ * fsync, acknowledge, push to one consumer. No topics, offsets, recovery or real flow control: the ratio of Millrace
+ * to it shows the cost of these.
  */
 export function runPipe(options: PipeOptions): Promise<Throughput> {
   const { messageBytes, promises, consume, warmUpMs } = options

@@ -9,7 +9,7 @@ import { ackBytes, BatchWriter, roles } from './batch.js'
 export interface PipeProducerOptions {
   readonly port: number
   readonly messageBytes: number
-  /** One promise per message, awaited in windows; otherwise nothing but a bound on what is unacknowledged. */
+  /** One promise per message, awaited in windows; otherwise only a limit of unacknowledged bytes. */
   readonly promises: boolean
   /** Sends at this rate instead; every value then begins with its intended time as a double, little-endian. */
   readonly messagesPerS?: number

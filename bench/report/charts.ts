@@ -12,14 +12,14 @@ import {
   timesAsGood,
 } from './tables.js'
 
-/** What page.js draws; plain data, so that it can stand in the page as JSON. */
+/** The data of the charts in page.js; plain data, so that it can be JSON in the page. */
 export type Chart = BarChart | LineChart
 
 export interface BarChart {
   readonly kind: 'bars'
   readonly title: string
   readonly unit: string
-  /** For values too far apart to be seen on one linear scale. */
+  /** For values that differ too much for one linear scale. */
   readonly logarithmic: boolean
   readonly bars: readonly Bar[]
 }
@@ -30,7 +30,7 @@ export interface Bar {
   readonly value: number
   /** Smallest and largest of the runs: the whiskers. */
   readonly range: readonly [smallest: number, largest: number]
-  /** Written beside the bar. */
+  /** Text beside the bar. */
   readonly note: string
   readonly tone: 'millrace' | 'pipe' | 'fsync' | 'default'
   /** The pipe's figure for the same work: a mark across the bar. */
@@ -55,11 +55,11 @@ export interface Line {
   readonly points: readonly (readonly [x: number, y: number])[]
 }
 
-/** The `id` under which the yardstick takes part in comparisons. */
+/** The `id` of the yardstick in comparisons. */
 const pipeId = 'pipe'
 const logarithmicFrom = 25
 const pointsMax = 400
-/** In one chart: as many as can be told apart. */
+/** Most lines in one chart, so that they stay distinguishable. */
 const linesMax = 8
 const labelLineMax = 34
 
@@ -130,8 +130,8 @@ export function latencyChart(
 }
 
 /**
- * What changed over time during figures that belong together, a line for each of them: a chart for each series of one name
- * and unit, or several when there would be too many lines in it.
+ * Changes over time of related figures, a line for each of them: a chart for each series of one name
+ * and unit, or several if there would be too many lines in it.
  */
 export function seriesCharts(
   title: string,
@@ -173,7 +173,7 @@ function isLogarithmic(bars: readonly Bar[]): boolean {
   return smallest > 0 && Math.max(...values) / smallest >= logarithmicFrom
 }
 
-/** The first parts that all names share, but for the last part of the shortest. */
+/** The first parts that all names share, except for the last part of the shortest. */
 export function commonPrefix(names: readonly (readonly string[])[]): readonly string[] {
   const [first, ...others] = names
   if (first === undefined) return []
@@ -183,7 +183,7 @@ export function commonPrefix(names: readonly (readonly string[])[]): readonly st
   return first.slice(0, length)
 }
 
-/** Joins parts to lines of a label that is not too wide. */
+/** Joins parts to lines of a label with a limited width. */
 function wrapped(parts: readonly string[]): readonly string[] {
   const lines: string[] = []
   for (const part of parts) {
@@ -201,7 +201,7 @@ function chunksOf<T>(items: readonly T[], lengthMax: number): readonly (readonly
   return Array.from({ length: chunks }, (_, i) => items.slice(i * length, (i + 1) * length))
 }
 
-/** At most so many points, evenly chosen, the last among them. */
+/** At most this many points, evenly chosen, including the last one. */
 function thinned(points: Line['points']): Line['points'] {
   const step = Math.ceil(points.length / pointsMax)
   return points.filter((_point, i) => i % step === 0 || i === points.length - 1)

@@ -1,7 +1,7 @@
 /** Checks one value; `path` names it in errors: "figures[3].unit". */
 export type Check = (value: unknown, path: string) => void
 
-/** A file that doesn't hold what it should. */
+/** A file with invalid content. */
 export class ReportError extends Error {
   override readonly name = 'ReportError'
 }
@@ -24,7 +24,7 @@ export function isOneOf(...known: readonly string[]): Check {
 export const isNumberOrString: Check = (value, path) =>
   typeof value === 'string' ? undefined : isNumber(value, path)
 
-/** Passes what is absent; null is not. */
+/** Accepts an absent value; null is invalid. */
 export function isOptional(check: Check): Check {
   return (value, path) => (value === undefined ? undefined : check(value, path))
 }
@@ -45,7 +45,7 @@ export function isRecordOf(check: Check): Check {
   }
 }
 
-/** An object with these fields; others are left alone, so that later versions may add some. */
+/** An object with these fields; other fields are valid, so that later versions may add some. */
 export function isObjectOf(checks: Readonly<Record<string, Check>>): Check {
   return (value, path) => {
     const fields = fieldsOf(value, path)

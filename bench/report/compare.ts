@@ -4,9 +4,7 @@ import { type Column, drawTable, shown, shownSpread, type Table } from '../lib/t
 import type { Report } from './report.js'
 import { contenderOf, millraceId } from './tables.js'
 
-/**
- * better, worse: the difference is beyond the noise. same: it is not. unknown: there are too few runs to tell.
- */
+/** better, worse: the difference is beyond the noise. same: it is not. unknown: there are too few runs. */
 export type Verdict = 'better' | 'worse' | 'same' | 'unknown'
 
 export interface Difference {
@@ -18,27 +16,28 @@ export interface Difference {
 }
 
 export interface ReportComparison {
-  /** Figures that both have, in the order of the new report. */
+  /** Figures of both reports, in the order of the new one. */
   readonly differences: readonly Difference[]
-  /** What else than Millrace differs between the two: machine, versions, settings. */
+  /** Other differences between the two: machine, versions, settings. */
   readonly warnings: readonly string[]
 }
 
-/** Below this share a difference is never called one: two sessions on the same machine differ by as much. */
+/** A smaller share is never a difference: two sessions on the same machine differ by as much. */
 const changeMin = 0.03
 const significance = 0.05
 const runsMin = 3
 
 /**
- * Holds a new report against an old one. A figure differs beyond the noise when its medians are at least 3 % apart, and:
+ * Compares a new report with an old one. A figure differs beyond the noise if its medians are at least 3 % apart, and:
  *
- * - with runs enough for it to say anything (four of each, or six against three), the exact two-sided Mann-Whitney U test gives
- *   p <= 0.05. It assumes no distribution, and is what Go's benchstat uses for the same purpose, with the same limit:
- *   pkg.go.dev/golang.org/x/perf/cmd/benchstat;
- * - with fewer, but at least three of each, the ranges of the two don't overlap. By chance alone three of each do so in 2 of 20
- *   cases (p = 0.1), so with many figures some will seem to differ: measure those again with more runs.
+ * - with enough runs (four of each, or six against three), the exact two-sided Mann-Whitney U test gives
+ * p <= 0.05. It assumes no distribution, and Go's benchstat uses it for the same purpose, with the same limit:
+ * pkg.go.dev/golang.org/x/perf/cmd/benchstat;
+ * - with fewer, but at least three of each, the ranges of the two do not overlap. By chance three of each do so in 2 of
+ *   20
+ * cases (p = 0.1), so with many figures some will seem to differ: measure those again with more runs.
  *
- * With one or two runs nothing is said.
+ * With one or two runs the result is unknown.
  */
 export function compareReports(before: Report, after: Report): ReportComparison {
   const old = new Map(before.figures.map((figure) => [keyOf(figure), figure]))
@@ -136,7 +135,7 @@ function combinations(n: number, k: number): number {
   return ways
 }
 
-/** What makes two figures the same work. */
+/** The identity of the work of a figure. */
 function keyOf(figure: RecordedFigure): string {
   return [figure.scenario, figure.name, contenderOf(figure), figure.unit].join('\n')
 }
@@ -147,7 +146,7 @@ function warningsOf(before: Report, after: Report): string[] {
   const { versions: newVersions, ...newMachine } = after.machine
   const { scenarios: _oldScenarios, contenders: _oldIds, ...oldSettings } = before.settings
   const { scenarios: _newScenarios, contenders: _newIds, ...newSettings } = after.settings
-  // Millrace's own version is what is compared.
+  // The comparison is about Millrace's own version.
   addDifferences(warnings, '', { ...oldVersions, millrace: '' }, { ...newVersions, millrace: '' })
   addDifferences(warnings, 'machine: ', oldMachine, newMachine)
   addDifferences(warnings, 'setting ', oldSettings, newSettings)

@@ -29,7 +29,7 @@ import {
   skippedTable,
 } from './tables.js'
 
-/** The report as one file that asks nothing of the network; without JavaScript it has no charts, but all tables. */
+/** The report as one file without network access; without JavaScript it has no charts, but all tables. */
 export function renderHtml(report: Report): string {
   return new HtmlReport(report).render().text
 }
@@ -266,19 +266,19 @@ function resultClass(cell: string): string {
   return cell === 'reached' ? 'reached' : cell === 'MISSED' ? 'missed' : ''
 }
 
-/** A script as the content of its element. @throws Error when it would end it */
+/** A script as the content of its element. @throws Error if it would end it */
 function scriptMarkup(script: string): Markup {
   if (/<\/script|<!--/i.test(script)) throw new Error('the script would end its element')
   return new Markup(script)
 }
 
-/** Chart.js for browsers, without the line that names its source map: that is not there. */
+/** Chart.js for browsers, without the line that names its source map, which is not there. */
 function chartLibrary(): string {
   const folder = dirname(createRequire(import.meta.url).resolve('chart.js'))
   return readFileSync(join(folder, 'chart.umd.js'), 'utf8').replace(/^\/\/# sourceMappingURL=.*$/m, '')
 }
 
-/** A file beside the source of this module, which the compiler leaves where it is. */
+/** A file beside the source of this module; the compiler does not copy it. */
 function asset(name: string): string {
   return readFileSync(new URL(`../../../bench/report/${name}`, import.meta.url), 'utf8')
 }

@@ -13,7 +13,7 @@ import {
   skippedTable,
 } from './tables.js'
 
-/** The figures by scenario, with what was skipped and what failed: for the terminal, and a part of the Markdown. */
+/** The figures by scenario, with skipped and failed parts: for the terminal, and a part of the Markdown. */
 export function renderFigures(report: Report): string {
   const parts = sectionsOf(report.figures).flatMap(({ scenario, own, comparisons }) => [
     `## ${scenario}`,
@@ -33,7 +33,7 @@ export function renderFigures(report: Report): string {
   return parts.join('\n\n')
 }
 
-/** The whole report: what was measured, on what, and with which settings. */
+/** The whole report: figures, machine and settings. */
 export function renderMarkdown(report: Report): string {
   const running = report.contenders.filter(({ skipped }) => skipped === undefined)
   const parts = [
@@ -45,7 +45,7 @@ export function renderMarkdown(report: Report): string {
   return `${parts.join('\n\n')}\n`
 }
 
-/** Name and value of everything under which the figures came about. */
+/** Name and value of every condition of the measurement. */
 export function conditions(report: Report): readonly (readonly [name: string, value: string])[] {
   const { startedAt, durationS, complete, machine, loadBefore, settings } = report
   const { quick, runs, warmUpMs, measureMs, sample } = settings

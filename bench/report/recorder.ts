@@ -2,7 +2,7 @@ import type { Machine } from '../lib/machine.js'
 import type { ContenderEntry, Failure, RecordedFigure } from '../lib/scenario.js'
 import { type Report, type ReportSettings, reportFormat } from './report.js'
 
-/** Collects what a run of the bench gives, so that there is a report at any time. */
+/** Collects the results of a run, so that there is a report at any time. */
 export class ReportRecorder {
   readonly #startedMs = Date.now()
   readonly #contenders = new Map<string, ContenderEntry>()

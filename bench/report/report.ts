@@ -3,25 +3,25 @@ import type { Machine } from '../lib/machine.js'
 import type { ContenderEntry, Failure, RecordedFigure } from '../lib/scenario.js'
 import * as check from './check.js'
 
-/** Changes when a reader of the one before would misread a file. Fields may be added without a new one. */
+/** Changes if a reader of the previous version would misread a file. New fields do not need a new version. */
 export const reportFormat = 'millrace-bench/1'
 
 /**
- * What a run of the bench gives, as it stands in the file that `--json` writes: this type, one to one. Times are in the units
- * that the names carry; a figure's `values` are in its `unit`, one for each run, in the order in which they were measured.
+ * The results of a run of the bench, in the form of the file that `--json` writes. Times are in the units
+ * in their names; a figure's `values` are in its `unit`, one for each run, in the order of the runs.
  */
 export interface Report {
   readonly format: typeof reportFormat
   /** ISO 8601, UTC. */
   readonly startedAt: string
   readonly durationS: number
-  /** False when it was interrupted: scenarios may be missing then. */
+  /** False after an interruption: scenarios may be missing then. */
   readonly complete: boolean
   readonly machine: Machine
-  /** Load average over a minute before the first scenario: above about 1, others were being measured too. */
+  /** Load average over a minute before the first scenario: above about 1, other programs ran. */
   readonly loadBefore: number
   readonly settings: ReportSettings
-  /** Who took part in the scenarios that compare, and who could not. */
+  /** The contenders that took part, and those that could not. */
   readonly contenders: readonly ContenderEntry[]
   readonly figures: readonly RecordedFigure[]
   readonly failures: readonly Failure[]
@@ -29,13 +29,13 @@ export interface Report {
 
 export interface ReportSettings {
   readonly quick: boolean
-  /** How often each figure was measured, unless it has fewer values. */
+  /** Number of measurements of each figure, unless it has fewer values. */
   readonly runs: number
   readonly warmUpMs: number
   readonly measureMs: number
   /** Size of the log in scenarios that fill one, in 10^9 bytes. */
   readonly gigabytes: number
-  /** Name of the file whose lines were published where real data matters; absent when they were generated. */
+  /** Name of the file with real data; absent if the lines were generated. */
   readonly sample?: string
   readonly scenarios: readonly string[]
   /** Absent when all took part. */
@@ -126,7 +126,9 @@ export function parseReport(text: string): Report {
   return value as Report
 }
 
-/** Indented, but lists of numbers on one line: there may be thousands of points. Strings hold no line breaks in JSON. */
+/**
+ * Indented, but lists of numbers on one line: there may be thousands of points. Strings hold no line breaks in JSON.
+ */
 export function renderJson(report: Report): string {
   const numbers = /\[\n\s+-?[\d.e+-]+(?:,\n\s+-?[\d.e+-]+)*\n\s+\]/g
   const text = JSON.stringify(report, null, 2).replace(numbers, (list) => list.replace(/\n\s+/g, ' '))

@@ -10,10 +10,10 @@ import {
 } from '../lib/table.js'
 import type { Report } from './report.js'
 
-/** The figures of one scenario, divided for the reports. */
+/** The figures of one scenario, grouped for the reports. */
 export interface ScenarioSection {
   readonly scenario: string
-  /** What Millrace, the pipe and the disk did. */
+  /** Figures of Millrace, the pipe and the disk. */
   readonly own: readonly RecordedFigure[]
   /** The same work by several contenders; one entry for each kind of work. */
   readonly comparisons: readonly Comparison[]
@@ -26,7 +26,7 @@ export interface Comparison {
   readonly figures: readonly RecordedFigure[]
 }
 
-/** The `id` of the contender that a figure without one belongs to. */
+/** The `id` of the contender of a figure without one. */
 export const millraceId = 'millrace'
 
 export function contenderOf({ contender }: RecordedFigure): string {
@@ -107,7 +107,7 @@ export function latencyTable(
   return rows.length === 0 ? undefined : { columns, rows }
 }
 
-/** What `percentilesOf` gives, in its order. */
+/** The columns of `percentilesOf`. */
 export const percentileNames = ['p50', 'p90', 'p99', 'p99.9', 'longest'] as const
 
 /** In milliseconds. */
@@ -115,13 +115,13 @@ export function percentilesOf(latency: NonNullable<RecordedFigure['latency']>): 
   return [latency.p50Ms, latency.p90Ms, latency.p99Ms, latency.p999Ms, latency.maxMs]
 }
 
-/** How many times as much `figure` does as `other`, or as fast where less is better; NaN when both are 0. */
+/** The ratio of `figure` to `other`, inverted if less is better; NaN if both are 0. */
 export function timesAsGood(figure: RecordedFigure, other: RecordedFigure): number {
   const [own, others] = [median(figure.values), median(other.values)]
   return figure.better === 'higher' ? own / others : others / own
 }
 
-/** "0.85", "3.2", "41": two digits or so, as more would be noise. */
+/** "0.85", "3.2", "41": about two digits. */
 export function shownTimes(times: number): string {
   return times.toFixed(times < 0.995 ? 2 : times < 9.95 ? 1 : 0)
 }
@@ -131,7 +131,7 @@ export function comparisonTitle({ name, unit }: Comparison): string {
   return `${name} (${unit})`
 }
 
-/** Contenders that took no part, why, and the command that installs them; undefined when there are none. */
+/** Contenders that did not take part, the reason, and the command that installs them; undefined if there are none. */
 export function skippedTable({ contenders }: Pick<Report, 'contenders'>): Table | undefined {
   const rows = contenders.flatMap(({ id, system, skipped }) =>
     skipped === undefined ? [] : [[`${system} (${id})`, skipped.reason, skipped.install]],
@@ -139,7 +139,7 @@ export function skippedTable({ contenders }: Pick<Report, 'contenders'>): Table 
   return rows.length === 0 ? undefined : { columns: [left('skipped'), left('reason'), left('install')], rows }
 }
 
-/** What could not be measured; undefined when everything could. */
+/** Failed measurements; undefined if there are none. */
 export function failuresTable({ failures }: Pick<Report, 'failures'>): Table | undefined {
   const rows = failures.map(({ scenario, what = 'the whole scenario', error }) => [scenario, what, error])
   return rows.length === 0 ? undefined : { columns: [left('failed'), left('what'), left('error')], rows }
@@ -177,7 +177,7 @@ function figureRow(figure: RecordedFigure): string[] {
   ]
 }
 
-/** The target, and whether it is reached. */
+/** The target, and whether the figure reaches it. */
 function targetCells(figure: RecordedFigure): readonly [target: string, result: string] {
   if (figure.target === undefined) return ['', '']
   const sign = figure.better === 'higher' ? '>=' : '<='

@@ -12,7 +12,7 @@ export interface ReportTargets {
 }
 
 /**
- * Writes a report to wherever it was asked for, synchronously: also while the process ends.
+ * Writes a report to its destination, synchronously, so that it works during an exit too.
  * @returns the files
  */
 export function writeReports(report: Report, targets: ReportTargets): readonly string[] {

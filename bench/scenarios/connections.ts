@@ -4,16 +4,17 @@ import { type ManyClients, runManyClients } from '../sdk/many_clients.js'
 
 const messageBytes = 100
 const sizes = [1, 10, 100, 1_000, 10_000]
-/** The broker keeps some 300 for its databases, and there are those of the process itself. */
+/** The broker reserves about 300 for its databases, and the process needs some. */
 const descriptorsReserved = 400
-/** What systems that don't tell allow everywhere. */
+/** A limit that every system allows. */
 const descriptorsAssumed = 4_000
 
 /**
- * Clients that are connected at the same time, in two processes, each publishing one message at a time and waiting for its
- * receipt: how much they reach together, how long a receipt takes, what a connected client costs the broker in memory, and
- * how long it takes to connect them all. A client that publishes has two sockets: where the limit on open files doesn't
- * allow that for all, fewer publish, and the details tell how many. Most connections of the broker are set to fit.
+ * Clients that are connected at the same time, in two processes, each publishing one message at a time and waiting for
+ * its
+ * receipt. Measures their total rate, the latency of a receipt, the broker's memory for each connected client, and
+ * the time to connect them all. A client that publishes has two sockets: if the limit of open files is too low
+ * for all, fewer publish, and the details give the number. The connection limit of the broker is set to fit.
  */
 export const connectionsScenario: Scenario = {
   name: 'connections',
@@ -58,11 +59,11 @@ async function measureClients(context: BenchContext, clients: number, publishers
     runs.map(({ latency }) => ({ value: latency.p99Ms, details: latencyDetails(latency), latency })),
   )
   add('connecting all', 's', ({ connectMs }) => connectMs / 1000)
-  // Of few clients it would be noise.
+  // With few clients it would be noise.
   if (clients >= 100) add('memory of the broker for each', 'KB', (run) => run.brokerBytesPerClient / 1000)
 }
 
-/** Node.js raises the soft limit to the hard one when it starts: the broker's is the same. */
+/** Node.js raises the soft limit to the hard limit at its start: the broker has the same limit. */
 function descriptorsMax(): number {
   try {
     const limits = readFileSync('/proc/self/limits', 'latin1')

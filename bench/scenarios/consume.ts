@@ -5,8 +5,8 @@ import { runEndToEnd, withFilledTopic } from '../sdk/sdk.js'
 const mebibyte = 1024 * 1024
 
 /**
- * Reading alone, without a group. From the start: what was published long ago, more than the broker keeps in memory, so from
- * the journal, and nobody publishes. At the tail: what a publisher sends at full speed meanwhile, from memory.
+ * Reads without a group. From the start: old messages, more than the broker keeps in memory, so from
+ * the journal, without publishers. At the tail: messages of a publisher at full speed, from memory.
  */
 export const consumeScenario: Scenario = {
   name: 'consume',
@@ -34,7 +34,7 @@ async function measureConsume(
   where: string,
   run: () => Promise<Throughput>,
 ): Promise<void> {
-  // The pipe keeps nothing to read again: its end to end is the nearest.
+  // The pipe keeps no log: its end to end is the closest figure.
   const pipe = await context.pipe({ messageBytes, promises: false, consume: true })
   const name = `consume ${where}, ${sizeName(messageBytes)}`
   await context.measure({ name, unit: 'messages/s', better: 'higher', pipe }, async () => {

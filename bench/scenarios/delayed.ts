@@ -11,7 +11,7 @@ const lateMsTarget = 50
 const contenders = contendersFor('delayed')
 const quickIds: readonly string[] = ['millrace', 'bullmq']
 
-/** Delayed messages: how long it takes to arm many, and how late others come that are due meanwhile. */
+/** Delayed messages: the time to schedule many, and the lateness of others that are due in the same time. */
 export const delayedScenario: Scenario = {
   name: 'delayed',
   summary: 'messages for later: time to arm them, and how late they come at 10,000/s: Millrace and peers',

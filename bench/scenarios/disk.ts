@@ -4,7 +4,7 @@ import { type DiskFigures, measureDisk } from '../pipe/disk.js'
 
 const mebibyte = 1024 * 1024
 
-/** The disk alone: what no broker on it can exceed. */
+/** The disk in isolation: the upper limit for every broker on it. */
 export const diskScenario: Scenario = {
   name: 'disk',
   summary: 'raw sequential writes and fdatasync latency',

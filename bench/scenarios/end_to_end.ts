@@ -11,7 +11,7 @@ interface Case {
   readonly isQuick?: true
 }
 
-/** What the project wants to reach with two processors for the clients and the broker together. */
+/** Targets of the project with two processors for the clients and the broker together. */
 const cases: readonly Case[] = [
   { messageBytes: 100, publish: 'bulk', consume: 'batches', target: 500_000, isQuick: true },
   { messageBytes: 1024, publish: 'bulk', consume: 'batches', target: 90e6 / 1024 },

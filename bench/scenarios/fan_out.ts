@@ -3,12 +3,13 @@ import { type FanOut, runFanOut } from '../sdk/fan_out.js'
 
 const groups = 10
 const messageBytes = 100
-/** Ten times this is received. */
+/** The groups receive ten times this in total. */
 const messagesPerS = 20_000
 
 /**
- * One publisher, and ten groups that each receive everything and acknowledge by batch: at a rate that all can follow, and
- * as fast as it can. The figures count what all groups receive; their details tell how far the slowest group was behind.
+ * One publisher, and ten groups that each receive everything and acknowledge by batch: at a rate that all can follow,
+ * and
+ * at full speed. The figures count the messages of all groups; their details give the lag of the slowest group.
  */
 export const fanOutScenario: Scenario = {
   name: 'fan-out',

@@ -4,17 +4,19 @@ import { type LatencyAtRate, runLatency } from '../sdk/sdk.js'
 
 const messageBytes = 100
 const rates = [1_000, 5_000, 20_000, 50_000, 100_000, 200_000, 400_000, 800_000]
-/** Where a rate is what people run at, not what can be reached. */
+/** Typical rates, not maximum rates. */
 const p50TargetsMs: Readonly<Record<number, number>> = { 1000: 1.5, 5000: 1.5 }
 const achievedShareMin = 0.95
 const p99MsMax = 1_000
 
 /**
- * How long a message is under way at a fixed rate, from the time at which it should have been published to its receipt, one
- * by one in a group. Rates grow until one is not achieved any more, or the p99 passes a second: what saturates first may be
- * the publisher with its promise for each message, the broker or the consumer. Messages are
- * sent in small bursts, every 0.2 ms up to 20,000 a second and every millisecond above, and so somewhat late, which counts: the
- * details tell how late.
+ * Latency of a message at a fixed rate, from its intended publish to its receipt as a single
+ * delivery in a group. Rates grow until one is not achieved, or the p99 passes a second: the publisher with its promise
+ * for
+ * each message, the broker or the consumer may saturate first. Messages are
+ * sent in small bursts, every 0.2 ms up to 20,000 a second and every millisecond above, so they are slightly late,
+ * which counts: the
+ * details give this delay.
  */
 export const latencyScenario: Scenario = {
   name: 'latency',

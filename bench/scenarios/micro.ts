@@ -4,7 +4,7 @@ import { codecCases } from '../micro/codec.js'
 import { withJournalCases } from '../micro/journal.js'
 import { withIndexCases } from '../micro/log_index.js'
 
-/** Hot paths alone, in the process of the bench: they show where a change of the others comes from. */
+/** Hot paths in isolation, in the process of the bench: they explain changes of the other figures. */
 export const microScenario: Scenario = {
   name: 'micro',
   summary: 'record batches, frames, checksum, journal and index alone, without a broker',

@@ -37,7 +37,7 @@ const works: readonly Work[] = [
 ]
 const quickWorks = works.filter(({ kind, messageBytes }) => kind !== 'latency' && messageBytes === 100)
 
-/** How many times as much as theirs Millrace wants to reach. */
+/** Target of Millrace as a multiple of their figure. */
 const throughputTargets: Readonly<Record<string, number>> = {
   redis: 5,
   nats: 20,
@@ -46,7 +46,7 @@ const throughputTargets: Readonly<Record<string, number>> = {
   'kafka-fsync': 1,
   pipe: 0.8,
 }
-/** How many times theirs the p99 of Millrace may be. */
+/** Most p99 of Millrace as a multiple of theirs. */
 const latencyTargets: Readonly<Record<string, number>> = {
   redis: 1,
   'redis-fsync': 1,
@@ -57,7 +57,7 @@ const p50TargetMs = 1.5
 
 const contenders = contendersFor('publish')
 
-/** All contenders in turn, again and again, so that what changes on the machine meets all of them. */
+/** All contenders in turn, run by run, so that changes of the machine affect all of them. */
 export const peersScenario: Scenario = {
   name: 'peers',
   summary: 'Millrace, the pipe, Redis Streams, NATS JetStream, RabbitMQ and Kafka in turn',
@@ -75,7 +75,7 @@ export const peersScenario: Scenario = {
     }),
 }
 
-/** A quick bench leaves those out that only sync more or have another client. */
+/** A quick bench skips the variants that only sync more or use another client. */
 function isInQuick({ id, durability }: Contender): boolean {
   return id === 'millrace' || id === 'pipe' || (durability === 'default' && id !== 'kafka-js')
 }
@@ -84,7 +84,7 @@ function intervalOf(context: BenchContext, { kind }: Work): Interval {
   return kind === 'latency' ? context.latencyInterval : context.shortInterval
 }
 
-/** What one piece of work gives; nothing where the contender can't do it. */
+/** The figures of one kind of work; none if the contender cannot do it. */
 async function measure(running: RunningContender, work: Work, interval: Interval): Promise<NamedMeasured> {
   if (work.kind !== 'latency') {
     const throughput = await running[work.kind]?.({ ...work, ...interval })
@@ -97,7 +97,7 @@ async function measure(running: RunningContender, work: Work, interval: Interval
 function throughputFigures(work: ThroughputOfMessages, throughput: Throughput): NamedMeasured {
   const { messagesPerS, mbPerS, series = [], writtenBytesPerS } = throughput
   const details = { ...throughputDetails(throughput) }
-  // End to end the publisher may be ahead of the consumer, whose bytes are those that were counted.
+  // In end to end the publisher may be ahead of the consumer, whose bytes were counted.
   if (writtenBytesPerS !== undefined && work.kind === 'publish')
     details['bytes written per byte'] = writtenBytesPerS / (mbPerS * 1e6)
   const figure = { name: workName(work), unit: 'messages/s', better: 'higher' } as const

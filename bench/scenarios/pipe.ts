@@ -1,6 +1,6 @@
 import type { BenchContext, Scenario } from '../lib/scenario.js'
 
-/** The yardstick on its own; other scenarios ask for the shapes that they need. */
+/** The yardstick on its own; other scenarios measure further shapes of work. */
 export const pipeScenario: Scenario = {
   name: 'pipe',
   summary: 'the yardstick: a throw-away pipe with fsync and nothing else',

@@ -3,7 +3,7 @@ import { type PublishShape, runPublish } from '../sdk/sdk.js'
 
 interface Case extends PublishShape {
   readonly messageBytes: number
-  /** What differs from the base; undefined for the base itself. */
+  /** The changed parameter; undefined for the base itself. */
   readonly what?: string
   /** Also part of a quick run. */
   readonly isQuick?: true
@@ -51,10 +51,11 @@ function casesOf(sample: string | undefined): readonly Case[] {
 }
 
 /**
- * What the broker takes when nobody reads. One thing at a time differs from the base, which is one client that sends one
- * value again and again to 8 partitions, without keys and without compression: the size of messages; the partitions, first
- * one, then as many keys in random order over 8, 1,000 and 10,000 of them, where 8 is what the others are held against; the
- * clients, 16 in one process; what messages hold, and the codec. There is no product of all of these.
+ * The publish rate without consumers. Each figure changes one parameter of the base, which is one client that sends one
+ * value again and again to 8 partitions, without keys and without compression: the size of messages; the partitions,
+ * first
+ * one, then 8, 1,000 and 10,000 with as many keys in random order, where 8 is the reference; the
+ * clients, 16 in one process; the content of messages, and the codec. There is no product of all of these.
  */
 export const publishScenario: Scenario = {
   name: 'publish',
@@ -83,7 +84,7 @@ async function measurePublish(
   const { messageBytes } = work
   const isBase = what === undefined
   const shape = { messageBytes, promises: false, consume: false }
-  // Among many partitions it takes a while until each has had its turn.
+  // With many partitions it takes a while until each has had its turn.
   const isLong = (isBase && messageBytes <= 1024) || work.data?.keys !== undefined
   const interval = isLong ? context.interval : context.shortInterval
   const name = isBase ? shapeName(shape) : `publish, ${nameOf(work)}${what}`
@@ -95,7 +96,7 @@ async function measurePublish(
   })
 }
 
-/** Lines have sizes of their own. */
+/** Lines have different sizes. */
 function nameOf({ messageBytes, data }: Pick<Case, 'messageBytes' | 'data'>): string {
   return data?.kind === 'lines' ? '' : `${sizeName(messageBytes)}, `
 }

@@ -10,23 +10,23 @@ import { restartBroker, restartCleanly } from '../sdk/restart.js'
 import { type RunningBroker, repeated, withBroker } from '../sdk/sdk.js'
 import { restartDetails } from './start_up.js'
 
-/** What is published and read at full speed: the other partitions are there and hold a message each. */
+/** Its messages are published and read at full speed; the other partitions hold a message each. */
 const topic = { name: 'log', partitions: 8 }
-/** Stands beside it while it is filled, to see how long commits take. */
+/** Publishes during the fill, to measure the latency of commits. */
 const probe = { name: 'probe', partitions: 2, messagesPerS: 100 }
 const wide = { topics: 10, partitions: 999 }
 const connections = 2_000
 const messageBytes = 1_000
 const sampleEveryMs = 100
-/** Filled beyond the size that is measured: the broker is killed in the midst of it. */
+/** Size beyond the measured one: the broker is killed during this part. */
 const restShare = 0.05
 const growthIntervalGb = 0.5
 const stallMsMax = 60_000
 
 /**
- * 10,000 partitions, 2,000 idle connections and a large log, all at once, in one broker. What a message costs is measured
- * while the log grows, over half a gigabyte before each of 1, 2, 5, 10, 20 GB; then the broker is killed under full load,
- * and everything is read and counted. One run: it takes minutes.
+ * 10,000 partitions, 2,000 idle connections and a large log, all at once, in one broker. Measures the cost of a message
+ * while the log grows, over half a gigabyte before each of 1, 2, 5, 10, 20 GB; then kills the broker under full load,
+ * and reads and counts everything. One run, because it takes minutes.
  */
 export const sizeScenario: Scenario = {
   name: 'size',
@@ -80,7 +80,7 @@ class SizeRun {
     await client.close()
   }
 
-  /** Fills the log and kills the broker then, under full load; the publisher has to get over that. */
+  /** Fills the log, then kills the broker under full load; the publisher must survive that. */
   async #fill(): Promise<void> {
     const { port, start } = this.#running
     this.#context.progress(`filling ${this.#context.gigabytes} GB`)
@@ -116,7 +116,7 @@ class SizeRun {
     await filler.stop()
   }
 
-  /** Until the log has its size; returns the bytes of it. */
+  /** Publishes until the log has its size; returns its bytes. */
   async #watchGrowth(filler: Worker): Promise<number> {
     const meter = new GrowthMeter(growthSizes(this.#context.gigabytes), growthIntervalGb)
     let sample = await filler.sample()
@@ -155,7 +155,7 @@ class SizeRun {
     )
   }
 
-  /** Kills the broker and measures how long a new one, process start included, takes until it answers. */
+  /** Kills the broker and measures the time from the start of a new process to its first answer. */
   async #restartKilled(): Promise<void> {
     this.#context.progress('killing the broker and starting it again')
     await this.#broker.kill()
@@ -165,7 +165,7 @@ class SizeRun {
       { name: 'size, restart after kill -9 until it answers', unit: 's', better: 'lower', target: 3 },
       { value: restart.answersMs / 1000, details: restartDetails(restart) },
     )
-    // Idle clients don't connect again before they are used.
+    // Idle clients do not reconnect before their next use.
     await this.#running.start('connections', { port: this.#running.port, connections })
     await this.#addResident('restarted')
   }
@@ -238,7 +238,7 @@ async function createTopics(client: Client): Promise<void> {
   }
 }
 
-/** A log may take somewhat more than its messages, and the disk must not run full. */
+/** A log may take more than its messages, and the disk must not run full. */
 async function checkFreeDisk(folder: string, logBytes: number): Promise<void> {
   const { bavail, bsize } = await statfs(folder)
   const neededBytes = logBytes * 1.5 + 1e9

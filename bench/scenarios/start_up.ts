@@ -4,14 +4,14 @@ import { type Restart, restartAfterKill, restartCleanly } from '../sdk/restart.j
 import { createTopic, fill, type RunningBroker, randomValues, withBroker } from '../sdk/sdk.js'
 
 const messageBytes = 1024
-/** In 10^9 bytes; `size` has the larger ones. */
+/** In 10^9 bytes; `size` covers the larger ones. */
 const logSizesGb = [0, 0.1, 1]
-/** Writing at full speed before the kill: long enough that there is something to recover. */
+/** Duration of the writes at full speed before the kill: long enough for a real recovery. */
 const loadMs = 1_000
 
 /**
- * How long a broker takes from the start of its process until it answers, by the size of its log: after a clean stop, and
- * after kill -9 while a publisher was writing at full speed, which adds what that writes in a second each time.
+ * Time from the start of the process to its first answer, by the size of its log: after a clean stop, and
+ * after kill -9 under a publisher at full speed, which adds a second of its writes each time.
  */
 export const startUpScenario: Scenario = {
   name: 'start-up',

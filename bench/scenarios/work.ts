@@ -14,11 +14,11 @@ interface Case {
   readonly name: string
   readonly order: 'none' | 'key'
   readonly isPoisoned: boolean
-  /** Messages/s that the project wants to reach. */
+  /** Target of the project in messages/s. */
   readonly target?: number
 }
 
-/** What only Millrace does. */
+/** Variants that only Millrace runs. */
 const ownCases: readonly Case[] = [
   {
     name: `in the order of ${keys.toLocaleString('en')} keys`,
@@ -30,10 +30,10 @@ const ownCases: readonly Case[] = [
 ]
 
 const contenders = contendersFor('work')
-/** In a quick bench: those that start and fill a queue in a moment. */
+/** In a quick bench: those that start and fill a queue quickly. */
 const quickIds: readonly string[] = ['millrace', 'bullmq']
 
-/** One worker process of a queue that handles what waits, 1,000 messages at a time, each acknowledged by itself. */
+/** One worker process of a queue over waiting messages, 1,000 at a time, each acknowledged individually. */
 export const workScenario: Scenario = {
   name: 'work',
   summary:

@@ -11,12 +11,12 @@ interface Case extends Omit<WrittenBytesWork, 'dataRoot' | 'idleMs'> {
 
 const incompressibleTarget = 2.3
 const slow = { messagesPerS: 1_000, messageBytes: 100 }
-/** Mean size of a line, roughly: it decides how many there are. */
+/** Approximate mean size of a line: it decides their number. */
 const lineBytes = 256
 
 /**
- * Bytes written to the disk for each byte of values that is published, as the system counts them for the broker's process,
- * until it is idle again. Each is measured once: these are counts of a lot of work and no times, and they hardly vary.
+ * Bytes written to the disk for each published byte of values, as the system counts them for the broker's process,
+ * until it is idle again. One measurement each: these are counts of much work and no times, and they hardly vary.
  */
 export const writtenBytesScenario: Scenario = {
   name: 'written-bytes',

@@ -11,7 +11,7 @@ export interface SdkBrokerOptions {
   readonly messageIdsMax?: number
 }
 
-/** Runs a broker with the settings that everyone gets, but for those that are given. */
+/** Runs a broker with default settings, except for the given ones. */
 async function start({ folder, ...settings }: SdkBrokerOptions): Promise<WorkerTask> {
   // As `millrace serve` does.
   letHeapGrow()

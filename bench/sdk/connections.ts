@@ -6,14 +6,14 @@ import { type MessageData, MessageSource } from './messages.js'
 export interface SdkConnectionsOptions {
   readonly port: number
   readonly connections: number
-  /** What the first so many of them publish, once they are told to begin. Default: nothing is published. */
+  /** The messages of the publishing clients, once they begin. Default: no client publishes. */
   readonly publish?: { readonly clients: number; readonly topic: string; readonly data: MessageData }
 }
 
-/** Clients at a time that connect, or open the socket that they publish through. */
+/** Number of clients that connect, or open their publishing socket, at the same time. */
 const openingMax = 50
 
-/** Clients that are connected and do nothing, until they are told to publish one message at a time each. */
+/** Clients that are connected and idle, until they are told to publish one message at a time each. */
 class SdkConnections {
   readonly histogram = new LatencyHistogram()
   readonly #options: SdkConnectionsOptions
@@ -40,7 +40,7 @@ class SdkConnections {
     })
   }
 
-  /** Resolves when every client that publishes has published one message, and all go on. */
+  /** Resolves when every publishing client has published one message; all continue. */
   async begin(): Promise<void> {
     const publishers = this.#clients.slice(0, this.#options.publish?.clients ?? 0)
     await inGroups(publishers, (client) => this.#publish(client))

@@ -6,8 +6,10 @@ export interface SdkConsumerOptions {
   readonly port: number
   readonly topic: string
   /**
-   * "batches": in a group, `batches()`, acknowledged by batch; "messages": in a group, one by one, each acknowledged;
-   * "tail": alone, `batches()` of what is published from now on; "again": alone, `batches()` from the first message to the
+   * "batches": in a group, `batches()`, acknowledged by batch; "messages": in a group, single deliveries, each
+   * acknowledged;
+   * "tail": without a group, `batches()` of new messages; "again": without a group, `batches()` from the first message
+   * to the
    * last, again and again; "once": the same one time.
    */
   readonly mode: 'batches' | 'messages' | 'tail' | 'again' | 'once'
@@ -47,7 +49,7 @@ class SdkConsumer {
     this.#stopped.abort()
   }
 
-  /** Resolves when it receives; what it resolves to ends with the work. */
+  /** Resolves when it receives; the resolved promise ends with the work. */
   async start(): Promise<{ readonly finished: Promise<void> }> {
     const { mode } = this.#options
     if (mode === 'again' || mode === 'once') return { finished: this.#readAll(mode === 'again') }

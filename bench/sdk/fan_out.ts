@@ -3,29 +3,29 @@ import { monotonicMs, type Worker, waitForMessages } from '../lib/worker.js'
 import type { ReceiptFigures } from './publisher.js'
 import { createTopic, repeated, topic, withBroker } from './sdk.js'
 
-/** What all groups receive together, and whether they keep up. */
+/** The total rate of all groups, and whether they keep up. */
 export interface FanOut extends Throughput {
   readonly publishedPerS: number
-  /** At the end of the interval: messages acknowledged to the publisher that the slowest group had not received yet. */
+  /** At the end of the interval: acknowledged messages that the slowest group had not received yet. */
   readonly slowestBehind: number
-  /** How long it took, once nothing more was published, until every group had received everything. */
+  /** Time from the last publish until every group had received everything. */
   readonly caughtUpMs: number
 }
 
 export interface FanOutWork extends Interval {
   readonly groups: number
   readonly messageBytes: number
-  /** Undefined: as fast as it can. */
+  /** Undefined: full speed. */
   readonly messagesPerS: number | undefined
   readonly dataRoot: string
 }
 
-/** Processes that the groups share: one for each would measure how a machine of few cores switches between them. */
+/** Processes that the groups share: one for each would measure the context switches of a machine with few cores. */
 const workersMax = 2
 
 /**
  * One publisher and several groups that each receive everything.
- * @throws Error when a group has not received everything in the end
+ * @throws Error if a group has not received everything in the end
  */
 export function runFanOut(work: FanOutWork): Promise<FanOut> {
   const { messageBytes, messagesPerS, groups } = work

@@ -3,20 +3,20 @@ import { type Interval, measureThroughput, type Throughput } from '../lib/throug
 import { monotonicMs, type Worker } from '../lib/worker.js'
 import { createTopic, type RunningBroker, repeated, topic, withBroker } from './sdk.js'
 
-/** What so many clients at a time give. */
+/** The figures of many concurrent clients. */
 export interface ManyClients {
   /** Each of those that publish waits for the receipt of a message before it publishes the next one. */
   readonly throughput: Throughput
-  /** From `publish` to its receipt, in the process where it took longer. */
+  /** From `publish` to its receipt, in the slower process. */
   readonly latency: LatencyFigures
   readonly connectMs: number
-  /** Resident memory that the broker took for each client, connected and idle. */
+  /** Resident memory of the broker for each client, connected and idle. */
   readonly brokerBytesPerClient: number
 }
 
 export interface ManyClientsWork extends Interval {
   readonly clients: number
-  /** How many of them publish: a client that publishes has a second connection. */
+  /** Number of publishing clients: each has a second connection. */
   readonly publishers: number
   readonly messageBytes: number
   readonly dataRoot: string

@@ -2,26 +2,26 @@ import type { MessageInput } from '../../client/index.js'
 import { jsonLines, randomBytes, readSample } from '../lib/sample_data.js'
 
 /**
- * What messages hold. "repeated": one value of JSON again and again; "random": bytes that no codec makes smaller; "lines":
+ * The content of messages. "repeated": one value of JSON again and again; "random": incompressible bytes; "lines":
  * the lines of `sample`, or of generated JSON, each a message of its own size.
  */
 export interface MessageData {
   readonly kind: 'repeated' | 'random' | 'lines'
-  /** Of each value; not for "lines". */
+  /** Size of each value; not for "lines". */
   readonly messageBytes: number
   /** A file, decompressed when its name ends in .gz. */
   readonly sample?: string
-  /** Messages have one of so many keys, in an order that is random and always the same. Default: no keys. */
+  /** Number of keys, in a fixed random order. Default: no keys. */
   readonly keys?: number
 }
 
-/** Values that are used again are far enough apart that no codec sees the one before. */
+/** Repeated values are far enough apart that no codec sees the previous one. */
 const poolBytes = 32 * 1024 * 1024
 const poolMessagesMax = 32_768
 const linesBytesMax = 64 * 1024 * 1024
 const generatedLinesBytes = 8 * 1024 * 1024
 
-/** An endless supply of messages. */
+/** An endless source of messages. */
 export class MessageSource {
   readonly #values: readonly Buffer[]
   readonly #keys: readonly string[] | undefined
@@ -33,7 +33,7 @@ export class MessageSource {
     this.#keys = keys === undefined ? undefined : Array.from({ length: keys }, (_, i) => `key-${i}`)
   }
 
-  /** @throws the system's error when the sample can't be read */
+  /** @throws the error of the system if the sample cannot be read */
   static async open(data: MessageData): Promise<MessageSource> {
     return new MessageSource(await valuesOf(data), data.keys)
   }

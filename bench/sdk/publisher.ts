@@ -15,31 +15,33 @@ export interface SdkPublisherOptions {
   readonly messagesPerS?: number
   /** "bulk" ends after this many messages. Default: when it is stopped. */
   readonly messagesMax?: number
-  /** How many clients do the same, each with a connection of its own. Default 1. */
+  /** Number of clients with the same work, each with its own connection. Default 1. */
   readonly clients?: number
   readonly compression?: Compression
-  /** "bulk": bytes of values that are given to the clients and not acknowledged yet, at most. Default 16 MiB. */
+  /** "bulk": limit of unacknowledged bytes of values. Default 16 MiB. */
   readonly windowBytes?: number
 }
 
-/** What was acknowledged in all, and how long receipts took to come where there is one for each message. */
+/** The total of acknowledged messages, and the latency of receipts if each message has one. */
 export interface ReceiptFigures extends Count {
   readonly p50Ms: number
   readonly p99Ms: number
   /** The longest time without any receipt. */
   readonly longestGapMs: number
-  /** "rate": how late messages were given to the client, which is the timer's and the publisher's doing. */
+  /** "rate": delay of the sends, caused by the timer and the publisher. */
   readonly lateP50Ms: number
 }
 
 const windowMessages = 10_000
 const windowBytesDefault = 16 * 1024 * 1024
-/** One call of `publishMany`, which is counted when all of it is acknowledged: short, and many of them overlap. */
+/**
+ * Messages of one call of `publishMany`, which counts when all of it is acknowledged: short, and many of them overlap.
+ */
 const bulkCallBytesMax = 512 * 1024
 const bulkCallsMin = 4
-/** One in so many messages tells how late it was: looking at the clock for each would cost what is measured. */
+/** One in this many messages measures its lateness: a clock read for each would cost what is measured. */
 const lateEvery = 16
-/** "rate" sends no more before the broker has caught up: what waits grows late instead of large. */
+/** "rate" stops sending at this limit: waiting messages become late instead of the queue becoming large. */
 const unansweredMax = 50_000
 
 class SdkPublisher {
@@ -80,7 +82,7 @@ class SdkPublisher {
     this.#stopped.abort()
   }
 
-  /** Ends when it is stopped and everything that was given is acknowledged. */
+  /** Ends when it is stopped and everything is acknowledged. */
   async run(): Promise<void> {
     await Promise.all(this.#clients.map((client) => this.#runClient(client)))
   }

@@ -3,11 +3,11 @@ import { connect } from '../../client/index.js'
 import { monotonicMs, type Worker } from '../lib/worker.js'
 import { type RunningBroker, randomValues, topic } from './sdk.js'
 
-/** How long it took from the start of the process. */
+/** Times from the start of the process. */
 export interface Restart {
-  /** A new broker until it listens. */
+  /** Until a new broker listens. */
   readonly listensMs: number
-  /** Until it has answered a client that connected after that. */
+  /** Until it has answered a client that connected afterwards. */
   readonly answersMs: number
 }
 
@@ -22,7 +22,7 @@ export async function restartCleanly(
   return restartBroker(running)
 }
 
-/** Kills a broker while it is written to at full speed, and starts another one on its folder. */
+/** Kills a broker under writes at full speed, and starts another one on its folder. */
 export async function restartAfterKill(
   running: RunningBroker,
   broker: Worker,

@@ -12,7 +12,7 @@ import type { MessageData } from './messages.js'
 import type { ReceiptFigures, SdkPublisherOptions } from './publisher.js'
 import type { SdkWorkerOptions } from './worker.js'
 
-/** A broker in a process of its own, and how to start clients of it in theirs. */
+/** A broker in its own process, and methods that start its clients in theirs. */
 export interface RunningBroker {
   readonly broker: Worker
   readonly port: number
@@ -27,9 +27,9 @@ export interface RunningBroker {
 
 /** The topic of most scenarios. */
 export const topic = 'bench'
-/** Few enough that a batch of each is full, enough for a group to share. */
+/** Few enough that their batches fill, enough for a group to share. */
 export const partitionsDefault = 8
-/** From so many on batches are filled only while a lot waits for them: as much as a client keeps by default. */
+/** From this number on batches fill only with much unacknowledged data: the client's default limit. */
 const manyPartitions = 1_000
 const wideWindowBytes = 64 * 1024 * 1024
 
@@ -55,7 +55,7 @@ export async function withBroker<T>(
   }
 }
 
-/** How it is published, where that isn't as simple as can be. */
+/** Options of the publisher, if they differ from the default. */
 export interface PublishShape {
   /** Default: one value of `messageBytes` again and again. */
   readonly data?: MessageData
@@ -69,7 +69,7 @@ interface Work extends Interval {
   readonly dataRoot: string
 }
 
-/** Publishes at full speed with nobody consuming; counts what is acknowledged. */
+/** Publishes at full speed without consumers; counts acknowledged messages. */
 export function runPublish(work: Work & PublishShape): Promise<Throughput> {
   const { messageBytes, partitions, data = repeated(messageBytes), ...others } = work
   const { dataRoot, warmUpMs, measureMs, ...shape } = others
@@ -81,7 +81,7 @@ export function runPublish(work: Work & PublishShape): Promise<Throughput> {
   })
 }
 
-/** Fills a topic with `logBytes` of values, and gives means to measure how fast they are read from the first on. */
+/** Fills a topic with `logBytes` of values; the result measures reads from the first message. */
 export function withFilledTopic<T>(
   work: Work & { readonly logBytes: number },
   use: (measure: () => Promise<Throughput>) => Promise<T>,
@@ -99,10 +99,10 @@ export function withFilledTopic<T>(
   })
 }
 
-/** Publishes at full speed and counts what a consumer receives. */
+/** Publishes at full speed and counts the messages of a consumer. */
 export function runEndToEnd(
   work: Work & {
-    /** How it is published, and how it is received. */
+    /** Options of publisher and consumer. */
     readonly publish: 'bulk' | 'promises'
     readonly consume: 'batches' | 'messages' | 'tail'
   },
@@ -116,17 +116,17 @@ export function runEndToEnd(
   })
 }
 
-/** Latencies at a rate, and the rate that there was. */
+/** Latencies at a rate, and the actual rate. */
 export interface LatencyAtRate {
   readonly latency: LatencyFigures
   readonly receivedPerS: number
-  /** Part of the latencies: how late messages were given to the client. */
+  /** A part of the latencies: the delay of the sends. */
   readonly lateP50Ms: number
 }
 
 /**
- * Latency at a fixed rate, from the intended time of publishing to receipt in a group, one by one. What was published
- * is received to the end before it is told, so that the slowest messages are not left out.
+ * Latency at a fixed rate, from the intended publish to the receipt as a single delivery in a group. All published
+ * messages are received before the result, so that it includes the slowest ones.
  */
 export function runLatency(work: Work & { readonly messagesPerS: number }): Promise<LatencyAtRate> {
   return withBroker(work.dataRoot, async ({ port, start }) => {
@@ -148,13 +148,13 @@ export function runLatency(work: Work & { readonly messagesPerS: number }): Prom
   })
 }
 
-/** Creates the topic that the others use. */
+/** Creates the topic of the other methods. */
 export async function createTopic(port: number, partitions = partitionsDefault): Promise<void> {
   await using client = await connect({ servers: `127.0.0.1:${port}`, requestTimeoutMs: 120_000 })
   await client.topics.create(topic, { partitions })
 }
 
-/** Publishes values of so many bytes in all, and waits until all of them are acknowledged. */
+/** Publishes this many bytes of values, and waits for all acknowledgements. */
 export async function fill(
   { port, start }: Pick<RunningBroker, 'port' | 'start'>,
   { data, logBytes }: { readonly data: MessageData; readonly logBytes: number },
@@ -170,7 +170,7 @@ export function repeated(messageBytes: number): MessageData {
   return { kind: 'repeated', messageBytes }
 }
 
-/** Values that no codec makes smaller. */
+/** Incompressible values. */
 export function randomValues(messageBytes: number): MessageData {
   return { kind: 'random', messageBytes }
 }

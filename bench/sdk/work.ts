@@ -6,9 +6,9 @@ export interface QueueWork
   extends Interval,
     Required<Pick<SdkWorkerOptions, 'concurrency' | 'order' | 'isPoisoned'>> {
   readonly messageBytes: number
-  /** Messages that wait when the worker begins: more than it can do in the time. */
+  /** Messages that wait when the worker begins: more than it can handle in the time. */
   readonly messages: number
-  /** Messages have one of so many keys; undefined: none. */
+  /** Number of keys; undefined: none. */
   readonly keys?: number
   readonly dataRoot: string
 }

@@ -7,16 +7,16 @@ export interface SdkWorkerOptions {
   readonly concurrency: number
   /** Default: none. */
   readonly order?: NonNullable<QueueOptions['order']>
-  /** The message at the head of the first partition fails whenever it is handled. Default: false. */
+  /** The message at the head of the first partition always fails. Default: false. */
   readonly isPoisoned?: boolean
 }
 
-/** Messages that are leased for each that is handled, so that handlers need not wait for the next lease. */
+/** Leased messages for each handler, so that handlers do not wait for the next lease. */
 const prefetchFactor = 4
-/** More attempts than a bench has time for. */
+/** More attempts than fit into a bench. */
 const attemptsMax = 1_000_000
 
-/** A worker of a queue group with an asynchronous handler that does nothing; counts confirmed acknowledgements. */
+/** A worker of a queue group with an empty asynchronous handler; counts confirmed acknowledgements. */
 async function start(options: SdkWorkerOptions): Promise<WorkerTask> {
   const { port, topic, concurrency, order = 'none', isPoisoned = false } = options
   const client = await connect(`127.0.0.1:${port}`)

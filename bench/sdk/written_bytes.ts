@@ -5,7 +5,7 @@ import { usageOf } from '../peers/lib/processes.js'
 import type { MessageData } from './messages.js'
 import { createTopic, topic, withBroker } from './sdk.js'
 
-/** What was given to the disk for what was published. */
+/** The written bytes for the published bytes. */
 export interface WrittenBytes {
   readonly writtenBytes: number
   /** Of message values. */
@@ -17,10 +17,10 @@ export interface WrittenBytes {
 export interface WrittenBytesWork {
   readonly data: MessageData
   readonly compression?: Compression
-  /** At full speed until there are so many bytes of values, or at a rate for a while. */
+  /** At full speed up to this many bytes of values, or at a rate for a while. */
   readonly amount: { readonly bytes: number } | { readonly messagesPerS: number; readonly durationMs: number }
   readonly dataRoot: string
-  /** The broker tidies up behind the last message: it is idle when it has written nothing for so long. Default 2,500. */
+  /** The broker works after the last message: it is idle after this time without writes. Default 2,500. */
   readonly idleMs?: number
 }
 
@@ -28,12 +28,12 @@ const idleMsDefault = 2_500
 const idleMsMax = 60_000
 const pollMs = 100
 
-/** Only Linux tells what a process has written. */
+/** Only Linux counts the writes of a process. */
 export function tellsWrittenBytes(): boolean {
   return process.platform === 'linux'
 }
 
-/** Publishes and counts what the broker's process writes until it is idle again: flushes and compactions included. */
+/** Publishes and counts the writes of the broker's process until it is idle again, flushes and compactions included. */
 export function runWrittenBytes(work: WrittenBytesWork): Promise<WrittenBytes> {
   return withBroker(work.dataRoot, async ({ broker, port, start }) => {
     const { data, compression, amount, idleMs = idleMsDefault } = work
