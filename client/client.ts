@@ -126,7 +126,7 @@ export class Client implements AsyncDisposable {
   readonly #publisher: Publisher
   readonly #requests: Requests
   readonly #workers = new Set<{ close(): Promise<void>; kill(): void }>()
-  readonly #consumers = new Set<{ close(): Promise<void>; stats(): ConsumerStats }>()
+  readonly #consumers = new Set<{ close(): Promise<void>; kill(): void; stats(): ConsumerStats }>()
   readonly #closeTimeoutMs: number
   readonly #signal: AbortSignal | undefined
   readonly #onAbort = (): void => {
@@ -424,6 +424,7 @@ export class Client implements AsyncDisposable {
     await Promise.race([finished, pause(timeoutMs, stopWaiting.signal)])
     stopWaiting.abort()
     for (const worker of this.#workers) worker.kill()
+    for (const consumer of this.#consumers) consumer.kill()
     this.#producer.close()
     this.#publisher.end()
     this.#requests.close(new MillraceError('CLOSED', 'the client was closed before the reply came'))

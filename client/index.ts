@@ -30,6 +30,7 @@ export {
   type PartitionRef,
   type PartitionStats,
   type RawMessage,
+  type RunOptions,
   type SkippedMessages,
   type StartPosition,
   type TopicPartition,

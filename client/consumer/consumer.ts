@@ -3,6 +3,7 @@ import { isConnectionError, undisturbed, Warnings } from '../warnings.js'
 import type { BrokerPort } from './broker_port.js'
 import { ConsumerEngine } from './consumer_engine.js'
 import { DecodingDelivery } from './decoding.js'
+import { deferred } from './deferred.js'
 import type { Message } from './message.js'
 import type { BatchOf } from './message_batch.js'
 import {
@@ -16,6 +17,7 @@ import {
 import type { PartitionStream } from './partition_stream.js'
 import { PullIterator, type PullSource } from './pull_iterator.js'
 import type { Decoder } from './record_run.js'
+import { Runner, type RunOptions, runSettings } from './runner.js'
 import { type ConsumerStats, type PartitionLag, partitionStats } from './stats.js'
 import { namesOf } from './stream_table.js'
 
@@ -55,6 +57,10 @@ export class Consumer<Value = unknown, Key = unknown, Item extends Message = Mes
   readonly #decoding: DecodingDelivery<Value, Key>
   readonly #iterators = new Set<{ wake(): void }>()
   readonly #signal: AbortSignal | undefined
+  readonly #unackedMax: number
+  readonly #killing = new AbortController()
+  readonly #done = deferred<void>()
+  #runner: Runner<Value, Key> | undefined
   readonly #onAbort = (): void => {
     this.#closeOnce().catch(noop)
   }
@@ -77,6 +83,7 @@ export class Consumer<Value = unknown, Key = unknown, Item extends Message = Mes
     })
     const ahead = topics.some(({ decoder }) => decoder.ahead)
     this.#decoding = new DecodingDelivery(this.#engine.delivery, settings.onDecodeError, ahead)
+    this.#unackedMax = settings.unackedMax
     this.#signal = options.signal
     if (this.#signal?.aborted === true) this.#onAbort()
     this.#signal?.addEventListener('abort', this.#onAbort, { once: true })
@@ -108,6 +115,51 @@ export class Consumer<Value = unknown, Key = unknown, Item extends Message = Mes
       throw new MillraceError('BAD_OPTION', `the option "messagesMax" is ${messagesMax}, expected at least 1`)
     }
     return this.#iterate(() => this.#decoding.nextBatch(messagesMax) as Taken<BatchOf<Item>>)
+  }
+
+  /**
+   * Calls the handler for each message, for up to `concurrency` messages at the same time, and acknowledges a message when
+   * its handler resolves. The order within each partition (or key, with `order: 'key'`) is kept. A partition that moves to
+   * another member, and `close`, wait until its running handlers have ended: none of their messages comes again.
+   *
+   * A handler that throws ends the consumer, as it ends a loop: the other handlers finish, what is acknowledged is
+   * committed, and the promise rejects with the error. Its message is not acknowledged: the next consumer starts with it.
+   * A handler that waits for `close()` of its own consumer would wait for itself, until `finishTimeoutMs` is over.
+   *
+   *     await client.consume(orders, { group: 'billing', signal }).run(({ value }) => bill(value), { concurrency: 20 })
+   *
+   * @returns a promise that resolves when the consumer is closed: by `close`, its signal or `until: 'end'`
+   * @throws what a handler throws; MillraceError BAD_OPTION, also when the consumer is iterated over already, and all that
+   * iterating throws
+   */
+  async run(handler: (message: Item) => unknown, options: RunOptions = {}): Promise<void> {
+    const settings = runSettings(options)
+    if (this.#runner !== undefined || this.#iterators.size > 0)
+      throw new MillraceError('BAD_OPTION', 'the consumer has a handler or is iterated over already')
+    const runner = new Runner<Value, Key>(
+      {
+        take: () => (this.#closing === undefined ? this.#decoding.next() : undefined),
+        mayStart: (stream) => !stream.paused && !this.#engine.delivery.suspended,
+        offer: (stream) => void this.#engine.delivery.offer(stream),
+        handled: (stream) => this.#engine.handled(stream),
+        idle: () => {
+          if (this.#closing === undefined && this.#engine.finished) this.#closeOnce().catch(noop)
+        },
+        failed: (error) => {
+          if (this.#closing === undefined) this.#fail(error)
+          else this.#failure ??= { error }
+        },
+      },
+      handler as (message: Message<Value, Key>) => unknown,
+      settings,
+      this.#unackedMax,
+    )
+    this.#runner = runner
+    this.#engine.useHandlers()
+    this.#iterators.add(runner)
+    if (this.#closing === undefined) this.#startOnce().catch(noop)
+    runner.wake()
+    await this.#done.promise
   }
 
   /**
@@ -181,6 +233,7 @@ export class Consumer<Value = unknown, Key = unknown, Item extends Message = Mes
       memberId: this.#engine.source.memberId,
       delivered: this.#engine.delivery.delivered,
       skipped: this.#decoding.skipped,
+      running: this.#runner?.running ?? 0,
       fetchedBytes: this.#engine.fetcher.fetchedBytes,
       bufferedBytes: streams.reduce((sum, stream) => sum + stream.bufferedBytes, 0),
       openFetches: this.#engine.fetcher.openFetches,
@@ -199,6 +252,11 @@ export class Consumer<Value = unknown, Key = unknown, Item extends Message = Mes
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
+  }
+
+  /** Ends it without waiting for handlers of `run`. @internal */
+  kill(): void {
+    this.#killing.abort()
   }
 
   get #state(): ConsumerStats['state'] {
@@ -233,13 +291,17 @@ export class Consumer<Value = unknown, Key = unknown, Item extends Message = Mes
   async #close(): Promise<void> {
     this.#signal?.removeEventListener('abort', this.#onAbort)
     try {
+      if (this.#runner !== undefined) await this.#runner.finish(this.#killing.signal)
       if (this.#started !== undefined) await this.#engine.source.close()
     } catch (error) {
       this.#failure ??= { error }
       throw error
     } finally {
       this.#engine.close()
-      this.#ended = this.#failure ?? {}
+      const ended: { readonly error?: unknown } = this.#failure ?? {}
+      this.#ended = ended
+      if ('error' in ended) this.#done.reject(ended.error)
+      else this.#done.resolve()
       this.#wake()
     }
   }
@@ -252,6 +314,8 @@ export class Consumer<Value = unknown, Key = unknown, Item extends Message = Mes
   }
 
   #iterate<One extends object>(take: () => Taken<One>): AsyncIterableIterator<One, undefined> {
+    if (this.#runner !== undefined)
+      throw new MillraceError('BAD_OPTION', 'the consumer has a handler: messages go there')
     const source: PullSource<One> = {
       pull: () => {
         if (this.#closing !== undefined) return undefined

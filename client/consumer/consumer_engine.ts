@@ -9,6 +9,7 @@ import type { ConsumeOptions, ConsumerSettings, StartPosition } from './options.
 import { type OffsetCommitter, PartitionStream } from './partition_stream.js'
 import type { Decoder } from './record_run.js'
 import { Refusals } from './refusals.js'
+import type { StreamHandlers } from './runner.js'
 import { SoloSource } from './solo_source.js'
 import type { PartitionSource, StreamHost } from './source.js'
 import { StreamTable } from './stream_table.js'
@@ -40,6 +41,7 @@ export class ConsumerEngine<Value, Key> {
   readonly source: PartitionSource<Value, Key>
   /** Set for partitions that come from now on. */
   pauseNew = false
+  #hasHandlers = false
   readonly #options: EngineOptions<Value, Key>
   readonly #refusals: Refusals<Value, Key>
   readonly #abort = new AbortController()
@@ -86,6 +88,17 @@ export class ConsumerEngine<Value, Key> {
   resume(stream: PartitionStream<Value, Key>): void {
     this.delivery.offer(stream)
     this.fetcher.consider(stream)
+  }
+
+  /** Handlers that `consumer.run` calls acknowledge the messages, of partitions that are there and of those that come. */
+  useHandlers(): void {
+    this.#hasHandlers = true
+    for (const stream of this.table.values()) stream.handlers ??= newHandlers()
+  }
+
+  /** A handler has ended. */
+  handled(stream: PartitionStream<Value, Key>): void {
+    if (stream.state !== 'active') this.source.acked(stream)
   }
 
   /** Gives up fetches, buffers and all that is under way; the source must be closed before. */
@@ -214,6 +227,7 @@ export class ConsumerEngine<Value, Key> {
       onAck: this.#options.settings.group === undefined ? undefined : (acked) => this.#acked(acked),
     })
     stream.paused = this.pauseNew
+    if (this.#hasHandlers) stream.handlers = newHandlers()
     return stream
   }
 
@@ -224,4 +238,8 @@ export class ConsumerEngine<Value, Key> {
     this.delivery.offer(stream)
     this.#options.onReady()
   }
+}
+
+function newHandlers<Value, Key>(): StreamHandlers<Value, Key> {
+  return { running: 0, waiting: 0, lanes: new Map() }
 }

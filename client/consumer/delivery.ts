@@ -36,7 +36,8 @@ export class Delivery<Value, Key> {
 
   /** Whether a stream may deliver at all now. */
   canDeliver(stream: PartitionStream<Value, Key>): boolean {
-    return stream.state === 'active' && !stream.paused && stream.hasMessages && !this.waitsForAcks(stream)
+    const isFree = stream.state === 'active' && !stream.paused && !stream.busy
+    return isFree && stream.hasMessages && !this.waitsForAcks(stream)
   }
 
   waitsForAcks(stream: PartitionStream<Value, Key>): boolean {

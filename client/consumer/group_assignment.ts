@@ -25,6 +25,14 @@ export interface GroupAssignmentOptions<Value, Key> {
   readonly onFailed: (error: unknown) => void
 }
 
+/** A stream to be started. */
+interface Start<Value, Key> {
+  readonly grant: Grant
+  readonly stream: PartitionStream<Value, Key>
+  /** The stream of the same partition in the membership from before. */
+  readonly before: PartitionStream<Value, Key> | undefined
+}
+
 /** What an assignment changes. */
 export interface AssignmentDiff<Value, Key> {
   readonly granted: readonly Grant[]
@@ -64,6 +72,8 @@ export class GroupAssignment<Value, Key> {
   readonly #options: GroupAssignmentOptions<Value, Key>
   /** Streams that wait for the application to acknowledge what it holds. */
   readonly #draining = new Map<PartitionStream<Value, Key>, Deferred<void>>()
+  /** Streams that were dropped while handlers ran, by topic and partition. */
+  readonly #lingering = new Map<string, PartitionStream<Value, Key>>()
   /** Calls of the application's hooks, one after the other. */
   #hooks: Promise<void> = Promise.resolve()
   /** Streams that are between their grant and their activation, or being given up. */
@@ -94,19 +104,18 @@ export class GroupAssignment<Value, Key> {
     const { table, onRevoked, onChanged, newStream } = this.#options
     const { granted, revoked, lost } = diffAssignment(table.values(), assignment.partitions, joined)
     if (granted.length + revoked.length + lost.length === 0) return
-    const resumable = joined ? new Map(lost.map((stream) => [keyOf(stream), stream])) : new Map()
+    const resumable = new Map(joined ? lost.map((stream) => [keyOf(stream), stream]) : [])
     for (const stream of lost) this.drop(stream)
     this.#callHook(lost, (partitions) => onRevoked(partitions, { lost: true }))
-    const starts = new Map<PartitionStream<Value, Key>, StartPosition>()
-    for (const grant of granted) {
+    const starts = granted.map((grant) => {
       const stream = newStream(grant)
-      starts.set(stream, this.#startOf(grant, resumable.get(keyOf(grant))))
       table.add(stream)
-    }
+      return { grant, stream, before: resumable.get(keyOf(grant)) }
+    })
     onChanged()
     this.#unsettled++
     try {
-      await Promise.all([this.#giveUp(revoked), this.#start(starts)])
+      await Promise.all([this.#giveUp(revoked), this.#startInOrder(starts)])
     } finally {
       this.#unsettled--
       onChanged()
@@ -119,7 +128,8 @@ export class GroupAssignment<Value, Key> {
     stream.clear()
     this.#options.table.delete(stream)
     this.#options.committer.forget(stream)
-    this.#draining.get(stream)?.resolve()
+    if (stream.handlers !== undefined && !stream.drained) this.#lingering.set(keyOf(stream), stream)
+    this.#release(stream)
   }
 
   /** The committer found that a partition is another's: it is dropped, and the application told. */
@@ -130,9 +140,11 @@ export class GroupAssignment<Value, Key> {
     this.#options.onChanged()
   }
 
-  /** Something of the stream was acknowledged. */
+  /** Something of a stream that goes, or is gone, was acknowledged, or one of its handlers has ended. */
   acked(stream: PartitionStream<Value, Key>): void {
-    if (stream.state === 'revoking' && stream.acks?.unacked === 0) this.#draining.get(stream)?.resolve()
+    if (!stream.drained) return
+    if (this.#lingering.get(keyOf(stream)) === stream) this.#lingering.delete(keyOf(stream))
+    this.#release(stream)
   }
 
   /**
@@ -148,8 +160,22 @@ export class GroupAssignment<Value, Key> {
     return acked
   }
 
-  async #start(starts: ReadonlyMap<PartitionStream<Value, Key>, StartPosition>): Promise<void> {
-    if (starts.size === 0) return
+  /** A partition that comes back starts when its handlers from before have ended, the others at once. */
+  async #startInOrder(starts: readonly Start<Value, Key>[]): Promise<void> {
+    const later = starts.filter(({ stream }) => this.#lingering.has(keyOf(stream)))
+    const atOnce = starts.filter((start) => !later.includes(start))
+    await Promise.all([this.#start(atOnce), ...later.map((start) => this.#startAfterHandlers(start))])
+  }
+
+  async #startAfterHandlers(start: Start<Value, Key>): Promise<void> {
+    const before = this.#lingering.get(keyOf(start.stream))
+    if (before !== undefined && !before.drained) await this.#whenReleased(before)
+    if (start.stream.state === 'starting') await this.#start([start])
+  }
+
+  async #start(list: readonly Start<Value, Key>[]): Promise<void> {
+    if (list.length === 0) return
+    const starts = new Map(list.map(({ stream, grant, before }) => [stream, this.#startOf(grant, before)]))
     const streams = [...starts.keys()]
     await this.#options.locate(starts)
     await this.#callHook(streams, this.#options.onAssigned)
@@ -178,12 +204,23 @@ export class GroupAssignment<Value, Key> {
   }
 
   async #drained(stream: PartitionStream<Value, Key>, waitMs: number): Promise<void> {
-    if (stream.state === 'dropped' || (stream.acks?.unacked ?? 0) === 0 || waitMs <= 0) return
-    const drained = deferred<void>()
-    this.#draining.set(stream, drained)
-    const timer = setTimeout(drained.resolve, waitMs)
-    await drained.promise
+    // A handler that runs is waited for: the broker takes the partition away when that takes too long.
+    const isBounded = stream.handlers === undefined
+    if (stream.state === 'dropped' || stream.drained || (isBounded && waitMs <= 0)) return
+    const timer = isBounded ? setTimeout(() => this.#release(stream), waitMs) : undefined
+    await this.#whenReleased(stream)
     clearTimeout(timer)
+  }
+
+  /** Resolves when the stream has nothing to wait for any more, or is dropped. */
+  #whenReleased(stream: PartitionStream<Value, Key>): Promise<void> {
+    const released = this.#draining.get(stream) ?? deferred<void>()
+    this.#draining.set(stream, released)
+    return released.promise
+  }
+
+  #release(stream: PartitionStream<Value, Key>): void {
+    this.#draining.get(stream)?.resolve()
     this.#draining.delete(stream)
   }
 

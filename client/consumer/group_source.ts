@@ -92,7 +92,7 @@ export class GroupSource<Value, Key> implements PartitionSource<Value, Key> {
 
   acked(stream: PartitionStream<Value, Key>): void {
     this.#committer.changed(stream)
-    if (stream.state === 'revoking') this.#assignment.acked(stream)
+    if (stream.state !== 'active') this.#assignment.acked(stream)
   }
 
   moved(stream: PartitionStream<Value, Key>): void {

@@ -11,5 +11,6 @@ export type {
   TopicPartition,
 } from './options.js'
 export type { Decoder } from './record_run.js'
+export type { RunOptions } from './runner.js'
 export type { ConsumerStats, PartitionLag, PartitionStats } from './stats.js'
 export { type MemberOffsets, TransactionAcks } from './transaction_acks.js'

@@ -50,7 +50,10 @@ export interface ConsumeOptions {
 
   /** How long a member that hangs keeps its partitions; one whose connection ends loses them at once. Default 30,000. */
   readonly sessionTimeoutMs?: number | undefined
-  /** How long delivered messages of a partition that moves away may still be acknowledged. Default 1,000. */
+  /**
+   * How long delivered messages of a partition that moves away may still be acknowledged. Default 1,000. `run` waits for
+   * its handlers instead.
+   */
   readonly revokeGraceMs?: number | undefined
   /** How often acknowledged offsets are committed; 0: at once. Default 100. */
   readonly commitIntervalMs?: number | undefined

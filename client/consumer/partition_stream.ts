@@ -1,6 +1,7 @@
 import { readBatchHeader, splitBatches } from '../../protocol/index.js'
 import { AckWindow } from './acks.js'
 import { type Decoder, RecordRun, type RecordSource } from './record_run.js'
+import type { StreamHandlers } from './runner.js'
 
 /** Who commits the offsets of a stream: a member of a group. */
 export interface OffsetCommitter {
@@ -40,6 +41,10 @@ export class PartitionStream<Value, Key> implements RecordSource<Value, Key> {
   state: StreamState = 'starting'
   /** Paused by the application. */
   paused = false
+  /** The handlers of its messages, where `consumer.run` calls them; absent where the application iterates. */
+  handlers: StreamHandlers<Value, Key> | undefined
+  /** Whether it delivers nothing until one of its handlers has ended. */
+  busy = false
   /** Next offset to deliver, and next to fetch. */
   position = 0
   fetchOffset = 0
@@ -79,6 +84,11 @@ export class PartitionStream<Value, Key> implements RecordSource<Value, Key> {
     this.decoder = fields.decoder
     this.committer = fields.committer
     this.#onAck = fields.onAck
+  }
+
+  /** Whether nothing that was delivered can be acknowledged any more, or has to be. */
+  get drained(): boolean {
+    return this.handlers === undefined ? (this.acks?.unacked ?? 0) === 0 : this.handlers.running === 0
   }
 
   /** Bytes of batches that are not delivered wholly. */

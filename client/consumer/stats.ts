@@ -33,6 +33,8 @@ export interface ConsumerStats {
   /** Messages handed out, and left out because they did not decode. */
   readonly delivered: number
   readonly skipped: number
+  /** Handlers of `run` that run now. */
+  readonly running: number
   readonly fetchedBytes: number
   readonly bufferedBytes: number
   readonly openFetches: number

@@ -40,6 +40,10 @@ export async function severalTopics(client: Client): Promise<void> {
   }
   for await (const batch of client.consume([orders, users]).batches())
     if (batch.topic === 'orders') for (const { value } of batch.messages) same<typeof value, Order>(true)
+  await client.consume([orders, users]).run((message) => {
+    if (message.topic === 'orders') same<typeof message.value, Order>(true)
+    else same<typeof message.value, User | null>(true)
+  })
   client.work([orders, users, 'raw'], { group: 'g' }, (message) => {
     switch (message.topic) {
       case 'orders':
