@@ -12,6 +12,7 @@ import {
   type Message,
   type MessageOf,
 } from './consumer/index.js'
+import { channels, tracePublish } from './diagnostics.js'
 import { ClientEmitter, type ClientEvents, type ClientListener, ConnectionStory } from './events.js'
 import { DelayedAdmin, SchedulesAdmin } from './later/index.js'
 import type { LinkOptions } from './link.js'
@@ -231,7 +232,7 @@ export class Client implements AsyncDisposable {
   ): Promise<Receipt> {
     try {
       checkOptions('client.publish', options, signalOnly)
-      return this.#publisher.publish(this.#topic(topic), message, options.signal)
+      return this.#publish(this.#topic(topic), message, options.signal)
     } catch (error) {
       return Promise.reject(error)
     }
@@ -259,7 +260,9 @@ export class Client implements AsyncDisposable {
     options: BulkPublishOptions = {},
   ): Promise<BulkReceipt> {
     checkOptions('client.publishMany', options, bulkOptionNames)
-    return this.#publisher.publishMany(this.#topic(topic), messages, options)
+    const known = this.#topic(topic)
+    if (!channels.publish.hasSubscribers) return this.#publisher.publishMany(known, messages, options)
+    return tracePublish(known.name, undefined, () => this.#publisher.publishMany(known, messages, options))
   }
 
   /** Resolves when everything that was published before is durable or has failed. */
@@ -347,7 +350,7 @@ export class Client implements AsyncDisposable {
     const { timeoutMs = this.#cluster.requestTimeoutMs, signal } = options
     if (this.#closing !== undefined) throw new MillraceError('CLOSED', 'the client is closed')
     return this.#requests.request(service, message, positive('timeoutMs', timeoutMs), signal, (one) =>
-      this.#publisher.publish(service.topic, one),
+      this.#publish(service.topic, one),
     )
   }
 
@@ -431,6 +434,17 @@ export class Client implements AsyncDisposable {
     this.#story.close()
     this.#cluster.close()
     await finished
+  }
+
+  #publish<Input, Output, Key>(
+    topic: Topic<Input, Output, Key>,
+    message: MessageInput<Input, Key>,
+    signal?: AbortSignal,
+  ): Promise<Receipt> {
+    if (!channels.publish.hasSubscribers) return this.#publisher.publish(topic, message, signal)
+    return tracePublish(topic.name, message, (one) =>
+      this.#publisher.publish(topic, one as MessageInput<Input, Key>, signal),
+    )
   }
 
   #topic(topic: TopicOrName): Topic<unknown, unknown, unknown> {

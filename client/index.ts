@@ -35,6 +35,7 @@ export {
   type StartPosition,
   type TopicPartition,
 } from './consumer/index.js'
+export type { HandleTrace, PublishTrace, ReceiveEvent, SettleEvent } from './diagnostics.js'
 export type {
   ClientEvents,
   ClientListener,

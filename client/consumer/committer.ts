@@ -1,5 +1,6 @@
 import { commands, errorOf, isMillraceError, MillraceError } from '../../protocol/index.js'
 import { pause } from '../backoff.js'
+import { channels } from '../diagnostics.js'
 import type { BrokerPort } from './broker_port.js'
 import { type Deferred, deferred } from './deferred.js'
 import type { OffsetCommitter, PartitionStream } from './partition_stream.js'
@@ -182,8 +183,10 @@ export class Committer<Value, Key> implements OffsetCommitter {
       let failed = false
       for (const [index, entry] of moved.entries()) {
         const result = results[index] ?? { error: 1, message: 'the broker left out a result' }
-        if (result.error === 0) this.#confirm(entry)
-        else if (this.#refused(entry, errorOf(result))) failed = true
+        if (result.error === 0) {
+          this.#confirm(entry)
+          if (channels.settle.hasSubscribers) this.#trace(entry)
+        } else if (this.#refused(entry, errorOf(result))) failed = true
       }
       return failed
     } catch (error) {
@@ -197,6 +200,11 @@ export class Committer<Value, Key> implements OffsetCommitter {
       if (waiter.since >= this.#sent || !waiter.streams.delete(stream)) continue
       if (waiter.streams.size === 0) this.#settle(waiter, undefined)
     }
+  }
+
+  #trace({ stream: { topic, partition }, offset }: Entry<Value, Key>): void {
+    const { group } = this.#options
+    channels.settle.publish({ group, topic, partition, offset, outcome: 'commit' })
   }
 
   /** Whether the entry must be sent again. */

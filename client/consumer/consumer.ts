@@ -1,4 +1,5 @@
 import { MillraceError } from '../../protocol/index.js'
+import { channels, traceHandle } from '../diagnostics.js'
 import { isConnectionError, undisturbed, Warnings } from '../warnings.js'
 import type { BrokerPort } from './broker_port.js'
 import { ConsumerEngine } from './consumer_engine.js'
@@ -56,6 +57,7 @@ export class Consumer<Value = unknown, Key = unknown, Item extends Message = Mes
   readonly #engine: ConsumerEngine<Value, Key>
   readonly #decoding: DecodingDelivery<Value, Key>
   readonly #iterators = new Set<{ wake(): void }>()
+  readonly #group: string | undefined
   readonly #signal: AbortSignal | undefined
   readonly #unackedMax: number
   readonly #killing = new AbortController()
@@ -84,6 +86,7 @@ export class Consumer<Value = unknown, Key = unknown, Item extends Message = Mes
     const ahead = topics.some(({ decoder }) => decoder.ahead)
     this.#decoding = new DecodingDelivery(this.#engine.delivery, settings.onDecodeError, ahead)
     this.#unackedMax = settings.unackedMax
+    this.#group = settings.group
     this.#signal = options.signal
     if (this.#signal?.aborted === true) this.#onAbort()
     this.#signal?.addEventListener('abort', this.#onAbort, { once: true })
@@ -105,7 +108,10 @@ export class Consumer<Value = unknown, Key = unknown, Item extends Message = Mes
   }
 
   [Symbol.asyncIterator](): AsyncIterableIterator<Item, undefined> {
-    return this.#iterate(() => this.#decoding.next() as Taken<Item>)
+    return this.#iterate(
+      () => this.#decoding.next() as Taken<Item>,
+      (message) => ({ message }),
+    )
   }
 
   /** Iterates by batch: messages of one partition that stood next to each other. The fastest way to read. */
@@ -114,7 +120,10 @@ export class Consumer<Value = unknown, Key = unknown, Item extends Message = Mes
     if (!Number.isSafeInteger(messagesMax) || messagesMax < 1) {
       throw new MillraceError('BAD_OPTION', `the option "messagesMax" is ${messagesMax}, expected at least 1`)
     }
-    return this.#iterate(() => this.#decoding.nextBatch(messagesMax) as Taken<BatchOf<Item>>)
+    return this.#iterate(
+      () => this.#decoding.nextBatch(messagesMax) as Taken<BatchOf<Item>>,
+      (batch) => ({ batch }),
+    )
   }
 
   /**
@@ -136,9 +145,10 @@ export class Consumer<Value = unknown, Key = unknown, Item extends Message = Mes
     const settings = runSettings(options)
     if (this.#runner !== undefined || this.#iterators.size > 0)
       throw new MillraceError('BAD_OPTION', 'the consumer has a handler or is iterated over already')
+    const next = (): Taken<Message<Value, Key>> => this.#decoding.next()
     const runner = new Runner<Value, Key>(
       {
-        take: () => (this.#closing === undefined ? this.#decoding.next() : undefined),
+        take: () => (this.#closing === undefined ? this.#take(next, (message) => ({ message })) : undefined),
         mayStart: (stream) => !stream.paused && !this.#engine.delivery.suspended,
         offer: (stream) => void this.#engine.delivery.offer(stream),
         handled: (stream) => this.#engine.handled(stream),
@@ -150,7 +160,7 @@ export class Consumer<Value = unknown, Key = unknown, Item extends Message = Mes
           else this.#failure ??= { error }
         },
       },
-      handler as (message: Message<Value, Key>) => unknown,
+      (message) => this.#handle(message, () => handler(message as unknown as Item)),
       settings,
       this.#unackedMax,
     )
@@ -313,13 +323,17 @@ export class Consumer<Value = unknown, Key = unknown, Item extends Message = Mes
     this.#closeOnce().catch(noop)
   }
 
-  #iterate<One extends object>(take: () => Taken<One>): AsyncIterableIterator<One, undefined> {
+  /** @param traced what the channel for received messages gets of an item */
+  #iterate<One extends object>(
+    take: () => Taken<One>,
+    traced: (item: One) => object,
+  ): AsyncIterableIterator<One, undefined> {
     if (this.#runner !== undefined)
       throw new MillraceError('BAD_OPTION', 'the consumer has a handler: messages go there')
     const source: PullSource<One> = {
       pull: () => {
         if (this.#closing !== undefined) return undefined
-        const item = take()
+        const item = this.#take(take, traced)
         if (item === undefined && this.#engine.finished) this.#closeOnce().catch(noop)
         return item
       },
@@ -331,6 +345,20 @@ export class Consumer<Value = unknown, Key = unknown, Item extends Message = Mes
     const iterator = new PullIterator(source, () => this.#iterators.delete(iterator))
     this.#iterators.add(iterator)
     return iterator
+  }
+
+  #handle(message: Message<Value, Key>, handle: () => unknown): unknown {
+    return channels.handle.hasSubscribers ? traceHandle(this.#group, message, handle) : handle()
+  }
+
+  #take<One extends object>(take: () => Taken<One>, traced: (item: One) => object): Taken<One> {
+    return channels.receive.hasSubscribers ? this.#traceReceive(take(), traced) : take()
+  }
+
+  #traceReceive<One extends object>(taken: Taken<One>, traced: (item: One) => object): Taken<One> {
+    if (taken instanceof Promise) return taken.then((item) => this.#traceReceive(item, traced))
+    if (taken !== undefined) channels.receive.publish({ group: this.#group, ...traced(taken) })
+    return taken
   }
 
   #wake(): void {

@@ -11,11 +11,12 @@ import {
 import type { Address } from '../address.js'
 import { pause } from '../backoff.js'
 import type { Cluster } from '../cluster.js'
+import { channels, traceHandle } from '../diagnostics.js'
 import type { LinkOptions } from '../link.js'
 import { undisturbed } from '../warnings.js'
 import { acknowledged, isThenable, outcomeOf } from './handling.js'
 import { LeaseKeeper, monotonicMs } from './lease_keeper.js'
-import type { WorkSettings } from './options.js'
+import type { SettledOutcome, WorkSettings } from './options.js'
 import { workerReports } from './reports.js'
 import { settingsConflict } from './settings_report.js'
 import { type Outcome, Settler } from './settler.js'
@@ -82,6 +83,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
   readonly #settler: Settler<WorkMessage<Value, Key>>
   readonly #keeper: LeaseKeeper
   readonly #onError: (error: unknown) => void
+  readonly #onSettled: WorkSettings['onSettled']
   readonly #onFailed: (message: WorkMessage<Value, Key>, error: unknown) => void
   readonly #closing = new AbortController()
   readonly #killing = new AbortController()
@@ -153,7 +155,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
     const { onError, onFailed } = workerReports(settings)
     this.#onError = onError
     this.#onFailed = onFailed
-    const onSettled = settings.onSettled && undisturbed(settings.onSettled)
+    this.#onSettled = settings.onSettled && undisturbed(settings.onSettled)
     this.#settler = new Settler({
       send: (entries, requestNumber) => {
         const request = { group, workerId: this.id, requestNumber, entries }
@@ -166,8 +168,10 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
         )
       },
       failed: onError,
-      confirmed: (message, { outcome, cause }) =>
-        onSettled?.(message as unknown as WorkMessage, outcome, cause),
+      confirmed: (message, { outcome, cause }) => {
+        if (channels.settle.hasSubscribers) this.#traceSettle(message, outcome, cause)
+        this.#onSettled?.(message as unknown as WorkMessage, outcome, cause)
+      },
       ended: (message) => this.#release(message),
     })
     this.#keeper = new LeaseKeeper(
@@ -180,6 +184,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
       group,
       settledElsewhere: (message) => {
         this.#acked++
+        if (channels.settle.hasSubscribers) this.#traceSettle(message as WorkMessage<Value, Key>, 'ack')
         this.#running.delete(message as WorkMessage<Value, Key>)
         this.#release(message as WorkMessage<Value, Key>)
         this.#work()
@@ -369,6 +374,10 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
     if (messages.size === 0) return
     this.#grants.set(grantId, messages)
     this.#keeper.add(grantId, requestedAtMs)
+    if (channels.receive.hasSubscribers) {
+      const { group } = this.#settings
+      for (const message of messages) channels.receive.publish({ group, message })
+    }
     for (const message of messages) {
       if (this.#isClosing) this.#settle(message, { outcome: 'release' })
       else this.#buffered.push(message)
@@ -423,7 +432,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
     try {
       const ahead = this.#topics.get(message.topic)?.ahead ?? false
       const value = ahead ? message.decode() : undefined
-      result = value instanceof Promise ? value.then(() => this.#handler(message)) : this.#handler(message)
+      result = value instanceof Promise ? value.then(() => this.#handle(message)) : this.#handle(message)
     } catch (error) {
       this.#finish(message, outcomeOf(error))
       return
@@ -435,6 +444,17 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
       )
       // A microtask later: a handler that returns at once must not fill the stack with the next.
     } else queueMicrotask(() => this.#finish(message, acknowledged))
+  }
+
+  #handle(message: WorkMessage<Value, Key>): unknown {
+    if (!channels.handle.hasSubscribers) return this.#handler(message)
+    return traceHandle(this.#settings.group, message as unknown as WorkMessage, () => this.#handler(message))
+  }
+
+  #traceSettle(message: WorkMessage<Value, Key>, outcome: SettledOutcome, error?: unknown): void {
+    const { topic, partition, offset } = message
+    const { group } = this.#settings
+    channels.settle.publish({ group, topic, partition, offset, message, outcome, error })
   }
 
   #finish(message: WorkMessage<Value, Key>, outcome: Outcome): void {
