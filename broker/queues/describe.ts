@@ -10,6 +10,8 @@ import { deadCount, type QueueRecord } from './queues_view.js'
 type Description = ReplyOf<typeof commands.queueDescribe>
 type PartitionDescription = Description['partitions'][number]
 
+const deletedReasonsMax = 10
+
 /** What can be told of a queue group, with the reasons why it stands still. */
 export function describeQueue(
   host: QueueHost,
@@ -49,7 +51,7 @@ export function describeQueue(
     dead: deadCount(record, catalog),
     workers,
     partitions,
-    reasons: reasonsOf(record, live, partitions),
+    reasons: [...deletedReasons(host, record, live), ...reasonsOf(record, live, partitions)],
   }
 }
 
@@ -86,6 +88,19 @@ function partitionOf(
     delayed,
     oldestTimestampMs: oldest,
   }
+}
+
+/** Topics that the group read until they were deleted, when that may be why nothing moves. */
+function deletedReasons({ catalog }: QueueHost, record: QueueRecord, live: LiveGroup | undefined): string[] {
+  const reasons: string[] = []
+  for (const name of record.deletedTopics) {
+    if (catalog.byName(name) !== undefined)
+      reasons.push(`topic "${name}" was deleted and created again, and no worker has opened the new one`)
+    else if (record.topics.size === 0 || live === undefined || live.workers.size === 0)
+      reasons.push(`topic "${name}", which the group has read, was deleted`)
+    if (reasons.length === deletedReasonsMax) break
+  }
+  return reasons
 }
 
 function reasonsOf(

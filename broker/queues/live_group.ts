@@ -1,5 +1,6 @@
 import { MillraceError, offsetsOf, runsOf } from '../../protocol/index.js'
 import { type Op, opKinds } from '../../storage/index.js'
+import type { Topic } from '../topics/topic.js'
 import { DeadLetterTopic } from './dead_letter_topic.js'
 import { type Grant, Grants } from './grants.js'
 import { GroupMessages, type MessagesOwner } from './group_messages.js'
@@ -47,6 +48,8 @@ export interface Worker {
   readonly workerId: string
   readonly session: WorkerSession
   readonly concurrency: number
+  /** Those that it has opened. */
+  readonly topicIds: readonly number[]
   /** When it named all leases that it holds last, ms of the monotonic clock. */
   reportedAtMs: number
   /** Ends the watch over its connection. */
@@ -149,6 +152,24 @@ export class LiveGroup implements MessagesOwner {
     if (at < 0) return
     this.#askers.splice(at, 1)
     asker.given(undefined, [])
+  }
+
+  /**
+   * A topic is gone: the workers that have opened it must open the group again, so that they go on with the new topic of its
+   * name or learn that there is none.
+   */
+  topicDeleted({ topicId, name }: Topic): void {
+    for (const [workerId, worker] of this.workers) {
+      if (!worker.topicIds.includes(topicId)) continue
+      worker.unwatch()
+      this.workers.delete(workerId)
+      const problem = `topic "${name}", which worker "${workerId}" reads, was deleted; open the group again`
+      for (let at = this.#askers.length - 1; at >= 0; at--) {
+        if (this.#askers[at]?.workerId !== workerId) continue
+        const [asker] = this.#askers.splice(at, 1)
+        asker?.given(undefined, [], new MillraceError('UNKNOWN_WORKER', problem))
+      }
+    }
   }
 
   /** Ends all waiting, and what is in memory. */

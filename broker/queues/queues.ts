@@ -58,6 +58,7 @@ export class Queues {
     this.#host = host
     this.#limits = queueLimits
     host.catalog.onChange((change, topic) => {
+      if (change === 'deleted') for (const live of this.#live.values()) live.topicDeleted(topic)
       if (change !== 'altered') return
       for (const live of this.#live.values())
         if (live.record.topics.has(topic.topicId)) void live.refresh().catch(() => {})
@@ -79,8 +80,12 @@ export class Queues {
       )
     const topics = request.topics.map((name) => this.#host.catalog.topic(name))
     const { record, replaced } = await this.#inTurn(group, () => this.#prepare(request, topics))
+    // From here on a deletion finds the worker.
+    for (const { topicId, name } of topics)
+      if (this.#host.catalog.byId(topicId) === undefined) throw this.#host.catalog.unknownTopic(name)
     const live = this.#liveOf(record)
-    this.#takeIn(live, { workerId, session, concurrency })
+    const topicIds = topics.map(({ topicId }) => topicId)
+    this.#takeIn(live, { workerId, session, concurrency, topicIds })
     await live.refresh()
     if (request.held !== undefined) await live.reported(workerId, session, request.held)
     return {
@@ -333,11 +338,11 @@ export class Queues {
       if (others && !isSame(before, record.settings)) replaced = before
     }
     const ops: Op[] = []
-    for (const { topicId, partitions } of topics) {
+    for (const { topicId, name, partitions } of topics) {
       if (record.topics.has(topicId)) continue
-      const starts = partitions.map((partition) =>
-        start === 'latest' ? partition.endOffset : partition.startOffset,
-      )
+      // All of a topic that was made again came after the group had begun.
+      const isLatest = start === 'latest' && !record.deletedTopics.has(name)
+      const starts = partitions.map(({ startOffset, endOffset }) => (isLatest ? endOffset : startOffset))
       const payload = encodeQueueSubscribed({ queueId: record.queueId, topicId, starts })
       ops.push({ kind: opKinds.queueSubscribed, payload })
     }

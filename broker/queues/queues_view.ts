@@ -1,7 +1,15 @@
-import { decodeBody, encodeBody, offsetsOf, type QueueSettings, runsOf } from '../../protocol/index.js'
+import {
+  decodeBody,
+  encodeBody,
+  limits,
+  offsetsOf,
+  type QueueSettings,
+  runsOf,
+} from '../../protocol/index.js'
 import { opKinds, type State } from '../../storage/index.js'
 import { tableEntries, viewTables } from '../state_keys.js'
 import type { Catalog } from '../topics/catalog.js'
+import type { Topic } from '../topics/topic.js'
 import type { View } from '../view.js'
 import { DeliveryState, type DeliveryStore } from './delivery_state.js'
 import {
@@ -23,6 +31,8 @@ export interface QueueRecord {
   deadTopicId: number
   /** Where it begins in the partitions of each topic. */
   readonly topics: Map<number, readonly number[]>
+  /** Names of topics that it read until they were deleted, and that it does not read again yet; the oldest first. */
+  readonly deletedTopics: Set<string>
   /** By log id. */
   readonly states: Map<number, DeliveryState>
   /** Dead letters that were redriven, by offset in their log. */
@@ -34,6 +44,7 @@ interface StoredQueue {
   readonly settings: QueueSettings
   readonly deadTopicId: number
   readonly topics: readonly (readonly [topicId: number, starts: readonly number[]])[]
+  readonly deletedTopics?: readonly string[]
 }
 
 /** The queue groups that there are: the fold over their operations. */
@@ -58,10 +69,10 @@ export class QueuesView implements View {
   constructor(state: State, catalog: Catalog) {
     this.#state = state
     this.#catalog = catalog
-    catalog.onChange((change, { topicId, partitions }) => {
+    catalog.onChange((change, topic) => {
       if (change !== 'deleted') return
-      const logIds = partitions.map(({ log }) => log.id)
-      for (const queue of this.#byId.values()) this.#forgetTopic(queue, topicId, logIds)
+      const logIds = topic.partitions.map(({ log }) => log.id)
+      for (const queue of this.#byId.values()) this.#forgetTopic(queue, topic, logIds)
     })
   }
 
@@ -75,7 +86,7 @@ export class QueuesView implements View {
 
   async load(): Promise<void> {
     for await (const [key, value] of tableEntries(this.#state, viewTables.queue)) {
-      const { group, settings, deadTopicId, topics } = decodeBody(value) as StoredQueue
+      const { group, settings, deadTopicId, topics, deletedTopics } = decodeBody(value) as StoredQueue
       const queueId = readU64(key, 1)
       this.#add({
         queueId,
@@ -83,6 +94,7 @@ export class QueuesView implements View {
         settings,
         deadTopicId,
         topics: new Map(topics),
+        deletedTopics: new Set(deletedTopics),
         states: new Map(),
         redriven: new Set(),
       })
@@ -146,8 +158,14 @@ export class QueuesView implements View {
     for (const [state, store] of this.#changed) state.save(store)
     this.#changed.clear()
     for (const queue of this.#changedQueues) {
-      const { queueId, group, settings, deadTopicId, topics } = queue
-      const stored: StoredQueue = { group, settings, deadTopicId, topics: [...topics] }
+      const { queueId, group, settings, deadTopicId, topics, deletedTopics } = queue
+      const stored: StoredQueue = {
+        group,
+        settings,
+        deadTopicId,
+        topics: [...topics],
+        ...(deletedTopics.size > 0 ? { deletedTopics: [...deletedTopics] } : {}),
+      }
       this.#state.put(queueKey(queueId), encodeBody(stored))
     }
     this.#changedQueues.clear()
@@ -186,6 +204,7 @@ export class QueuesView implements View {
         settings,
         deadTopicId,
         topics: new Map(),
+        deletedTopics: new Set(),
         states: new Map(),
         redriven: new Set(),
       }
@@ -199,8 +218,10 @@ export class QueuesView implements View {
   #subscribed(payload: Uint8Array): void {
     const { queueId, topicId, starts } = decodeQueueSubscribed(payload)
     const queue = this.#byId.get(queueId)
-    if (queue === undefined || this.#catalog.byId(topicId) === undefined || queue.topics.has(topicId)) return
+    const topic = this.#catalog.byId(topicId)
+    if (queue === undefined || topic === undefined || queue.topics.has(topicId)) return
     queue.topics.set(topicId, starts)
+    queue.deletedTopics.delete(topic.name)
     this.#changedQueues.add(queue)
   }
 
@@ -214,14 +235,16 @@ export class QueuesView implements View {
     this.#state.del(queueKey(queue.queueId))
   }
 
-  #forgetTopic(queue: QueueRecord, topicId: number, logIds: readonly number[]): void {
+  #forgetTopic(queue: QueueRecord, { topicId, name }: Topic, logIds: readonly number[]): void {
     for (const logId of logIds) this.#forgetLog(queue, logId)
     const isDeadTopic = queue.deadTopicId === topicId
     if (isDeadTopic) {
       queue.deadTopicId = 0
       queue.redriven.clear()
     }
-    if (queue.topics.delete(topicId) || isDeadTopic) this.#changedQueues.add(queue)
+    const wasRead = queue.topics.delete(topicId)
+    if (wasRead) keepName(queue.deletedTopics, name)
+    if (wasRead || isDeadTopic) this.#changedQueues.add(queue)
   }
 
   #forgetLog(queue: QueueRecord, logId: number): void {
@@ -249,6 +272,17 @@ export class QueuesView implements View {
       putPage: (page, value) => this.#state.put(pageKey(queueId, logId, page), value),
       delPage: (page) => this.#state.del(pageKey(queueId, logId, page)),
     }
+  }
+}
+
+/** Adds a name as the newest one; the oldest goes when there are too many. */
+function keepName(names: Set<string>, name: string): void {
+  names.delete(name)
+  names.add(name)
+  if (names.size <= limits.topicsPerGroupMax) return
+  for (const oldest of names) {
+    names.delete(oldest)
+    return
   }
 }
 

@@ -68,6 +68,8 @@ const leaseMessagesMax = 10_000
 const timeoutCheckMs = 50
 const retryPauseMs = 200
 const leaveTimeoutMs = 5_000
+/** How long a worker waits for a topic that was deleted to be made again. */
+const topicWaitMs = 3_000
 const closePollMs = 5
 /** For what was given back last, whatever the time that closing may take. */
 const settleTimeoutMs = 1_000
@@ -109,6 +111,8 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
   #opening: Promise<void> | undefined
   #isOpen = false
   #wasOpen = false
+  /** When the broker first said that a topic is gone that was there, ms of the monotonic clock. */
+  #topicGoneAtMs: number | undefined
   #acked = 0
   #failed = 0
   #rejected = 0
@@ -325,10 +329,24 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
       this.#isOpen = true
       this.#wasOpen = true
       this.#mayHaveLost = false
+      this.#topicGoneAtMs = undefined
       this.#resolveReady()
     } catch (error) {
-      await this.#trouble(error)
+      if (this.#wasOpen && isMillraceError(error, 'UNKNOWN_TOPIC')) await this.#topicGone(error)
+      else await this.#trouble(error)
     }
+  }
+
+  /** Waits a moment for a topic of the same name, or ends the worker when none was made for long. */
+  async #topicGone(cause: MillraceError): Promise<void> {
+    const nowMs = monotonicMs()
+    if (this.#topicGoneAtMs === undefined) {
+      this.#topicGoneAtMs = nowMs
+      if (!this.#isClosing) this.#onError(cause)
+    }
+    if (nowMs - this.#topicGoneAtMs < topicWaitMs) return pause(retryPauseMs, this.#closing.signal)
+    const problem = `a topic of the worker was deleted and not created again within ${topicWaitMs} ms: ${cause.message}`
+    return this.#trouble(new MillraceError('UNKNOWN_TOPIC', problem, { cause }))
   }
 
   /** Reports each conflict once, not again after each reconnect. */
