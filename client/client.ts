@@ -36,11 +36,16 @@ import {
 import { Transaction } from './transaction.js'
 import {
   checkWorkOptions,
+  type WorkBatch,
+  type WorkBatchHandler,
+  type WorkBatchOptions,
   Worker,
   type WorkHandler,
   type WorkMessageOf,
   type WorkOptions,
   type WorkOutputOf,
+  type WorkSettings,
+  workBatchSettings,
   workSettings,
 } from './worker/index.js'
 
@@ -317,23 +322,37 @@ export class Client implements AsyncDisposable {
     options: WorkOptions,
     handler: (message: never) => unknown,
   ): Worker<unknown, unknown> {
-    if (this.#closing !== undefined) throw new MillraceError('CLOSED', 'the client is closed')
-    const worked = listOf(topics).map((one) => {
-      const topic = topicOf(one)
-      // Work has a value: only a topic that is defined so may have tombstones among it.
-      const source = readerOf(topic, typeof one !== 'string' && topic.tombstones)
-      return { name: topic.name, source, ahead: source.ahead }
-    })
-    const host = {
-      cluster: this.#cluster,
-      addresses: this.#addresses,
-      options: this.#linkOptions,
-      ended: () => this.#workers.delete(worker),
-    }
-    const settings = workSettings(options)
-    const worker = new Worker(host, worked, settings, handler as WorkHandler<unknown, unknown>)
-    this.#workers.add(worker)
-    return worker
+    return this.#work(topics, workSettings(options), handler as WorkHandler<unknown, unknown>)
+  }
+
+  /**
+   * As `work`, with a handler that gets up to `messagesMax` messages at a time. When it resolves, the messages are
+   * acknowledged. When it throws, the attempt of each of them has failed. `batch.fail` and `batch.ack` settle single messages,
+   * whatever becomes of the rest.
+   *
+   *     client.workBatch(mails, { group: 'mailer', messagesMax: 50, waitMs: 20 }, async (batch) => {
+   *       const bounced = await sendAll(batch.messages.map(({ value }) => value))
+   *       for (const index of bounced) batch.fail(batch.messages[index], new Reject('no such address'))
+   *     })
+   *
+   * @throws MillraceError BAD_OPTION, CLOSED
+   */
+  workBatch<Input, Output, Key, Name extends string>(
+    topic: Topic<Input, Output, Key, Name>,
+    options: WorkBatchOptions,
+    handler: WorkBatchHandler<Output, Key, Name>,
+  ): Worker<Output, Key>
+  workBatch<const Topics extends string | readonly TopicOrName[]>(
+    topics: Topics,
+    options: WorkBatchOptions,
+    handler: (batch: WorkBatch<WorkMessageOf<TopicsIn<Topics>>>) => unknown,
+  ): Worker<WorkOutputOf<TopicsIn<Topics>>, KeyOf<TopicsIn<Topics>>>
+  workBatch(
+    topics: TopicOrName | readonly TopicOrName[],
+    options: WorkBatchOptions,
+    handler: (batch: never) => unknown,
+  ): Worker<unknown, unknown> {
+    return this.#work(topics, workBatchSettings(options), handler as WorkBatchHandler<unknown, unknown>)
   }
 
   /**
@@ -445,6 +464,29 @@ export class Client implements AsyncDisposable {
     return tracePublish(topic.name, message, (one) =>
       this.#publisher.publish(topic, one as MessageInput<Input, Key>, signal),
     )
+  }
+
+  #work(
+    topics: TopicOrName | readonly TopicOrName[],
+    settings: WorkSettings,
+    handler: WorkHandler<unknown, unknown> | WorkBatchHandler<unknown, unknown>,
+  ): Worker<unknown, unknown> {
+    if (this.#closing !== undefined) throw new MillraceError('CLOSED', 'the client is closed')
+    const worked = listOf(topics).map((one) => {
+      const topic = topicOf(one)
+      // Work has a value: only a topic that is defined so may have tombstones among it.
+      const source = readerOf(topic, typeof one !== 'string' && topic.tombstones)
+      return { name: topic.name, source, ahead: source.ahead }
+    })
+    const host = {
+      cluster: this.#cluster,
+      addresses: this.#addresses,
+      options: this.#linkOptions,
+      ended: () => this.#workers.delete(worker),
+    }
+    const worker = new Worker(host, worked, settings, handler)
+    this.#workers.add(worker)
+    return worker
   }
 
   #topic(topic: TopicOrName): Topic<unknown, unknown, unknown> {

@@ -3,7 +3,7 @@ import type { BulkReceipt } from './bulk_publish.js'
 import type { Message, MessageBatch } from './consumer/index.js'
 import type { Receipt } from './producer/batch.js'
 import type { MessageInput } from './record.js'
-import type { SettledOutcome, WorkMessage } from './worker/index.js'
+import type { SettledOutcome, WorkBatch, WorkMessage } from './worker/index.js'
 
 /** What a trace of `millrace:publish` carries: one call of `publish` or `publishMany`, until the messages are durable. */
 export interface PublishTrace {
@@ -28,7 +28,10 @@ export interface ReceiveEvent {
 /** What a trace of `millrace:handle` carries: one call of the handler of a worker, or of `consumer.run`. */
 export interface HandleTrace {
   readonly group: string | undefined
-  readonly message: WorkMessage | Message
+  /** Undefined for a handler of `workBatch`. */
+  readonly message?: WorkMessage | Message
+  /** For a handler of `workBatch`. */
+  readonly batch?: WorkBatch
   readonly error?: unknown
 }
 
@@ -70,8 +73,11 @@ export function tracePublish<Result extends Receipt | BulkReceipt>(
 /** Calls a handler under a trace. */
 export function traceHandle(
   group: string | undefined,
-  message: WorkMessage | Message,
+  work: WorkMessage | Message | WorkBatch,
   handle: () => unknown,
 ): Promise<unknown> {
-  return channels.handle.tracePromise(async () => handle(), { group, message })
+  return channels.handle.tracePromise(
+    async () => handle(),
+    'messages' in work ? { group, batch: work } : { group, message: work },
+  )
 }

@@ -1,6 +1,7 @@
 import { MillraceError, type QueueSettings, type QueueSettingsInput } from '../../protocol/index.js'
 import { checkOptions, type OptionNames } from '../options.js'
 import { type Duration, durationMs } from '../units.js'
+import type { BatchSettings } from './work_batch.js'
 import type { WorkMessage } from './work_message.js'
 
 export type { QueueSettings } from '../../protocol/index.js'
@@ -81,6 +82,18 @@ export interface WorkOptions {
   readonly onError?: ((error: unknown) => void) | undefined
 }
 
+/** How a worker works that handles batches. */
+export interface WorkBatchOptions extends WorkOptions {
+  /** Most messages of one batch. Default 100. */
+  readonly messagesMax?: number | undefined
+  /** How long messages wait for a full batch; 0 (default): a batch has what is there when a handler is free. */
+  readonly waitMs?: number | undefined
+  /** Batches that are handled at the same time. Default 1. */
+  readonly concurrency?: number | undefined
+  /** Messages that are leased at most. Default twice `concurrency` times `messagesMax`. */
+  readonly prefetch?: number | undefined
+}
+
 export interface WorkSettings {
   readonly group: string
   readonly concurrency: number
@@ -91,6 +104,8 @@ export interface WorkSettings {
   readonly start: 'earliest' | 'latest'
   readonly settings: QueueSettingsInput | undefined
   readonly closeTimeoutMs: number
+  /** For a worker that handles batches. */
+  readonly batch: BatchSettings | undefined
   readonly signal: AbortSignal | undefined
   readonly onSettled: ((message: WorkMessage, outcome: SettledOutcome, error?: unknown) => void) | undefined
   /** Undefined: the worker warns. */
@@ -114,6 +129,7 @@ const optionNames: OptionNames<WorkOptions> = {
   onFailed: true,
   onError: true,
 }
+const batchOptionNames: OptionNames<WorkBatchOptions> = { ...optionNames, messagesMax: true, waitMs: true }
 const settingNames: OptionNames<QueueOptions> = {
   order: true,
   attemptsMax: true,
@@ -135,10 +151,28 @@ export function checkWorkOptions(where: string, options: Partial<WorkOptions>): 
 /** Checks the options and fills in the defaults. @throws MillraceError BAD_OPTION */
 export function workSettings(options: WorkOptions): WorkSettings {
   checkWorkOptions('client.work', options)
-  const concurrency = whole('concurrency', options.concurrency ?? 10, 1)
-  const prefetch = whole('prefetch', options.prefetch ?? concurrency * 2, 1)
-  if (prefetch < concurrency) throw bad('prefetch', prefetch, `at least "concurrency" (${concurrency})`)
+  return settingsOf(options, 10, undefined)
+}
+
+/** As `workSettings`, for a worker that handles batches. @throws MillraceError BAD_OPTION */
+export function workBatchSettings(options: WorkBatchOptions): WorkSettings {
+  checkOptions<WorkBatchOptions>('client.workBatch', options, batchOptionNames)
+  const messagesMax = whole('messagesMax', options.messagesMax ?? 100, 1)
+  return settingsOf(options, 1, { messagesMax, waitMs: whole('waitMs', options.waitMs ?? 0, 0) })
+}
+
+function settingsOf(
+  options: WorkOptions,
+  concurrencyDefault: number,
+  batch: BatchSettings | undefined,
+): WorkSettings {
+  const concurrency = whole('concurrency', options.concurrency ?? concurrencyDefault, 1)
+  const messages = concurrency * (batch?.messagesMax ?? 1)
+  const prefetch = whole('prefetch', options.prefetch ?? messages * 2, 1)
+  const least = batch === undefined ? '"concurrency"' : '"concurrency" times "messagesMax"'
+  if (prefetch < messages) throw bad('prefetch', prefetch, `at least ${least} (${messages})`)
   return {
+    batch,
     group: options.group,
     concurrency,
     prefetch,

@@ -20,11 +20,20 @@ import type { SettledOutcome, WorkSettings } from './options.js'
 import { workerReports } from './reports.js'
 import { settingsConflict } from './settings_report.js'
 import { type Outcome, Settler } from './settler.js'
+import { BatchSlots, WorkBatch } from './work_batch.js'
 import { WorkMessage, type WorkOwner, type WorkSource } from './work_message.js'
 
 /** Handles a message: resolves when it is done with, throws when the attempt has failed. */
 export type WorkHandler<Value, Key, Name extends string = string> = (
   message: WorkMessage<Value, Key, Name>,
+) => unknown
+
+/**
+ * Handles a batch: resolves when all of its messages are done with, except those that it has settled itself; throws when the
+ * attempt of each message that is not settled has failed.
+ */
+export type WorkBatchHandler<Value, Key, Name extends string = string> = (
+  batch: WorkBatch<WorkMessage<Value, Key, Name>>,
 ) => unknown
 
 export interface WorkTopic<Value, Key> {
@@ -82,6 +91,9 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
   readonly #topics: ReadonlyMap<string, WorkTopic<Value, Key>>
   readonly #settings: WorkSettings
   readonly #handler: WorkHandler<Value, Key>
+  readonly #batchHandler: WorkBatchHandler<Value, Key>
+  /** For a worker that handles batches. */
+  readonly #slots: BatchSlots | undefined
   readonly #settler: Settler<WorkMessage<Value, Key>>
   readonly #keeper: LeaseKeeper
   readonly #onError: (error: unknown) => void
@@ -138,12 +150,15 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
     host: WorkerHost,
     topics: readonly WorkTopic<Value, Key>[],
     settings: WorkSettings,
-    handler: WorkHandler<Value, Key>,
+    handler: WorkHandler<Value, Key> | WorkBatchHandler<Value, Key>,
   ) {
     this.#host = host
     this.#topics = new Map(topics.map((topic) => [topic.name, topic]))
     this.#settings = settings
-    this.#handler = handler
+    this.#handler = handler as WorkHandler<Value, Key>
+    this.#batchHandler = handler as WorkBatchHandler<Value, Key>
+    const { batch, concurrency } = settings
+    this.#slots = batch && new BatchSlots(batch, concurrency, () => this.#work())
     this.closed = new Promise((resolve, reject) => {
       this.#resolveClosed = resolve
       this.#rejectClosed = reject
@@ -245,6 +260,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
   async #end(): Promise<void> {
     const { group, closeTimeoutMs } = this.#settings
     this.#settings.signal?.removeEventListener('abort', this.#onAbort)
+    this.#slots?.stop()
     this.#closing.abort(closedError())
     this.#rejectReady(closedError())
     const { signal } = this.#killing
@@ -430,18 +446,78 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
   }
 
   #work(): void {
+    if (this.#slots !== undefined) {
+      this.#workBatches(this.#slots)
+      return
+    }
     const { concurrency } = this.#settings
-    while (this.#running.size < concurrency && this.#bufferedHead < this.#buffered.length) {
-      const message = this.#buffered[this.#bufferedHead] as WorkMessage<Value, Key>
-      // Somebody else may be done with it. The keeper tells soon whether the lease is still there.
-      if (!this.#keeper.holds(message.place.grantId)) return
-      this.#bufferedHead++
-      if (this.#bufferedHead > 1_024 && this.#bufferedHead * 2 > this.#buffered.length) {
-        this.#buffered = this.#buffered.slice(this.#bufferedHead)
-        this.#bufferedHead = 0
-      }
+    while (this.#running.size < concurrency) {
+      const message = this.#takeBuffered()
+      if (message === undefined) return
       this.#running.set(message, performance.now())
       this.#run(message)
+    }
+  }
+
+  #workBatches(slots: BatchSlots): void {
+    while (!this.#isClosing) {
+      const size = slots.sizeFor(this.#buffered.length - this.#bufferedHead)
+      const messages: WorkMessage<Value, Key>[] = []
+      while (messages.length < size) {
+        const message = this.#takeBuffered()
+        if (message === undefined) break
+        messages.push(message)
+      }
+      if (messages.length === 0) return
+      const slot = slots.start(performance.now())
+      for (const message of messages) this.#running.set(message, slot.startedMs)
+      void this.#runBatch(messages).then(() => {
+        slots.end(slot)
+        this.#work()
+      })
+    }
+  }
+
+  #takeBuffered(): WorkMessage<Value, Key> | undefined {
+    const message = this.#buffered[this.#bufferedHead]
+    // Somebody else may be done with it. The keeper tells soon whether the lease is still there.
+    if (message === undefined || !this.#keeper.holds(message.place.grantId)) return undefined
+    this.#bufferedHead++
+    if (this.#bufferedHead > 1_024 && this.#bufferedHead * 2 > this.#buffered.length) {
+      this.#buffered = this.#buffered.slice(this.#bufferedHead)
+      this.#bufferedHead = 0
+    }
+    return message
+  }
+
+  /** Never rejects. */
+  async #runBatch(messages: readonly WorkMessage<Value, Key>[]): Promise<void> {
+    // A message that does not decode must not spoil the attempts of the others.
+    const decoded = await Promise.all(messages.map((message) => this.#decode(message)))
+    const good = messages.filter((message, index) => decoded[index] === true && this.#running.has(message))
+    if (good.length === 0) return
+    let outcome = acknowledged
+    try {
+      const batch = new WorkBatch(good, (message, one) => this.#finish(message, one))
+      const handle = (): unknown => this.#batchHandler(batch)
+      if (channels.handle.hasSubscribers)
+        await traceHandle(this.#settings.group, batch as unknown as WorkBatch, handle)
+      else await handle()
+    } catch (error) {
+      outcome = outcomeOf(error)
+    }
+    for (const message of good) this.#finish(message, outcome)
+  }
+
+  /** Whether key and value of a message decode; if not, its attempt has failed. */
+  async #decode(message: WorkMessage<Value, Key>): Promise<boolean> {
+    try {
+      void message.key
+      await message.decode()
+      return true
+    } catch (error) {
+      this.#finish(message, outcomeOf(error))
+      return false
     }
   }
 
@@ -507,6 +583,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
     const [oldest] = this.#requested
     const overdueMs = oldest === undefined ? 0 : monotonicMs() - oldest.atMs - this.#leaseWaitMs
     this.#keeper.reportAlways(overdueMs > leaseMs / 4 || monotonicMs() < this.#doubtUntilMs)
+    const isFreed = this.#slots?.expire(nowMs - timeoutMs) ?? false
     for (const [message, startedMs] of this.#running) {
       if (nowMs - startedMs < timeoutMs) break
       const error = new MillraceError('REQUEST_TIMEOUT', `the handler took longer than ${timeoutMs} ms`)
@@ -514,6 +591,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
       message.lose(error)
       this.#finish(message, { outcome: 'fail', error: error.message, cause: error })
     }
+    if (isFreed) this.#work()
   }
 
   #leasesLost(grantIds: readonly number[]): void {

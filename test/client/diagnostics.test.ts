@@ -132,7 +132,7 @@ test('what a consumer receives and commits is told, message by message or by bat
   )
   const ends = handled.filter(([event]) => event === 'asyncEnd')
   assert.equal(
-    ends.map(([, { group, message }]) => [group, message.offset]),
+    ends.map(([, { group, message }]) => [group, message?.offset]),
     [
       ['h', 0],
       ['h', 1],
@@ -185,12 +185,27 @@ test('what a worker receives, handles and settles is told', async (context) => {
   )
   const ended = handled
     .filter(([event]) => event === 'asyncEnd')
-    .map(([, { message, error }]) => [message.offset, error])
+    .map(([, { message, error }]) => [message?.offset, error])
   assert.equal(ended, [
     [0, undefined],
     [1, bad],
     [2, undefined],
   ])
+})
+
+test('a handler of batches is one trace', async (context) => {
+  const { client } = await start(context)
+  const settled = listen<Settled>(context, 'millrace:settle')
+  const handled = listenTrace<HandleTrace>(context, 'millrace:handle')
+  await client.publishMany(tasks, [{ value: 'a' }, { value: 'b' }])
+  const worker = client.workBatch(tasks, { group: 'crew', messagesMax: 2, waitMs: 600_000 }, () => {})
+  context.defer(() => worker.close())
+  await waitFor('both to be settled', () => settled.length === 2)
+  const ends = handled.filter(([event]) => event === 'asyncEnd')
+  assert.equal(
+    ends.map(([, { group, message, batch }]) => [group, message, batch?.messages.length]),
+    [['crew', undefined, 2]],
+  )
 })
 
 test('without subscribers no channel does anything', async (context) => {

@@ -56,6 +56,20 @@ export async function severalTopics(client: Client): Promise<void> {
   })
 }
 
+export function batchesOfWork(client: Client): void {
+  client.workBatch(orders, { group: 'g' }, (batch) => {
+    for (const { value, topic } of batch.messages) {
+      same<typeof value, Order>(true)
+      same<typeof topic, 'orders'>(true)
+    }
+  })
+  client.workBatch([orders, users], { group: 'g', messagesMax: 10 }, (batch) => {
+    for (const message of batch.messages)
+      if (message.topic === 'orders') same<typeof message.value, Order>(true)
+      else batch.fail(message, new Error('no user'))
+  })
+}
+
 export async function oneTopic(client: Client): Promise<void> {
   for await (const { value, key, topic } of client.consume(orders)) {
     same<typeof value, Order>(true)
