@@ -1,3 +1,5 @@
+import { stat } from 'node:fs/promises'
+import { createServer } from 'node:net'
 import type { EngineFactory } from '../storage/index.js'
 import type { BrokerSettings } from './config.js'
 import { settingsOf } from './config.js'
@@ -61,6 +63,7 @@ export interface Broker {
 export async function startBroker({ logger, engines, ...options }: BrokerOptions = {}): Promise<Broker> {
   const settings = settingsOf(options)
   const log = logger ?? defaultLogger(settings.logLevel)
+  if (settings.engine === 'level' && !(await exists(settings.dir))) await findPortFree(settings)
   const clock = new WallClock()
   const shard = await Shard.open({ ...settings, engines, clock })
   const broker = new RunningBroker(settings, shard, clock, log)
@@ -71,6 +74,28 @@ export async function startBroker({ logger, engines, ...options }: BrokerOptions
     throw error
   }
   return broker
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await stat(path)
+    return true
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false
+    throw error
+  }
+}
+
+/**
+ * Listens for a moment, so that a port that is taken is found before the broker makes its folder.
+ * @throws the system's error, such as EADDRINUSE
+ */
+function findPortFree({ host, port }: BrokerSettings): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const probe = createServer((socket) => socket.destroy())
+    probe.once('error', reject)
+    probe.listen({ host, port, exclusive: true }, () => probe.close(() => resolve()))
+  })
 }
 
 class RunningBroker implements Broker, BrokerContext {

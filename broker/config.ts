@@ -119,15 +119,26 @@ export type BrokerSettings = {
 export interface ConfigSources {
   /** Values of command-line flags by setting name; undefined ones are absent. */
   readonly flags?: Readonly<Record<string, unknown>>
+  /** How error messages call the flag of a setting, such as `--port`; `port in flags` by default. */
+  readonly flagName?: (setting: string) => string
   /** Environment variables: MILLRACE_ and the name in capitals, such as MILLRACE_RETENTION_MS. */
   readonly env?: Readonly<Record<string, string | undefined>>
   /** Path of a YAML file with settings by name. */
   readonly file?: string | undefined
+  /** Receives the variables in `env` that Kubernetes or Docker set for a service. They are not settings. */
+  readonly onServiceLinks?: (variables: readonly string[]) => void
 }
 
 const envPrefix = 'MILLRACE_'
-/** Variables that are not the broker's: of the command line, of tests, and those that Kubernetes sets for a service. */
-const foreignEnv = /^MILLRACE_(SERVER|CONFIG|TEST_.*|SERVICE_.*|PORT_.*)$/
+/** Variables of the command line and of tests. */
+const foreignEnv = /^MILLRACE_(SERVER|CONFIG|TEST_.*)$/
+/**
+ * Kubernetes and Docker set these variables for a service whose name starts with "millrace". The value tells
+ * MILLRACE_PORT of a service called "millrace" from the setting.
+ */
+const serviceLinkNames =
+  /_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$/
+const serviceLinkPort = /^(tcp|udp|sctp):\/\//
 
 const names = Object.keys(configSchema) as SettingName[]
 const byEnvName: ReadonlyMap<string, SettingName> = new Map(names.map((name) => [envName(name), name]))
@@ -141,10 +152,16 @@ export function envName(name: string): string {
  * Settings from flags over environment over file over defaults.
  * @throws MillraceError BAD_CONFIG names the setting, where it came from, and the nearest known name of an unknown one
  */
-export async function loadConfig({ flags = {}, env = {}, file }: ConfigSources): Promise<BrokerSettings> {
+export async function loadConfig({
+  flags = {},
+  flagName,
+  env = {},
+  file,
+  onServiceLinks,
+}: ConfigSources): Promise<BrokerSettings> {
   const fromFile = file === undefined ? {} : readSettings(await readConfigFile(file), file)
-  const fromEnv = readEnv(env)
-  const fromFlags = readSettings(flags, 'flags')
+  const fromEnv = readEnv(env, onServiceLinks)
+  const fromFlags = readSettings(flags, 'flags', flagName)
   return checkSettings({ ...fromFile, ...fromEnv, ...fromFlags })
 }
 
@@ -170,7 +187,11 @@ function checkSettings(given: Partial<BrokerSettings>): BrokerSettings {
   return settings
 }
 
-function readSettings(source: Readonly<Record<string, unknown>>, where: string): Partial<BrokerSettings> {
+function readSettings(
+  source: Readonly<Record<string, unknown>>,
+  where: string,
+  nameOf = (name: string) => `${name} in ${where}`,
+): Partial<BrokerSettings> {
   const read: Record<string, unknown> = {}
   for (const [name, value] of Object.entries(source)) {
     if (value === undefined) continue
@@ -180,15 +201,23 @@ function readSettings(source: Readonly<Record<string, unknown>>, where: string):
     if (setting === undefined) {
       throw new MillraceError('BAD_CONFIG', `unknown setting "${name}" in ${where}${suggestion(name, names)}`)
     }
-    read[name] = parseSetting(setting, value, `${name} in ${where}`)
+    read[name] = parseSetting(setting, value, nameOf(name))
   }
   return read as Partial<BrokerSettings>
 }
 
-function readEnv(env: Readonly<Record<string, string | undefined>>): Partial<BrokerSettings> {
+function readEnv(
+  env: Readonly<Record<string, string | undefined>>,
+  onServiceLinks?: (variables: readonly string[]) => void,
+): Partial<BrokerSettings> {
   const read: Record<string, unknown> = {}
+  const serviceLinks: string[] = []
   for (const [variable, value] of Object.entries(env)) {
-    if (value === undefined || !variable.startsWith(envPrefix) || isForeign(variable, value)) continue
+    if (value === undefined || !variable.startsWith(envPrefix) || foreignEnv.test(variable)) continue
+    if (isServiceLink(variable, value)) {
+      serviceLinks.push(variable)
+      continue
+    }
     const name = byEnvName.get(variable)
     if (name === undefined) {
       throw new MillraceError(
@@ -198,12 +227,12 @@ function readEnv(env: Readonly<Record<string, string | undefined>>): Partial<Bro
     }
     read[name] = parseSetting<unknown>(configSchema[name], value, variable)
   }
+  if (serviceLinks.length > 0) onServiceLinks?.(serviceLinks)
   return read as Partial<BrokerSettings>
 }
 
-/** Kubernetes puts the address of a service called "millrace" into MILLRACE_PORT. */
-function isForeign(variable: string, value: string): boolean {
-  return foreignEnv.test(variable) || (variable === 'MILLRACE_PORT' && value.startsWith('tcp://'))
+function isServiceLink(variable: string, value: string): boolean {
+  return serviceLinkNames.test(variable) || (variable.endsWith('_PORT') && serviceLinkPort.test(value))
 }
 
 async function readConfigFile(file: string): Promise<Readonly<Record<string, unknown>>> {

@@ -12,7 +12,9 @@ export interface CommonOptions {
 export function withCommon(command: Command): Command {
   return command
     .addOption(
-      new Option('-s, --server <host:port>', 'the broker').env('MILLRACE_SERVER').default(defaultServer),
+      new Option('-s, --server <host:port>', 'the broker; a port alone is one of localhost')
+        .env('MILLRACE_SERVER')
+        .default(defaultServer),
     )
     .option('--json', 'print JSON for machines')
 }
@@ -27,7 +29,7 @@ export async function openClient(
   const abort = (): void => attempt.abort()
   signal?.addEventListener('abort', abort, { once: true })
   try {
-    const servers = server.split(',')
+    const servers = server.split(',').map(withHost)
     const client = await connect({ servers, clientName: 'millrace-cli', producer, signal: attempt.signal })
     tellConnection(client)
     return client
@@ -48,6 +50,11 @@ function tellConnection(client: Client): void {
     if (told !== undefined) process.stderr.write(`millrace: connected to ${address} again\n`)
     told = undefined
   })
+}
+
+/** A port alone is a port of this machine. */
+function withHost(server: string): string {
+  return /^:?\d+$/.test(server.trim()) ? `localhost:${server.trim().replace(':', '')}` : server
 }
 
 /** Connects, runs the work with the client, and closes it. */

@@ -13,6 +13,10 @@ export interface Address {
  * @throws MillraceError BAD_OPTION
  */
 export function parseAddress(text: string): Address {
+  if (/^\s*:?\d+\s*$/.test(text)) {
+    const port = text.trim().replace(':', '')
+    throw new MillraceError('BAD_OPTION', `"${text}" has no host, expected host:port, like localhost:${port}`)
+  }
   const match = /^(?:\[(?<v6>[0-9a-fA-F:.]+)\]|(?<host>[^:[\]\s]+))(?::(?<port>\d{1,5}))?$/.exec(text.trim())
   const host = match?.groups?.v6 ?? match?.groups?.host
   const port = match?.groups?.port === undefined ? portDefault : Number(match.groups.port)

@@ -33,16 +33,29 @@ function addSetting(text: string, previous: Readonly<Record<string, string>> = {
 async function serve(options: ServeOptions): Promise<void> {
   const { letHeapGrow, loadConfig, startBroker } = await import('../../broker/index.js')
   if (options.settings) return listSettings()
+  const flags = flagsOf(options)
+  let serviceLinks: readonly string[] = []
   const settings = await loadConfig({
-    flags: { ...options.set, dir: options.data, host: options.host, port: options.port },
+    flags: Object.fromEntries(flags.map(({ name, value }) => [name, value])),
+    flagName: (setting) => flags.find(({ name }) => name === setting)?.flag ?? setting,
     env: process.env,
     file: options.config ?? process.env.MILLRACE_CONFIG,
+    onServiceLinks: (variables) => {
+      serviceLinks = variables
+    },
   }).catch((error: unknown) => {
     if (!isMillraceError(error, 'BAD_CONFIG')) throw error
     throw new MillraceError('BAD_OPTION', error.message, { cause: error })
   })
   letHeapGrow()
   const logger = await serveLogger(settings.logLevel)
+  if (serviceLinks.length > 0) {
+    const { port } = settings
+    logger.warn(
+      { variables: serviceLinks, port },
+      'ignored environment variables that Kubernetes or Docker set for a service; set the port with --port',
+    )
+  }
   const broker = await startBroker({ ...settings, logger })
   const { host, port } = broker.address
   process.stderr.write(
@@ -50,6 +63,30 @@ async function serve(options: ServeOptions): Promise<void> {
   )
   await stopSignal()
   await broker.close()
+}
+
+interface Flag {
+  /** The name of the setting. */
+  readonly name: string
+  /** How the user wrote it, for messages. */
+  readonly flag: string
+  readonly value: string
+}
+
+/** The settings on the command line. @throws MillraceError BAD_OPTION when one is given twice */
+function flagsOf({ set = {}, data, host, port }: ServeOptions): readonly Flag[] {
+  const flags: Flag[] = Object.entries(set).map(([name, value]) => ({ name, flag: `--set ${name}`, value }))
+  for (const [name, flag, value] of [
+    ['dir', '--data', data],
+    ['host', '--host', host],
+    ['port', '--port', port],
+  ] as const) {
+    if (value === undefined) continue
+    if (Object.hasOwn(set, name))
+      throw new MillraceError('BAD_OPTION', `give ${flag} or --set ${name}, not both`)
+    flags.push({ name, flag, value })
+  }
+  return flags
 }
 
 async function listSettings(): Promise<void> {

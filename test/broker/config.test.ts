@@ -85,16 +85,49 @@ test('refuses wrong values and says what was expected', async ({ tempDir }) => {
   assert.is((await loadConfig({ file })).port, 7420)
 })
 
-test('variables of a Kubernetes service called millrace are not settings', async () => {
-  const settings = await loadConfig({
-    env: {
-      MILLRACE_PORT: 'tcp://10.0.0.1:7420',
-      MILLRACE_PORT_7420_TCP_ADDR: '10.0.0.1',
-      MILLRACE_SERVICE_HOST: '10.0.0.1',
-      MILLRACE_SERVER: 'localhost:7420',
-    },
+/** What Kubernetes sets for a service with this name and a port that is called "client". */
+function serviceLinks(name: string): Record<string, string> {
+  return {
+    [`${name}_SERVICE_HOST`]: '10.0.0.1',
+    [`${name}_SERVICE_PORT`]: '7420',
+    [`${name}_SERVICE_PORT_CLIENT`]: '7420',
+    [`${name}_PORT`]: 'tcp://10.0.0.1:7420',
+    [`${name}_PORT_7420_TCP`]: 'tcp://10.0.0.1:7420',
+    [`${name}_PORT_7420_TCP_PROTO`]: 'tcp',
+    [`${name}_PORT_7420_TCP_PORT`]: '7420',
+    [`${name}_PORT_7420_TCP_ADDR`]: '10.0.0.1',
+  }
+}
+
+for (const service of ['MILLRACE', 'MILLRACE_ANYTHING', 'MILLRACE_HOST', 'MILLRACE_2']) {
+  test(`variables of a Kubernetes service are not settings: ${service}`, async () => {
+    const links = serviceLinks(service)
+    let reported: readonly string[] = []
+    const settings = await loadConfig({
+      env: { ...links, MILLRACE_SERVER: 'localhost:7420', MILLRACE_BROKER_ID: '3' },
+      onServiceLinks: (variables) => {
+        reported = variables
+      },
+    })
+    assert.is(settings.port, 7420)
+    assert.is(settings.brokerId, 3)
+    assert.equal(reported, Object.keys(links))
   })
-  assert.is(settings.port, 7420)
+}
+
+test('variables that only resemble those of a service are refused', async () => {
+  for (const [variable, value] of [
+    ['MILLRACE_PROT', '7421'],
+    ['MILLRACE_PORT_', '1'],
+    ['MILLRACE_ANYTHING_PORT', '7421'],
+    ['MILLRACE_PORT_7420', '1'],
+    ['MILLRACE_SERVICE_NAME', 'x'],
+  ] as const) {
+    assert.match(
+      await problemOf(() => loadConfig({ env: { [variable]: value } })),
+      `unknown environment variable ${variable}`,
+    )
+  }
 })
 
 test('every setting has a variable of its own and a default that it accepts', () => {

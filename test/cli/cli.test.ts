@@ -1,4 +1,4 @@
-import { readFile, writeFile } from 'node:fs/promises'
+import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import * as assert from 'uvu/assert'
@@ -172,11 +172,13 @@ test(
         2,
         /unknown setting "retentionMss" in flags; did you mean "retentionMs"/,
       ],
+      [['serve', '--port', '99999'], 2, /--port: expected a whole number, from 0 to 65535, got "99999"/],
       [
-        ['serve', '--port', '99999'],
+        ['serve', '--set', 'port=99999'],
         2,
-        /port in flags: expected a whole number, from 0 to 65535, got "99999"/,
+        /--set port: expected a whole number, from 0 to 65535, got "99999"/,
       ],
+      [['serve', '--set', 'port=1', '--port', '2'], 2, /give --port or --set port, not both/],
       [['status', '--server', 'not an address'], 2, /"not an address" is not an address, expected host:port/],
       [['publish', 'orders', 'x', '--file', 'y', ...server], 2, /give a value or --file, not both/],
       [['publish', 'orders', '--file', '/none', ...server], 1, /can't read "\/none": there is no such file/],
@@ -223,6 +225,35 @@ test('serve has eight threads for blocking calls, not the four that are the defa
     return Number(threads)
   }
   assert.is(await threadsOf({}), (await threadsOf({ UV_THREADPOOL_SIZE: '4' })) + 4)
+})
+
+test('serve takes any setting with --set, and makes no folder when its port is taken', async (context) => {
+  const data = join(await context.tempDir(), 'data')
+  const set = ['--set', `dir=${data}`, '--set', 'host=127.0.0.2']
+  const first = spawnMillrace(context, ['serve', ...set, '--set', 'port=0'], {
+    env: { MILLRACE_QUEUE_PORT: 'tcp://10.0.0.1:7420', MILLRACE_PORT: 'tcp://10.0.0.1:7420' },
+  })
+  const [, port = ''] = await first.waitForOutput('stderr', /millrace is ready on 127\.0\.0\.2:(\d+)/)
+  assert.match(first.output.stderr, `data in ${data}`)
+  assert.match(
+    first.output.stderr,
+    /"variables":\["MILLRACE_QUEUE_PORT","MILLRACE_PORT"\].*ignored environment/,
+  )
+  const parent = await context.tempDir()
+  const other = ['--data', join(parent, 'other'), '--host', '127.0.0.2', '--port', port]
+  const taken = await run(context, ['serve', ...other])
+  assert.is(taken.code, 1)
+  assert.match(taken.stderr, `port ${port} is taken by another process`)
+  assert.equal(await readdir(parent), [])
+})
+
+test('a server without a host is a port of this machine', async (context) => {
+  const [, address = ''] = await brokerFor(context)
+  const port = address.split(':')[1] ?? ''
+  assert.match(ok(await run(context, ['status', '--server', port])), /health +ok/)
+  assert.match(ok(await run(context, ['status', '--server', `:${port}`])), /health +ok/)
+  const refused = await connect(port).catch((error: Error) => error.message)
+  assert.is(refused, `"${port}" has no host, expected host:port, like localhost:${port}`)
 })
 
 test('a folder of something else is refused and not touched', async (context) => {
