@@ -19,6 +19,11 @@ export interface RangeOptions {
   readonly reverse?: boolean
 }
 
+/**
+ * A read is of one moment between its call and its end: of each commit it sees all or nothing. What is committed after
+ * the call may be in it. An engine in parts promises this for each part. A caller that puts together what it reads here
+ * and what it holds in memory has to take both as of one moment: see State.
+ */
 export interface Engine {
   /** A copy with the same entries; readers use it when an entry of this engine is damaged. */
   readonly copy?: Engine | undefined

@@ -17,16 +17,30 @@ export interface Checkpoint {
 /** A change that has not reached the database: a value, or undefined for a deletion. */
 type Change = Uint8Array | undefined
 
+/** The changes of one checkpoint. A layer is linked to the one that gathers changes after it. */
+class Layer {
+  readonly changes = new SortedBytesMap<{ readonly value: Change }>()
+  next: Layer | undefined
+}
+
 /**
- * The views' database behind an overlay of changes in memory. Reads go through the overlay, then through the one that
- * is being written, then to the engine. A checkpoint writes the overlay and the journal position that it reflects in
- * one atomic batch. Every value carries a CRC-32 of its key and itself, since LevelDB doesn't notice bit rot.
+ * The views' database behind layers of changes in memory: one gathers changes, one more exists while a checkpoint writes
+ * it. A checkpoint writes a layer and the journal position that it reflects in one atomic batch. Every value carries a
+ * CRC-32 of its key and itself, since LevelDB doesn't notice bit rot.
+ *
+ * Each read is of one moment, the end of the read: it has every change that was made before, and none that was made
+ * after. The caller runs some microtasks later, so it must allow for changes that were made between its call and then.
+ *
+ * How: checkpoints may begin and end while the engine reads. A read therefore keeps the oldest layer of its beginning, and
+ * puts that layer and all that follow it over what the engine gave. It does no harm when the engine has some of them.
  */
 export class State {
   #engine: Engine
-  #active = new SortedBytesMap<{ value: Change }>()
+  /** Gathers changes. */
+  #active = new Layer()
   #activeBytes = 0
-  #frozen: SortedBytesMap<{ value: Change }> | undefined
+  /** The oldest layer that the engine may not have: the one that is being written, else the active one. */
+  #oldest = this.#active
   #checkpoint: Checkpoint
   #writtenBytes = 0
 
@@ -57,23 +71,26 @@ export class State {
   }
 
   put(key: Uint8Array, value: Uint8Array): void {
-    this.#active.set(key, { value })
+    this.#active.changes.set(key, { value })
     this.#activeBytes += key.length + value.length + entryOverheadBytes
   }
 
   del(key: Uint8Array): void {
-    this.#active.set(key, { value: undefined })
+    this.#active.changes.set(key, { value: undefined })
     this.#activeBytes += key.length + entryOverheadBytes
   }
 
   /** @throws MillraceError CORRUPT */
   async get(key: Uint8Array): Promise<Uint8Array | undefined> {
-    const change = this.#active.get(key) ?? this.#frozen?.get(key)
+    const oldest = this.#oldest
+    const change = newestChange(oldest, key)
     if (change !== undefined) return change.value
-    return fromEither(this.#engine, async (engine) => {
+    const stored = await fromEither(this.#engine, async (engine) => {
       const sealed = await engine.get(key)
       return sealed && unseal(key, sealed)
     })
+    const later = newestChange(oldest, key)
+    return later === undefined ? stored : later.value
   }
 
   /**
@@ -81,14 +98,22 @@ export class State {
    * @throws MillraceError CORRUPT
    */
   async getMany(keys: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]> {
-    const changes = keys.map((key) => this.#active.get(key) ?? this.#frozen?.get(key))
-    const stored = keys.filter((_, index) => changes[index] === undefined)
+    const oldest = this.#oldest
+    const wanted = [...keys.keys()].filter(
+      (index) => newestChange(oldest, keys[index] as Uint8Array) === undefined,
+    )
+    const stored = wanted.map((index) => keys[index] as Uint8Array)
     const found = await fromEither(this.#engine, async (engine) => {
       const sealed = await engine.getMany(stored)
       return sealed.map((value, index) => value && unseal(stored[index] as Uint8Array, value))
     })
-    let next = 0
-    return changes.map((change) => (change === undefined ? found[next++] : change.value))
+    const values = new Array<Uint8Array | undefined>(keys.length)
+    for (const [at, index] of wanted.entries()) values[index] = found[at]
+    for (const [index, key] of keys.entries()) {
+      const change = newestChange(oldest, key)
+      if (change !== undefined) values[index] = change.value
+    }
+    return values
   }
 
   /**
@@ -117,28 +142,29 @@ export class State {
    * @throws what the engine throws; the changes are kept
    */
   async write(checkpoint: Checkpoint): Promise<void> {
-    const frozen = this.#active
-    const frozenBytes = this.#activeBytes
-    this.#frozen = frozen
-    this.#active = new SortedBytesMap()
+    const written = this.#active
+    const writtenBytes = this.#activeBytes
+    const active = new Layer()
+    written.next = active
+    this.#active = active
     this.#activeBytes = 0
     try {
       const ops: EngineOp[] = [
         { type: 'put', key: checkpointKey, value: seal(checkpointKey, encodeCheckpoint(checkpoint)) },
       ]
-      for (const [key, { value }] of frozen.entries()) {
+      for (const [key, { value }] of written.changes.entries()) {
         ops.push(value === undefined ? { type: 'del', key } : { type: 'put', key, value: seal(key, value) })
       }
       await this.#engine.commit(ops)
       this.#checkpoint = checkpoint
-      this.#writtenBytes += frozenBytes
+      this.#writtenBytes += writtenBytes
     } catch (error) {
-      this.#activeBytes += frozenBytes
-      for (const [key, change] of frozen.entries())
-        if (this.#active.get(key) === undefined) this.#active.set(key, change)
+      this.#activeBytes += writtenBytes
+      for (const [key, change] of written.changes.entries())
+        if (active.changes.get(key) === undefined) active.changes.set(key, change)
       throw error
     } finally {
-      this.#frozen = undefined
+      this.#oldest = active
     }
   }
 
@@ -151,9 +177,10 @@ export class State {
     options: RangeOptions,
     limit: number,
   ): Promise<{ entries: EngineEntry[]; short: boolean }> {
+    const oldest = this.#oldest
     const stored = await this.durableRange({ ...options, limit })
     const everything = { ...options, limit: Number.POSITIVE_INFINITY }
-    const changes = [...(this.#frozen?.range(everything) ?? []), ...this.#active.range(everything)]
+    const changes = [...layersFrom(oldest)].flatMap((layer) => layer.changes.range(everything))
     const short = stored.length === limit
     if (changes.length === 0) return { entries: stored, short }
     const merged = new SortedBytesMap<Change>()
@@ -168,6 +195,18 @@ export class State {
     for (const [key, value] of merged.range(everything)) if (value !== undefined) entries.push([key, value])
     return { entries, short }
   }
+}
+
+/** From the oldest to the newest. */
+function* layersFrom(oldest: Layer): Iterable<Layer> {
+  for (let layer: Layer | undefined = oldest; layer !== undefined; layer = layer.next) yield layer
+}
+
+/** What the newest layer that changes a key says of it; undefined when none does. */
+function newestChange(oldest: Layer, key: Uint8Array): { readonly value: Change } | undefined {
+  let newest: { readonly value: Change } | undefined
+  for (const layer of layersFrom(oldest)) newest = layer.changes.get(key) ?? newest
+  return newest
 }
 
 /** Reads what is damaged from the copy, if the engine has one. Throws what the engine threw when that is damaged too. */

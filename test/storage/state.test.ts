@@ -50,6 +50,143 @@ test('while a checkpoint is written, reads see it and what came after', async ()
   assert.equal(show(await state.durableRange({ ...everything, limit: 10 })), ['1=a', '2=b', '4=d'])
 })
 
+/** An engine that hands over what it read only when the test says so. */
+async function openHeldState() {
+  const engines = new FaultyEngines()
+  const engine = await engines.open('state')
+  let answer: Promise<void> | undefined
+  const held = async <T>(read: () => Promise<T>, readsFirst: boolean): Promise<T> => {
+    const waiting = answer
+    if (!readsFirst) await waiting
+    const found = await read()
+    if (readsFirst) await waiting
+    return found
+  }
+  const order = { readsFirst: true }
+  const state = await State.open({
+    get: (k) => held(() => engine.get(k), order.readsFirst),
+    getMany: (keys) => held(() => engine.getMany(keys), order.readsFirst),
+    range: (options) => held(() => engine.range(options), order.readsFirst),
+    commit: (ops) => engine.commit(ops),
+    compact: (gte, lt) => engine.compact(gte, lt),
+    close: () => engine.close(),
+  })
+  const hold = (readsFirst: boolean): (() => void) => {
+    const { promise, resolve } = deferred()
+    answer = promise
+    order.readsFirst = readsFirst
+    return () => {
+      answer = undefined
+      resolve()
+    }
+  }
+  return { state, engines, hold }
+}
+
+function deferred(): { promise: Promise<void>; resolve: () => void } {
+  let resolve = () => {}
+  const promise = new Promise<void>((settle) => (resolve = settle))
+  return { promise, resolve }
+}
+
+/** What each kind of read says of the keys 1 to 4, as `range` would show it. */
+const kindsOfRead: Record<string, (state: State) => Promise<string[]>> = {
+  range: async (state) => show(await state.range({ ...everything, limit: 10 })),
+  'range against the order': async (state) =>
+    show(await state.range({ ...everything, limit: 10, reverse: true })).reverse(),
+  'range in small steps': async (state) => show(await state.range({ ...everything, limit: 2 })),
+  getMany: async (state) => {
+    const keys = [key(1), key(2), key(3), key(4)]
+    const values = await state.getMany(keys)
+    const found = keys.flatMap((k, at): EngineEntry[] => (values[at] ? [[k, values[at]]] : []))
+    return show(found)
+  },
+}
+
+for (const [kind, read] of Object.entries(kindsOfRead)) {
+  for (const readsFirst of [true, false]) {
+    const when = readsFirst ? 'after the engine has read' : 'before the engine reads'
+
+    test(`${kind}: a checkpoint that ends ${when} hides no change and brings nothing back`, async () => {
+      const { state, hold } = await openHeldState()
+      state.put(key(1), value('a'))
+      await state.write(at(1))
+      state.del(key(1))
+      state.put(key(2), value('b'))
+      const release = hold(readsFirst)
+      const found = read(state)
+      await state.write(at(2))
+      release()
+      assert.equal(await found, ['2=b'])
+    })
+
+    test(`${kind}: a checkpoint in flight at the call, and ended ${when}, counts as well`, async () => {
+      const { state, engines, hold } = await openHeldState()
+      state.put(key(1), value('a'))
+      state.put(key(2), value('a'))
+      await state.write(at(1))
+      state.del(key(1))
+      state.put(key(2), value('b'))
+      const gate = deferred()
+      engines.beforeCommit = () => gate.promise
+      const written = state.write(at(2))
+      const release = hold(readsFirst)
+      const found = read(state)
+      gate.resolve()
+      await written
+      release()
+      assert.equal(await found, ['2=b'])
+    })
+
+    test(`${kind}: a checkpoint that fails ${when} hides no change`, async () => {
+      const { state, engines, hold } = await openHeldState()
+      state.put(key(1), value('a'))
+      await state.write(at(1))
+      state.del(key(1))
+      state.put(key(2), value('b'))
+      engines.beforeCommit = () => {
+        throw new Error('no')
+      }
+      const release = hold(readsFirst)
+      const found = read(state)
+      await state.write(at(2)).then(
+        () => assert.unreachable(),
+        () => {},
+      )
+      release()
+      assert.equal(await found, ['2=b'])
+    })
+
+    test(`${kind}: of changes that a checkpoint ends ${when} it sees all or none`, async () => {
+      const { state, hold } = await openHeldState()
+      state.put(key(1), value('moves'))
+      const release = hold(readsFirst)
+      const found = read(state)
+      for (const n of [2, 3, 4]) {
+        state.del(key(n - 1))
+        state.put(key(n), value('moves'))
+        await state.write(at(n))
+      }
+      release()
+      const [first, ...more] = await found
+      assert.equal(more, [], 'the value that moves from key to key is there once')
+      assert.match(String(first), /=moves$/)
+    })
+  }
+}
+
+test('get sees a key that a checkpoint wrote while the engine read', async () => {
+  for (const readsFirst of [true, false]) {
+    const { state, hold } = await openHeldState()
+    const release = hold(readsFirst)
+    const found = state.get(key(1))
+    state.put(key(1), value('a'))
+    await state.write(at(1))
+    release()
+    assert.is(String(await found), 'a')
+  }
+})
+
 test('a checkpoint that fails keeps its changes, and newer ones win', async () => {
   const { state, engines } = await openState()
   state.put(key(1), value('old'))
