@@ -63,6 +63,8 @@ test('messages of a topic that is deleted are not handed out any more, those of 
     [gone],
   )
   await raw.request(commands.topicDelete, { topic: 'gone' })
+  const again = { group, workerId, topics: ['kept'], again: true, held: [first.grantId], concurrency: 1 }
+  await raw.request(commands.queueOpen, again)
   const more = lease(200)
   await harness.publish(kept, 0, values(3))
   assert.equal(
