@@ -2,6 +2,8 @@ import type { Campaign } from './campaign.js'
 import { bitRot } from './campaigns/bit_rot.js'
 import { churn } from './campaigns/churn.js'
 import { clock } from './campaigns/clock.js'
+import { delayed } from './campaigns/delayed.js'
+import { delayedPower } from './campaigns/delayed_power.js'
 import { drain } from './campaigns/drain.js'
 import { fastPublishers } from './campaigns/fast_publishers.js'
 import { fullDisk } from './campaigns/full_disk.js'
@@ -25,6 +27,8 @@ export const campaigns: readonly Campaign[] = [
   power,
   queues,
   queuesPower,
+  delayed,
+  delayedPower,
   bitRot,
   drain,
   zombies,

@@ -1,5 +1,12 @@
 import type { Campaign } from '../campaign.js'
-import { runQueueTrial } from '../trial/queue_trial.js'
+import { type CrashPlan, runKillTrial } from '../trial/crash_trial.js'
+import { QueueWork } from '../workloads/queue_work.js'
+
+export const queuesPlan: CrashPlan = {
+  start: (context, server) => QueueWork.start(context, server),
+  crashes: { full: 20, short: 5 },
+  operationsMax: 400,
+}
 
 /** Kill -9 under queue groups: leases, retries, dead letters, delayed messages and transactions. */
 export const queues: Campaign = {
@@ -8,8 +15,5 @@ export const queues: Campaign = {
   rounds: { full: 15, short: 1 },
   roundDeadlineMs: 240_000,
   unavailable: async () => undefined,
-  async round(context) {
-    const dir = await context.tempDir()
-    return runQueueTrial(context, { dir }, 'kill -9', (broker) => broker.kill())
-  },
+  round: (context) => runKillTrial(context, queuesPlan),
 }

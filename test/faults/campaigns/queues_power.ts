@@ -1,9 +1,7 @@
-import { join } from 'node:path'
 import type { Campaign } from '../campaign.js'
-import { LoopVolume, loopVolumeUnavailable } from '../machine/loop_volume.js'
-import { runQueueTrial } from '../trial/queue_trial.js'
-
-const volumeBytes = 512 * 1024 * 1024
+import { loopVolumeUnavailable } from '../machine/loop_volume.js'
+import { runPowerTrial } from '../trial/crash_trial.js'
+import { queuesPlan } from './queues.js'
 
 /** Power cuts under queue groups: everything that was not synced is gone. */
 export const queuesPower: Campaign = {
@@ -12,14 +10,5 @@ export const queuesPower: Campaign = {
   rounds: { full: 5, short: 1 },
   roundDeadlineMs: 240_000,
   unavailable: loopVolumeUnavailable,
-  async round(context) {
-    const volume = await LoopVolume.create(context, { sizeBytes: volumeBytes })
-    const plan = { dir: join(volume.dir, 'data'), settings: { diskFreeBytesMin: '16MB' } }
-    return runQueueTrial(context, plan, 'power cut', async (broker) => {
-      await volume.cutPower([broker.pid])
-      await broker.kill()
-      await volume.unmount()
-      await volume.mount()
-    })
-  },
+  round: (context) => runPowerTrial(context, queuesPlan),
 }
