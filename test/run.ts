@@ -2,21 +2,25 @@ import { existsSync } from 'node:fs'
 import { dirname, relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { discover } from './helpers/discover.js'
+import { deadlineFactor, engineSeedText, enginesAreDelayed } from './helpers/engine_mode.js'
 import { type Failure, type FileResult, runFiles } from './helpers/runner.js'
 
 const parallel = 2
-const fileDeadlineMs = 5 * 60_000
+const fileDeadlineMs = 5 * 60_000 * deadlineFactor
 const root = dirname(fileURLToPath(import.meta.url))
 
 /**
  * Runs the compiled tests beside this file: all of them, those whose path contains one of the arguments
- * (`npm test -- storage/journal`), or the very files that the arguments name.
+ * (`npm test -- storage/journal`), or the very files that the arguments name. With MILLRACE_TEST_ENGINE=delayed
+ * (`npm run test:delayed`) the engines of all brokers and stores take random time.
  */
 async function main(args: readonly string[]): Promise<void> {
   const explicit = args.filter((arg) => arg.endsWith('.js') && existsSync(arg)).map((arg) => resolve(arg))
   const filters = args.filter((arg) => !(arg.endsWith('.js') && existsSync(arg)))
   const none = { files: [], strays: [], stale: [] }
   const found = explicit.length > 0 && filters.length === 0 ? none : await discover(root, filters)
+  // Also hands the seed to the processes of the tests.
+  if (enginesAreDelayed) console.error(`delayed engines: ${engineSeedText()}`)
   for (const path of found.stale) console.error(`ignored, its source is gone: ${shown(path)}`)
 
   const results = await runFiles([...explicit, ...found.files], {
@@ -29,6 +33,7 @@ async function main(args: readonly string[]): Promise<void> {
   for (const failed of failures) printFailure(failed)
   process.exitCode = failures.length === 0 ? 0 : 1
   console.log(summary(results, failures.length))
+  if (enginesAreDelayed && failures.length > 0) console.error(`the same delays: ${engineSeedText()}`)
 }
 
 function summary(results: readonly FileResult[], failed: number): string {

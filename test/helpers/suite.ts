@@ -1,5 +1,6 @@
 import { suite as uvuSuite } from 'uvu'
 import { RunningTest, Skipped, type TestContext, withDeadline } from './context.js'
+import { deadlineFactor, engineSeedText, enginesAreDelayed } from './engine_mode.js'
 import { failureText, report, underRunner } from './report.js'
 
 export type { TestContext } from './context.js'
@@ -15,6 +16,9 @@ export interface Suite {
   /** Runs what was registered, one test after the other. */
   run(): void
 }
+
+// Before any test opens an engine.
+if (enginesAreDelayed) await import('./delay_engines.js')
 
 const deadlineMsDefault = 10_000
 const exitGraceMs = 5_000
@@ -44,7 +48,7 @@ export function suite(name: string): Suite {
   }
   const test = (testName: string, body: TestBody, { deadlineMs = deadlineMsDefault } = {}): void => {
     const id = register(testName)
-    inner(testName, () => runTest(id, testName, body, deadlineMs))
+    inner(testName, () => runTest(id, testName, body, deadlineMs * deadlineFactor))
   }
   const skip = (testName: string, reason: string): void => {
     const id = register(testName)
@@ -110,6 +114,7 @@ function markFailed(id: number, error: unknown, seeds: readonly number[]): void 
   report({ type: 'failed', id, failure: { message: seeded, stack } })
   if (underRunner) return
   if (seeds.length > 0) console.error(`random seeds: ${seeds.join(', ')}`)
+  if (enginesAreDelayed) console.error(engineSeedText())
   throw error
 }
 

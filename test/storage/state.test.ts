@@ -245,8 +245,8 @@ test('a damaged, swapped or cut value is noticed', async () => {
   flipped[5] = (flipped[5] as number) ^ 1
   for (const damaged of [flipped, stored.get(1) as Uint8Array, two.subarray(0, 3)]) {
     await engines.put('state', key(2), damaged)
-    for (const read of [state.get(key(2)), state.range({ ...everything, limit: 10 })]) {
-      await read.then(
+    for (const read of [() => state.get(key(2)), () => state.range({ ...everything, limit: 10 })]) {
+      await read().then(
         () => assert.unreachable(),
         (error) => {
           assert.ok(isMillraceError(error, 'CORRUPT'))
