@@ -71,12 +71,13 @@ export async function withClient<T>(
   }
 }
 
-/** Parses a whole number from `min` on; for commander. */
-export function wholeNumber(min = 0): (text: string) => number {
+/** Parses a whole number from `min` to `max`; for commander. */
+export function wholeNumber(min = 0, max = Number.MAX_SAFE_INTEGER): (text: string) => number {
   return (text) => {
     const value = Number(text)
-    if (/^\d+$/.test(text) && Number.isSafeInteger(value) && value >= min) return value
-    throw new InvalidArgumentError(`expected a whole number from ${min}`)
+    if (/^\d+$/.test(text) && value >= min && value <= max) return value
+    const upTo = max === Number.MAX_SAFE_INTEGER ? '' : ` to ${max}`
+    throw new InvalidArgumentError(`expected a whole number from ${min}${upTo}`)
   }
 }
 

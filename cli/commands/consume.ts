@@ -1,13 +1,18 @@
 import { type Command, Option } from 'commander'
 import {
-  defineTopic,
+  type Client,
   isMillraceError,
-  type Message,
   MillraceError,
   type SkippedMessages,
   type StartPosition,
 } from '../../client/index.js'
 import { errorText } from '../errors.js'
+import { type FilterOptions, type HeaderFilter, headerFilter, messageFilter } from '../messages/filter.js'
+import { jsonLineOf } from '../messages/json_line.js'
+import { lastOffsets, Newest } from '../messages/newest.js'
+import { type ReadOptions, readMessages } from '../messages/reader.js'
+import type { StopPosition } from '../messages/stops.js'
+import { type MessageFormat, messageTemplate } from '../messages/template.js'
 import {
   type CommonOptions,
   collect,
@@ -17,73 +22,178 @@ import {
   withCommon,
 } from '../options.js'
 import { Progress, writeOutput } from '../output.js'
-import { startPosition } from '../start_position.js'
+import { startPosition, stopPosition } from '../start_position.js'
 
-interface ConsumeOptions extends CommonOptions {
+interface ConsumeOptions extends CommonOptions, FilterOptions {
   readonly group?: string
   readonly from?: StartPosition
+  readonly last?: number
+  readonly until?: StopPosition
   readonly count?: number
   readonly follow?: true
   readonly format?: 'value' | 'json'
+  readonly output?: MessageFormat
   readonly partition?: readonly number[]
+  readonly header?: readonly HeaderFilter[]
 }
 
+const lastMax = 1_000_000
+
 export function addConsume(program: Command): void {
-  withCommon(program.command('consume <topic>').description('print the messages of a topic'))
-    .option('-g, --group <group>', 'as a member of this group; what was printed is acknowledged')
+  withCommon(program.command('consume <topic...>').description('print the messages of one or more topics'))
+    .option('-g, --group <group>', 'read as a member of this group; acknowledges what was read')
     .option(
       '--from <where>',
       'earliest, latest, an offset, or a time (default: earliest, with --follow latest)',
       startPosition,
     )
-    .option('-n, --count <n>', 'stop after this many messages', wholeNumber(1))
-    .option('-F, --follow', 'wait for more at the end')
-    .option('--partition <n>', 'only this partition; repeatable', collect(wholeNumber()))
+    .option(
+      '--last <n>',
+      'start with the last n messages, in the order of their timestamps',
+      wholeNumber(1, lastMax),
+    )
+    .option('--until <where>', 'stop before this offset of each partition, or before this time', stopPosition)
+    .option('-n, --count <n>', 'stop after this many printed messages', wholeNumber(1))
+    .option('-F, --follow', 'wait for more messages at the end')
+    .option('--partition <n>', 'only this partition, of one topic; repeatable', collect(wholeNumber()))
+    .option('-k, --key <key>', 'only messages with this key')
+    .option(
+      '--header <name[=value]>',
+      'only messages with this header; repeatable, then a message needs all of them',
+      collect(headerFilter),
+    )
+    .option('--grep <pattern>', 'only messages with a value that matches this regular expression')
+    .option('-i, --ignore-case', 'upper and lower case are the same to --grep')
     .addOption(
       new Option('--format <format>', 'value: a line for each value; json: a line for each message').choices([
         'value',
         'json',
       ]),
     )
+    .addOption(
+      new Option(
+        '-o, --output <format>',
+        'a text with %t topic, %p partition, %o offset, %T timestamp (ms), %k key, %v value, %h headers, \\n, \\t',
+      )
+        .argParser(messageTemplate)
+        .conflicts('format'),
+    )
     .action(consume)
 }
 
-async function consume(topicName: string, options: ConsumeOptions): Promise<void> {
-  const { group, count = Number.POSITIVE_INFINITY, follow = false } = options
-  const format = options.format ?? (options.json ? 'json' : 'value')
+async function consume(topics: readonly string[], options: ConsumeOptions): Promise<void> {
+  check(topics, options)
   const interrupt = interruptSignal()
   // A terminal shows the messages themselves; a counter is for output that goes elsewhere.
   const progress = new Progress('consumed', process.stderr.isTTY === true && process.stdout.isTTY !== true)
   try {
     await withClient(
       options,
-      async (client) => {
-        await client.topics.describe(topicName)
-        const consumer = client.consume(defineTopic(topicName), {
-          group,
-          from: options.from ?? (follow && group === undefined ? 'latest' : 'earliest'),
-          partitions: options.partition,
-          until: follow ? undefined : 'end',
-          signal: interrupt.signal,
-          onSkipped: tellSkipped,
-          onError: tellRetry,
-        })
-        let printed = 0
-        for await (const batch of consumer.batches({ messagesMax: Math.min(count, 1_000) })) {
-          const messages = batch.messages.slice(0, count - printed)
-          const text = messages.map((message) => lineOf(message, format))
-          if (!(await writeOutput(Buffer.concat(text)))) break
-          for (const message of messages) message.ack()
-          printed += messages.length
-          progress.update(printed)
-          if (printed >= count) break
-        }
-      },
+      (client) => new Printing(client, [...new Set(topics)], options, progress, interrupt.signal).run(),
       interrupt.signal,
     )
   } finally {
     progress.done()
     interrupt.release()
+  }
+}
+
+/** @throws MillraceError BAD_OPTION that names the flags */
+function check(topics: readonly string[], options: ConsumeOptions): void {
+  const { group, from, last, until, partition } = options
+  const bad = (problem: string): MillraceError => new MillraceError('BAD_OPTION', problem)
+  if (group !== undefined) {
+    if (last !== undefined) throw bad('--last works without --group: a group starts at its committed offsets')
+    if (until !== undefined) throw bad('--until works without --group')
+    if (partition !== undefined)
+      throw bad('--partition works without --group: the broker assigns the partitions of a group')
+  }
+  if (last !== undefined && from !== undefined) throw bad('give --last or --from, not both')
+  if (partition !== undefined && new Set(topics).size > 1) throw bad('--partition works with one topic')
+}
+
+/** One run of the command. */
+class Printing {
+  readonly #client: Client
+  readonly #topics: readonly string[]
+  readonly #options: ConsumeOptions
+  readonly #progress: Progress
+  readonly #signal: AbortSignal
+  readonly #format: MessageFormat
+  readonly #passes: ReturnType<typeof messageFilter>
+  readonly #count: number
+  #printed = 0
+
+  constructor(
+    client: Client,
+    topics: readonly string[],
+    options: ConsumeOptions,
+    progress: Progress,
+    signal: AbortSignal,
+  ) {
+    this.#client = client
+    this.#topics = topics
+    this.#options = options
+    this.#progress = progress
+    this.#signal = signal
+    this.#format = formatOf(options)
+    this.#passes = messageFilter(options)
+    this.#count = options.count ?? Number.POSITIVE_INFINITY
+  }
+
+  async run(): Promise<void> {
+    const { group, last, follow = false } = this.#options
+    const from = this.#options.from ?? (follow && group === undefined ? 'latest' : 'earliest')
+    if (last === undefined) return this.#print({ from, follow })
+    const goOn = await this.#printLast(last)
+    if (follow && goOn !== undefined) await this.#print({ from, follow, starts: goOn })
+  }
+
+  async #print(reading: Pick<ReadOptions, 'from' | 'follow' | 'starts'>): Promise<void> {
+    for await (const messages of this.#read(reading)) {
+      const lines: Uint8Array[] = []
+      let read = 0
+      for (const message of messages) {
+        if (this.#printed + lines.length >= this.#count) break
+        read++
+        if (this.#passes?.(message) ?? true) lines.push(this.#format(message))
+      }
+      if (!(await this.#write(lines))) return
+      for (const message of messages.slice(0, read)) message.ack()
+      if (this.#printed >= this.#count) return
+    }
+  }
+
+  /** Prints the last messages; returns where to go on, or undefined when that is enough. */
+  async #printLast(last: number): Promise<ReadonlyMap<string, readonly number[]> | undefined> {
+    const { starts, ends } = await lastOffsets(this.#client, this.#topics, last, this.#signal)
+    const goOn = new Map([...ends].map(([topic, offsets]) => [topic, [...offsets]]))
+    const newest = new Newest<Uint8Array | undefined>(last)
+    for await (const messages of this.#read({ from: 'earliest', follow: false, starts }))
+      for (const message of messages) {
+        const { topic, partition, offset } = message
+        const next = goOn.get(topic)
+        if (next !== undefined) next[partition] = Math.max(next[partition] ?? 0, offset + 1)
+        newest.add(message, (this.#passes?.(message) ?? true) ? this.#format(message) : undefined)
+      }
+    const lines = newest.take().filter((line) => line !== undefined)
+    const isOpen = await this.#write(lines.slice(0, this.#count))
+    return isOpen && this.#printed < this.#count ? goOn : undefined
+  }
+
+  #read(reading: Pick<ReadOptions, 'from' | 'follow' | 'starts'>): ReturnType<typeof readMessages> {
+    const { group, until, partition: partitions } = this.#options
+    const hooks = { onSkipped: tellSkipped, onError: tellRetry }
+    const options = { ...reading, group, until, partitions, signal: this.#signal, hooks }
+    return readMessages(this.#client, this.#topics, options)
+  }
+
+  /** Resolves with false when nobody reads the output any more. */
+  async #write(lines: readonly Uint8Array[]): Promise<boolean> {
+    if (lines.length > 0 && !(await writeOutput(Buffer.concat(lines)))) return false
+    this.#printed += lines.length
+    this.#progress.update(this.#printed)
+    return true
   }
 }
 
@@ -101,33 +211,9 @@ function tellSkipped({ topic, partition, fromOffset, toOffset }: SkippedMessages
 
 const lineEnd = Buffer.from('\n')
 
-function lineOf(message: Message<Uint8Array, string>, format: 'value' | 'json'): Buffer {
-  if (format === 'value') return Buffer.concat([message.valueBytes ?? Buffer.alloc(0), lineEnd])
-  const { topic, partition, offset, timestamp } = message
-  const headers = Object.fromEntries(
-    Object.entries(message.headerBytes).map(([name, bytes]) => [name, textOf(bytes)]),
-  )
-  const value = {
-    topic,
-    partition,
-    offset,
-    timestamp,
-    key: textOf(message.keyBytes),
-    headers,
-    value: textOf(message.valueBytes),
-  }
-  return Buffer.from(`${JSON.stringify(value)}\n`)
-}
-
-const strictUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
-
-/** UTF-8 as text, other bytes as `{ base64 }`, nothing as null. */
-function textOf(bytes: Uint8Array | undefined): string | { base64: string } | null {
-  if (bytes === undefined) return null
-  try {
-    return strictUtf8.decode(bytes)
-  } catch (error) {
-    if (!(error instanceof TypeError)) throw new MillraceError('DECODE_FAILED', undefined, { cause: error })
-    return { base64: Buffer.from(bytes).toString('base64') }
-  }
+function formatOf({ format, output, json }: ConsumeOptions): MessageFormat {
+  if (output !== undefined) return output
+  if ((format ?? (json ? 'json' : 'value')) === 'json')
+    return (message) => Buffer.from(`${jsonLineOf(message)}\n`)
+  return ({ valueBytes }) => Buffer.concat([valueBytes ?? Buffer.alloc(0), lineEnd])
 }

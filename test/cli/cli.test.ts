@@ -2,38 +2,13 @@ import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import * as assert from 'uvu/assert'
-import { startBroker } from '../../broker/index.js'
 import { connect, Reject } from '../../client/index.js'
-import { type Exit, spawnMillrace } from '../helpers/spawn.js'
-import { suite, type TestContext } from '../helpers/suite.js'
+import { brokerFor, ok, type Ran, run } from '../helpers/cli.js'
+import { spawnMillrace } from '../helpers/spawn.js'
+import { suite } from '../helpers/suite.js'
 import { waitFor } from '../helpers/wait_for.js'
 
 const test = suite('cli')
-
-interface Ran extends Exit {
-  readonly stdout: string
-  readonly stderr: string
-}
-
-/** Runs the command to its end, as a user without a terminal. */
-async function run(context: TestContext, args: readonly string[], input?: string | Buffer): Promise<Ran> {
-  const child = spawnMillrace(context, args)
-  child.stdin.end(input ?? '')
-  const exit = await child.exited
-  return { ...exit, ...child.output }
-}
-
-/** A broker inside the test, and its address as arguments. */
-async function brokerFor({ defer }: TestContext): Promise<readonly string[]> {
-  const broker = await startBroker({ engine: 'memory', port: 0, logLevel: 'silent' })
-  defer(() => broker.close())
-  return ['--server', `127.0.0.1:${broker.address.port}`]
-}
-
-const ok = (ran: Ran): string => {
-  assert.is(ran.code, 0, ran.stderr)
-  return ran.stdout
-}
 
 test('publishes a value and prints it again', async (context) => {
   const server = await brokerFor(context)

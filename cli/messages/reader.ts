@@ -1,0 +1,66 @@
+import type { Client, ConsumeOptions, Message, StartPosition } from '../../client/index.js'
+import { type StopPosition, Stops } from './stops.js'
+
+export interface ReadOptions {
+  readonly group?: string | undefined
+  readonly from: StartPosition
+  /** Only of one topic. */
+  readonly partitions?: readonly number[] | undefined
+  /** Wait for more messages at the end. */
+  readonly follow: boolean
+  /** Stop before this. Without a group. */
+  readonly until?: StopPosition | undefined
+  /** Start at these offsets instead of `from`: by topic, then by partition. Without a group. */
+  readonly starts?: ReadonlyMap<string, readonly number[]> | undefined
+  readonly signal: AbortSignal
+  readonly hooks: Pick<ConsumeOptions, 'onSkipped' | 'onError'>
+}
+
+const messagesMax = 1_000
+
+/**
+ * Reads topics, and yields messages of one partition that stood next to each other.
+ * @throws MillraceError UNKNOWN_TOPIC and all that a consumer throws
+ */
+export async function* readMessages(
+  client: Client,
+  topics: readonly string[],
+  options: ReadOptions,
+): AsyncGenerator<readonly Message<Uint8Array | null, string>[]> {
+  const { group, from, partitions, follow, until, starts, signal, hooks } = options
+  // A consumer would wait for a topic that does not exist.
+  for (const topic of topics) await client.topics.describe(topic, { signal })
+  let stops: Stops | undefined
+  const consumer = client.consume(topics, {
+    group,
+    from: starts === undefined ? from : 'latest',
+    partitions,
+    until: follow || until !== undefined ? undefined : 'end',
+    signal,
+    ...hooks,
+    onSkipped: (skipped) => {
+      hooks.onSkipped?.(skipped)
+      stops?.skipped(skipped, skipped.toOffset)
+    },
+  })
+  try {
+    if (starts !== undefined || until !== undefined) await consumer.start()
+    for (const { topic, partition } of starts === undefined ? [] : consumer.assignment) {
+      const offset = starts?.get(topic)?.[partition]
+      if (offset !== undefined) await consumer.seek({ topic, partition, offset })
+    }
+    if (until !== undefined) {
+      stops = new Stops(client, consumer, topics, until, follow)
+      await stops.start()
+    }
+    for await (const { messages } of consumer.batches({ messagesMax })) {
+      const taken = stops?.take(messages) ?? messages
+      if (taken.length > 0) yield taken
+    }
+  } catch (error) {
+    if (!signal.aborted) throw error
+  } finally {
+    stops?.close()
+    await consumer.close()
+  }
+}
