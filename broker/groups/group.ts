@@ -191,11 +191,14 @@ export class Group {
 
   /** Updates a topic that was created, deleted or changed. */
   topicChanged({ topicId, name }: Pick<GroupTopic, 'topicId' | 'name'>): void {
+    const topic = this.#options.topics.byId(topicId)
     for (const member of this.members.values()) {
-      if (member.topics.includes(name)) this.#subscribe(member, member.topics)
+      if (!member.topics.includes(name)) continue
+      this.#subscribe(member, member.topics)
+      // Its new generation tells also a member without partitions that something is gone.
+      if (topic === undefined) this.#touch(member)
     }
     const slots = this.#slots.get(topicId)
-    const topic = this.#options.topics.byId(topicId)
     if (slots === undefined) return
     if (topic === undefined) this.#dropSlots(topicId)
     else if (topic.partitions > slots.length) this.#membershipChanged()

@@ -128,6 +128,10 @@ export class ConsumerEngine<Value, Key> {
         if (this.delivery.offer(stream)) this.#options.onReady()
       },
       onRefused: async (stream, error) => {
+        if (error.code === 'UNKNOWN_TOPIC' && this.source.topicGone !== undefined) {
+          this.source.topicGone(stream)
+          return
+        }
         await this.#refusals.handle(stream, error)
         // What was passed over may have been all that was left to read.
         this.#options.onReady()

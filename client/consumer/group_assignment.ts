@@ -9,6 +9,8 @@ export interface GroupAssignmentOptions<Value, Key> {
   readonly table: StreamTable<Value, Key>
   readonly committer: Committer<Value, Key>
   readonly from: StartPosition
+  /** Whether the topic was created again while the consumer read it: all of the new one came after it had begun. */
+  readonly isRecreated?: (topic: string) => boolean
   readonly revokeGraceMs: number
   readonly newStream: (grant: Grant) => PartitionStream<Value, Key>
   /** Finds and sets the positions of new streams. */
@@ -155,7 +157,8 @@ export class GroupAssignment<Value, Key> {
     const { committedOffset } = grant
     const acked = before?.acks?.committable
     if (acked === undefined || committedOffset !== before?.committed) {
-      return committedOffset ?? this.#options.from
+      const { from, isRecreated } = this.#options
+      return committedOffset ?? (isRecreated?.(grant.topic) ? 'earliest' : from)
     }
     return acked
   }

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { commands, isMillraceError, type ReplyOf } from '../../protocol/index.js'
 import { pause } from '../backoff.js'
+import { TopicWait, topicPollMs } from '../topic_wait.js'
 import type { BrokerPort } from './broker_port.js'
 import { deferred } from './deferred.js'
 import { retryMs } from './retry.js'
@@ -50,6 +51,7 @@ export class GroupMember {
   readonly #abort = new AbortController()
   #changed = deferred<void>()
   #failures = 0
+  readonly #topicWait = new TopicWait()
   #running: Promise<void> | undefined
 
   constructor(options: GroupMemberOptions) {
@@ -131,6 +133,7 @@ export class GroupMember {
   #assigned(assignment: Assignment, joined: boolean): void {
     if (this.#abort.signal.aborted) return
     this.#failures = 0
+    this.#topicWait.found()
     this.state = 'joined'
     this.generation = assignment.generation
     this.#options.onAssignment(assignment, joined)
@@ -142,17 +145,21 @@ export class GroupMember {
       this.#options.onSuspended()
       return
     }
-    if (!isMillraceError(error) || !error.retryable) {
+    const isTopicGone = this.generation > 0 && isMillraceError(error, 'UNKNOWN_TOPIC')
+    const isReported = isTopicGone && this.#topicWait.isWaiting
+    const isAwaited = isTopicGone && !this.#topicWait.isOver
+    if (!isAwaited && (!isMillraceError(error) || !error.retryable)) {
       this.state = 'ended'
       this.#abort.abort()
       this.#options.onFailed(error)
       return
     }
     if (this.state === 'joined') this.state = 'suspended'
-    this.#options.onRetry?.(error)
+    if (!isReported) this.#options.onRetry?.(error)
     this.#options.onSuspended()
     this.#failures++
-    await pause(retryMs(this.#failures), this.#abort.signal)
+    const pauseMs = isAwaited ? topicPollMs : retryMs(this.#failures)
+    await pause(pauseMs, this.#abort.signal)
   }
 }
 

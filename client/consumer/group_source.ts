@@ -2,6 +2,7 @@ import { isMillraceError, MillraceError } from '../../protocol/index.js'
 import type { BrokerPort } from './broker_port.js'
 import { Committer } from './committer.js'
 import { deferred } from './deferred.js'
+import { DeletedTopics } from './deleted_topics.js'
 import { GroupAssignment } from './group_assignment.js'
 import { type Assignment, type Grant, GroupMember, type MemberState } from './group_member.js'
 import type { ConsumeOptions, ConsumerSettings } from './options.js'
@@ -27,10 +28,17 @@ export class GroupSource<Value, Key> implements PartitionSource<Value, Key> {
   readonly #committer: Committer<Value, Key>
   readonly #assignment: GroupAssignment<Value, Key>
   readonly #started = deferred<void>()
+  readonly #deletedTopics: DeletedTopics
+  #generation: number | undefined
 
   constructor(options: GroupSourceOptions<Value, Key>) {
     const { port, group, topics, settings, hooks, table, host } = options
     this.#options = options
+    this.#deletedTopics = new DeletedTopics({
+      port,
+      onMissing: (error) => host.retry(error),
+      onDeleted: (error) => this.#failed(error),
+    })
     this.#member = new GroupMember({
       port,
       group,
@@ -58,6 +66,7 @@ export class GroupSource<Value, Key> implements PartitionSource<Value, Key> {
       table,
       committer: this.#committer,
       from: settings.from,
+      isRecreated: (topic) => this.#deletedTopics.has(topic),
       revokeGraceMs: settings.revokeGraceMs,
       newStream: (grant) => options.newStream(grant, this.#committer),
       locate: (starts) => host.locate(starts),
@@ -103,7 +112,14 @@ export class GroupSource<Value, Key> implements PartitionSource<Value, Key> {
     return this.#committer.commit(this.#options.table.values())
   }
 
+  /** The broker does not know the topic of a stream any more. */
+  topicGone(stream: PartitionStream<Value, Key>): void {
+    this.#deletedTopics.check(stream.topic, stream.topicId)
+    this.#assignment.lose(stream)
+  }
+
   async close(): Promise<void> {
+    this.#deletedTopics.close()
     try {
       await this.#commitInTime()
     } finally {
@@ -114,22 +130,21 @@ export class GroupSource<Value, Key> implements PartitionSource<Value, Key> {
   }
 
   #assigned(assignment: Assignment, joined: boolean): void {
-    const topicsBefore = new Set(Array.from(this.#options.table.values(), ({ topic }) => topic))
-    for (const { topic } of assignment.partitions) topicsBefore.delete(topic)
-    for (const topic of topicsBefore) void this.#checkTopic(topic)
+    this.#checkTopics(assignment)
     const applied = this.#assignment.apply(assignment, joined)
     this.#options.host.suspend(false)
     void applied.then(this.#started.resolve)
   }
 
-  /** A topic whose partitions were all taken away may have been deleted, which must not look like silence. */
-  async #checkTopic(topic: string): Promise<void> {
-    try {
-      await this.#options.port.topic(topic, { fresh: true })
-    } catch (cause) {
-      if (!isMillraceError(cause, 'UNKNOWN_TOPIC')) return
-      this.#failed(new MillraceError('UNKNOWN_TOPIC', `topic "${topic}" was deleted`, { cause }))
+  /** A topic that the member has no partitions of may have been deleted, which must not look like silence. */
+  #checkTopics({ generation, partitions }: Assignment): void {
+    for (const { topic, topicId } of partitions) this.#deletedTopics.assigned(topic, topicId)
+    // The group counts deletions and new topics as changes.
+    if (this.#generation !== undefined && generation !== this.#generation) {
+      const assigned = new Set(partitions.map(({ topic }) => topic))
+      for (const topic of this.#options.topics) if (!assigned.has(topic)) this.#deletedTopics.check(topic)
     }
+    this.#generation = generation
   }
 
   #activate(streams: readonly PartitionStream<Value, Key>[]): void {

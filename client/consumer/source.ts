@@ -14,6 +14,11 @@ export interface PartitionSource<Value, Key> {
   acked(stream: PartitionStream<Value, Key>): void
   /** A stream was given another position by the application. */
   moved(stream: PartitionStream<Value, Key>): void
+  /**
+   * The broker does not know the topic of a stream any more: drops the stream, and goes on with another topic of the name or
+   * ends the consumer. Absent: the consumer ends.
+   */
+  topicGone?(stream: PartitionStream<Value, Key>): void
   /** Resolves once what is acknowledged now is durably committed. */
   commit(): Promise<void>
   /** Commits what is acknowledged and gives the partitions up. Throws when that can't be committed in time. */

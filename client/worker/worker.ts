@@ -13,6 +13,7 @@ import { pause } from '../backoff.js'
 import type { Cluster } from '../cluster.js'
 import { channels, traceHandle } from '../diagnostics.js'
 import type { LinkOptions } from '../link.js'
+import { TopicWait, topicPollMs, topicWaitMs } from '../topic_wait.js'
 import { undisturbed } from '../warnings.js'
 import { acknowledged, isThenable, outcomeOf } from './handling.js'
 import { LeaseKeeper, monotonicMs } from './lease_keeper.js'
@@ -77,8 +78,6 @@ const leaseMessagesMax = 10_000
 const timeoutCheckMs = 50
 const retryPauseMs = 200
 const leaveTimeoutMs = 5_000
-/** How long a worker waits for a topic that was deleted to be made again. */
-const topicWaitMs = 3_000
 const closePollMs = 5
 /** For what was given back last, whatever the time that closing may take. */
 const settleTimeoutMs = 1_000
@@ -123,8 +122,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
   #opening: Promise<void> | undefined
   #isOpen = false
   #wasOpen = false
-  /** When the broker first said that a topic is gone that was there, ms of the monotonic clock. */
-  #topicGoneAtMs: number | undefined
+  readonly #topicWait = new TopicWait()
   #acked = 0
   #failed = 0
   #rejected = 0
@@ -345,7 +343,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
       this.#isOpen = true
       this.#wasOpen = true
       this.#mayHaveLost = false
-      this.#topicGoneAtMs = undefined
+      this.#topicWait.found()
       this.#resolveReady()
     } catch (error) {
       if (this.#wasOpen && isMillraceError(error, 'UNKNOWN_TOPIC')) await this.#topicGone(error)
@@ -355,12 +353,8 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
 
   /** Waits a moment for a topic of the same name, or ends the worker when none was made for long. */
   async #topicGone(cause: MillraceError): Promise<void> {
-    const nowMs = monotonicMs()
-    if (this.#topicGoneAtMs === undefined) {
-      this.#topicGoneAtMs = nowMs
-      if (!this.#isClosing) this.#onError(cause)
-    }
-    if (nowMs - this.#topicGoneAtMs < topicWaitMs) return pause(retryPauseMs, this.#closing.signal)
+    if (!this.#topicWait.isWaiting && !this.#isClosing) this.#onError(cause)
+    if (!this.#topicWait.isOver) return pause(topicPollMs, this.#closing.signal)
     const problem = `a topic of the worker was deleted and not created again within ${topicWaitMs} ms: ${cause.message}`
     return this.#trouble(new MillraceError('UNKNOWN_TOPIC', problem, { cause }))
   }

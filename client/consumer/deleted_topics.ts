@@ -1,0 +1,74 @@
+import { isMillraceError, MillraceError } from '../../protocol/index.js'
+import { pause } from '../backoff.js'
+import { TopicWait, topicPollMs } from '../topic_wait.js'
+import type { BrokerPort } from './broker_port.js'
+
+export interface DeletedTopicsOptions {
+  readonly port: Pick<BrokerPort, 'topic'>
+  /** A topic is missing; the wait for a new one begins. */
+  readonly onMissing: (error: unknown) => void
+  /** A topic was deleted and not created again in time. */
+  readonly onDeleted: (error: MillraceError) => void
+}
+
+/** Watches for topics of a stream group that are deleted, and for those that are created again. */
+export class DeletedTopics {
+  readonly #options: DeletedTopicsOptions
+  readonly #abort = new AbortController()
+  readonly #checking = new Set<string>()
+  /** Ids of the topics that were assigned first, by name. */
+  readonly #firstIds = new Map<string, number>()
+  readonly #deleted = new Set<string>()
+
+  constructor(options: DeletedTopicsOptions) {
+    this.#options = options
+  }
+
+  /** Whether the topic that the consumer began with was deleted. */
+  has(topic: string): boolean {
+    return this.#deleted.has(topic)
+  }
+
+  /** A partition of this topic was assigned. */
+  assigned(topic: string, topicId: number): void {
+    const firstId = this.#firstIds.get(topic)
+    if (firstId === undefined) this.#firstIds.set(topic, topicId)
+    else if (firstId !== topicId) this.#deleted.add(topic)
+  }
+
+  /** Looks whether a topic is there; a missing one has some time to be created again. */
+  check(topic: string, goneId?: number): void {
+    if (goneId !== undefined) this.#deleted.add(topic)
+    if (this.#checking.has(topic) || this.#abort.signal.aborted) return
+    this.#checking.add(topic)
+    void this.#watch(topic).finally(() => this.#checking.delete(topic))
+  }
+
+  close(): void {
+    this.#abort.abort(new MillraceError('CLOSED', 'the consumer was closed'))
+  }
+
+  /** Never rejects. */
+  async #watch(topic: string): Promise<void> {
+    const { port, onMissing, onDeleted } = this.#options
+    const { signal } = this.#abort
+    const wait = new TopicWait()
+    for (;;) {
+      try {
+        await port.topic(topic, { fresh: true, signal })
+        return
+      } catch (cause) {
+        // Anything else is temporary, and other requests of the consumer meet it too.
+        if (signal.aborted || !isMillraceError(cause, 'UNKNOWN_TOPIC')) return
+        this.#deleted.add(topic)
+        const isFirst = !wait.isWaiting
+        if (wait.isOver) {
+          onDeleted(new MillraceError('UNKNOWN_TOPIC', `topic "${topic}" was deleted`, { cause }))
+          return
+        }
+        if (isFirst) onMissing(cause)
+      }
+      await pause(topicPollMs, signal)
+    }
+  }
+}
