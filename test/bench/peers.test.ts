@@ -6,6 +6,7 @@ import * as assert from 'uvu/assert'
 import { BenchContext, type Failure, type RecordedFigure } from '../../bench/lib/scenario.js'
 import { bullContenders } from '../../bench/peers/bullmq/index.js'
 import { contenders } from '../../bench/peers/index.js'
+import { missingClient } from '../../bench/peers/lib/clients.js'
 import { processTree, usageOf } from '../../bench/peers/lib/processes.js'
 import { findProgram } from '../../bench/peers/lib/programs.js'
 import { ServerProcess } from '../../bench/peers/lib/server_process.js'
@@ -40,11 +41,18 @@ test('tells what is missing and how to install it', async (context) => {
   assert.match((await redis?.missing())?.install ?? '', /^apt-get install redis-server$/)
 })
 
+test('tells how to install a client that is missing', async () => {
+  assert.equal(await missingClient('no-such-client', 'redis/publisher.js'), {
+    reason: 'no-such-client is not installed',
+    install: 'npm run bench:clients',
+  })
+})
+
 test('takes no NATS for synced that can not sync', async (context) => {
   const old = await script(context, 'nats-server', 'echo "nats-server: v2.9.10"')
   setVariable(context, programVariable, old)
   const [nats, synced] = natsContenders
-  assert.is(await nats?.missing(), undefined)
+  assert.not.match((await nats?.missing())?.reason ?? '', /nats-server/)
   assert.match((await synced?.missing())?.reason ?? '', /nats-server 2\.9\.10 can't sync/)
 })
 

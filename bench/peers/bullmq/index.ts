@@ -1,5 +1,5 @@
-import type { Contender, Durability, Missing } from '../../lib/contender.js'
-import { packageVersion } from '../lib/packages.js'
+import type { Contender, Durability } from '../../lib/contender.js'
+import { clientScript, clientVersion, missingClient } from '../lib/clients.js'
 import { runningPeer } from '../lib/running_peer.js'
 import { missingRedis, redisVersion, startRedis } from '../redis/server.js'
 
@@ -36,10 +36,10 @@ function bullContender(id: string, durability: Durability): Contender {
     durability,
     settings: [settingsOf[durability], ...commonSettings],
     kinds: ['work', 'delayed'],
-    missing,
+    missing: async () => (await missingClient('bullmq', 'bullmq/publisher.js')) ?? missingRedis(),
     versions: async () => ({
-      bullmq: await packageVersion('bullmq'),
-      ioredis: await packageVersion('ioredis'),
+      bullmq: await clientVersion('bullmq'),
+      ioredis: await clientVersion('ioredis'),
       ...(await redisVersion()),
       node: process.versions.node,
     }),
@@ -47,20 +47,11 @@ function bullContender(id: string, durability: Durability): Contender {
       runningPeer(await startRedis(dataRoot, durability), {
         durability,
         queue: {
-          publisher: new URL('./publisher.js', import.meta.url),
-          worker: new URL('./worker.js', import.meta.url),
+          publisher: clientScript('bullmq/publisher.js'),
+          worker: clientScript('bullmq/worker.js'),
           messagesPerSMax: queueMessagesPerSMax,
         },
-        delayer: { script: new URL('./delayer.js', import.meta.url), armedMax },
+        delayer: { script: clientScript('bullmq/delayer.js'), armedMax },
       }),
   }
-}
-
-async function missing(): Promise<Missing | undefined> {
-  try {
-    await packageVersion('bullmq')
-  } catch {
-    return { reason: 'bullmq is not installed', install: 'npm install' }
-  }
-  return missingRedis()
 }

@@ -1,10 +1,10 @@
-import type { Contender, Durability, RunningContender } from '../../lib/contender.js'
-import { packageVersion } from '../lib/packages.js'
+import type { Contender, Durability, Missing, RunningContender } from '../../lib/contender.js'
+import { clientScript, clientVersion, missingClient } from '../lib/clients.js'
 import { PeerWorkers } from '../lib/peer_workers.js'
 import { javaVersion, kafkaVersion, missingKafka } from './jars.js'
 import { startKafka } from './server.js'
 import { endToEndWithTools, publishWithTools, type ToolsOptions } from './tools.js'
-import { ensureTopic, removeTopic } from './topics.js'
+import { kafkaTopics } from './topics.js'
 import { warmedUp } from './warm_up.js'
 
 const serverSettings: readonly string[] = [
@@ -53,7 +53,7 @@ function toolContender(id: string, durability: Durability): Contender {
     durability,
     settings: [...serverSettings, durabilitySettings[durability], ...toolSettings],
     kinds: ['publish', 'endToEnd'],
-    missing: missingKafka,
+    missing,
     versions: serverVersions,
     start: (dataRoot) => startWithTools(dataRoot, durability),
   }
@@ -66,10 +66,10 @@ function jsContender(id: string, durability: Durability): Contender {
     durability,
     settings: [...serverSettings, durabilitySettings[durability], ...jsSettings],
     kinds: ['publish', 'endToEnd', 'latency'],
-    missing: missingKafka,
+    missing,
     versions: async () => ({
       ...(await serverVersions()),
-      '@platformatic/kafka': await packageVersion('@platformatic/kafka'),
+      '@platformatic/kafka': await clientVersion('@platformatic/kafka'),
       node: process.versions.node,
     }),
     start: (dataRoot) => startWithWorkers(dataRoot, durability),
@@ -77,6 +77,7 @@ function jsContender(id: string, durability: Durability): Contender {
 }
 
 async function startWithTools(dataRoot: string, durability: Durability): Promise<RunningContender> {
+  const { ensureTopic, removeTopic } = await kafkaTopics()
   const server = await startKafka(dataRoot, durability)
   let topics = 0
   const withTopic = async <T>(use: (options: ToolsOptions) => Promise<T>): Promise<T> => {
@@ -99,8 +100,8 @@ async function startWithTools(dataRoot: string, durability: Durability): Promise
 async function startWithWorkers(dataRoot: string, durability: Durability): Promise<RunningContender> {
   const server = await startKafka(dataRoot, durability)
   const workers = new PeerWorkers({
-    publisher: new URL('./publisher.js', import.meta.url),
-    consumer: new URL('./consumer.js', import.meta.url),
+    publisher: clientScript('kafka/publisher.js'),
+    consumer: clientScript('kafka/consumer.js'),
     server,
     durability,
   })
@@ -113,6 +114,11 @@ async function startWithWorkers(dataRoot: string, durability: Durability): Promi
     latency: (work) => workers.latency(warmedUp(work)),
     stop: () => server.stop(),
   }
+}
+
+/** The tools need the client, too: it creates and removes the topics. */
+async function missing(): Promise<Missing | undefined> {
+  return (await missingKafka()) ?? missingClient('@platformatic/kafka', 'kafka/topics.js')
 }
 
 async function serverVersions(): Promise<Readonly<Record<string, string>>> {

@@ -1,25 +1,13 @@
-import { Admin } from '@platformatic/kafka'
+import { clientScript } from '../lib/clients.js'
 
-/** As many as Millrace's topics have in the bench. */
-export const partitions = 8
-
-/** Makes a topic unless it exists. */
-export function ensureTopic(port: number, topic: string): Promise<void> {
-  return withAdmin(port, async (admin) => {
-    if (!(await admin.listTopics()).includes(topic))
-      await admin.createTopics({ topics: [topic], partitions, replicas: 1 })
-  })
+/** The functions of clients/kafka/topics.ts. */
+export interface KafkaTopics {
+  /** Creates a topic unless it exists. */
+  ensureTopic(port: number, topic: string): Promise<void>
+  removeTopic(port: number, topic: string): Promise<void>
 }
 
-export function removeTopic(port: number, topic: string): Promise<void> {
-  return withAdmin(port, (admin) => admin.deleteTopics({ topics: [topic] }))
-}
-
-async function withAdmin(port: number, use: (admin: Admin) => Promise<void>): Promise<void> {
-  const admin = new Admin({ clientId: 'bench', bootstrapBrokers: [`127.0.0.1:${port}`] })
-  try {
-    await use(admin)
-  } finally {
-    await admin.close()
-  }
+/** Loads them. @throws Error if the package of the clients is not installed */
+export async function kafkaTopics(): Promise<KafkaTopics> {
+  return (await import(clientScript('kafka/topics.js').href)) as KafkaTopics
 }

@@ -1,9 +1,9 @@
 import type { Contender, Durability, Missing } from '../../lib/contender.js'
-import { packageVersion } from '../lib/packages.js'
+import { clientScript, clientVersion, missingClient } from '../lib/clients.js'
 import type { PeerQueueClients } from '../lib/queue_workers.js'
 import { runningPeer } from '../lib/running_peer.js'
+import { workQueue } from './kinds.js'
 import { compareVersions, findNats, startNats } from './server.js'
-import { workQueue } from './streams.js'
 
 /** The first release with `sync_interval: always`. */
 const versionWithSync = '2.10'
@@ -43,10 +43,10 @@ const acknowledgedSettings = {
 
 const delayedSetting = `delayed: with a server from 2.12 on, a schedule "@at" for each message (allow_msg_schedules, ADR-51), each on a subject of its own and acknowledged by itself, 400 unacknowledged at a time; no more than ${armedMax.toLocaleString('en')} armed; received by a consumer without acknowledgements`
 
-const publisher = new URL('./publisher.js', import.meta.url)
+const publisher = clientScript('nats/publisher.js')
 const queueMessagesPerSMax = { confirmed: 60_000, synced: 12_000, sent: 300_000 } as const
 
-const delayer = { script: new URL('./delayer.js', import.meta.url), armedMax }
+const delayer = { script: clientScript('nats/delayer.js'), armedMax }
 
 /** NATS JetStream. */
 export const natsContenders: readonly Contender[] = [
@@ -81,7 +81,7 @@ function streamContender(id: string, durability: Durability): Contender {
     start: async (dataRoot) =>
       runningPeer(await startNats(dataRoot, durability), {
         durability,
-        stream: { publisher, consumer: new URL('./consumer.js', import.meta.url) },
+        stream: { publisher, consumer: clientScript('nats/consumer.js') },
         queue: queueClients('confirmed', messagesPerSMax),
         ...(durability === 'default' && (await hasSchedules()) ? { delayer } : {}),
       }),
@@ -91,7 +91,7 @@ function streamContender(id: string, durability: Durability): Contender {
 type Acknowledged = keyof typeof acknowledgedSettings
 
 function queueClients(acknowledged: Acknowledged, messagesPerSMax: number): PeerQueueClients {
-  const worker = new URL('./worker.js', import.meta.url)
+  const worker = clientScript('nats/worker.js')
   const isConfirmed = acknowledged === 'confirmed'
   return { publisher, worker, topicKind: workQueue, messagesPerSMax, isConfirmed }
 }
@@ -112,8 +112,8 @@ function common(
     missing: () => missing(durability),
     versions: async () => ({
       'nats-server': (await findNats())?.version ?? 'none',
-      '@nats-io/transport-node': await packageVersion('@nats-io/transport-node'),
-      '@nats-io/jetstream': await packageVersion('@nats-io/jetstream'),
+      '@nats-io/transport-node': await clientVersion('@nats-io/transport-node'),
+      '@nats-io/jetstream': await clientVersion('@nats-io/jetstream'),
       node: process.versions.node,
     }),
   }
@@ -128,5 +128,5 @@ async function missing(durability: Durability): Promise<Missing | undefined> {
   if (nats === undefined) return { reason: 'nats-server is not installed', install }
   if (durability === 'fsync' && compareVersions(nats.version, versionWithSync) < 0)
     return { reason: `nats-server ${nats.version} can't sync before it acknowledges`, install }
-  return undefined
+  return missingClient('@nats-io/jetstream', 'nats/publisher.js')
 }

@@ -2,11 +2,11 @@ import { existsSync } from 'node:fs'
 import { mkdir, realpath } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Contender, Durability, Missing, RunningContender } from '../../lib/contender.js'
-import { packageVersion } from '../lib/packages.js'
+import { clientScript, clientVersion, missingClient } from '../lib/clients.js'
 import { findProgram, findPrograms, programOutput } from '../lib/programs.js'
 import { runningPeer } from '../lib/running_peer.js'
 import { freePort, type ServerCommand, type ServerPlace, ServerProcess } from '../lib/server_process.js'
-import type { QueueKind } from './queues.js'
+import type { QueueKind } from './kinds.js'
 
 /** RabbitMQ's own scripts: Debian's of the same name in PATH runs them as another user. */
 const scriptFolder = '/usr/lib/rabbitmq/bin'
@@ -86,14 +86,14 @@ function contender({ id, durability, kind, settings }: RabbitOptions): Contender
 
 async function start(dataRoot: string, durability: Durability, kind: QueueKind): Promise<RunningContender> {
   const server = await ServerProcess.start({ name: 'rabbitmq', dataRoot, command, startMsMax, stopMsMax })
-  const publisher = new URL('./publisher.js', import.meta.url)
+  const publisher = clientScript('rabbitmq/publisher.js')
   return runningPeer(server, {
     durability,
-    stream: { publisher, consumer: new URL('./consumer.js', import.meta.url), topicKind: kind },
+    stream: { publisher, consumer: clientScript('rabbitmq/consumer.js'), topicKind: kind },
     ...(kind !== 'classic-1' && {
       queue: {
         publisher,
-        worker: new URL('./worker.js', import.meta.url),
+        worker: clientScript('rabbitmq/worker.js'),
         topicKind: kind,
         messagesPerSMax: queueMessagesPerSMax[kind],
       },
@@ -137,7 +137,7 @@ async function missing(): Promise<Missing | undefined> {
   const install = 'apt-get install rabbitmq-server'
   if ((await serverScript()) === undefined) return { reason: 'rabbitmq-server is not installed', install }
   if ((await findProgram('epmd')) === undefined) return { reason: 'epmd of Erlang is not in PATH', install }
-  return undefined
+  return missingClient('amqplib', 'rabbitmq/publisher.js')
 }
 
 async function versions(): Promise<Readonly<Record<string, string>>> {
@@ -147,7 +147,7 @@ async function versions(): Promise<Readonly<Record<string, string>>> {
   return {
     'rabbitmq-server': /rabbitmq_server-([^/]+)/.exec(folder)?.[1] ?? 'unknown',
     erlang: await programOutput('erl', ['-noshell', '-eval', release]),
-    amqplib: await packageVersion('amqplib'),
+    amqplib: await clientVersion('amqplib'),
     node: process.versions.node,
   }
 }

@@ -1,5 +1,5 @@
 import type { Contender, Durability } from '../../lib/contender.js'
-import { packageVersion } from '../lib/packages.js'
+import { clientScript, clientVersion, missingClient } from '../lib/clients.js'
 import { runningPeer } from '../lib/running_peer.js'
 import { missingRedis, redisVersion, startRedis } from './server.js'
 
@@ -32,18 +32,18 @@ function redisContender(id: string, durability: Durability): Contender {
     durability,
     settings: [settingsOf[durability], ...commonSettings],
     kinds: ['publish', 'endToEnd', 'latency'],
-    missing: missingRedis,
+    missing: async () => (await missingRedis()) ?? missingClient('@redis/client', 'redis/publisher.js'),
     versions: async () => ({
       ...(await redisVersion()),
-      '@redis/client': await packageVersion('@redis/client'),
+      '@redis/client': await clientVersion('@redis/client'),
       node: process.versions.node,
     }),
     start: async (dataRoot) =>
       runningPeer(await startRedis(dataRoot, durability), {
         durability,
         stream: {
-          publisher: new URL('./publisher.js', import.meta.url),
-          consumer: new URL('./consumer.js', import.meta.url),
+          publisher: clientScript('redis/publisher.js'),
+          consumer: clientScript('redis/consumer.js'),
         },
       }),
   }

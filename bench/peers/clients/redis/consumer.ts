@@ -1,5 +1,5 @@
 import { createClient, RESP_TYPES } from '@redis/client'
-import { type PeerConsumer, serveConsumer } from '../lib/consumer.js'
+import { type PeerConsumer, serveConsumer } from '../../lib/consumer.js'
 
 const group = 'bench'
 const messagesMax = 2_000

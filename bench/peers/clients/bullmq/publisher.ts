@@ -1,5 +1,5 @@
 import { Queue } from 'bullmq'
-import { type PeerPublisher, servePublisher } from '../lib/publisher.js'
+import { type PeerPublisher, servePublisher } from '../../lib/publisher.js'
 import { addMany, bulkJobs, connectionTo, jobName, type NewJob } from './jobs.js'
 
 await servePublisher(async ({ port, topic, removesTopic }): Promise<PeerPublisher> => {

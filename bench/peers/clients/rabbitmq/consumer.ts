@@ -1,6 +1,7 @@
 import type { ConsumeMessage } from 'amqplib'
-import { type PeerConsumer, serveConsumer } from '../lib/consumer.js'
-import { connectTo, declaration, type QueueKind, queueNames } from './queues.js'
+import { type PeerConsumer, serveConsumer } from '../../lib/consumer.js'
+import type { QueueKind } from '../../rabbitmq/kinds.js'
+import { connectTo, declaration, queueNames } from './queues.js'
 
 /** For each queue. More, or a quarter, gave no more. */
 const prefetch = 2_000

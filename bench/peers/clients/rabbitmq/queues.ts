@@ -1,11 +1,6 @@
 import { availableParallelism } from 'node:os'
 import { type ChannelModel, connect, type Options } from 'amqplib'
-
-/**
- * "quorum": a Raft log. "classic-1" and "classic-2": the two ways in which a classic queue keeps messages, of which the
- * first syncs before it confirms.
- */
-export type QueueKind = 'quorum' | 'classic-1' | 'classic-2'
+import type { QueueKind } from '../../rabbitmq/kinds.js'
 
 /** What a queue is for: "long" where nobody consumes what is published, "short" where consumers keep up. */
 export type QueueLength = 'long' | 'short'

@@ -1,6 +1,7 @@
 import { AckPolicy, jetstream } from '@nats-io/jetstream'
-import { type PeerDelayer, serveDelayer } from '../lib/delayer.js'
-import { openStream, scheduled, scheduleSubject, targetSubject } from './streams.js'
+import { type PeerDelayer, serveDelayer } from '../../lib/delayer.js'
+import { scheduled } from '../../nats/kinds.js'
+import { openStream, scheduleSubject, targetSubject } from './streams.js'
 
 const group = 'bench'
 /** What the client asks for ahead. */

@@ -1,6 +1,7 @@
 import type { ConsumeMessage } from 'amqplib'
-import { handle, type PeerQueueWorker, serveQueueWorker } from '../lib/queue_worker.js'
-import { connectTo, declaration, type QueueKind, queueNames } from './queues.js'
+import { handle, type PeerQueueWorker, serveQueueWorker } from '../../lib/queue_worker.js'
+import type { QueueKind } from '../../rabbitmq/kinds.js'
+import { connectTo, declaration, queueNames } from './queues.js'
 
 await serveQueueWorker(async (options, acknowledged): Promise<PeerQueueWorker> => {
   const { port, topic, topicKind, concurrency, removesTopic } = options

@@ -1,5 +1,5 @@
 import { AckPolicy, DeliverPolicy, type JsMsg, jetstream } from '@nats-io/jetstream'
-import { type PeerConsumer, serveConsumer } from '../lib/consumer.js'
+import { type PeerConsumer, serveConsumer } from '../../lib/consumer.js'
 import { openStream } from './streams.js'
 
 const group = 'bench'

@@ -1,5 +1,5 @@
 import { createClient } from '@redis/client'
-import { type PeerPublisher, servePublisher } from '../lib/publisher.js'
+import { type PeerPublisher, servePublisher } from '../../lib/publisher.js'
 
 /** Longer where the reply waits for the disk. */
 const pipelineCommands = { default: 500, fsync: 1_000 } as const

@@ -1,5 +1,5 @@
 import { Queue, Worker } from 'bullmq'
-import { type PeerDelayer, serveDelayer } from '../lib/delayer.js'
+import { type PeerDelayer, serveDelayer } from '../../lib/delayer.js'
 import { addMany, bulkJobs, connectionTo, jobName, type NewJob } from './jobs.js'
 
 const concurrency = 1_000

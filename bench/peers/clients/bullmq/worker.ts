@@ -1,5 +1,5 @@
 import { Queue, Worker } from 'bullmq'
-import { handle, type PeerQueueWorker, serveQueueWorker } from '../lib/queue_worker.js'
+import { handle, type PeerQueueWorker, serveQueueWorker } from '../../lib/queue_worker.js'
 import { connectionTo } from './jobs.js'
 
 await serveQueueWorker(async (options, acknowledged): Promise<PeerQueueWorker> => {

@@ -1,7 +1,7 @@
 import { type JetStreamClient, jetstream } from '@nats-io/jetstream'
 import { startFastIngest } from '@nats-io/jetstream/internal'
 import type { NatsConnection } from '@nats-io/transport-node'
-import { type PeerPublisher, servePublisher } from '../lib/publisher.js'
+import { type PeerPublisher, servePublisher } from '../../lib/publisher.js'
 import { openStream } from './streams.js'
 
 /** After how many messages fast ingest is acknowledged. A server that syncs each of them has no use for more of them. */

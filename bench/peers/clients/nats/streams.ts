@@ -1,5 +1,6 @@
 import { type JetStreamManager, jetstreamManager, RetentionPolicy, StorageType } from '@nats-io/jetstream'
 import { connect, type NatsConnection } from '@nats-io/transport-node'
+import { scheduled, workQueue } from '../../nats/kinds.js'
 
 export interface NatsStream {
   readonly connection: NatsConnection
@@ -9,12 +10,6 @@ export interface NatsStream {
   /** Removes the stream if it shall, and closes the connection. */
   close(): Promise<void>
 }
-
-/** The kind of stream that drops a message when it is acknowledged, and has one consumer. */
-export const workQueue = 'work-queue'
-
-/** The kind of stream whose messages may be schedules, each on a subject of its own, for messages on another. */
-export const scheduled = 'scheduled'
 
 export function scheduleSubject(topic: string, index: number): string {
   return `${topic}.schedule.${index}`

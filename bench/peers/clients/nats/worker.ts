@@ -1,5 +1,5 @@
 import { AckPolicy, type JsMsg, jetstream } from '@nats-io/jetstream'
-import { handle, type PeerQueueWorker, serveQueueWorker } from '../lib/queue_worker.js'
+import { handle, type PeerQueueWorker, serveQueueWorker } from '../../lib/queue_worker.js'
 import { openStream } from './streams.js'
 
 const group = 'bench'

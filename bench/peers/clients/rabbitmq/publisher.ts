@@ -1,6 +1,7 @@
 import type { ConfirmChannel } from 'amqplib'
-import { type PeerPublisher, servePublisher } from '../lib/publisher.js'
-import { connectTo, declaration, type QueueKind, queueNames } from './queues.js'
+import { type PeerPublisher, servePublisher } from '../../lib/publisher.js'
+import type { QueueKind } from '../../rabbitmq/kinds.js'
+import { connectTo, declaration, queueNames } from './queues.js'
 
 /** Enough that the server always has some to confirm; more made it slower. */
 const unconfirmedMax = 2_000

@@ -1,5 +1,5 @@
 import { Producer, type ProducerOptions } from '@platformatic/kafka'
-import { type PeerPublisher, servePublisher } from '../lib/publisher.js'
+import { type PeerPublisher, servePublisher } from '../../lib/publisher.js'
 import { ensureTopic, partitions, removeTopic } from './topics.js'
 
 type BufferProducer = Producer<Buffer, Buffer, Buffer, Buffer>

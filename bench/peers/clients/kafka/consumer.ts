@@ -1,5 +1,5 @@
 import { Consumer, MessagesStreamModes } from '@platformatic/kafka'
-import { type PeerConsumer, serveConsumer } from '../lib/consumer.js'
+import { type PeerConsumer, serveConsumer } from '../../lib/consumer.js'
 import { ensureTopic, removeTopic } from './topics.js'
 
 const mebibyte = 1024 * 1024
