@@ -11,7 +11,7 @@ const root = dirname(fileURLToPath(import.meta.url))
 
 /**
  * Runs the compiled tests beside this file: all of them, those whose path contains one of the arguments
- * (`npm test -- storage/journal`), or the very files that the arguments name. With MILLRACE_TEST_ENGINE=delayed
+ * (`npm test -- storage/journal`), or the files that the arguments name. With MILLRACE_TEST_ENGINE=delayed
  * (`npm run test:delayed`) the engines of all brokers and stores take random time.
  */
 async function main(args: readonly string[]): Promise<void> {

@@ -6,10 +6,13 @@ import type { TestContext } from '../helpers/suite.js'
 
 const work = { messageBytes: 100, warmUpMs: 100, measureMs: 400 }
 const allKinds: readonly WorkKind[] = ['publish', 'endToEnd', 'latency', 'work', 'delayed']
-/** A process that has ended stays in the table until its parent has asked for its end. */
+/** A finished process stays in the process table until its parent has waited for it. */
 const endedStates = ['Z', 'X']
 
-/** Starts a contender, does each kind of work for a moment and sees that nothing is left; skips when it isn't installed. */
+/**
+ * Starts a contender, does each kind of work for a moment and checks that nothing is left; skips if it is not
+ * installed.
+ */
 export async function worksAndLeavesNothing(contender: Contender, context: TestContext): Promise<void> {
   const missing = await contender.missing()
   if (missing !== undefined) context.skip(`${missing.reason}: ${missing.install}`)
@@ -20,7 +23,7 @@ export async function worksAndLeavesNothing(contender: Contender, context: TestC
   context.defer(() => running.stop())
   const pids = running.pids
   assert.ok(pids.length > 0)
-  // An older server may not offer all of them.
+  // An older server may not support all of them.
   for (const kind of allKinds)
     assert.ok(running[kind] === undefined || contender.kinds.includes(kind), `has ${kind}`)
   assert.ok(contender.kinds.some((kind) => running[kind] !== undefined))
@@ -44,7 +47,7 @@ async function doesAllWork({
   if (delayed !== undefined) await delaysAll(delayed)
 }
 
-/** On a busy machine nothing may be acknowledged within a short interval: then a longer one is tried. */
+/** On a busy machine a short interval may have no acknowledgement: then the test uses a longer one. */
 async function countsSome(measure: (measureMs: number) => Promise<Throughput>): Promise<void> {
   for (let measureMs = work.measureMs; ; measureMs *= 4) {
     const throughput = await measure(measureMs)
@@ -57,7 +60,10 @@ async function countsSome(measure: (measureMs: number) => Promise<Throughput>): 
   }
 }
 
-/** On a busy machine most messages of a short interval may come after its end: then a longer one is tried as well. */
+/**
+ * On a busy machine most messages of a short interval may arrive after its end: then the test uses a longer one as
+ * well.
+ */
 async function timesSome(measure: Works['latency']): Promise<void> {
   for (let measureMs = work.measureMs; ; measureMs *= 4) {
     const latency = await measure({ ...work, measureMs, messagesPerS: 500 })
@@ -82,7 +88,7 @@ async function delaysAll(delayed: Works['delayed']): Promise<void> {
   assert.ok(late.p50Ms <= late.p99Ms && late.p99Ms <= late.maxMs)
 }
 
-/** Those of the processes that have not ended. */
+/** Those of the processes that still run. */
 export async function livingOf(pids: readonly number[]): Promise<readonly number[]> {
   const stats = await Promise.all(pids.map((pid) => readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '')))
   return pids.filter((_, i) => {

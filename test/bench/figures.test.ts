@@ -18,7 +18,8 @@ test('takes the median of odd and even numbers of values, in any order', () => {
 })
 
 test('gives the exact p-value of the Mann-Whitney U test', () => {
-  // Tables of the test: 3 against 3 apart gives 2/20, 4 against 4 2/70, 5 against 5 with U = 2 gives 8/252.
+  // From tables of the test: 3 against 3 without overlap gives 2/20, 4 against 4 2/70, 5 against 5 with U = 2 gives
+  // 8/252.
   assert.is(mannWhitneyP([1, 2, 3], [4, 5, 6]), 2 / 20)
   assert.is(mannWhitneyP([8, 7, 6, 5], [1, 2, 3, 4]), 2 / 70)
   assert.is(mannWhitneyP([1, 2, 3, 4, 7], [5, 6, 8, 9, 10]), 8 / 252)

@@ -1,7 +1,7 @@
 import type { RecordedFigure } from '../../bench/lib/scenario.js'
 import { type Report, reportFormat } from '../../bench/report/report.js'
 
-/** A figure with few cares. */
+/** A figure with default fields. */
 export function figure(changes: Partial<RecordedFigure> = {}): RecordedFigure {
   return {
     scenario: 'publish',
@@ -14,7 +14,7 @@ export function figure(changes: Partial<RecordedFigure> = {}): RecordedFigure {
   }
 }
 
-/** A report of a run that never was. */
+/** A made-up report. */
 export function report(changes: Partial<Report> = {}): Report {
   return {
     format: reportFormat,
@@ -45,7 +45,7 @@ export function report(changes: Partial<Report> = {}): Report {
   }
 }
 
-/** Redis in one durability and Millrace did the same work; NATS is not there. */
+/** Redis in one durability and Millrace did the same work; NATS is missing. */
 export function reportWithPeers(): Report {
   const work = { scenario: 'peers', name: 'publish, 100 B' }
   const latency = { count: 1_000, p50Ms: 0.8, p90Ms: 1.2, p99Ms: 2, p999Ms: 5, maxMs: 9 }

@@ -10,7 +10,7 @@ import { figure, report } from './report_fixture.js'
 
 const test = suite('bench/run')
 
-/** Whole benches start as processes of their own, on a machine that may be busy. */
+/** Whole benches run as processes of their own, on a machine that may be busy. */
 const slow = { deadlineMs: 60_000 }
 
 const fixture = fileURLToPath(new URL('./run_fixture.js', import.meta.url))

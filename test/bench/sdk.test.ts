@@ -26,7 +26,7 @@ const deadlineMs = 60_000
 
 type Given = typeof interval & { readonly dataRoot: string }
 
-/** On a busy machine nothing may be acknowledged for a while: it is measured for longer then. */
+/** On a busy machine there may be no acknowledgement for a while: then the test measures for longer. */
 async function counted(run: (measureMs: number) => Promise<Throughput>): Promise<Throughput> {
   let { measureMs } = interval
   let throughput = await run(measureMs)

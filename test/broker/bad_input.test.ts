@@ -10,7 +10,7 @@ import { batchOf, createTopic, publish, testBroker, testClient, valuesOf } from 
 const test = suite('broker/bad_input')
 const fixedSeed = 20_240_601
 
-/** A frame whose length fields are right. */
+/** A frame with correct length fields. */
 function frame(command: number, body: Uint8Array, payload: Uint8Array = new Uint8Array(0)): Buffer {
   const head = Buffer.alloc(16)
   head.writeUInt32LE(12 + body.length + payload.length, 0)
@@ -20,7 +20,7 @@ function frame(command: number, body: Uint8Array, payload: Uint8Array = new Uint
   return Buffer.concat([head, body, payload])
 }
 
-/** A random value of what msgpack can hold, nested up to `depth`. */
+/** A random msgpack value, nested up to `depth`. */
 function randomValue(random: Random, depth: number): unknown {
   switch (random.int(0, depth > 0 ? 9 : 6)) {
     case 0:
@@ -68,14 +68,14 @@ const fieldNames = [
 function randomBody(random: Random, depth: number): Record<string, unknown> {
   const body: Record<string, unknown> = {}
   for (let i = random.int(0, 6); i > 0; i--) {
-    // Defined, not assigned: "__proto__" is to go over the wire like any other name.
+    // Defined, not assigned: the test sends "__proto__" over the wire like any other name.
     const value = randomValue(random, depth)
     Object.defineProperty(body, random.pick(fieldNames), { value, enumerable: true, configurable: true })
   }
   return body
 }
 
-/** Bytes that are wrong in one of many ways. */
+/** Bytes with one of many kinds of errors. */
 function randomInput(random: Random): Buffer {
   const command = random.pick(Object.values(commands)).number
   switch (random.int(0, 6)) {
@@ -102,7 +102,7 @@ function randomInput(random: Random): Buffer {
       return random.chance(0.5) ? input : mutated(random, input, 0)
     }
     case 5: {
-      // A valid batch with another batch's worth of garbage and sizes that add up.
+      // A valid batch with garbage in place of its records, and sizes that add up.
       const batch = Buffer.concat([batchOf(['a']), random.bytes(50)])
       const head = encodeFrame(
         commands.publish.number,
@@ -138,7 +138,7 @@ async function storm(context: TestContext, random: Random, connections: number):
       client.socket.write(randomInput(random))
     }
     if (random.chance(0.7)) {
-      // The broker sees the end of the stream behind everything that was sent, so it has taken that in.
+      // The end of the stream comes after all sent bytes, so the broker has read them.
       client.socket.end()
       await client.closed
     }
@@ -184,7 +184,7 @@ test(
     }
     const attack = async (): Promise<void> => {
       const client = await connectHello(broker.address)
-      // Claims the largest frame, sends a little of it and goes.
+      // Claims the largest frame, sends a little of it and disconnects.
       client.socket.write(Buffer.concat([claim(limits.frameBytesMax), Buffer.alloc(64 * 1024)]))
       const other = await connectHello(broker.address)
       const huge = frame(
@@ -199,7 +199,7 @@ test(
     for (let i = 0; i < 20; i++) await attack()
     const before = heapBytes()
     for (let i = 0; i < 300; i++) await attack()
-    // Without --expose-gc the figure holds garbage of up to a few collections.
+    // Without --expose-gc the figure includes garbage of up to a few collections.
     assert.ok(heapBytes() - before < 96 * 1024 * 1024, `${heapBytes() - before} bytes more`)
     const { server } = broker as unknown as { server: { inbound: { usedBytes: number } } }
     await waitFor('the budget to be free', () => server.inbound.usedBytes === 0)

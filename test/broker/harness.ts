@@ -114,18 +114,18 @@ export async function valuesOf(
   }
 }
 
-/** Engines in memory whose commits to the journal can be held back or made to fail. */
+/** Engines in memory whose commits to the journal a test can hold back or fail. */
 export class ControlledEngines implements EngineFactory {
   readonly #inner = memoryEngines()
   #gate: { promise: Promise<void>; open: () => void } | undefined
-  /** Called before each commit to the journal; what it throws rejects the commit. */
+  /** Called before each commit to the journal; its error rejects the commit. */
   beforeCommit: () => void = () => {}
-  /** What the journal gives instead of a stored value. */
+  /** Replaces a value that the journal reads. */
   onRead: (value: Uint8Array | undefined) => Uint8Array | undefined = (value) => value
-  /** Commits to the journal that were begun. */
+  /** Number of commits to the journal that have begun. */
   commits = 0
 
-  /** Called before an engine is opened; what it throws rejects the opening. */
+  /** Called before an engine is opened; its error rejects the open. */
   beforeOpen: () => void = () => {}
 
   async open(name: 'journal' | 'state'): Promise<Engine> {

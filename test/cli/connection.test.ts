@@ -21,7 +21,7 @@ test('a command says on stderr when its broker is gone, once, and when it is bac
   const { port } = broker.address
   const follower = spawnMillrace(context, ['consume', 't', '--follow', '--server', `127.0.0.1:${port}`])
   const watcher = await connect(`127.0.0.1:${port}`)
-  // The watcher has one connection, the follower one to ask with and one to fetch with.
+  // The watcher has one connection, the follower has one for requests and one for fetches.
   await waitFor('the follower to fetch', async () => (await watcher.status()).connections === 3)
   await watcher.close()
   await broker.close()

@@ -1,10 +1,11 @@
 /**
- * A worker process for a test whose handler keeps the event loop busy for longer than its lease. The broker of the test is in
- * another process, so that it can end the lease meanwhile.
+ * A worker process for a test: its handler blocks the event loop for longer than its lease. The broker of the test is
+ * in
+ * another process, so that it can end the lease in that time.
  *
  *     node busy_worker.js SERVER
  *
- * Lines on stdout: `begun ATTEMPT`, `settled OUTCOME`, and `lost` when a lease was over.
+ * Lines on stdout: `begun ATTEMPT`, `settled OUTCOME`, and `lost` when a lease was lost.
  */
 import { connect, defineTopic, isMillraceError, string } from '../../client/index.js'
 

@@ -7,7 +7,7 @@ import { Publisher } from '../../client/publisher.js'
 import { FakeBroker } from '../helpers/fake_broker.js'
 import type { TestContext } from '../helpers/suite.js'
 
-/** A client that pauses only shortly, closed without waiting after the test. */
+/** A client with short pauses, closed without a wait after the test. */
 export async function quickClient(
   { defer }: TestContext,
   servers: string | readonly string[],
@@ -38,7 +38,7 @@ export async function fakePair(
   }
 }
 
-/** The producer and what is around it, without a client, so that a test can look inside. */
+/** The producer and its parts, without a client, so that a test can inspect it. */
 export async function fakeProducer(
   context: TestContext,
   { partitions = 1, requestTimeoutMs = 5_000, ...options }: ProducerOptions & FakeProducerOptions = {},
@@ -66,7 +66,7 @@ interface FakeProducerOptions {
   readonly requestTimeoutMs?: number
 }
 
-/** What a promise ends with: its value, or the error's code (or name). */
+/** The result of a promise: its value, or the code (or name) of its error. */
 export function outcome(promise: Promise<unknown>): Promise<unknown> {
   return promise.catch((error: unknown) => codeOf(error))
 }

@@ -1,9 +1,9 @@
 /**
- * A worker process for a test that freezes it: one handler at a time, whose first call waits for a line on stdin.
+ * A worker process that a test freezes: one handler at a time, whose first call waits for a line on stdin.
  *
  *     node frozen_worker.js SERVER
  *
- * Lines on stdout: `begun VALUE`, and `lost` when a lease was over.
+ * Lines on stdout: `begun VALUE`, and `lost` when a lease was lost.
  */
 import { once } from 'node:events'
 import { connect, defineTopic, isMillraceError, string } from '../../client/index.js'

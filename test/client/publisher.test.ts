@@ -10,7 +10,7 @@ const test = suite('client/publisher')
 
 const topic = defineTopic('t', { value: string })
 
-/** A schema that answers later for values that say so. */
+/** A schema that is asynchronous for some values. */
 const sometimesLate: StandardSchemaV1<{ n: number; late?: boolean }> = {
   '~standard': {
     version: 1,

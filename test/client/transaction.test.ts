@@ -157,7 +157,7 @@ test('what a stream group reads and what comes of it are one commit, whoever fai
       if (random.chance(0.2)) throw new Error('the member failed after its transaction')
     }
   }
-  // As long as nothing is committed there may be no such group.
+  // Before the commit there may be no such group.
   const committed = async (): Promise<number> => {
     const { partitions } = await client.groups.describe('readers').catch(() => ({ partitions: [] }))
     return partitions.reduce((sum, { committedOffset = 0 }) => sum + committedOffset, 0)
@@ -225,7 +225,7 @@ test('queue groups, their leases, counts and dead letters are there after a rest
       attempts.set(message.value, [...seen, message.attempt])
       if (Number(message.value) % 4 === 0) throw new Error('always')
       if (Number(message.value) % 4 !== 1) return
-      // These are handled across the restart, and their leases with them.
+      // Their handlers, and their leases, last across the restart.
       running.push(message)
       await waitFor('the restart', () => isRestarted, { deadlineMs: 10_000 })
     },

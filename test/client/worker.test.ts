@@ -341,7 +341,7 @@ test('a lease outlives the connection that prolongs it, also when that ends with
   const first = away.work(tasks, { group: 'crew', settings: quick, leaseMs }, handler)
   await waitFor('it to be handled', () => attempts.length === 1)
   work(handler)
-  // The thread has prolonged the lease by then, so its connection is there.
+  // The thread has extended the lease by then, so its connection exists.
   await sleep(leaseMs / 2)
   relay.forget()
   await sleep(leaseMs * 2)
@@ -371,7 +371,7 @@ test('a lease lasts until the broker has heard how the delivery ended', async (c
   })
   await waitFor('it to be handled', () => attempts.length === 1)
   work(({ attempt }) => void attempts.push(attempt))
-  // Another acknowledgement has opened the connection that the one below is lost on.
+  // Another acknowledgement has opened the connection that this test cuts below.
   await away.queues.list()
   relay.forget()
   finish()
@@ -579,7 +579,7 @@ test('a lease of a worker that is away is still its own, and what is over is tol
   await worker.close()
   const { partitions } = await client.queues.describe('crew')
   assert.is(partitions[0]?.waiting, 3)
-  // The group is not in memory any more; asking for it brings it back for the moment.
+  // The group is not in memory; the request brings it back for the moment.
   assert.equal((await extend([12_345])).lost, [12_345])
   const handled: number[] = []
   work(({ attempt }) => void handled.push(attempt))

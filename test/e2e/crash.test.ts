@@ -22,7 +22,7 @@ async function serve(
   return { broker, port: Number(found) }
 }
 
-/** Publishes one after the other under its own key, a window at a time, until it is told to stop. */
+/** Publishes messages one after the other under its own key, a window at a time, until it is told to stop. */
 async function publishUntil(
   client: Client,
   name: string,
@@ -74,7 +74,7 @@ test(
       }
     }
     for (const [value, { partition, offset }] of acked) {
-      // A retry that the broker recognizes long after the fact is acknowledged without its offset.
+      // A retry that the broker recognizes much later is acknowledged without an offset.
       const place = offset < 0 ? places.get(value) : `${partition}@${offset}`
       assert.is(places.get(value) ?? 'nowhere', place, `${value} was acknowledged`)
     }

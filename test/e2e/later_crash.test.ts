@@ -12,7 +12,7 @@ const armedPerRound = 400
 const jobs = defineTopic('jobs', { value: string })
 const ticks = defineTopic('ticks', { value: string })
 
-/** Arms messages with short delays, a window at a time, and notes when each was to come at the earliest. */
+/** Schedules messages with short delays, a window at a time, and records the earliest time of each. */
 async function armUntil(
   client: Client,
   random: { int(min: number, max: number): number },

@@ -8,7 +8,7 @@ const test = suite('e2e/main_job')
 
 const fromRoot = (path: string): string => fileURLToPath(new URL(`../../../${path}`, import.meta.url))
 
-/** The whole file stands beside the repository where it is developed; elsewhere a sample of it has to do. */
+/** The complete file is beside the repository during development; elsewhere the test uses a sample. */
 const whole = fromRoot('../shared/data/packages.ndjson.gz')
 const sample = fromRoot('examples/data/packages_sample.ndjson.gz')
 

@@ -17,7 +17,7 @@ async function connectTo(context: TestContext, { server }: BrokerProcess): Promi
   return client
 }
 
-/** Publishes until it is told to stop; resolves with how many were acknowledged. */
+/** Publishes until it is told to stop; resolves with the number of acknowledged messages. */
 async function orderUntil(client: Client, stop: AbortSignal): Promise<number> {
   let count = 0
   while (!stop.aborted) {
@@ -31,7 +31,7 @@ async function orderUntil(client: Client, stop: AbortSignal): Promise<number> {
   return count
 }
 
-/** A member that bills what it reads; whatever goes wrong, it begins again after what is committed. */
+/** A member that bills its messages; after every error it continues from the committed offset. */
 async function billUntil(client: Client, stop: AbortSignal, onBilled: () => void): Promise<void> {
   while (!stop.aborted) {
     const consumer = client.consume(orders, {

@@ -8,7 +8,7 @@ const test = suite('e2e/work')
 
 const fromRoot = (path: string): string => fileURLToPath(new URL(`../../../${path}`, import.meta.url))
 
-/** The whole file stands beside the repository where it is developed; elsewhere a sample of it has to do. */
+/** The complete file is beside the repository during development; elsewhere the test uses a sample. */
 const whole = fromRoot('../shared/data/packages.ndjson.gz')
 const sample = fromRoot('examples/data/packages_sample.ndjson.gz')
 
@@ -22,12 +22,12 @@ function check(report: WorkReport, kills = 0): void {
   assert.is(report.deliveredAfterConfirmed, 0, 'only what was not confirmed comes again')
   assert.is(report.handledAgain.unexplained, undefined)
   assert.is(report.crashes, 2)
-  // A worker that was frozen while its broker was killed may find its message out of its hands without being told so.
+  // A worker that was frozen during a kill of its broker may lose its message without a notice.
   if (kills === 0) assert.ok(report.leasesLost > 0, 'one worker was late')
   const reasons = Object.keys(report.dead)
   assert.ok(reasons.includes('rejected: its licence forbids it'))
   assert.ok(reasons.includes('attempts: it can not be indexed'))
-  // The last attempt of what always fails may be one in a worker that crashes.
+  // The last attempt of a message that always fails may be in a worker that crashes.
   for (const reason of reasons) assert.match(reason, /^(rejected|attempts): ./)
   const dead = Object.values(report.dead).reduce((sum, count) => sum + count, 0)
   assert.is(report.done + dead, report.lines)

@@ -2,33 +2,34 @@ import type { TestContext } from '../helpers/context.js'
 import type { Random } from '../helpers/random.js'
 
 /**
- * A campaign repeats one kind of fault round by round and judges what it did. It is a value: `campaigns.ts` lists all, and
+ * A campaign repeats one kind of fault round by round and judges the results. It is a value: `campaigns.ts` lists all,
+ * and
  * `npm run faults` and the tests run them from there, the tests with few rounds.
  */
 export interface Campaign {
-  /** Lower case with dashes, as the command line takes it. */
+  /** Lower case with dashes, as on the command line. */
   readonly name: string
-  /** What happens in it, in one line. */
+  /** A description in one line. */
   readonly title: string
-  /** Rounds of a full campaign, and those of the short part in the normal test run. */
+  /** Rounds of a full campaign, and of the short one in the normal test run. */
   readonly rounds: { readonly full: number; readonly short: number }
-  /** Deadline of one round in milliseconds; a round that takes longer is a finding. */
+  /** Deadline of one round in milliseconds; a longer round is a finding. */
   readonly roundDeadlineMs: number
-  /** Why it can't run on this machine, or undefined. Told to the user, so it says what is missing. */
+  /** The reason why it cannot run on this machine, or undefined. Users read it, so it names the missing part. */
   unavailable(): Promise<string | undefined>
-  /** One round; what it opens it gives to `context.defer`. */
+  /** One round; it registers cleanups with `context.defer`. */
   round(context: RoundContext): Promise<RoundResult>
 }
 
-/** What a round is given. Cleanups, temporary folders and the signal last as long as the round. */
+/** The context of a round. Cleanups, temporary folders and the signal last as long as the round. */
 export interface RoundContext extends TestContext {
   /** Number of the round, from 0. */
   readonly index: number
-  /** The only source of chance in a round: the same seed repeats its plan. */
+  /** The only source of randomness in a round: the same seed repeats its plan. */
   readonly rng: Random
-  /** Folder for histories and other evidence, kept when the round found something. */
+  /** Folder for histories and other evidence, kept if the round found something. */
   readonly evidenceDir: string
-  /** A planted fault that the brokers of this round have (`planted.ts`), to try the harness itself. */
+  /** A planted fault in the brokers of this round (`planted.ts`), for tests of the harness itself. */
   readonly planted: string | undefined
   /** A shorter round, for the normal test run. */
   readonly short: boolean
@@ -36,24 +37,27 @@ export interface RoundContext extends TestContext {
   log(line: string): void
 }
 
-/** Something that must not be. */
+/** A violation. */
 export interface Finding {
-  /** The check that noticed, like `lost-write`. */
+  /** The check that found it, like `lost-write`. */
   readonly check: string
-  /** What was seen, where, and what was expected; enough to go on from without running anything again. */
+  /** The observation, the place and the expected value; enough to continue without another run. */
   readonly evidence: string
 }
 
-/** What came of one round. */
+/** The result of one round. */
 export interface RoundResult {
-  /** Operations whose outcome was checked. */
+  /** Operations with a checked outcome. */
   readonly operations: number
   /** Faults injected, by kind. */
   readonly faults: Readonly<Record<string, number>>
   readonly findings: readonly Finding[]
-  /** Set when nothing succeeded, so that the round proves nothing: why. */
+  /** Set if nothing succeeded, so that the round proves nothing: the reason. */
   readonly unknown?: string
-  /** Samples of measurements by name, with the unit in the name: `reopen ms`. Gathered over rounds, shown as p50, p99 and maximum. */
+  /**
+   * Samples of measurements by name, with the unit in the name: `reopen ms`. Collected over rounds, shown as p50, p99
+   * and maximum.
+   */
   readonly samples?: Readonly<Record<string, readonly number[]>>
 }
 

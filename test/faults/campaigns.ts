@@ -21,7 +21,7 @@ import { slowSync } from './campaigns/slow_sync.js'
 import { stalledConsumers } from './campaigns/stalled_consumers.js'
 import { zombies } from './campaigns/zombies.js'
 
-/** All campaigns, in the order in which they are run. A new one is a file, its test beside it, and a line here. */
+/** All campaigns, in their order. A new one is a file, its test beside it, and a line here. */
 export const campaigns: readonly Campaign[] = [
   kill,
   power,

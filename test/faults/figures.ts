@@ -1,4 +1,4 @@
-/** What many samples come to. */
+/** The summary of many samples. */
 export interface Figure {
   readonly count: number
   readonly p50: number
@@ -22,7 +22,8 @@ export function figureOf(values: readonly number[]): Figure {
 }
 
 /**
- * The rule of three: what was never seen in `trials` independent ones has a probability below this, with 95 % confidence.
+ * The rule of three: an event that never happened in `trials` independent trials has a probability below this, with 95
+ * % confidence.
  * Hanley and Lippman-Hand, "If nothing goes wrong, is everything all right?", JAMA 249 (1983).
  */
 export function upperBound95(trials: number): number {

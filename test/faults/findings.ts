@@ -2,16 +2,16 @@ import type { Finding } from './campaign.js'
 
 export const mib = 1024 * 1024
 
-/** Gathers what a round found. */
+/** Collects the findings of a round. */
 export class Findings {
   readonly list: Finding[] = []
 
-  /** Notes a finding unless the condition holds. */
+  /** Adds a finding unless the condition holds. */
   expect(holds: boolean, check: string, evidence: () => string): void {
     if (!holds) this.list.push({ check, evidence: evidence() })
   }
 
-  /** Notes each piece of evidence, at most ten of one check. */
+  /** Adds each piece of evidence, at most ten for one check. */
   addAll(check: string, evidence: readonly string[]): void {
     for (const one of evidence.slice(0, 10)) this.list.push({ check, evidence: one })
     if (evidence.length > 10) this.list.push({ check, evidence: `and ${evidence.length - 10} more like it` })

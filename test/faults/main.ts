@@ -19,7 +19,7 @@ interface Options {
   readonly list?: true
 }
 
-/** `npm run faults`: runs campaigns, all or those that are named, and says what they found. */
+/** `npm run faults`: runs campaigns, all or the named ones, and prints their findings. */
 async function main(): Promise<void> {
   const program = new Command('faults')
     .description(

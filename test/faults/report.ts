@@ -1,7 +1,7 @@
 import { upperBound95 } from './figures.js'
 import type { CampaignReport } from './run_campaign.js'
 
-/** A campaign's report for people. */
+/** A campaign's report for humans. */
 export function reportText(report: CampaignReport): string {
   const { name, skipped, seed, rounds, operations, faults, findings, unknown, figures, seconds } = report
   if (skipped !== undefined) return `${name}: skipped: ${skipped}`
@@ -20,7 +20,7 @@ export function reportText(report: CampaignReport): string {
   return lines.join('\n')
 }
 
-/** What a zero means. */
+/** The meaning of a zero. */
 function nothing(injected: number): string {
   const bound = upperBound95(injected) * 100
   return `nothing: below ${bound.toPrecision(2)} % of the faults, with 95 % confidence (3/${injected})`

@@ -11,13 +11,13 @@ export interface CampaignPlan {
   readonly rounds?: number | undefined
   /** No round begins after this time of the monotonic clock, in ms. */
   readonly untilMs?: number | undefined
-  /** Only this round, as told by a finding. */
+  /** Only this round, as named by a finding. */
   readonly onlyRound?: number | undefined
   readonly planted?: string | undefined
   readonly short?: boolean
-  /** Ends after the first round that found something. */
+  /** Ends after the first round with a finding. */
   readonly stopAtFinding?: boolean
-  /** Where the evidence of rounds that found something is kept. */
+  /** Folder for the evidence of rounds with findings. */
   readonly evidenceDir: string
   readonly log: (line: string) => void
 }
@@ -40,7 +40,7 @@ export interface CampaignReport {
   readonly seconds: number
 }
 
-/** Runs the rounds of a campaign, one after the other, each from a seed of its own. */
+/** Runs the rounds of a campaign, one after the other, each with its own seed. */
 export async function runCampaign(campaign: Campaign, plan: CampaignPlan): Promise<CampaignReport> {
   const startedAt = performance.now()
   const { seed, rounds = campaign.rounds.full, untilMs = Number.POSITIVE_INFINITY, onlyRound } = plan

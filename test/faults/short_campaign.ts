@@ -5,7 +5,7 @@ import { runCampaign } from './run_campaign.js'
 
 const cleanupMs = 20_000
 
-/** Makes a test of the short rounds of a campaign, and runs it. */
+/** Creates a test of the short rounds of a campaign, and runs it. */
 export function testShortCampaign(campaign: Campaign): void {
   const { name, title, rounds, roundDeadlineMs } = campaign
   const test = suite(`faults/${name}`)

@@ -3,11 +3,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { freshSeed, Random } from './random.js'
 
-/** What a test is given. */
+/** The context of a test. */
 export interface TestContext {
-  /** Makes a fresh folder that is removed after the test. */
+  /** Creates a folder that is removed after the test. */
   tempDir(): Promise<string>
-  /** Registers a cleanup. Cleanups run after the test in reverse order, also when it failed; if one throws, the test fails. */
+  /**
+   * Registers a cleanup. Cleanups run after the test in reverse order, also after a failure; an error in one fails the
+   * test.
+   */
   defer(cleanup: () => unknown): void
   /** Aborted when the test's deadline passes and before its cleanups run. */
   readonly signal: AbortSignal
@@ -22,7 +25,7 @@ export class Skipped extends Error {}
 
 const cleanupDeadlineMs = 15_000
 
-/** The context of one run of one test, and the means to end it. */
+/** The context of one run of one test, and the function that ends it. */
 export class RunningTest implements TestContext {
   readonly #abort = new AbortController()
   readonly #cleanups: (() => unknown)[] = []
@@ -48,7 +51,7 @@ export class RunningTest implements TestContext {
     return new Random(seed)
   }
 
-  /** Seeds that were used, for the failure's message. */
+  /** Seeds of this run, for the message of a failure. */
   get seeds(): readonly number[] {
     return this.#seeds
   }
@@ -58,8 +61,8 @@ export class RunningTest implements TestContext {
   }
 
   /**
-   * Runs all cleanups, also after one has thrown.
-   * @throws the first error, or an Error when they take more than 15 seconds
+   * Runs all cleanups, also after an error in one.
+   * @throws the first error, or an Error if they take more than 15 seconds
    */
   async cleanUp(): Promise<void> {
     this.abort(new Error('the test has ended'))
@@ -79,8 +82,8 @@ export class RunningTest implements TestContext {
 }
 
 /**
- * Runs `work` and rejects when it takes longer. The timer keeps the process alive, so that a promise which nothing will
- * ever resolve ends in an error and not in a silent exit.
+ * Runs `work` and rejects if it takes longer. The timer keeps the process alive, so that a promise that never
+ * settles ends in an error and not in a silent exit.
  */
 export async function withDeadline<T>(deadlineMs: number, what: string, work: () => Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined

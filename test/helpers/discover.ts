@@ -2,19 +2,19 @@ import { existsSync } from 'node:fs'
 import { readdir, readFile } from 'node:fs/promises'
 import { basename, dirname, join, relative, resolve, sep } from 'node:path'
 
-/** What a folder of compiled tests holds. */
+/** The content of a folder of compiled tests. */
 export interface Discovered {
   /** Test files to run, as absolute paths. */
   readonly files: readonly string[]
-  /** Files that call `suite` but would never be run: neither named `*.test.js` nor imported by such a file. */
+  /** Files that call `suite` but would never run: neither named `*.test.js` nor imported by such a file. */
   readonly strays: readonly string[]
-  /** Test files left from sources that no longer exist. */
+  /** Test files from deleted sources. */
   readonly stale: readonly string[]
 }
 
 /**
  * Finds the compiled test files under `root`.
- * @param filters keep only files whose path below `root` contains one of them; all when there are none
+ * @param filters keep only files whose path below `root` contains one of them; all if there are none
  */
 export async function discover(root: string, filters: readonly string[]): Promise<Discovered> {
   const entries = await readdir(root, { recursive: true })
@@ -34,7 +34,7 @@ function matches(path: string, filters: readonly string[]): boolean {
   return filters.length === 0 || filters.some((filter) => normalized.includes(filter))
 }
 
-/** The compiler leaves its output behind when a source is renamed; its source map names the source. */
+/** The compiler leaves its output behind after a rename; the source map names the source. */
 async function isStale(path: string): Promise<boolean> {
   const mapPath = `${path}.map`
   if (!existsSync(mapPath)) return false

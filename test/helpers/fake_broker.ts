@@ -23,15 +23,17 @@ import type { TestContext } from './suite.js'
 type BrokerLimits = { -readonly [Name in keyof ReplyOf<typeof commands.hello>['limits']]: number }
 
 /**
- * What the fake broker does with a request: `answer` as a broker would; `refuse` with an error for the whole request, or
- * `refuseBatches` for each batch of a publish; `drop` the request unseen; `mute` does it and sends no reply; `hold` does
- * it and replies once `release` is called; `cut` ends the connection unseen; `cutReply` does it and cuts the connection
- * in the middle of the reply.
+ * The reaction of the fake broker to a request: `answer` as a broker would; `refuse` with an error for the whole
+ * request, or
+ * `refuseBatches` for each batch of a publish; `drop` the request; `mute` executes it without a reply; `hold` executes
+ * it and replies once `release` is called; `cut` ends the connection without execution; `cutReply` executes it and cuts
+ * the
+ * connection in the middle of the reply.
  */
 export type Deed =
   | { readonly kind: 'answer' | 'drop' | 'mute' | 'hold' | 'cut' | 'cutReply' }
   | { readonly kind: 'refuse' | 'refuseBatches'; readonly code: ErrorCode }
-  /** A reply whose body is this, whatever was asked. */
+  /** A reply with this body, whatever the request. */
   | { readonly kind: 'say'; readonly body: unknown }
 
 export interface FakeTopic {
@@ -48,10 +50,10 @@ interface ProducerMark {
   offsets: Map<number, number>
 }
 
-/** A partition: the values it has, and the broker's rules for sequences. */
+/** A partition: its values, and the broker's rules for sequences. */
 export class FakePartition {
   readonly values: (string | null)[] = []
-  /** One entry a batch that was appended. */
+  /** One entry for each appended batch. */
   readonly batches: BatchHeader[] = []
   readonly #producers = new Map<number, ProducerMark>()
 
@@ -85,18 +87,18 @@ export class FakePartition {
   }
 }
 
-/** A request as the fake broker got it. */
+/** A received request. */
 export interface SeenRequest {
   readonly name: string
   readonly body: unknown
   readonly frameBytes: number
 }
 
-/** A broker that does what the test tells it, over a real socket, and keeps what is published in memory. */
+/** A scripted broker over a real socket that keeps published messages in memory. */
 export class FakeBroker {
   readonly seen: SeenRequest[] = []
   readonly topics = new Map<string, FakeTopic>()
-  /** Decides about each request; hello is always answered unless `hello` says something else. */
+  /** Decides about each request; hello is always answered unless `hello` says otherwise. */
   decide: (name: string, body: unknown) => Deed = () => ({ kind: 'answer' })
   hello: Deed = { kind: 'answer' }
   limits: BrokerLimits = {
@@ -141,7 +143,7 @@ export class FakeBroker {
     return this.#sockets.size
   }
 
-  /** How many replies are held. */
+  /** Number of held replies. */
   get heldCount(): number {
     return this.#held.length
   }
@@ -156,7 +158,7 @@ export class FakeBroker {
     })
   }
 
-  /** Listens no more and cuts all connections. */
+  /** Stops listening and cuts all connections. */
   async stop(): Promise<void> {
     this.cut()
     if (!this.#server.listening) return
@@ -169,7 +171,7 @@ export class FakeBroker {
     this.#held = []
   }
 
-  /** Reads nothing more, until `resume`. */
+  /** Stops reading, until `resume`. */
   pause(): void {
     for (const socket of this.#sockets) socket.pause()
   }

@@ -2,18 +2,18 @@ import { connect, createServer, type Socket } from 'node:net'
 import type { TestContext } from './suite.js'
 
 /**
- * A relay in front of a broker that can forget the connections it has, as firewalls and address translators do: nothing
- * passes on them any more, and neither end hears of it. New ones work.
+ * A relay in front of a broker that can forget its connections, like firewalls and address translators: nothing
+ * passes on them any more, and neither end gets an error. New ones work.
  */
 export interface ForgetfulRelay {
   readonly port: number
-  /** Forgets the connections that are open. */
+  /** Forgets the open connections. */
   forget(): void
-  /** Loses what the broker says on the connections that are open, but not what it is told. */
+  /** Drops the broker's data on the open connections, but not the client's. */
   loseReplies(): void
-  /** Holds back what the broker says on the connections that are open, until the returned function is called. */
+  /** Holds back the broker's data on the open connections, until the returned function is called. */
   holdReplies(): () => void
-  /** Ends the connections that are open. */
+  /** Ends the open connections. */
   cut(): void
 }
 
@@ -29,7 +29,7 @@ export async function startForgetfulRelay(context: TestContext, targetPort: numb
   })
   const relay = (from: Socket, to: Socket): void => {
     sockets.add(from)
-    // What comes on a forgotten connection is read and lost, as if it had never arrived.
+    // Data on a forgotten connection is read and dropped.
     from.on('data', (bytes) => void (forgotten.has(from) || to.write(bytes)))
     from.on('error', () => {})
     from.on('close', () => {

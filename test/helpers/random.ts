@@ -66,7 +66,7 @@ export class Random {
   }
 }
 
-/** A seed for a run that should differ from the last one; the environment variable MILLRACE_TEST_SEED repeats one. */
+/** A seed for a run that differs from the last one; the environment variable MILLRACE_TEST_SEED repeats one. */
 export function freshSeed(): number {
   const wanted = process.env.MILLRACE_TEST_SEED
   return wanted === undefined ? Math.floor(Math.random() * 2 ** 32) : Number(wanted) >>> 0

@@ -26,12 +26,12 @@ interface Pending {
 }
 
 /**
- * A connection to a broker with nothing but the protocol: no retries, no reconnects. Requests may overlap; each resolves
- * with its reply, or rejects with the MillraceError that the broker sent or CONNECTION_LOST.
+ * A connection to a broker with the wire protocol alone: no retries, no reconnects. Requests may overlap; each resolves
+ * with its reply, or rejects with the MillraceError of the broker or CONNECTION_LOST.
  */
 export class RawClient {
   readonly socket: Socket
-  /** Resolves when the socket is closed, whoever closed it. */
+  /** Resolves when the socket is closed, by either end. */
   readonly closed: Promise<void>
   readonly #decoder = new FrameDecoder()
   readonly #pending = new Map<number, Pending>()
@@ -68,7 +68,7 @@ export class RawClient {
     return { body: command.reply.read(decoded, '') as ReplyOf<C>, payload: frame.payload }
   }
 
-  /** Ends the connection as a crash would: without goodbye. */
+  /** Ends the connection like a crash. */
   destroy(): void {
     this.socket.destroy()
   }
@@ -82,7 +82,7 @@ export class RawClient {
   }
 }
 
-/** Connects, without saying hello. */
+/** Connects, without hello. */
 export function connectRaw(address: { readonly host: string; readonly port: number }): Promise<RawClient> {
   return new Promise((resolve, reject) => {
     const socket = connectSocket(address.port, address.host)
@@ -95,8 +95,8 @@ export function connectRaw(address: { readonly host: string; readonly port: numb
 }
 
 /**
- * Connects and says hello.
- * @param idleMsMax the connection is destroyed after so long without a byte either way; default never
+ * Connects and sends hello.
+ * @param idleMsMax the connection is destroyed after this time without a byte in either direction; default never
  */
 export async function connectHello(
   address: { readonly host: string; readonly port: number },

@@ -9,30 +9,30 @@ export interface Failure extends FailureText {
   readonly test: string
 }
 
-/** What came of one test file. */
+/** The result of one test file. */
 export interface FileResult {
   readonly file: string
   readonly passed: number
   readonly skipped: readonly { readonly test: string; readonly reason: string }[]
   readonly failures: readonly Failure[]
-  /** What it wrote on stdout and stderr, at most the last 64 Ki characters. */
+  /** Its stdout and stderr, at most the last 64 Ki characters. */
   readonly output: string
   readonly durationMs: number
 }
 
 export interface RunOptions {
-  /** How many files run at the same time. */
+  /** Number of files that run at the same time. */
   readonly parallel: number
   /** A file that runs longer is killed. */
   readonly fileDeadlineMs: number
-  /** Called when a file has ended, in the order in which they end. */
+  /** Called when a file has ended, in the order of the ends. */
   readonly onResult?: (result: FileResult) => void
 }
 
 const outputCharactersMax = 64 * 1024
 const reportFd = 3
 
-/** Runs test files, each in a process of its own. A file's result accounts for every test that it registered. */
+/** Runs test files, each in its own process. The result of a file accounts for every registered test. */
 export async function runFiles(files: readonly string[], options: RunOptions): Promise<FileResult[]> {
   const waiting = [...files]
   const results: FileResult[] = []
@@ -89,7 +89,7 @@ class FileRecord {
     this.#failures.push({ file: this.file, test, message, stack })
   }
 
-  /** Compares what was registered with what was reported, when the process has ended. */
+  /** Compares registered with reported tests, when the process has ended. */
   close(ending: string | undefined): FileResult {
     if (ending !== undefined) this.fail('(file)', ending)
     else if (this.#tests.size === 0) this.fail('(file)', 'no test was registered through suite()')
@@ -113,7 +113,7 @@ async function runFile(file: string, deadlineMs: number): Promise<FileResult> {
   const child = spawn(process.execPath, ['--enable-source-maps', file], {
     stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
     env: { ...process.env, [reportFdVariable]: String(reportFd) },
-    // A group of its own, so that a file that is killed takes along the processes that it started.
+    // A process group, so that the kill of a file also kills its processes.
     detached: process.platform !== 'win32',
   })
   const killAtExit = (): void => killGroup(child)
@@ -146,7 +146,7 @@ async function runFile(file: string, deadlineMs: number): Promise<FileResult> {
   return record.close(expired ? `killed: it ran longer than ${deadlineMs} ms` : ending)
 }
 
-/** Kills the processes of a test file: all that is left of its group. */
+/** Kills the remaining processes of a test file. */
 function killGroup(child: ChildProcess): void {
   if (child.pid === undefined) return
   try {

@@ -4,25 +4,25 @@ import { fileURLToPath } from 'node:url'
 import type { TestContext } from './context.js'
 import { waitFor } from './wait_for.js'
 
-/** How a process ended. */
+/** The end of a process. */
 export interface Exit {
   readonly code: number | null
   readonly signal: NodeJS.Signals | null
 }
 
-/** A process started by a test; killed with SIGKILL in the test's cleanup when it still runs. */
+/** A process of a test; the cleanup of the test kills it (SIGKILL) if it still runs. */
 export interface SpawnedProcess {
   readonly pid: number
   /** Standard input; `end()` it for programs that read to its end. */
   readonly stdin: Writable
-  /** What it wrote so far, at most the last 4 MiB of each. */
+  /** Its output so far, at most the last 4 MiB of each. */
   readonly output: { readonly stdout: string; readonly stderr: string }
   /** Resolves when it has ended and its output is complete. */
   readonly exited: Promise<Exit>
   kill(signal?: NodeJS.Signals): void
-  /** Stops reading its standard output, as `head` does. */
+  /** Stops reading its standard output, like `head`. */
   closeOutput(): void
-  /** Waits for output that matches; also fails when the process ends without it. */
+  /** Waits for output that matches; fails if the process ends without it. */
   waitForOutput(
     stream: 'stdout' | 'stderr',
     pattern: RegExp,
@@ -38,7 +38,7 @@ export interface SpawnOptions {
 
 const outputCharactersMax = 4 * 1024 * 1024
 
-/** How to end the children that still run, should this process exit before their test is over. */
+/** Cleanups for children that still run, if this process exits before their test is over. */
 const running = new Set<() => void>()
 process.on('exit', () => {
   for (const kill of running) kill()
@@ -56,7 +56,7 @@ export function spawnProcess(
     env: { ...process.env, ...env },
     ...(cwd === undefined ? {} : { cwd }),
   })
-  // A program that ends early closes its input; what it did with it is for the test to judge.
+  // A program that ends early closes its input; the test judges the result.
   child.stdin.on('error', () => {})
   const output = { stdout: '', stderr: '' }
   for (const name of ['stdout', 'stderr'] as const) {
@@ -128,7 +128,7 @@ function watchExit(
       resolve({ code, signal })
     })
   })
-  // Tests that don't wait for the end must not fail of it.
+  // Tests that do not wait for the end must not fail because of it.
   exited.catch(() => {})
   return { exited, hasExited: () => ended }
 }

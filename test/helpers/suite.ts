@@ -8,12 +8,12 @@ export type { TestContext } from './context.js'
 /** The body of a test. */
 export type TestBody = (context: TestContext) => unknown
 
-/** A suite of tests; `run()` must be called once, at the end of the file. */
+/** A suite of tests; call `run()` once, at the end of the file. */
 export interface Suite {
   (name: string, body: TestBody, options?: { readonly deadlineMs?: number }): void
-  /** Registers a test that is not run; the runner shows the reason. */
+  /** Registers a skipped test; the runner shows the reason. */
   skip(name: string, reason: string, body?: TestBody): void
-  /** Runs what was registered, one test after the other. */
+  /** Runs the registered tests one after the other. */
   run(): void
 }
 
@@ -33,10 +33,11 @@ const file = {
 }
 
 /**
- * Starts a suite of tests on top of uvu's, and adds what that lacks: a deadline for each test, cleanups that can fail it,
- * failure when a test was registered and never run, when a promise is rejected unhandled, and when the process does not
+ * Creates a suite of tests on top of uvu's, and adds missing guards: a deadline for each test, cleanups that can fail
+ * it,
+ * and failures if a registered test never ran, if a promise rejects unhandled, and if the process does not
  * exit after its tests.
- * @param name path of what is tested, like `storage/journal`
+ * @param name path of the tested part, like `storage/journal`
  */
 export function suite(name: string): Suite {
   const inner = uvuSuite(name)
@@ -97,7 +98,7 @@ async function runBody(context: RunningTest, body: TestBody, deadlineMs: number)
 
 function finish(mark: () => void): void {
   file.finished++
-  // Not a reference that holds the process: when it fires, something else does.
+  // The timer does not keep the process alive: if it fires, something else does.
   if (file.finished === file.registered) file.exitTimer = setTimeout(failOpenProcess, exitGraceMs).unref()
   mark()
 }

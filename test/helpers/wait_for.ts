@@ -4,9 +4,9 @@ import { deadlineFactor } from './engine_mode.js'
 const pollMs = 5
 
 /**
- * Polls until the condition gives something other than false, null or undefined, and returns that.
+ * Polls until the condition returns something other than false, null or undefined, and returns that.
  * @param what names the awaited state in the error: "the group to have three members"
- * @throws Error after `deadlineMs` (default 5,000; longer on delayed engines); whatever the condition throws
+ * @throws Error after `deadlineMs` (default 5,000; longer on delayed engines); and the errors of the condition
  */
 export async function waitFor<T>(
   what: string,

@@ -9,7 +9,7 @@ import { suite, type TestContext } from '../helpers/suite.js'
 const test = suite('package/types')
 
 const root = fileURLToPath(new URL('../../../', import.meta.url))
-/** The compiler of the project does not know `node10` any more: this names the folder of a TypeScript 5. */
+/** The compiler of the project no longer supports `node10`: this names the folder of a TypeScript 5. */
 const typescript5 = process.env.MILLRACE_TYPESCRIPT_5 ?? join(root, 'node_modules/typescript-5')
 
 const program = `
@@ -49,7 +49,7 @@ async function run(
   return output.stdout
 }
 
-/** A folder where the packed package is installed; its dependencies are those of this project. */
+/** A folder with the installed package; its dependencies are those of this project. */
 async function install(context: TestContext): Promise<string> {
   const folder = await context.tempDir()
   await run(context, root, process.execPath, ['scripts/commonjs_types.mjs'])

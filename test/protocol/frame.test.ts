@@ -35,7 +35,7 @@ test('refuses a body over its limit though the frame is large enough', () => {
   refuses(() => new FrameDecoder().push(frame), /at most 4194304 are possible/)
 })
 
-/** A decoder holds at most so many times what came of a frame, or 4 KiB. */
+/** A decoder holds at most this many times the received bytes of a frame, or 4 KiB. */
 const heldPerByteMax = 16
 
 test('memory for a frame in pieces comes from outside, and the frame names it', () => {

@@ -23,16 +23,16 @@ import { suite, type TestContext } from '../helpers/suite.js'
 const test = suite('protocol/fuzz')
 
 const fixedSeed = 20_260_101
-/** Where these fields stand in the header of a batch. */
+/** Positions of these fields in the header of a batch. */
 const compressionAt = 17
 const recordsBytesAt = 56
 
-/** Once with a seed that never changes, once with a new one. */
+/** Once with a fixed seed, once with a new one. */
 function seeds({ random }: TestContext): Random[] {
   return [new Random(fixedSeed), random()]
 }
 
-/** Only our own errors may come out, whatever goes in. */
+/** Only MillraceErrors may come out, whatever the input. */
 function survives(work: () => unknown): void {
   try {
     work()
@@ -68,7 +68,7 @@ function randomBatch(random: Random): Uint8Array {
   })
 }
 
-/** Changes a batch as an attacker would, who knows how to seal it: only the checks behind the checksum are left. */
+/** Changes a batch like an attacker who can seal it: only the checks after the checksum are left. */
 function mutateSealed(batch: Uint8Array, random: Random): Uint8Array {
   const inHeader = random.chance(0.3)
   const mutated = Buffer.from(batch)

@@ -20,8 +20,8 @@ import { suite } from '../helpers/suite.js'
 import { goldenBodies } from './golden_cases.js'
 
 /**
- * The bytes that stand on the wire and on disk. A difference here breaks every client and data folder there is. To
- * record a form that is new: MILLRACE_TEST_RECORD=1 node dist/test/protocol/golden.test.js, and look at the change.
+ * The bytes on the wire and on disk. A difference here breaks every existing client and data folder. To
+ * record a new form: MILLRACE_TEST_RECORD=1 node dist/test/protocol/golden.test.js, and review the change.
  */
 const file = new URL('../../../test/protocol/golden.json', import.meta.url)
 const recording = process.env.MILLRACE_TEST_RECORD === '1'
@@ -58,7 +58,7 @@ for (const [name, command] of Object.entries(commands) as [
   })
 }
 
-/** Tuples are read with their optional ends filled up, which JSON shows as null. */
+/** Tuples get their optional ends, which JSON shows as null. */
 function padded(value: unknown, like: unknown): unknown {
   if (Array.isArray(value) && Array.isArray(like))
     return like.map((item, at) => padded(value[at] ?? null, item) ?? null)

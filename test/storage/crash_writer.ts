@@ -2,8 +2,8 @@ import { openStore, type PartitionLog, type ViewHost, type Views } from '../../s
 import { batchOf, createKind } from './fixtures.js'
 
 /**
- * A process to be killed: commits to the store in argv[2] for as long as it lives, several commits in flight, and writes
- * a line for each that was acknowledged: `LOG OFFSET VALUE`.
+ * A process for a kill: commits to the store in argv[2] as long as it lives, several commits at a time, and writes
+ * a line for each acknowledged one: `LOG OFFSET VALUE`.
  */
 const [, , dir = '', round = '0'] = process.argv
 const logIds = [1, 2, 3]

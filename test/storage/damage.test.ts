@@ -101,7 +101,7 @@ test('a state that is damaged and has no copy is refused, not begun anew', async
 
 test('a write to each MANIFEST that a power cut tore is no damage', async (context) => {
   const written = await writtenFolder(context)
-  // As much as is there of a record of 60 bytes, and one of which the disk has only the length.
+  // The existing part of a record of 60 bytes, and one of which the disk has only the length.
   const torn = Buffer.from('aabbccdd3c0001', 'hex')
   for (const end of [Buffer.concat([torn, Buffer.alloc(13, 7)]), Buffer.concat([torn, Buffer.alloc(60)])]) {
     const dir = await context.tempDir()
@@ -147,7 +147,7 @@ test('damage in the midst of the write-ahead file of the journal costs the recor
 test('a length in the MANIFEST of the journal that is damaged is mended; LevelDB would take it for the end', async (context) => {
   const dir = await writtenFolder(context)
   const folder = join(dir, 'shard-0', 'journal')
-  // The length of the first record: what follows can be told by its own checksum.
+  // The length of the first record: its checksum finds the next one.
   await flip(folder, /^MANIFEST/, () => 5)
   const { store } = await openTestStore(context, { dir })
   assert.match(store.health.reasons.join('\n'), /MANIFEST-\d+ was damaged and written anew without loss/)

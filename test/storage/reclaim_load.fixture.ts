@@ -1,6 +1,6 @@
 /**
- * Publishes to a log that is kept for ever and to one that keeps little, sharing blocks or not, and gives space back
- * all the time, until it is killed. Prints the first offset of the kept log that is not acknowledged, again and again.
+ * Publishes to a log without limits and to one with short retention, in shared blocks or not, and reclaims space
+ * all the time, until it is killed. It prints the first unacknowledged offset of the unlimited log, again and again.
  *
  * Usage: reclaim_load.fixture.js DIR
  */

@@ -10,8 +10,8 @@ import {
 } from '../../client/index.js'
 
 /**
- * Programs that are compiled with the build and never run: what they accept compiles, and each `@ts-expect-error` stands
- * over a line that must not compile (the compiler refuses one that stands over a good line).
+ * Programs that the build compiles and that never run: accepted code compiles, and each `@ts-expect-error` stands
+ * over a line that must not compile (the compiler refuses one over a good line).
  */
 
 interface Order {

@@ -148,7 +148,7 @@ function checkBalanced(members: readonly AssignableMember[], targets: Int32Array
   for (const equals of byTopics.values()) assert.ok(Math.max(...equals) - Math.min(...equals) <= 1)
 }
 
-/** With equal topics at least as many partitions have to move as members hold above their share. */
+/** With equal topics, the least number of moves is the number of partitions that members hold above their share. */
 function checkMinimal(
   members: readonly AssignableMember[],
   partitions: readonly Partition[],

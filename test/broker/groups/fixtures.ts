@@ -8,7 +8,7 @@ import {
 } from '../../../broker/groups/index.js'
 import { isMillraceError, MillraceError } from '../../../protocol/index.js'
 
-/** Topics that a test creates, changes and deletes as it likes. */
+/** Topics that a test can create, change and delete. */
 export class FakeTopics implements TopicSource {
   readonly #topics = new Map<number, GroupTopic>()
   #nextId = 1
@@ -38,7 +38,7 @@ export class FakeTopics implements TopicSource {
   }
 }
 
-/** A connection that ends when the test says so. */
+/** A connection that the test can end. */
 export class FakeSession implements MemberSession {
   static #nextId = 1
   readonly id = FakeSession.#nextId++
@@ -71,14 +71,14 @@ export async function codeOf(promise: Promise<unknown>): Promise<string | undefi
   }
 }
 
-/** A shard without storage: commits become visible a moment later, or when the test says so. */
+/** A shard without storage: commits become visible a moment later, or when the test allows it. */
 export class FakeHost implements GroupHost {
   readonly topics = new FakeTopics()
   readonly offsets = new CommittedOffsets()
   endOffset = 100
   startOffset = 0
   writes = 0
-  /** What a write waits for, or fails with. */
+  /** Each write waits for this, or fails with it. */
   beforeWrite: () => Promise<void> = () => Promise.resolve()
   #ids = 0
 

@@ -22,7 +22,7 @@ function setUp(
   return { host, groups }
 }
 
-/** A member that keeps what it was told last. */
+/** A member that keeps its last assignment. */
 class FakeMember {
   owned: readonly OwnedEntry[] = []
   readonly session = new FakeSession()
@@ -55,7 +55,7 @@ class FakeMember {
     this.owned = partitions.map(({ topicId, partition, epoch }): OwnedEntry => [topicId, partition, epoch])
   }
 
-  /** Does what it is told until the group is stable. */
+  /** Follows assignments until the group is stable. */
   async settle(): Promise<void> {
     while (this.#groups.describe('billing').state !== 'stable') this.adopt(await this.heartbeat(20))
   }

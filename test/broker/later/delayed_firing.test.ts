@@ -44,7 +44,7 @@ test('a message that is appended while its place is read is not cancelled as wel
   const cancelled = firing.cancel('jobs', 'one')
   await new Promise((resolve) => setImmediate(resolve))
   await firing.fire(2_000)
-  // The database tells what it had when it was asked.
+  // The database answers with its content at the time of the call.
   reads.shift()?.(stored)
   await new Promise((resolve) => setImmediate(resolve))
   reads.shift()?.(undefined)

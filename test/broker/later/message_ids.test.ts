@@ -34,7 +34,7 @@ test('what it knows is what a plain map knows, over any course of events and res
     const known = model.get(key)
     const at: SeenMessage = { partition: random.int(0, 7), offset: random.int(-1, 2 ** 40) }
     if (random.chance(0.5)) {
-      // A publisher asks first, and what is known is not taken again.
+      // A publisher asks first, and does not add a known id again.
       if (ids.seen(topic, id, nowMs) === undefined) {
         const entry = random.chance(0.5) ? at : { ...at, offset: -1 }
         const stored = [id, entry.partition, entry.offset] as const

@@ -25,7 +25,7 @@ import {
 
 const test = suite('broker/net/session')
 
-/** Sends bytes and resolves with the error frame that comes before the connection is closed. */
+/** Sends bytes and resolves with the error frame before the end of the connection. */
 async function lastWords(client: RawClient, bytes: Uint8Array): Promise<MillraceError> {
   const decoder = new FrameDecoder()
   const errors: MillraceError[] = []
@@ -159,7 +159,7 @@ test('publishers over the byte budget are held back until commits have made room
   const requests = 320
   const publishing = Array.from({ length: requests }, () => publish(client, [topicId, 0, batch]))
   await waitFor('the budget to be used up', () => server.inbound.usedBytes >= 1024 * 1024)
-  // The budget is overshot by one request and one chunk; the rest stays with the client and in the kernel.
+  // The budget is exceeded by one request and one chunk; the rest stays with the client and in the kernel.
   const witness = await testClient(context, broker)
   for (let i = 0; i < 100; i++) await witness.request(commands.status, {})
   assert.ok(client.socket.writableLength > 30_000_000, String(client.socket.writableLength))
@@ -207,7 +207,7 @@ test('a peer that does not read costs a bounded amount of memory, and goes when 
   ).server
   await waitFor('replies to pile up', () => outbound.isTight)
   assert.ok(outbound.usedBytes < 4 * 1024 * 1024)
-  // Waits for room, and gets it once the lazy peer is dropped.
+  // Waits for room, and gets it once the stalled peer is dropped.
   await reader.request(commands.fetch, body)
   lazy.destroy()
   await Promise.all(requests)

@@ -32,7 +32,7 @@ test('a group that is made anew after requests came while it was being deleted w
   const { raw, lease } = await open(context, harness)
   const { grantId } = await lease(1)
   await raw.request(commands.queueLeave, { group, workerId })
-  // Some of the requests that go on until it is done arrive while the deletion is being committed.
+  // Some of the requests that are sent until it is done arrive during the commit of the deletion.
   let isDeleted = false
   const deleted = raw.request(commands.queueDelete, { group }).finally(() => {
     isDeleted = true
@@ -90,7 +90,7 @@ test('a time to live that is taken away does not end what was read before', asyn
   // Their timestamps are of 1970.
   await harness.publish(topicId, 0, ['0', '1'])
   const { raw, lease } = await open(context, harness, { ttlMs: 60_000 })
-  // It reads ahead before anybody asks.
+  // The group reads ahead before a worker asks.
   await waitFor('reading', async () => {
     const { reasons } = await harness.client.queues.describe(group)
     return reasons.some((reason) => reason.includes('2 are ready'))

@@ -4,7 +4,7 @@ import { suite } from '../../helpers/suite.js'
 
 const test = suite('broker/queues/delivery_state')
 
-/** What a state has stored. */
+/** The stored entries of a state. */
 class Stored implements DeliveryStore {
   next = 0
   readonly pages = new Map<number, Uint8Array>()

@@ -11,7 +11,7 @@ const test = suite('broker/queues/over_sockets')
 const group = 'crew'
 const workerId = 'worker-1'
 
-/** A worker that speaks the protocol itself. */
+/** A worker that speaks the wire protocol itself. */
 async function openWorker(
   context: TestContext,
   harness: Harness,

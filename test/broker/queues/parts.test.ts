@@ -70,7 +70,7 @@ test('one of the lowest level that is put back is the first of the next turn', (
   for (let n = 0; n < 20; n++) line.push(message(n, 1))
   for (let n = 100; n < 200; n++) line.push(message(n, 9))
   const taken: number[] = []
-  // One who has room for a single message sees that the next does not fit.
+  // A worker with room for a single message sees that the next does not fit.
   for (let turn = 0; turn < 16; turn++) {
     taken.push(line.shift()?.offset ?? -1)
     line.putBack([line.shift() as QueueMessage])
@@ -128,7 +128,7 @@ test('delays end in the order of their times, not before', async (context) => {
     for (const { offset } of messages) ended.push({ index: offset, atMs: performance.now() })
   })
   context.defer(() => delays.close())
-  // Time passes between one and the next, so what is known of each due time is an interval.
+  // Time passes between the two, so each due time is known as an interval.
   const due = Array.from({ length: 200 }, (_, index) => {
     const delayMs = random.int(0, 80)
     const fromMs = performance.now() + delayMs
@@ -136,7 +136,7 @@ test('delays end in the order of their times, not before', async (context) => {
     return { fromMs, untilMs: performance.now() + delayMs }
   })
   const dueOf = ({ index }: { readonly index: number }) => due[index] as (typeof due)[number]
-  // The timers of delays don't keep a process alive.
+  // The timers of delays do not keep a process alive.
   await waitFor('all', () => ended.length === due.length)
   assert.is(new Set(ended.map(({ index }) => index)).size, due.length)
   for (const [i, end] of ended.entries()) {

@@ -51,7 +51,7 @@ test('answers that name many messages make room for each other', async () => {
   assert.equal(await replies.answer('worker-29', 1, async () => refusing(1)), { refused })
   for (let number = 2; number < 30; number++)
     await replies.answer('worker-29', number, async () => refusing(1))
-  // One more had to go before the large answer was the oldest of its worker.
+  // One more entry had to leave before the large answer was the oldest of its worker.
   assert.is(replies.refused, 800_016)
 })
 

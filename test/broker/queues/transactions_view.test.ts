@@ -19,7 +19,7 @@ test('when no more can be remembered, there is room again as soon as the oldest 
   }
   assert.not(view.hasRoom(1, 15 * minuteMs))
   assert.ok(view.has('a'))
-  // Nobody commits until then, so nobody has taken them away.
+  // No commit has removed them until then.
   assert.ok(view.hasRoom(1, 16 * minuteMs))
   commit('d', 16 * minuteMs)
   assert.equal(

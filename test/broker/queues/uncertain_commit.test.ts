@@ -12,7 +12,7 @@ const test = suite('broker/queues/uncertain_commit')
 const group = 'crew'
 const workerId = 'worker-1'
 
-/** Engines whose journal can be made to refuse the next write, which it has done all the same, or all reads. */
+/** Engines whose journal can reject the next write after it has done it, or fail all reads. */
 class ForgetfulEngines implements EngineFactory {
   refuseNext = false
   unreadable = false
@@ -78,7 +78,7 @@ test('what a transaction acknowledged is not delivered again when its commit was
   engines.refuseNext = true
   const error = await raw.request(commands.transaction, request).catch((error: unknown) => error)
   assert.ok(isStorageFailed(error))
-  // The store takes in what was written, and then a repeat learns that it has counted.
+  // The store applies the written commit, and then a repeat finds out that it has counted.
   await waitFor('the transaction', () =>
     raw.request(commands.transaction, request).then(
       () => true,
@@ -89,7 +89,7 @@ test('what a transaction acknowledged is not delivered again when its commit was
     ),
   )
   assert.equal(offsetsOf(await lease(60_000)), [1, 1])
-  // Long enough for the first lease to be over.
+  // Long enough for the first lease to end.
   assert.equal(offsetsOf(await lease(60_000, 2_500)), [])
 })
 
@@ -101,7 +101,7 @@ test('a message that a refused commit made a dead letter does not become another
       group,
       entries: [{ topicId, partition: 0, grantId, outcome: 'reject', offsets: [0, 1] }],
     })
-  // The topic of dead letters is made before.
+  // The dead-letter topic exists before.
   const second = await lease(60_000)
   await raw.request(commands.queueSettle, {
     group,

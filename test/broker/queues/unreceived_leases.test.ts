@@ -28,7 +28,7 @@ interface Leased {
   readonly attempts: readonly number[]
 }
 
-/** A worker that speaks the protocol itself. With `held` it comes back. */
+/** A worker that speaks the wire protocol itself. With `held` it has reconnected. */
 async function openRaw(
   context: TestContext,
   { broker }: Harness,
@@ -165,7 +165,7 @@ test('a broker that was restarted knows whose leases there are', async (context)
   await harness.restartBroker(dir)
   const after = await openRaw(context, harness, topicId, { held: [held.grantId] })
   const leased = await after.lease(10)
-  // What worker-2 had stays with it: nobody knows yet whether it is alive.
+  // The leases of worker-2 stay: the broker does not know yet whether it is alive.
   assert.equal([leased.offsets, leased.attempts], [[1, 1], []])
   assert.is(await after.settle(held.grantId, 'ack', 0), 0)
 })
@@ -268,7 +268,7 @@ test(
     const startedMs = performance.now()
     let isBack = false
     while (!isBack) {
-      // Each run of the broker is shorter than the lease: renewed each time, it would last for ever.
+      // Each run of the broker is shorter than the lease: with a renewal at each start, the lease would never end.
       assert.ok(performance.now() - startedMs < 30_000, 'the lease still lasts')
       await harness.restartBroker(dir)
       const other = await openRaw(context, harness, topicId, { workerId: 'worker-2', leaseMs: 4_000 })

@@ -112,7 +112,7 @@ test('agrees with a plain model for random acknowledgements', ({ random }) => {
         pending.splice(0, generator.int(0, 2))
       }
       assert.is(window.unacked, unacked.size)
-      // Gaps count as acknowledged only once everything before them is.
+      // A gap counts as acknowledged only once everything before it is.
       assert.is(window.committable, unacked.size === 0 ? end : Math.min(...unacked))
       const ranges = Array.from({ length: runs.length === 0 ? 0 : generator.int(0, 4) }, () => {
         const run = generator.pick(runs)

@@ -21,7 +21,7 @@ const text: Decoder<string, string> = {
   value: (bytes) => Buffer.from(bytes ?? []).toString(),
 }
 
-/** Refuses values that start with "bad". */
+/** Rejects values that start with "bad". */
 const picky: Decoder<string, string> = {
   ...text,
   value: (bytes) => {
@@ -42,7 +42,7 @@ function consume(
   return consumer
 }
 
-/** The error that comes out of a loop, after the messages that came before. */
+/** The error of a loop, after the messages before it. */
 async function endOf(
   consumer: Consumer<string, string>,
   seen: string[] = [],
@@ -123,7 +123,7 @@ test('a partition that has moved to another broker is looked up and fetched agai
   const consumer = consume(context, port)
   await consumer.start()
   assert.equal(valuesOf(await take(consumer[Symbol.asyncIterator](), 1)), ['v'])
-  // Once to start, once because of the refusal.
+  // Once at the start, once because of the refusal.
   assert.is(port.metadataAsked, 2)
 })
 
@@ -342,7 +342,7 @@ test('a commit that is fenced rejects, drops the partition and tells the applica
   const outcome = await consumer.commit().catch((error: { code: string }) => error.code)
   assert.is(outcome, 'FENCED')
   assert.equal(lost, [true])
-  // The next heartbeat grants it again, and it starts from what is committed.
+  // The next heartbeat grants it again, and it starts from the committed offset.
   assert.equal(valuesOf(await take(iterator, 2)), numbered('v', 0, 2))
 })
 

@@ -15,7 +15,7 @@ type FetchReply = { body: ReplyOf<typeof commands.fetch>; payload: Uint8Array }
 type Outcome = ErrorCode | 'ok'
 type FetchRequest = RequestOf<typeof commands.fetch>
 
-/** A broker with one topic "t" (id 1) whose answers are scripted; what is not scripted is answered from `log`. */
+/** A broker with one topic "t" (id 1) and scripted answers; without a script it answers from `log`. */
 export class FakePort implements BrokerPort {
   readonly limits = {
     frameBytesMax: 16 * 1024 * 1024,
@@ -27,7 +27,7 @@ export class FakePort implements BrokerPort {
   /** Batches of each partition with their offsets, in order. */
   readonly log: { readonly offset: number; readonly count: number; readonly bytes: Uint8Array }[][] = [[]]
   start = 0
-  /** Answers for the next fetches, before the log is asked. */
+  /** Answers for the next fetches; they take precedence over the log. */
   readonly fetches: ((request: FetchRequest) => FetchReply | Promise<FetchReply>)[] = []
   /** Answers for the next commits. */
   readonly commits: ((request: RequestOf<typeof commands.groupCommit>) => Outcome | Promise<Outcome>)[] = []
@@ -35,7 +35,7 @@ export class FakePort implements BrokerPort {
   metadataAsked = 0
   readonly #waiting = new Set<() => void>()
 
-  /** Appends values as one batch and wakes fetches. */
+  /** Appends values as one batch and wakes waiting fetches. */
   append(partition: number, values: readonly string[], offset = this.end(partition)): Uint8Array {
     const builder = new RecordBatchBuilder()
     for (const value of values) builder.append({ key: null, value, timestamp: 1000 })
@@ -84,7 +84,7 @@ export class FakePort implements BrokerPort {
     }
   }
 
-  /** The requests of one command that came so far. */
+  /** The requests of one command so far. */
   sent(name: string): unknown[] {
     return this.requests.filter((request) => request.name === name).map(({ body }) => body)
   }

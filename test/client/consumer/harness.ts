@@ -17,7 +17,7 @@ import type { TestContext } from '../../helpers/suite.js'
 export class Harness {
   broker: Broker
   readonly #context: TestContext
-  /** For commands without a method of their own. */
+  /** For commands without their own method. */
   readonly cluster: Cluster
   client!: Client
 
@@ -35,7 +35,7 @@ export class Harness {
     return harness
   }
 
-  /** Another client with sockets of its own, as a process of its own would have. */
+  /** Another client with its own sockets, like one of another process. */
   async newClient(port = this.broker.address.port): Promise<Client> {
     const servers = `127.0.0.1:${port}`
     const client = await connect({

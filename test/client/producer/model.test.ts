@@ -14,7 +14,7 @@ const topic = defineTopic('t', { value: string })
 const partitions = 3
 const refusals = ['OVERLOADED', 'STORAGE_FULL', 'STORAGE_FAILED', 'DRAINING', 'NOT_OWNER'] as const
 
-/** A broker that does its worst to publish requests until `calm`. */
+/** A broker that mistreats publish requests in all ways until `calm`. */
 function torment(broker: FakeBroker, random: Random, isCalm: () => boolean): void {
   const kinds = [
     'drop',
@@ -92,7 +92,7 @@ async function publishAll(client: Publisher, random: Random, count: number): Pro
   return messages
 }
 
-/** Whatever happened before, a partition must go on at some time. */
+/** Whatever happened before, a partition must make progress at some time. */
 async function publishUntilAcknowledged(publisher: Publisher): Promise<Message[]> {
   const messages: Message[] = []
   for (let partition = 0; partition < partitions; partition++) {

@@ -10,7 +10,7 @@ const test = suite('client/producer/partition_queue')
 
 const info = { name: 't', topicId: 1, partitions: 1, owners: [0] }
 
-/** A queue that makes a batch of each value. */
+/** A queue with one batch for each value. */
 function queueOf(
   values: readonly string[],
   ended: string[] = [],

@@ -10,12 +10,12 @@ const test = suite('client/producer')
 
 const topic = defineTopic('t', { value: string })
 
-/** Decides about publish requests, one after the other; all later ones are answered. */
+/** Handles publish requests one after the other; without an entry it answers them. */
 function inTurn(...deeds: Deed[]): (name: string) => Deed {
   return (name) => (name === 'publish' ? deeds.shift() : undefined) ?? { kind: 'answer' }
 }
 
-/** The partitions of all batches that were published, in the order in which they came. */
+/** The partitions of all published batches, in order. */
 function partitionsOf(broker: FakeBroker): number[] {
   return broker.requests('publish').flatMap(({ body }) => {
     const { batches } = body as RequestOf<typeof commands.publish>

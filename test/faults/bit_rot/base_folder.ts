@@ -8,7 +8,7 @@ import type { Digest, ExpectedPartition } from './model.js'
 
 export const groupName = 'readers'
 
-/** How a broker of this campaign runs. */
+/** Settings of the broker in this campaign. */
 export function planFor(context: RoundContext, dir: string): BrokerPlan {
   const settings = { retentionIntervalMs: 50, diskFreeBytesMin: 1_048_576 }
   return { dir, planted: context.planted, settings }
@@ -18,12 +18,12 @@ interface TopicPlan {
   readonly topic: string
   readonly partitions: number
   readonly valueBytesMax: number
-  /** Bytes that are published to each partition in each of two runs. */
+  /** Bytes published to each partition in each of two runs. */
   readonly bytesPerRun: number
   readonly retentionBytes?: number
 }
 
-/** Small records, large ones, one topic that is idle at the end, and one of which retention drops most. */
+/** Small records, large ones, one topic that is idle at the end, and one whose retention drops most of it. */
 function topicPlans(short: boolean, withReclaim: boolean): readonly TopicPlan[] {
   const scale = short ? 0.25 : 1
   return [
@@ -81,7 +81,7 @@ class PartitionWriter {
     const count = plan.valueBytesMax > 10_000 ? rng.int(1, 2) : rng.int(1, 20)
     for (let n = 0; n < count; n++) {
       const key = `key-${rng.int(0, 99)}`
-      // Cheap, and unlike any other: the seed of a hash chain would be slower than the broker.
+      // Cheap and unique: the seed of a hash chain would be slower than the broker.
       const value = Buffer.alloc(
         rng.int(16, plan.valueBytesMax),
         `${plan.topic} ${this.partition} ${rng.uint32()} `,
@@ -95,7 +95,7 @@ class PartitionWriter {
   }
 }
 
-/** A broker without checksums takes them all for 0, and refuses a batch that says otherwise. */
+/** A broker without checksums computes 0 for all of them, and refuses a batch with another value. */
 export function sealFor(planted: string | undefined, batch: Uint8Array): Uint8Array {
   return planted === 'no-checksum' ? Uint8Array.from(batch).fill(0, 4, 8) : batch
 }
@@ -104,7 +104,7 @@ export function digestOf(key: Uint8Array, value: Uint8Array): Digest {
   return createHash('md5').update(key).update('/').update(value).digest('hex')
 }
 
-/** Publishes one batch and returns its offset; throws the broker's refusal. */
+/** Publishes one batch and returns its offset; throws the broker's error. */
 export async function publishBatch(
   client: RawClient,
   topicId: number,
@@ -124,13 +124,13 @@ export async function publishBatch(
 
 export interface BaseFolder {
   readonly expected: readonly ExpectedPartition[]
-  /** It was left by a crash, not closed. */
+  /** A crash left it; it was not closed. */
   readonly afterCrash: boolean
 }
 
 /**
  * Fills a data folder in two runs of a broker, so that its databases have tables as well as write-ahead files.
- * @param afterCrash the second run ends by kill -9
+ * @param afterCrash the second run ends with kill -9
  */
 export async function makeBaseFolder(
   context: RoundContext,

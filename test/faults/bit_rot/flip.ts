@@ -4,7 +4,7 @@ import type { Random } from '../../helpers/random.js'
 
 const sectorBytes = 512
 
-/** Kinds of files, each with the folders that have them and the pattern of their names. */
+/** Kinds of files, each with its folders and the pattern of its names. */
 const classes: Readonly<Record<string, readonly [folders: readonly string[], pattern: RegExp]>> = {
   'journal write-ahead file': [['shard-0/journal'], /\.log$/],
   'journal table': [['shard-0/journal'], /\.ldb$/],
@@ -20,11 +20,11 @@ export const fileClasses = Object.keys(classes)
 
 export interface Flip {
   readonly fileClass: string
-  /** What was changed where: enough to do it again. */
+  /** A change and its place: enough to repeat it. */
   readonly text: string
 }
 
-/** Damages a random place of a random file of this class; undefined when the folder has no such file with anything in it. */
+/** Damages a random place of a random file of this class; undefined if the folder has no such non-empty file. */
 export async function flipSomewhere(dir: string, fileClass: string, rng: Random): Promise<Flip | undefined> {
   const [folders, pattern] = classes[fileClass] as [readonly string[], RegExp]
   const files: string[] = []

@@ -1,7 +1,7 @@
 import type { Finding } from '../campaign.js'
 import type { ExpectedPartition, Observed, ObservedPartition } from './model.js'
 
-/** Offsets that the health names, from `from` to `to`, both included. */
+/** Offsets in the health, from `from` to `to`, both included. */
 interface Reported {
   readonly from: number
   readonly to: number
@@ -10,8 +10,8 @@ interface Reported {
 const findingsOfKindMax = 3
 
 /**
- * Compares what a broker serves from a damaged folder with what it had acknowledged.
- * @param afterCrash the folder was left by a crash: the last write of a file may then be dropped, if the log says so
+ * Compares the data that a broker serves from a damaged folder with the data that it had acknowledged.
+ * @param afterCrash a crash left the folder: the last write of a file may then be dropped, if the log says so
  */
 export function judge(
   expected: readonly ExpectedPartition[],
@@ -68,7 +68,7 @@ function judgePartition(
   return findings
 }
 
-/** @param reported whether anything was reported: operations that a damaged block held have no partition */
+/** @param reported whether there was any report: operations in a damaged block have no partition */
 function judgeViews(
   name: string,
   { committedOffset, last }: ExpectedPartition,

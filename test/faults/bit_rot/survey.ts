@@ -7,10 +7,10 @@ import { digestOf, groupName, publishBatch, sealFor } from './base_folder.js'
 import type { Digest, ExpectedPartition, Observed, ObservedPartition } from './model.js'
 
 const fetchBytesMax = 1_000_000
-/** Where in a batch begins what its checksum covers (protocol/PROTOCOL.md). */
+/** First byte of a batch that its checksum covers (protocol/PROTOCOL.md). */
 const checksummedFrom = 16
 
-/** Asks a broker for everything that is expected of it, and tries to publish. */
+/** Asks a broker for all expected data, and tries to publish. */
 export async function survey(
   broker: BrokerProcess,
   expected: readonly ExpectedPartition[],
@@ -55,7 +55,7 @@ async function surveyPartition(
   const { topicId, partition, last } = expected
   const read = await readAll(client, expected, planted)
   if (read === undefined) return undefined
-  // Only what was served so far is judged against what was sent; these come behind it.
+  // Compares only the records served so far with the sent ones; the new ones come after them.
   const repeated = await attempt(client, topicId, partition, last.batch)
   const published = await attempt(client, topicId, partition, sealFor(planted, batchOf(['new'])))
   return { ...read, committedOffset: committed.get(`${topicId}/${partition}`), repeated, published }
@@ -76,7 +76,7 @@ async function attempt(
 
 type Read = Pick<ObservedPartition, 'startOffset' | 'endOffset' | 'served' | 'corrupt' | 'errors'>
 
-/** Reads a partition from its start, record by record behind what can't be read. */
+/** Reads a partition from its start, and record by record after unreadable ones. */
 async function readAll(
   client: RawClient,
   { topicId, partition, records }: ExpectedPartition,
@@ -97,7 +97,7 @@ async function readAll(
     })
     const [reply] = body.partitions
     if (reply === undefined) {
-      // Nothing there: the end of the log, as the broker knows it.
+      // No data: the end of the log, according to the broker.
       endOffset = offset
       break
     }
@@ -114,7 +114,7 @@ async function readAll(
   return { startOffset, endOffset, served, corrupt, errors }
 }
 
-/** Returns the offset behind what the batches hold. */
+/** Returns the offset after the batches. */
 function take(
   payload: Uint8Array,
   from: number,
@@ -137,7 +137,7 @@ function take(
   return next
 }
 
-/** What the checksum of a batch would hide from the judge: here its records are compared. */
+/** The checksum of a batch would hide this from the judge, so the test compares the records. */
 function unsealed(planted: string | undefined, batch: Uint8Array): Uint8Array {
   if (planted !== 'no-checksum') return batch
   const sealed = Buffer.from(batch)

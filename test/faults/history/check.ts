@@ -1,11 +1,11 @@
 import type { Finding } from '../campaign.js'
 import type { HistoryIndex } from './history_index.js'
 
-/** One thing that must not be in a history. To add one: a file in checks/ and a line in checks.ts. */
+/** One kind of violation in a history. To add one: a file in checks/ and a line in checks.ts. */
 export interface Check {
-  /** Lower case with dashes; findings carry it. */
+  /** Lower case with dashes; the name of its findings. */
   readonly name: string
-  /** What it notices, in one line. */
+  /** A description in one line. */
   readonly title: string
   run(context: CheckContext): void
 }
@@ -13,22 +13,25 @@ export interface Check {
 export interface CheckContext {
   readonly index: HistoryIndex
   readonly options: CheckOptions
-  /** Notes a finding. The evidence is asked for only while there are few, so that it may be costly. */
+  /** Adds a finding. The evidence is a function, called only for the first findings, so it may be costly. */
   report(evidence: () => string): void
 }
 
-/** What a history can't say of itself. */
+/** Facts that a history does not contain. */
 export interface CheckOptions {
-  /** Stored bytes were damaged on purpose: corrupt offsets are no finding. Default false. */
+  /** The test damaged stored bytes: corrupt offsets are no finding. Default false. */
   readonly rotInjected?: boolean
   /** Partitions drop their oldest messages: a start offset may grow. Default false. */
   readonly retention?: boolean
   /**
-   * Where groups begin to read: `earliest` at offset 0, so that a group must have all; `first-delivery` at the lowest offset
-   * that the group was given, for groups that start elsewhere. Default `earliest`.
+   * Start of groups: `earliest` at offset 0, so that a group must have all messages; `first-delivery` at the lowest
+   * delivered offset, for groups that start elsewhere. Default `earliest`.
    */
   readonly groupsBegin?: 'earliest' | 'first-delivery'
-  /** A publish must succeed within this many milliseconds after healing. Without it only those that never do are findings. */
+  /**
+   * A publish must succeed within this many milliseconds after the end of the faults. Without it only those that never
+   * do are findings.
+   */
   readonly recoveryMsMax?: number
 }
 
@@ -46,7 +49,7 @@ export class FindingList {
     if (this.count <= findingsInFullMax) this.#findings.push({ check: this.check, evidence: evidence() })
   }
 
-  /** The findings, and one line for those that are not in it. */
+  /** The findings, and one line for the others. */
   get findings(): Finding[] {
     const left = this.count - this.#findings.length
     return left === 0

@@ -7,20 +7,23 @@ import { recoveries } from './recoveries.js'
 
 export type { CheckOptions } from './check.js'
 
-/** What a history says of the broker. */
+/** The verdict about a history. */
 export interface Verdict {
-  /** `unknown`: nothing is wrong with it, but it proves nothing either. */
+  /** `unknown`: nothing is wrong, but nothing is proved either. */
   readonly verdict: 'passed' | 'failed' | 'unknown'
-  /** Up to ten of a check in full, and a line for the others. */
+  /** Up to ten findings of a check in full, and a line for the others. */
   readonly findings: readonly Finding[]
-  /** How many findings each check has, those without any included. */
+  /** Number of findings of each check, including those without any. */
   readonly findingsByCheck: Readonly<Record<string, number>>
-  /** Why it proves nothing. */
+  /** The reason for `unknown`. */
   readonly unknown: readonly string[]
   readonly operations: HistoryCounts
-  /** From each healing to the first publish acknowledged after it, in milliseconds; where the next fault came sooner, none. */
+  /**
+   * Time from the end of each fault to the next acknowledged publish, in milliseconds; none if the next fault came
+   * sooner.
+   */
   readonly recoveryMs: readonly number[]
-  /** Messages of drain 1 that groups had not committed when their offsets were last read; no finding by itself. */
+  /** Messages of drain 1 that groups had not committed at the last read of their offsets; no finding by itself. */
   readonly backlogs: readonly Backlog[]
 }
 
@@ -34,8 +37,8 @@ export interface Backlog {
 }
 
 /**
- * Judges a history, ordered by time as `readHistories` gives it.
- * @throws Error when it is no history, for example when a value is published twice
+ * Judges a history, ordered by time as from `readHistories`.
+ * @throws Error if it is no valid history, for example if a value is published twice
  */
 export function checkHistory(events: readonly HistoryEvent[], options: CheckOptions = {}): Verdict {
   const index = indexHistory(events)

@@ -11,7 +11,8 @@ import { failedWriteRead, phantom, readLost } from './checks/read_values.js'
 import { noRecovery } from './checks/recovery.js'
 
 /**
- * All checks. A later feature adds a file in checks/ and a line here; those of queue groups (a delivery after a confirmed
+ * All checks. A new feature adds a file in checks/ and a line here; checks of queue groups (a delivery after a
+ * confirmed
  * acknowledgement, attempts over the limit) also need kinds of calls in history.ts and their place in the index.
  */
 export const checks: readonly Check[] = [

@@ -1,7 +1,7 @@
 import type { HistoryRecord } from './history.js'
 import type { Completed, Drain, PartitionIndex, Publish } from './history_index.js'
 
-/** A publish as evidence names it. */
+/** The description of a publish in evidence. */
 export function publishText(publish: Publish): string {
   const { call, process, invokedAt, completedAt, outcome } = publish
   const end = completedAt === Number.POSITIVE_INFINITY ? '' : ` to ${completedAt}`
@@ -12,7 +12,7 @@ function ackText({ outcome, call, partition, offset }: Publish): string {
   return outcome === 'ok' ? ` as ${call.topic}/${partition ?? '?'} offset ${offset ?? '?'}` : ''
 }
 
-/** A commit or a read of a committed offset as evidence names it. */
+/** The description of a commit or of a read of a committed offset in evidence. */
 export function callText({ call, process, invokedAt, completedAt }: Completed): string {
   const epoch = call.op === 'commit' && call.epoch !== undefined ? `, epoch ${call.epoch}` : ''
   return `${call.op} by ${process} (${invokedAt} to ${completedAt} us${epoch})`
@@ -24,13 +24,13 @@ export function drainText(drain: Drain): string {
 
 /** Records of one partition from one source. */
 export interface Source {
-  /** As evidence names it. */
+  /** Its name in evidence. */
   readonly name: () => string
   readonly at: number
   readonly records: readonly HistoryRecord[]
 }
 
-/** All that was read from a partition: drains, the last first, then deliveries in their order. */
+/** All reads of a partition: drains, the last first, then deliveries in their order. */
 export function* readsOf(partition: PartitionIndex): Generator<Source> {
   for (const drain of [...partition.drains.values()].sort((a, b) => b.number - a.number)) {
     yield { name: () => drainText(drain), at: drain.firstAt, records: drain.records }

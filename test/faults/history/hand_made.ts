@@ -9,7 +9,7 @@ import type {
   Processed,
 } from './history.js'
 
-/** Builds a small history line by line, for tests: 10 us lie between two lines, and all is of topic `t`. */
+/** Builds a small history line by line, for tests: 10 us between two lines, and everything in topic `t`. */
 export class HandMade {
   readonly events: HistoryEvent[] = []
   #at = 0
@@ -39,7 +39,7 @@ export class HandMade {
     return this.invoke(process, { op: 'publish', topic: 't', value, lane })
   }
 
-  /** A publish that is acknowledged at once. */
+  /** A publish with an immediate acknowledgement. */
   publish(process: string, value: string, offset: number, partition = 0, lane = 'a'): this {
     return this.outcome(process, this.begin(process, value, lane), 'ok', { partition, offset })
   }
@@ -84,7 +84,7 @@ export class HandMade {
     return this.outcome(process, id, 'ok')
   }
 
-  /** A committed offset that was asked for. */
+  /** A read of a committed offset. */
   committed(offset: number): this {
     const id = this.invoke('admin', { op: 'committed', group: 'g', topic: 't', partition: 0 })
     return this.outcome('admin', id, 'ok', { offset })
@@ -103,7 +103,7 @@ export class HandMade {
     return this
   }
 
-  /** Drains 1 and 2 that read the same. */
+  /** Drains 1 and 2 with the same content. */
   drains(records: readonly HistoryRecord[], changes: Partial<Drained> = {}): this {
     return this.drain(1, records, changes).drain(2, records, changes)
   }

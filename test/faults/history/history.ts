@@ -2,11 +2,13 @@ import { closeSync, openSync, writeSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 
 /**
- * A history: what clients called and what came of it, as JSON lines, in files outside the broker. Times are microseconds of
- * the machine's monotonic clock, the same for all processes. A process is one thread of control: a publisher, a member
- * in one life; its name is never used again.
+ * A history: the calls of clients and their outcomes, as JSON lines, in files outside the broker. Times are
+ * microseconds of
+ * the machine's monotonic clock, the same for all processes. A process is one thread of control: a publisher, or one
+ * life of a
+ * member; its name is never reused.
  *
- * A call is two lines, `invoke` and its outcome: `ok` it happened, `fail` it did not and never will, `info` nobody knows. A
+ * A call is two lines, `invoke` and its outcome: `ok` it happened, `fail` it did not and never will, `info` unknown. A
  * timeout and a lost connection are `info`, and so is an `invoke` without an outcome.
  */
 export type HistoryEvent = Invoke | Outcome | Assigned | Revoked | Delivered | Processed | Drained | FaultMark
@@ -30,7 +32,7 @@ export interface PublishCall {
   readonly op: 'publish'
   readonly topic: string
   readonly value: string
-  /** Publishes of one process and lane are of one partition, and appended in the order of their invocations. */
+  /** All publishes of one process and lane go to one partition, and are appended in the order of their invocations. */
   readonly lane: string
 }
 
@@ -41,11 +43,11 @@ export interface CommitCall {
   readonly topic: string
   readonly partition: number
   readonly offset: number
-  /** Of the partition's assignment, where the client knows it. */
+  /** Epoch of the partition's assignment, if the client knows it. */
   readonly epoch?: number
 }
 
-/** Asks for a committed offset. */
+/** Reads a committed offset. */
 export interface CommittedCall {
   readonly op: 'committed'
   readonly group: string
@@ -56,24 +58,24 @@ export interface CommittedCall {
 export interface Outcome extends At {
   readonly type: 'ok' | 'fail' | 'info'
   readonly id: number
-  /** Of an acknowledged publish: where it is. An offset of -1: acknowledged as a repeat whose place the broker has forgotten. */
+  /** Place of an acknowledged publish. Offset -1: acknowledged as a repeat whose place the broker has forgotten. */
   readonly partition?: number
-  /** Of an acknowledged publish, or the committed offset that was asked for (-1: none). */
+  /** Offset of an acknowledged publish, or the committed offset (-1: none). */
   readonly offset?: number
   /** Error code. */
   readonly error?: string
 }
 
-/** The process owns these partitions for its group from here on; a reader without a group "owns" what it reads. */
+/** The process owns these partitions for its group from now on; a reader without a group "owns" its partitions. */
 export interface Assigned extends At {
   readonly type: 'assigned'
   readonly group: string | null
   readonly partitions: readonly PartitionName[]
-  /** Of these partitions' assignment, where the client knows it. */
+  /** Epochs of these partitions' assignments, if the client knows them. */
   readonly epoch?: number
 }
 
-/** The process owns these partitions no more. */
+/** The process no longer owns these partitions. */
 export interface Revoked extends At {
   readonly type: 'revoked'
   readonly group: string | null
@@ -85,7 +87,7 @@ export interface PartitionName {
   readonly partition: number
 }
 
-/** Messages that a process was given, in the order in which it was given them. */
+/** Messages delivered to a process, in order. */
 export interface Delivered extends At, PartitionName {
   readonly type: 'delivered'
   readonly group: string | null
@@ -94,7 +96,7 @@ export interface Delivered extends At, PartitionName {
 
 export type HistoryRecord = readonly [offset: number, value: string]
 
-/** A process is done with these messages, and acknowledges them after this line. */
+/** A process has finished these messages, and acknowledges them after this line. */
 export interface Processed extends At, PartitionName {
   readonly type: 'processed'
   readonly group: string
@@ -102,8 +104,10 @@ export interface Processed extends At, PartitionName {
 }
 
 /**
- * A part of a whole partition as it was read after the faults. Drain 1 is after healing, drain 2 after a restart besides. The
- * lines of one drain and partition follow each other; `startOffset` and `endOffset` are those of the partition then.
+ * A part of a complete read of a partition after the faults. Drain 1 comes after the faults, drain 2 after a restart.
+ * The
+ * lines of one drain and partition are consecutive; `startOffset` and `endOffset` are those of the partition at that
+ * time.
  */
 export interface Drained extends At, PartitionName {
   readonly type: 'drained'
@@ -111,11 +115,11 @@ export interface Drained extends At, PartitionName {
   readonly startOffset: number
   readonly endOffset: number
   readonly records: readonly HistoryRecord[]
-  /** Offsets that the broker answered CORRUPT for, as [from, to) pairs. */
+  /** Offsets with the answer CORRUPT, as [from, to) pairs. */
   readonly corrupt?: readonly (readonly [from: number, to: number])[]
 }
 
-/** A fault begins or is over (`heal`: the broker answers again, or the network passes). */
+/** A fault begins or ends (`heal`: the broker answers again, or the network works). */
 export interface FaultMark extends At {
   readonly type: 'fault'
   readonly phase: 'inject' | 'heal'
@@ -128,8 +132,9 @@ export function monotonicUs(): number {
 }
 
 /**
- * Writes the history of one operating-system process. Lines are handed to the kernel at the end of the turn that made them,
- * before any reply of the broker can be answered to, so that a killed process loses nothing that had an effect.
+ * Writes the history of one operating-system process. It gives lines to the kernel at the end of the turn that made
+ * them,
+ * before the process can read a reply of the broker, so that a killed process loses no line that had an effect.
  */
 export class HistoryWriter {
   readonly #fd: number
@@ -137,19 +142,19 @@ export class HistoryWriter {
   #buffer = ''
   #scheduled = false
 
-  /** @param path file that is appended to */
+  /** @param path file to append to */
   constructor(path: string) {
     this.#fd = openSync(path, 'a')
   }
 
-  /** Notes a call before it is made, and returns its id. */
+  /** Records a call before it is made, and returns its id. */
   invoke(process: string, call: Call): number {
     const id = ++this.#ids
     this.write({ type: 'invoke', at: monotonicUs(), process, id, call })
     return id
   }
 
-  /** Notes how a call ended. */
+  /** Records the outcome of a call. */
   outcome(process: string, id: number, type: Outcome['type'], result: OutcomeFields = {}): void {
     this.write({ type, at: monotonicUs(), process, id, ...result })
   }
@@ -168,7 +173,7 @@ export class HistoryWriter {
     })
   }
 
-  /** Hands over to the kernel what was noted; to be called before an acknowledgement that must not come first. */
+  /** Gives recorded lines to the kernel; call it before an acknowledgement that must come after them. */
   flush(): void {
     if (this.#buffer === '') return
     const text = this.#buffer
@@ -187,8 +192,8 @@ export type OutcomeFields = Pick<Outcome, 'partition' | 'offset' | 'error'>
 const flushCharacters = 64 * 1024
 
 /**
- * Reads histories into one, ordered by time. A last line that was cut off by the end of its process is left out.
- * @throws Error naming file and line of anything else that is no event
+ * Reads histories into one, ordered by time. Drops a last line that the end of its process cut short.
+ * @throws Error naming file and line of any other invalid line
  */
 export async function readHistories(paths: readonly string[]): Promise<HistoryEvent[]> {
   const events: HistoryEvent[] = []

@@ -15,7 +15,9 @@ import type {
   Revoked,
 } from './history.js'
 
-/** What the checks need of a history, made in one pass. Everything is in the order of the history unless it says otherwise. */
+/**
+ * The data for the checks, collected in one pass. Everything is in the order of the history unless stated otherwise.
+ */
 export interface HistoryIndex {
   /** In the order of their invocations. */
   readonly publishes: readonly Publish[]
@@ -23,31 +25,31 @@ export interface HistoryIndex {
   readonly partitions: readonly PartitionIndex[]
   readonly groupPartitions: readonly GroupPartition[]
   readonly faults: readonly FaultMark[]
-  /** Numbers of the drains that there are, ascending; the last one is final. */
+  /** Numbers of the drains, ascending; the last one is final. */
   readonly drains: readonly number[]
   readonly counts: HistoryCounts
 }
 
-/** A call and what came of it. Times are microseconds. */
+/** A call and its outcome. Times are microseconds. */
 export interface Completed<C extends Call = Call> {
   readonly call: C
   readonly process: string
   readonly invokedAt: number
-  /** Infinity unless it is `ok` or `fail`: what nobody knows may still happen. */
+  /** Infinity unless it is `ok` or `fail`: an unknown call may still take effect. */
   readonly completedAt: number
-  /** When its outcome was noted, `info` too; undefined when none was. */
+  /** Time of its outcome, `info` included; undefined without one. */
   readonly notedAt: number | undefined
   readonly outcome: 'ok' | 'fail' | 'info'
-  /** As the outcome names it. */
+  /** The error of the outcome. */
   readonly partition: number | undefined
   readonly offset: number | undefined
 }
 
-/** A publish, and where its value was found. */
+/** A publish, and the place of its value. */
 export interface Publish extends Completed<PublishCall> {
-  /** Where it is: of the final drain, else an earlier one, else a delivery, else the acknowledgement. */
+  /** Place from the final drain, else an earlier one, else a delivery, else the acknowledgement. */
   readonly place: Place | undefined
-  /** Bit n is set when drain n holds its value, wherever. */
+  /** Bit n is set if drain n holds its value anywhere. */
   readonly inDrains: number
 }
 
@@ -56,7 +58,7 @@ export interface Place {
   readonly offset: number
 }
 
-/** One partition and all that was read from it. */
+/** One partition and all its reads. */
 export interface PartitionIndex extends PartitionName {
   /** Like `orders/0`. */
   readonly name: string
@@ -65,14 +67,14 @@ export interface PartitionIndex extends PartitionName {
   /** Publishes acknowledged with this partition. */
   readonly acked: readonly Publish[]
   readonly deliveries: readonly Delivered[]
-  /** Publishes whose place is here, ascending by offset. */
+  /** Publishes in this partition, ascending by offset. */
   readonly log: readonly Publish[]
 }
 
 /** One drain of one partition. */
 export interface Drain {
   readonly number: number
-  /** When its first line was noted. */
+  /** Time of its first line. */
   readonly firstAt: number
   /** At its beginning. */
   readonly startOffset: number
@@ -80,12 +82,12 @@ export interface Drain {
   readonly endOffset: number
   /** Ascending by offset. */
   readonly records: readonly HistoryRecord[]
-  /** The first two neighbours that were not read in ascending order. */
+  /** The first two records that are not in ascending order. */
   readonly disorder: readonly [HistoryRecord, HistoryRecord] | undefined
   readonly corrupt: readonly (readonly [from: number, to: number])[]
 }
 
-/** One partition as one group saw it; without a group, as its plain readers did. */
+/** One partition from the view of one group; without a group, of its plain readers. */
 export interface GroupPartition {
   readonly group: string | null
   readonly partition: PartitionIndex
@@ -106,7 +108,7 @@ export interface HistoryCounts {
   recordsDelivered: number
   recordsProcessed: number
   recordsDrained: number
-  /** Lines that say that a process owns partitions. */
+  /** Lines of assignments. */
   assignments: number
 }
 
@@ -121,14 +123,16 @@ export function isCorrupt(drain: Drain, offset: number): boolean {
   return drain.corrupt.some(([from, to]) => offset >= from && offset < to)
 }
 
-/** The drain that counts, or undefined when the partition is not in it. */
+/** The final drain, or undefined if the partition is not in it. */
 export function finalDrain(index: HistoryIndex, partition: PartitionIndex): Drain | undefined {
   return partition.drains.get(index.drains.at(-1) ?? 0)
 }
 
 /**
- * Gathers a history, ordered by time as `readHistories` gives it, for the checks. Takes time and memory in proportion to it.
- * @throws Error when it is no history: not ordered, an unknown kind of line, a value published twice, an outcome too many
+ * Indexes a history, ordered by time as from `readHistories`, for the checks. Time and memory are proportional to its
+ * size.
+ * @throws Error if it is no valid history: not ordered, an unknown kind of line, a value published twice, a second
+ * outcome
  */
 export function indexHistory(events: readonly HistoryEvent[]): HistoryIndex {
   const builder = new IndexBuilder()
@@ -317,7 +321,7 @@ class IndexBuilder {
     this.#partition({ topic: publish.call.topic, partition: publish.partition }).acked.push(publish)
   }
 
-  /** Gives publishes their places, from the source that counts most to the one that counts least. */
+  /** Gives publishes their places, from the most reliable source to the least reliable. */
   #place(): void {
     const partitions = [...this.#partitions.values()]
     const numbers = [...this.#drains].sort((a, b) => b - a)

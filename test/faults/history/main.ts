@@ -38,7 +38,7 @@ interface Arguments {
   readonly options: CheckOptions
 }
 
-/** The arguments, or what is wrong with them. */
+/** The arguments, or an error message. */
 function parse(): Arguments | string {
   try {
     const { values, positionals } = parseArgs({

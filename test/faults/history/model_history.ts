@@ -1,7 +1,7 @@
 import type { Random } from '../../helpers/random.js'
 import type { Call, HistoryEvent, HistoryRecord, OutcomeFields } from './history.js'
 
-/** The history that `count` random steps of a broker make that keeps its promises, then two drains. For tests of the checker. */
+/** Makes the history of `count` random steps of a correct broker, then two drains. For tests of the checker. */
 export function modelHistory(rng: Random, count: number): HistoryEvent[] {
   const model = new Model(rng)
   for (let i = 0; i < count; i++) model.step()
@@ -10,7 +10,7 @@ export function modelHistory(rng: Random, count: number): HistoryEvent[] {
 
 const topic = 't'
 const group = 'g'
-/** Between the last step and the drains, so that tests can put lines there. */
+/** Lines between the last step and the drains, for tests. */
 const quietUs = 1_000
 
 interface Pending {
@@ -27,16 +27,16 @@ interface Publisher {
   readonly partition: number
   /** Not in the log yet, in the order of their invocations. */
   readonly queue: Pending[]
-  /** In the log, and not answered. */
+  /** In the log, and unanswered. */
   readonly unanswered: Pending[]
 }
 
-/** A member in one life that has, or had, one partition. */
+/** One life of a member that has, or had, one partition. */
 interface Member {
   readonly process: string
   readonly partition: number
   readonly epoch: number
-  /** Whether it knows of its assignment yet: a stopped process is told late. */
+  /** Whether it knows its assignment: a stopped process learns it late. */
   told: boolean
   position: number
   processed: number
@@ -62,7 +62,7 @@ class Model {
   #values = 0
   #epochs = 0
   #faulty = false
-  /** How many publishes were. */
+  /** Number of publishes. */
   #acknowledged = 0
 
   constructor(readonly rng: Random) {
@@ -125,7 +125,7 @@ class Model {
     })
   }
 
-  /** As workloads do after healing: publishes until it is acknowledged. */
+  /** As workloads do after the faults: publishes until an acknowledgement. */
   #succeed(publisher: Publisher): void {
     while (publisher.queue.length > 0) this.#append(publisher)
     const before = this.#acknowledged
@@ -195,7 +195,7 @@ class Model {
     this.#events.push(type === 'assigned' ? { ...line, type, epoch } : { ...line, type })
   }
 
-  /** One of the last members does something, an owner or not. */
+  /** One of the last members acts, an owner or not. */
   #consume(): void {
     const recent = this.#members.slice(-6)
     if (recent.length === 0) return
@@ -234,7 +234,7 @@ class Model {
     member.committing = { id, offset, result: undefined }
   }
 
-  /** It reaches the broker, or its answer the member. */
+  /** It reaches the broker, or its answer reaches the member. */
   #commitStep(member: Member, committing: NonNullable<Member['committing']>): void {
     const { process, partition } = member
     if (committing.result !== undefined || this.rng.chance(0.1)) {

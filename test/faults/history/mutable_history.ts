@@ -2,7 +2,7 @@ import type { Random } from '../../helpers/random.js'
 import type { Call, Delivered, Drained, HistoryEvent, HistoryRecord, Outcome } from './history.js'
 import { type HistoryIndex, indexHistory, type Publish } from './history_index.js'
 
-/** A history to be changed: each way makes a copy. */
+/** A history for changes: each change makes a copy. */
 export class MutableHistory {
   readonly index: HistoryIndex
 
@@ -25,7 +25,7 @@ export class MutableHistory {
     )
   }
 
-  /** Puts lines before the drains; their times are set. */
+  /** Inserts lines before the drains and sets their times. */
   insert(lines: readonly HistoryEvent[]): HistoryEvent[] {
     const position = this.events.findIndex(({ type }) => type === 'drained')
     const at = this.events[position - 1]?.at ?? 0

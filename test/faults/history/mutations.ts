@@ -2,12 +2,12 @@ import type { CommitCall, Delivered, HistoryEvent, HistoryRecord, PartitionName 
 import type { Completed, GroupPartition, PartitionIndex, Publish } from './history_index.js'
 import type { MutableHistory } from './mutable_history.js'
 
-/** Breaks a promise in a history of `modelHistory`. For tests of the checker. */
+/** Adds a violation to a history of `modelHistory`. For tests of the checker. */
 export interface Mutation {
   readonly name: string
-  /** A check that must notice. */
+  /** A check that must find it. */
   readonly check: string
-  /** The broken history, or undefined when this one offers no place for it. */
+  /** The broken history, or undefined if this one has no place for it. */
   apply(history: MutableHistory): HistoryEvent[] | undefined
 }
 
@@ -304,7 +304,7 @@ function appendToDrains(
   })
 }
 
-/** Publishes that stand side by side in a log, both acknowledged with their offsets, and of which this is true. */
+/** Adjacent publishes in a log, both acknowledged with their offsets, that satisfy the condition. */
 function neighbours(
   { index }: MutableHistory,
   accept: (a: Publish, b: Publish) => boolean,
@@ -319,7 +319,7 @@ function neighbours(
   )
 }
 
-/** Two values change places everywhere: in drains, deliveries and acknowledgements. */
+/** Swaps two values everywhere: in drains, deliveries and acknowledgements. */
 function exchange(
   history: MutableHistory,
   pair: readonly [Publish, Publish] | undefined,
@@ -352,7 +352,7 @@ function okCommits({ index }: MutableHistory): OkCommit[] {
   )
 }
 
-/** A new owner that may be given one message. */
+/** A new owner that can get one message. */
 function newOwner(
   { group, partition: { topic, partition } }: GroupPartition,
   record?: HistoryRecord,
@@ -366,7 +366,7 @@ function newOwner(
   ]
 }
 
-/** Deliveries with this many messages or more. */
+/** Deliveries of at least this many messages. */
 function deliveries({ events }: MutableHistory, count: number): Delivered[] {
   return events.filter((event) => event.type === 'delivered').filter(({ records }) => records.length >= count)
 }

@@ -17,7 +17,7 @@ export class ProcessedFrontier {
     this.#records = begin === 0 ? records : records.filter(([offset]) => offset >= begin)
   }
 
-  /** Takes in what was processed until then, that moment included. Times must not go back. */
+  /** Adds the processed messages up to this time, inclusive. Times must not go back. */
   advanceTo(at: number): void {
     const lines = this.#view.processed
     for (let line = lines[this.#line]; line !== undefined && line.at <= at; line = lines[++this.#line]) {
@@ -26,12 +26,12 @@ export class ProcessedFrontier {
     while (this.#processed.has(this.#records[this.#position]?.[0] ?? -1)) this.#position++
   }
 
-  /** The first message of the final drain that is not processed, or undefined when all are. */
+  /** The first unprocessed message of the final drain, or undefined. */
   get first(): HistoryRecord | undefined {
     return this.#records[this.#position]
   }
 
-  /** How many messages below `offset` are not processed. */
+  /** Number of unprocessed messages below `offset`. */
   missingBelow(offset: number): number {
     let missing = 0
     for (let position = this.#position; position < this.#records.length; position++) {
@@ -43,7 +43,7 @@ export class ProcessedFrontier {
   }
 }
 
-/** Of everything that a group was given; Infinity when that is nothing. */
+/** Lowest delivered offset of a group; Infinity without deliveries. */
 export function lowestDelivered({ timeline }: GroupPartition): number {
   let lowest = Number.POSITIVE_INFINITY
   for (const event of timeline) {

@@ -1,18 +1,19 @@
 import type { FaultMark } from './history.js'
 import type { HistoryIndex } from './history_index.js'
 
-/** What came after a fault was healed, until the end or until the next fault. */
+/** The time after the end of a fault, until the end or until the next fault. */
 export interface Recovery {
   readonly heal: FaultMark
-  /** From healing to the first publish that was acknowledged; undefined when none was. */
+  /** Time to the first acknowledged publish; undefined if there is none. */
   readonly recoveryMs: number | undefined
-  /** Publishes begun in that time whose outcome is noted and is not `ok`. */
+  /** Publishes that began in that time and have an outcome other than `ok`. */
   readonly failedAttempts: number
 }
 
 /**
- * One for each healing that was followed by an acknowledgement or by the end of the history. Where the next fault came
- * sooner, nothing can be said.
+ * One for each end of a fault that was followed by an acknowledgement or by the end of the history. Nothing is known if
+ * the
+ * next fault came sooner.
  */
 export function recoveries({ publishes, faults }: HistoryIndex): Recovery[] {
   const acks = publishes.filter(({ outcome }) => outcome === 'ok').map(({ completedAt }) => completedAt)

@@ -1,15 +1,15 @@
 import type { Assigned, Delivered } from './history.js'
 import type { GroupPartition } from './history_index.js'
 
-/** What a process was given of a partition while it owned it without a break. */
+/** The deliveries of a partition to a process during one continuous assignment. */
 export interface Span {
   readonly process: string
-  /** How it began; undefined for deliveries without an assignment. */
+  /** Its start; undefined for deliveries without an assignment. */
   readonly assigned: Assigned | undefined
   readonly deliveries: readonly Delivered[]
 }
 
-/** The spans of a partition in a group, in the order in which they began. */
+/** The spans of a partition in a group, in the order of their starts. */
 export function spansOf({ timeline }: GroupPartition): Span[] {
   const spans: (Span & { readonly deliveries: Delivered[] })[] = []
   const open = new Map<string, Span & { readonly deliveries: Delivered[] }>()

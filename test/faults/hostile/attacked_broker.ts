@@ -5,8 +5,8 @@ import { type SpawnedProcess, spawnMillrace } from '../../helpers/spawn.js'
 import type { Finding } from '../campaign.js'
 
 /**
- * What a broker may keep is bounded low, so that what an attacker may legitimately leave behind (topics, offsets,
- * producers, messages) is full soon and what grows after that is a leak.
+ * Low limits for everything that a broker keeps, so that legitimate leftovers of an attacker (topics, offsets,
+ * producers, messages) fill up soon and further growth is a leak.
  */
 const settings = {
   logLevel: 'warn',
@@ -21,11 +21,11 @@ const settings = {
   retentionIntervalMs: '1s',
 } as const
 
-/** A broker in a process of its own, with what is needed to tell whether it bears up. */
+/** A broker in its own process, with the means to judge its condition. */
 export interface AttackedBroker {
   readonly process: SpawnedProcess
   readonly port: number
-  /** Findings from its log, and from its end when it has ended. */
+  /** Findings from its log, and from its exit if it has ended. */
   complaints(): Promise<readonly Finding[]>
 }
 
@@ -66,8 +66,8 @@ const samplesPerReading = 6
 const sampleEveryMs = 200
 
 /**
- * Memory that belongs to a broker alone, in bytes: without files that it maps, and without garbage. The least of a few
- * samples, since its clients go on meanwhile.
+ * Private memory of a broker in bytes: without mapped files, and without garbage. The least of a few
+ * samples, because its clients continue.
  */
 export async function anonymousBytes({ process: { pid } }: AttackedBroker): Promise<number> {
   let least = Number.POSITIVE_INFINITY

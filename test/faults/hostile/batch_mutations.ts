@@ -8,7 +8,7 @@ import {
 } from '../../../protocol/index.js'
 import type { Random } from '../../helpers/random.js'
 
-/** Where the fields of a batch header stand, and their bytes; see protocol/batch_header.ts. */
+/** Positions of the fields of a batch header, and their bytes; see protocol/batch_header.ts. */
 const headerFields = [
   { at: 0, bytes: 4 },
   { at: 8, bytes: 8 },
@@ -31,7 +31,7 @@ const interestingBytes = [0, 1, 0x7f, 0x80, 0xff] as const
 const interesting = [0n, 1n, 2n, 0x7fn, 0xffn, 0x7fff_ffffn, 0xffff_ffffn, (1n << 53n) - 1n, 1n << 53n, ~0n]
 const checksummedFrom = 16
 
-/** Writes the size and checksum that fit the bytes of a batch, as an attacker would who knows the format. */
+/** Writes the size and checksum that fit the bytes of a batch, like an attacker who knows the format. */
 export function seal(batch: Buffer): Buffer {
   if (batch.length < batchHeaderBytes) return batch
   batch.writeUInt32LE(batch.length, 0)
@@ -57,7 +57,7 @@ export function mutateBatchHeader(batch: Buffer, random: Random): Buffer {
   return lengthLies ? mutated : seal(mutated)
 }
 
-/** Changes the records behind the header, in place or in size, and seals the batch. */
+/** Changes the records after the header, in place or in size, and seals the batch. */
 export function mutateRecords(batch: Buffer, random: Random): Buffer {
   if (batch.length <= batchHeaderBytes) return Buffer.from(batch)
   let mutated = Buffer.from(batch)
@@ -71,7 +71,7 @@ export function mutateRecords(batch: Buffer, random: Random): Buffer {
   return seal(mutated)
 }
 
-/** A batch whose header is right, with odd records in it. */
+/** A batch with a correct header and odd records. */
 export function oddBatch(random: Random, producerIds: readonly number[]): Buffer {
   const builder = new RecordBatchBuilder()
   const count = random.chance(0.02) ? 2_000 : random.int(1, 6)
@@ -104,7 +104,7 @@ function oddBytes(random: Random): Uint8Array {
   return random.chance(0.02) ? Buffer.alloc(random.int(0, 20_000)) : random.bytes(random.int(0, 40))
 }
 
-/** Batches of a few KB that grow to `recordsBytes` and more, with sizes that are true, too small, or absurd. */
+/** Batches of a few KB that decompress to `recordsBytes` and more, with sizes that are true, too small, or absurd. */
 export function batchBombs(recordsBytes: number): Buffer[] {
   const bombs: Buffer[] = []
   for (const codec of compressions) {

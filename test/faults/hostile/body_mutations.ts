@@ -2,14 +2,14 @@ import { decodeBody, encodeBody, isMillraceError } from '../../../protocol/index
 import type { Random } from '../../helpers/random.js'
 import { extremeScalar, extremeValue } from './generator.js'
 
-/** Bytes that mean something to msgpack or to binary numbers. */
+/** Bytes with a meaning in msgpack or in binary numbers. */
 const interestingBytes = [
   0, 1, 0x7f, 0x80, 0x81, 0x8f, 0x90, 0x91, 0x9f, 0xa0, 0xbf, 0xc0, 0xc1, 0xc4, 0xc6, 0xc7, 0xca, 0xcb, 0xcf,
   0xd3, 0xd4, 0xd8, 0xd9, 0xdb, 0xdc, 0xdd, 0xde, 0xdf, 0xe0, 0xff,
 ] as const
 const u32 = [0x7f, 0xff, 0xff, 0xff] as const
 
-/** Another body made from one, maybe with bytes of a second one. */
+/** Makes another body from one, perhaps with bytes of a second one. */
 export type BodyMutation = (body: Buffer, random: Random, other: Buffer) => Buffer
 
 function flipBits(body: Buffer, random: Random): Buffer {
@@ -51,7 +51,7 @@ function splice(body: Buffer, random: Random, other: Buffer): Buffer {
   ])
 }
 
-/** Containers in containers, up to where the walk over them has to stop by itself. */
+/** Nested containers, up to the depth at which the walk must stop. */
 function depthBomb(body: Buffer, random: Random): Buffer {
   const depth = random.pick([7, 8, 9, 10, 100, 1_000, 4_000])
   const opener = random.pick([[0x91], [0x81, 0xa0], [0xdc, 0, 1], [0xdd, 0, 0, 0, 1]])
@@ -67,7 +67,7 @@ function hugeCount(body: Buffer, random: Random): Buffer {
     : Buffer.concat([body.subarray(0, random.int(0, body.length)), claim])
 }
 
-/** Something that is not a value where one was: the body stays well-formed, its types don't. */
+/** Replaces a value: the body stays well-formed, its types do not. */
 function swapTypes(body: Buffer, random: Random, other: Buffer): Buffer {
   try {
     return Buffer.from(encodeBody(replaceNode(decodeBody(body), random, other)))
@@ -109,7 +109,7 @@ function replacement(value: unknown, random: Random, other: Buffer): unknown {
   return extremeValue(random)
 }
 
-/** Ways to change a body whose result may not be msgpack at all. */
+/** Changes of a body whose result may not be msgpack at all. */
 export const roughBodyMutations: Readonly<Record<string, BodyMutation>> = {
   'body bits flipped': flipBits,
   'body bytes set': setBytes,
@@ -121,5 +121,5 @@ export const roughBodyMutations: Readonly<Record<string, BodyMutation>> = {
   'huge count': hugeCount,
 }
 
-/** Changes types and values; what comes out is msgpack. */
+/** Changes of types and values; the result is msgpack. */
 export const swapBodyTypes: BodyMutation = swapTypes

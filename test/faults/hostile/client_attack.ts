@@ -12,11 +12,11 @@ import type { KnownNames } from './generator.js'
 import { Mutator } from './mutator.js'
 import type { Recording } from './recorder.js'
 
-/** What an attack on clients came to. */
+/** The result of an attack on clients. */
 export interface ClientAttack {
-  /** Hostile frames that were sent to clients. */
+  /** Hostile frames sent to clients. */
   readonly frames: number
-  /** Calls of the clients that came to an end, and values that they read. */
+  /** Completed calls of the clients, and values that they read. */
   readonly operations: number
   readonly values: number
   readonly findings: readonly Finding[]
@@ -30,8 +30,8 @@ const rssBytesMax = 768 * 1024 * 1024
 const program = fileURLToPath(new URL('./client_under_attack.js', import.meta.url))
 
 /**
- * Puts relays that change what a broker says between it and clients in a process of their own. The clients must not
- * crash, hang, grow, or read a value that nobody published where checksums tell.
+ * Puts relays that change the broker's frames between it and clients in their own process. The clients must not
+ * crash, hang, grow, or read a value that nobody published if checksums can show it.
  */
 export async function attackClients(
   context: RoundContext,
@@ -93,7 +93,7 @@ export async function attackClients(
   return { frames: sent, operations, values, findings }
 }
 
-/** A generated frame as the answer to whatever the broker was answering. */
+/** A generated frame as the answer to the current request. */
 function addressed(bytes: Buffer, original: Buffer): Buffer {
   if (bytes.length >= frameHeaderBytes)
     bytes.writeUInt32LE(original.readUInt32LE(frameFields.correlation), frameFields.correlation)
@@ -106,7 +106,7 @@ interface Progress {
   readonly rssBytes: number
 }
 
-/** What the clients write: progress, and findings. */
+/** The output of the clients: progress, and findings. */
 class WatchedOutput {
   readonly findings: Finding[] = []
   operations = 0
@@ -123,7 +123,7 @@ class WatchedOutput {
     })
   }
 
-  /** Reads what was written since; whether there is no more to wait for: the end, a finding, or a long silence. */
+  /** Reads new output; whether there is no more to wait for: the end, a finding, or a long silence. */
   poll(): boolean {
     const { stdout } = this.#child.output
     const end = stdout.lastIndexOf('\n') + 1

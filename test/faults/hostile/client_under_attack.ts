@@ -4,13 +4,14 @@ import type { Finding } from '../campaign.js'
 import { attackedTopic, checkedValue, isCheckedValue } from './client_values.js'
 
 /**
- * A program: clients that do all that a client can do, against servers that lie. Arguments: a token, the port whose
- * frames are damaged in ways that checksums cover, and the port whose frames may be anything. Writes a line of JSON for
- * each finding, and one of progress several times a second; ends at the end of its standard input.
+ * A program: clients that use all functions against lying servers. Arguments: a token, the port whose
+ * frames are damaged in ways that checksums cover, and the port whose frames may be anything. It writes a line of JSON
+ * for
+ * each finding, and one of progress several times a second; it ends at the end of its standard input.
  */
 const [token = '', damagedPort = '', forgedPort = ''] = process.argv.slice(2)
 
-/** Every call has a deadline of its own far below this one; what takes longer hangs. */
+/** Every call has a deadline far below this one; a longer call hangs. */
 const hangMs = 15_000
 const callMs = 300
 const progressMs = 200
@@ -22,7 +23,7 @@ let operations = 0
 let values = 0
 let stopping = false
 
-/** More of them would say nothing new, and fill the output. */
+/** More of them would add nothing, and fill the output. */
 const findingsMax = 20
 let findings = 0
 
@@ -33,7 +34,7 @@ function report(
   process.stdout.write(`${JSON.stringify(line)}\n`)
 }
 
-/** Runs one call; it may fail, with an error of ours, and must come to an end. */
+/** Runs one call; it may fail with a MillraceError, and must end. */
 async function attempt(what: string, work: () => Promise<unknown>): Promise<void> {
   try {
     await withDeadline(hangMs, `${what} did not end`, work)
@@ -49,7 +50,7 @@ async function attempt(what: string, work: () => Promise<unknown>): Promise<void
   operations++
 }
 
-/** Damaged frames must not become values; forged ones, whose checksums are right, may. */
+/** Damaged frames must not become values; forged ones, with valid checksums, may. */
 function judge(value: string, isForged: boolean): void {
   values++
   if (isForged || isCheckedValue(token, value)) return

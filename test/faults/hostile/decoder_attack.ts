@@ -4,10 +4,10 @@ import type { KnownNames } from './generator.js'
 import { Mutator } from './mutator.js'
 import type { Recording } from './recorder.js'
 
-/** What an attack on the decoders alone came to. */
+/** The result of an attack on the decoders alone. */
 export interface DecoderAttack {
   readonly frames: number
-  /** Frames of which every part was accepted: mutations that get past the first checks. */
+  /** Frames with all parts accepted: mutations that pass the first checks. */
   readonly accepted: number
   readonly findings: readonly Finding[]
 }
@@ -17,10 +17,10 @@ const bombShare = 0.0001
 const framesPerTurn = 500
 const allShapesEvery = 50
 const findingsMax = 20
-/** What the decoders may leave behind: they keep nothing, so only garbage that is not collected yet. */
+/** Growth that the decoders may leave: they keep nothing, so it is only garbage. */
 const heapBytesMax = 384 * 1024 * 1024
 
-/** Gives hostile requests and replies, half and half, to everything that decodes, in this process. */
+/** Gives hostile requests and replies, half and half, to all decoders, in this process. */
 export async function attackDecoders(
   context: RoundContext,
   frames: number,
@@ -45,7 +45,7 @@ export async function attackDecoders(
       const { check, evidence } = outcome.finding
       findings.push({ check, evidence: `seed ${random.seed}, frame ${tried}, ${kind}: ${evidence}` })
     }
-    // Deadlines and sockets of this process get their turn.
+    // Gives deadlines and sockets of this process a turn.
     await new Promise((resolve) => setImmediate(resolve))
   }
   const grownBytes = heldBytes() - bytesBefore

@@ -16,27 +16,27 @@ import {
 } from '../../../protocol/index.js'
 import type { Finding } from '../campaign.js'
 
-/** Decoding one frame, whatever is in it, may take this long; a bomb is opened to 32 MiB at most. */
+/** Time limit of the decoding of one frame, whatever its content; a bomb is decompressed to 32 MiB at most. */
 const frameMsMax = 2_000
 const decodedRecordsMax = 200_000
 const valueCodecs = [string, json(), msgpack()] as const
 
-/** What one frame led to. */
+/** The result of one frame. */
 export interface DecodeOutcome {
-  /** Whether every part of it was accepted. */
+  /** Whether all its parts were accepted. */
   readonly accepted: boolean
   readonly finding: Finding | undefined
 }
 
 /**
- * Gives bytes to everything that decodes: the frame decoder, bodies, shapes, batch checks, decompression, records, and
+ * Gives bytes to all decoders: the frame decoder, bodies, shapes, batch checks, decompression, records, and
  * the value codecs of the client. Only a MillraceError may come out (a codec of values may throw anything, which the
  * client wraps), and in bounded time.
- * @param cutAt where the bytes arrive in two chunks
- * @param allShapes whether the bodies are read by the shapes of every command, not only by the one that they name
+ * @param cutAt position at which the bytes are split into two chunks
+ * @param allShapes decode the bodies with the shapes of every command, not only of the named one
  */
 export function tryDecoders(bytes: Uint8Array, cutAt: number, allShapes: boolean): DecodeOutcome {
-  // Most frames end in an error, whose stack would cost more than everything else; it is taken when it is needed.
+  // Most frames end in an error, whose stack would cost more than everything else; so it is captured on demand.
   const { stackTraceLimit } = Error
   Error.stackTraceLimit = 0
   let outcome: DecodeOutcome
@@ -104,7 +104,7 @@ function decodeFrame(
   if (payload.length > 0) decodePayload(payload, attempt)
 }
 
-/** As the broker checks what it stores, then as the client opens what it fetched. */
+/** As the broker checks batches before it stores them, then as the client opens fetched ones. */
 function decodePayload(payload: Uint8Array, attempt: Attempt): void {
   attempt('batch check', () => void checkBatchForStorage(payload))
   attempt('batches', () => {
@@ -130,14 +130,14 @@ function decodeValue(value: Uint8Array): void {
     try {
       codec.decode(value)
     } catch {
-      // What a codec throws becomes the cause of DECODE_FAILED.
+      // An error of a codec becomes the cause of DECODE_FAILED.
     }
   }
 }
 
 const hexBytesMax = 16 * 1024
 
-/** The bytes of a frame for evidence; very long ones are cut, and say so. */
+/** The bytes of a frame for evidence; very long ones are shortened and marked. */
 export function hexOf(bytes: Uint8Array): string {
   const hex = Buffer.from(bytes.subarray(0, hexBytesMax)).toString('hex')
   return bytes.length > hexBytesMax ? `${hex}... (${bytes.length} bytes)` : hex

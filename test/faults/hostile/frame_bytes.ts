@@ -1,11 +1,11 @@
 import { frameHeaderBytes } from '../../../protocol/index.js'
 
-/** Where the fields of a frame's header stand; see protocol/frame.ts. */
+/** Positions of the fields of a frame header; see protocol/frame.ts. */
 export const frameFields = { length: 0, command: 4, flags: 6, correlation: 8, bodyBytes: 12 } as const
 
 const lengthFieldBytes = 4
 
-/** A frame whose sizes are right, whatever is in it. */
+/** A frame with correct sizes, whatever its content. */
 export function joinFrame(
   head: { readonly command: number; readonly flags: number; readonly correlation: number },
   body: Uint8Array,
@@ -22,7 +22,7 @@ export function joinFrame(
   return frame
 }
 
-/** The parts of a whole frame whose sizes are right, as views. */
+/** The parts of a whole frame with correct sizes, as views. */
 export function partsOf(frame: Buffer): {
   readonly command: number
   readonly flags: number
@@ -40,7 +40,7 @@ export function partsOf(frame: Buffer): {
   }
 }
 
-/** Cuts a stream into whole frames, as bytes: a relay has to pass on what it does not understand. */
+/** Cuts a stream into whole frames, as bytes: a relay has to pass on unknown frames. */
 export class FrameSplitter {
   #rest: Buffer = Buffer.alloc(0)
 

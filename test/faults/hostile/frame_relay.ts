@@ -2,12 +2,12 @@ import { connect, createServer, type Server, type Socket } from 'node:net'
 import type { TestContext } from '../../helpers/context.js'
 import { FrameSplitter } from './frame_bytes.js'
 
-/** What a relay does with a frame: the bytes to pass on instead, none to drop it. */
+/** Handles a frame in a relay: returns the bytes to pass on, none to drop it. */
 export type FrameTap = (frame: Buffer) => readonly Uint8Array[]
 
 export interface FrameRelayOptions {
   readonly targetPort: number
-  /** Called for each connection: what happens to the frames of the client, and to those of the broker. */
+  /** Called for each connection: handlers for the frames of the client, and for those of the broker. */
   readonly taps: () => { readonly fromClient: FrameTap; readonly fromBroker: FrameTap }
 }
 

@@ -1,12 +1,12 @@
 import type { ShapeForm } from '../../../protocol/index.js'
 import type { Random } from '../../helpers/random.js'
 
-/** Names and numbers that mean something to the broker under attack, so that generated requests get past look-ups. */
+/** Names and numbers that exist in the broker under attack, so that generated requests pass lookups. */
 export interface KnownNames {
   readonly topics: readonly string[]
   readonly groups: readonly string[]
   readonly topicIds: readonly number[]
-  /** Partitions that the topics have, or a few more. */
+  /** Partition numbers of the topics, or a few more. */
   readonly partitionsMax: number
 }
 
@@ -55,7 +55,7 @@ const oddTexts = [
   'x'.repeat(5_000),
 ] as const
 
-/** A scalar at the edge of what a number, string or flag may be. */
+/** A scalar at the limit of a number, string or flag. */
 export function extremeScalar(random: Random): unknown {
   switch (random.int(0, 5)) {
     case 0:
@@ -72,7 +72,7 @@ export function extremeScalar(random: Random): unknown {
   }
 }
 
-/** A value of any type that a body can hold, nested a little. */
+/** A value of any type that a body can hold, with some nesting. */
 export function extremeValue(random: Random, depth = 2): unknown {
   if (depth === 0 || random.chance(0.6)) return extremeScalar(random)
   const count = random.int(0, 6)
@@ -82,7 +82,7 @@ export function extremeValue(random: Random, depth = 2): unknown {
   )
 }
 
-/** Makes bodies that fit the shapes of commands: right types, values from ordinary to the edge of what is allowed. */
+/** Makes bodies that fit the shapes of commands: right types, values from ordinary to the limits. */
 export class BodyGenerator {
   readonly #random: Random
   readonly #known: KnownNames
@@ -94,7 +94,7 @@ export class BodyGenerator {
 
   /**
    * A body for a shape.
-   * @param extremes the share of values that may be of any type and size, 0 for a body that the shape accepts
+   * @param extremes the share of values of any type and size, 0 for a body that the shape accepts
    */
   body(form: ShapeForm, extremes: number): unknown {
     return this.#value(form, '', extremes)
@@ -138,7 +138,7 @@ export class BodyGenerator {
     return record
   }
 
-  /** Keys that no shape names. Defined, not assigned: "__proto__" has to go over the wire like any other. */
+  /** Keys that no shape names. Defined, not assigned: the attack sends "__proto__" over the wire like any other. */
   #addForeign(record: Record<string, unknown>): void {
     const name = this.#random.pick(['__proto__', 'constructor', 'length', 'later', '', 'k'.repeat(300)])
     const value = extremeValue(this.#random)
@@ -170,7 +170,7 @@ export class BodyGenerator {
 
   #integer(name: string, min: number, max: number): number {
     const random = this.#random
-    // Long polls that nothing ends would leave a connection no room for further requests.
+    // Endless long polls would leave a connection no room for further requests.
     if (name === 'waitMs' && random.chance(0.98)) return random.int(0, 3)
     if (name === 'partitions' && random.chance(0.9)) return clamp(random.int(0, 4), min, max)
     if (random.chance(0.4)) return clamp(random.int(0, 10), min, max)

@@ -14,7 +14,7 @@ import { frameFields, joinFrame, partsOf } from './frame_bytes.js'
 import { BodyGenerator, type KnownNames } from './generator.js'
 import type { Sample } from './recorder.js'
 
-/** Bytes to send in place of one frame, and what was done to it. */
+/** Bytes to send in place of one frame, and a description of the change. */
 export interface HostileFrame {
   readonly bytes: Buffer
   readonly kind: string
@@ -24,11 +24,11 @@ export interface MutatorOptions {
   readonly random: Random
   readonly samples: readonly Sample[]
   readonly known: KnownNames
-  /** Whether the frames are requests or replies: which shapes generated bodies fit. */
+  /** The direction of the frames, requests or replies: the shapes of generated bodies. */
   readonly side: 'request' | 'reply'
-  /** Share of frames after which a connection can't be read on, or whose body is not msgpack. */
+  /** Share of frames that end a connection, or whose body is not msgpack. */
   readonly roughShare: number
-  /** Share of frames with a batch that grows to tens of MB when it is opened. */
+  /** Share of frames with a batch that decompresses to tens of MB. */
   readonly bombShare: number
 }
 
@@ -57,8 +57,9 @@ function bombs(): readonly Buffer[] {
 }
 
 /**
- * Turns recorded frames into hostile ones, and makes up others from the shapes of the commands. All chance comes from
- * `random`, so one seed and one recording give the same frames again.
+ * Turns recorded frames into hostile ones, and generates others from the shapes of the commands. `random` is the only
+ * source
+ * of randomness, so one seed and one recording give the same frames again.
  */
 export class Mutator {
   readonly #random: Random
@@ -91,7 +92,7 @@ export class Mutator {
     return random.chance(roughShare) ? this.rough(this.#sample()) : this.polite(this.#sample())
   }
 
-  /** This frame with damage that a checksum, a length or a shape can tell: no batch is made right again. */
+  /** This frame with damage that a checksum, a length or a shape can show: no batch is sealed again. */
   damage(sample: Sample): HostileFrame {
     switch (this.#random.int(0, 3)) {
       case 0:
@@ -103,7 +104,7 @@ export class Mutator {
     }
   }
 
-  /** A frame whose sizes are right and whose body is msgpack: a connection goes on after it. */
+  /** A frame with correct sizes and a msgpack body: a connection survives it. */
   polite(sample: Sample): HostileFrame {
     const random = this.#random
     switch (random.int(0, 9)) {
@@ -169,7 +170,7 @@ export class Mutator {
     return { bytes: joinFrame({ command: command.number, ...this.#head() }, body, payload), kind }
   }
 
-  /** A publish, or the reply to a fetch, whose sizes and checksums are right. */
+  /** A publish, or the reply to a fetch, with correct sizes and checksums. */
   #generatedBatch(): HostileFrame {
     const random = this.#random
     const count = random.int(1, 3)
@@ -177,7 +178,7 @@ export class Mutator {
     return { bytes: this.#withBatches(batches), kind: 'generated batch' }
   }
 
-  /** Making one costs more than everything else, so most are used again. */
+  /** A new one costs more than everything else, so most are reused. */
   #oddBatch(): Buffer {
     const slot = this.#random.int(0, oddBatchesMax - 1)
     const made = this.#oddBatches[slot]
@@ -248,7 +249,7 @@ export class Mutator {
     return { bytes: joinFrame({ command, flags, correlation }, body, payload), kind: 'other command' }
   }
 
-  /** The payload is longer, shorter or another than the body says. */
+  /** The payload is longer, shorter or different from the body. */
   #otherPayload(sample: Sample): HostileFrame {
     const random = this.#random
     const { body, payload, ...head } = partsOf(sample.bytes)
@@ -287,11 +288,11 @@ export class Mutator {
 /** A request as the broker reads it. */
 export interface ReadableRequest {
   readonly command: number
-  /** Undefined for a command that the broker does not know: it refuses that before it looks at the body. */
+  /** Undefined for an unknown command: the broker refuses it before it reads the body. */
   readonly body: unknown
 }
 
-/** One whole request after which a connection can be read on, or undefined when the broker has to end it. */
+/** One whole request that a connection survives, or undefined if the broker has to end it. */
 export function readRequest(bytes: Buffer): ReadableRequest | undefined {
   if (bytes.length < frameHeaderBytes || bytes.readUInt32LE(frameFields.length) !== bytes.length - 4) return
   if (bytes.readUInt16LE(frameFields.flags) !== 0) return

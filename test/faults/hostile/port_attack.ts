@@ -9,14 +9,14 @@ import { PortStorm } from './port_storm.js'
 import { type Recording, recordedNames, recordTraffic } from './recorder.js'
 import { Witness } from './witness.js'
 
-/** What an attack on the port of a broker came to. */
+/** The result of an attack on the port of a broker. */
 export interface PortAttack {
   readonly sent: number
   readonly answered: number
   readonly connections: number
-  /** Values that the healthy client published and read meanwhile. */
+  /** Values that the healthy client published and read during the attack. */
   readonly witnessed: number
-  /** Memory of the broker after all frames less that after the warm-up. */
+  /** Memory of the broker after all frames minus its memory after the warm-up. */
   readonly driftBytes: number
   readonly findings: readonly Finding[]
   readonly recording: Recording
@@ -30,9 +30,9 @@ const roughShare = 0.02
 const settleMs = 15_000
 
 /**
- * Sends hostile frames to a broker in its own process until `frames` are answered, with a healthy client beside, and
- * checks the broker afterwards: the same process, healthy, no error in its log, no connection and no memory kept.
- * @param warmUpFrames answered before memory is measured: what a broker may keep is full by then
+ * Sends hostile frames to a broker in its own process until it has answered `frames`, next to a healthy client, and
+ * checks the broker afterwards: the same process, healthy, no error in its log, no leaked connection or memory.
+ * @param warmUpFrames answered before the first memory reading: everything that a broker keeps is full by then
  */
 export async function attackPort(
   context: RoundContext,
@@ -59,7 +59,7 @@ export async function attackPort(
     connections: connectionsAtATime,
     isForbidden: (request) => isForbidden(request, witness.topicId),
   })
-  /** The last quarter of the frames is interrupted for readings: what is under way at one moment differs by some 30 MiB. */
+  /** Pauses during the last quarter of the frames for readings: work in progress varies by about 30 MiB. */
   const levelAfter = async (count: number): Promise<number> => {
     await storm.run(Math.floor(count * 0.75), context.signal)
     const wanted = context.short ? readingsPerLevel.short : readingsPerLevel.full
@@ -94,7 +94,7 @@ export async function attackPort(
   return { sent, answered, connections, witnessed: witness.read, driftBytes, findings, recording, known }
 }
 
-/** Names and ids that generated frames use. */
+/** Names and ids for generated frames. */
 export function knownNames({ topics }: Recording): KnownNames {
   return {
     topics: [...recordedNames.topics, ...recordedNames.sideTopics],
@@ -125,8 +125,8 @@ async function checkAfter(
 }
 
 /**
- * What anyone may do and what would end the attack or harm the witness rightly: deleting or altering the topics that
- * most frames are about, and publishing to the topic of the witness under the name of its producer.
+ * Legitimate requests that would end the attack or harm the witness: deletions and changes of the topics of
+ * most frames, and publishes to the topic of the witness under the name of its producer.
  */
 function isForbidden({ command, body }: ReadableRequest, witnessTopicId: number): boolean {
   if (typeof body !== 'object' || body === null) return false

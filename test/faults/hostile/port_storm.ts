@@ -22,27 +22,27 @@ export interface PortStormOptions {
   readonly port: number
   readonly random: Random
   readonly mutator: Mutator
-  /** Connections at a time. */
+  /** Number of concurrent connections. */
   readonly connections: number
-  /** Requests that would do, rightly, what the witness takes for a fault: they are not sent. */
+  /** Requests with a legitimate effect that the witness takes for a fault: the storm does not send them. */
   readonly isForbidden: (request: ReadableRequest) => boolean
 }
 
 const burstFramesMax = 400
 const burstBytesMax = 512 * 1024
 const burstsPerConnectionMax = 5
-/** Replies that don't come for this long are not waited for: a long poll takes up to a minute. */
+/** The storm does not wait longer than this for a reply: a long poll takes up to a minute. */
 const patienceMs = 400
 const findingsMax = 20
 const refusalsMax = 200
 const refusedPauseMs = 50
 const helloCorrelation = 1
 
-/** Sends hostile frames over many connections as fast as they are answered, and reads every answer. */
+/** Sends hostile frames over many connections at the rate of the answers, and reads every answer. */
 export class PortStorm {
   /** Frames written. */
   sent = 0
-  /** Frames that the broker answered, the last word on a connection included. */
+  /** Answered frames, including the last message on a connection. */
   answered = 0
   connections = 0
   readonly findings: Finding[] = []
@@ -63,7 +63,7 @@ export class PortStorm {
     this.#hello = encodeFrame(commands.hello.number, 0, helloCorrelation, said)
   }
 
-  /** Resolves once `frames` more are answered, or when the signal is aborted, or the broker takes no connection. */
+  /** Resolves once `frames` more are answered, or when the signal is aborted, or the broker refuses connections. */
   async run(frames: number, signal: AbortSignal): Promise<void> {
     const goal = this.answered + frames
     const lane = async (): Promise<void> => {
@@ -99,7 +99,7 @@ export class PortStorm {
     }
   }
 
-  /** This machine may be out of ports for a moment, as may the broker of descriptors; not for long. */
+  /** This machine may be out of ports for a moment, or the broker out of descriptors; not for long. */
   async #refused(error: unknown): Promise<void> {
     if (++this.#refusals === refusalsMax)
       this.findings.push({
@@ -111,8 +111,9 @@ export class PortStorm {
   }
 
   /**
-   * Sends frames that a connection goes on after, and at most one at the end that it doesn't: mostly once the others are
-   * answered, since it takes those with it that are not. Returns whether there was one.
+   * Sends frames that a connection survives, and at most one fatal one at the end: usually after the answers of the
+   * others,
+   * because it drops their pending answers. Returns whether there was one.
    */
   async #burst(visit: Visit): Promise<boolean> {
     const { random, mutator, isForbidden } = this.#options
@@ -160,7 +161,7 @@ export class PortStorm {
   }
 }
 
-/** What is wrong with a reply of a broker: an error that it did not expect, or not what its own shape says. */
+/** The error in a reply of a broker: an INTERNAL error, or a violation of its shape. */
 export function replyProblem(reply: Buffer): Finding | undefined {
   const { command: number, flags, body } = partsOf(reply)
   try {
@@ -180,7 +181,7 @@ export function replyProblem(reply: Buffer): Finding | undefined {
   }
 }
 
-/** Whether an entry of a reply that has errors by entry says INTERNAL. */
+/** Whether an entry of a reply with errors by entry has INTERNAL. */
 function hasInternalEntry(command: number, body: unknown): boolean {
   const { results, partitions } = body as Readonly<Record<string, readonly unknown[] | undefined>>
   const internal = errorTable.INTERNAL.number
@@ -194,7 +195,7 @@ function hasInternalEntry(command: number, body: unknown): boolean {
   )
 }
 
-/** One connection of the storm: what it still expects, and who waits for that. */
+/** One connection of the storm: its pending answers, and the waiting calls. */
 class Visit {
   readonly connected: Promise<void>
   readonly #socket: Socket
@@ -239,20 +240,20 @@ class Visit {
     return this.#owed
   }
 
-  /** Says hello, and waits for the answer unless `patienceMs` is 0. */
+  /** Sends hello, and waits for the answer unless `patienceMs` is 0. */
   async greet(hello: Buffer, patienceMs: number): Promise<void> {
     this.#socket.write(hello)
     if (patienceMs > 0) await this.#woken(patienceMs)
   }
 
-  /** Gives a frame a correlation by which its reply is known. */
+  /** Gives a frame a correlation that identifies its reply. */
   expect(frame: HostileFrame): void {
     frame.bytes.writeUInt32LE(++this.#correlation, frameFields.correlation)
     this.#expected.set(this.#correlation, frame)
     this.#owed++
   }
 
-  /** @param pieceBytes above 0: the first bytes are written in pieces of this size */
+  /** @param pieceBytes above 0: writes the first bytes in pieces of this size */
   write(frames: readonly Buffer[], pieceBytes: number): void {
     const bytes = frames.length === 1 ? (frames[0] as Buffer) : Buffer.concat(frames)
     let at = 0
@@ -261,7 +262,7 @@ class Visit {
     if (at < bytes.length) this.#socket.write(bytes.subarray(at))
   }
 
-  /** Takes nothing any more, as a peer that hangs. */
+  /** Stops reading, like a peer that hangs. */
   stopReading(): void {
     this.#socket.pause()
   }

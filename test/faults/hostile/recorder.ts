@@ -6,7 +6,7 @@ import { waitFor } from '../../helpers/wait_for.js'
 import { frameFields, partsOf } from './frame_bytes.js'
 import { FrameRelay } from './frame_relay.js'
 
-/** A whole frame as it was on the wire. */
+/** A whole frame in its wire format. */
 export interface Sample {
   readonly command: number
   readonly bytes: Buffer
@@ -16,7 +16,7 @@ export interface Sample {
 export interface Recording {
   readonly requests: readonly Sample[]
   readonly replies: readonly Sample[]
-  /** Topics that exist after the recording, with the ids that its frames name. */
+  /** Topics after the recording, with the ids in its frames. */
   readonly topics: readonly { readonly name: string; readonly topicId: number }[]
 }
 
@@ -24,7 +24,7 @@ const samplesPerCommandMax = 60
 const messagesPerPublish = 40
 const payloadBytesMax = 64 * 1024
 
-/** Names that the recording uses, which generated frames use too. */
+/** Names in the recording, which generated frames use too. */
 export const recordedNames = {
   topics: ['hostile-a', 'hostile-b'],
   sideTopics: ['side-0', 'side-1', 'side-2'],
@@ -32,7 +32,7 @@ export const recordedNames = {
   queueGroup: 'hostile-queue',
 } as const
 
-/** Runs a client through all that it can do, against the broker on `port`, and keeps the frames. */
+/** Runs a client through all its functions, against the broker on `port`, and keeps the frames. */
 export async function recordTraffic(context: TestContext, port: number): Promise<Recording> {
   const requests = new SampleSet()
   const replies = new SampleSet()
@@ -76,7 +76,7 @@ export async function recordTraffic(context: TestContext, port: number): Promise
   }
 }
 
-/** Keeps some frames of each command, the first that came. */
+/** Keeps the first frames of each command. */
 class SampleSet {
   readonly samples: Sample[] = []
   readonly #counts = new Map<number, number>()

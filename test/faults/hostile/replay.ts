@@ -6,11 +6,11 @@ import { tryDecoders } from './decoder_target.js'
 import { FrameSplitter } from './frame_bytes.js'
 import { replyProblem } from './port_storm.js'
 
-/** What a frame of a finding does when it is sent again. */
+/** The effect of a repeated frame of a finding. */
 export interface Replay {
-  /** What is wrong with the answer of the broker, if anything. */
+  /** The error in the answer of the broker, if any. */
   readonly atPort: Finding | undefined
-  /** What is wrong with what the decoders do with it. */
+  /** The error in the behavior of the decoders. */
   readonly atDecoders: Finding | undefined
   /** Whether the broker ended the connection. */
   readonly ended: boolean
@@ -19,9 +19,9 @@ export interface Replay {
 const answerMs = 5_000
 
 /**
- * Sends the frame of a finding again, to the decoders and over a fresh greeted connection.
- * @param hex the frame as the evidence of a finding shows it; one that was cut there can't be sent again
- * @throws MillraceError BAD_OPTION when `hex` is not whole hexadecimal bytes
+ * Repeats the frame of a finding, for the decoders and over a new greeted connection.
+ * @param hex the frame from the evidence of a finding; a shortened one cannot be sent again
+ * @throws MillraceError BAD_OPTION if `hex` is not whole hexadecimal bytes
  */
 export async function replay(
   address: { readonly host: string; readonly port: number },

@@ -10,9 +10,11 @@ const pauseMs = 5
 const drainMsDefault = 20_000
 
 /**
- * A healthy client beside an attack: publishes numbered values and reads them in a group, the whole time. It must not
- * see an error, and must read what it published, where it was said to be, once and in order. Values of others in its
- * topic, which an attacker may publish like anyone, are passed over.
+ * A healthy client next to an attack: it publishes numbered values and reads them in a group, the whole time. It must
+ * not
+ * see an error, and must read its values at their acknowledged places, once and in order. It skips values of others in
+ * its
+ * topic, because an attacker may publish like anyone.
  */
 export class Witness {
   readonly client: Client
@@ -24,7 +26,7 @@ export class Witness {
   readonly #token: string
   readonly #topic
   readonly #consumer: Consumer<string, string>
-  /** Offsets of values that were acknowledged and not read yet, or the other way round. */
+  /** Offsets of values that were acknowledged and not read yet, or read and not acknowledged yet. */
   readonly #acknowledgedAt = new Map<string, number>()
   readonly #readAt = new Map<string, number>()
   readonly #nextByPartition = new Map<number, number>()
@@ -50,7 +52,7 @@ export class Witness {
     ])
   }
 
-  /** @param token unique, and not to be guessed from recorded traffic */
+  /** @param token unique, and not guessable from recorded traffic */
   static async start(context: TestContext, port: number, token: string): Promise<Witness> {
     const client = await connect({ servers: `127.0.0.1:${port}`, clientName: 'witness' })
     context.defer(() => client.close({ timeoutMs: 0 }))
@@ -61,7 +63,7 @@ export class Witness {
     return new Witness(client, token, topicId)
   }
 
-  /** Stops publishing, reads what is left, and judges. */
+  /** Stops publishing, reads the rest, and judges. */
   async finish({
     drainMs = drainMsDefault,
   }: {
@@ -134,7 +136,7 @@ export class Witness {
       return
     }
     others.delete(value)
-    // A retry that the broker recognizes long after the fact is acknowledged without its offset.
+    // A retry that the broker recognizes much later is acknowledged without an offset.
     if (other === offset || other < 0 || offset < 0) return
     const evidence = `${value} has offsets ${offset} and ${other}: acknowledged at one, read at the other`
     this.findings.push({ check: 'witness-offset', evidence })

@@ -2,7 +2,7 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import type { TestContext } from '../../helpers/context.js'
 
-/** What a process of the load can be asked to do, by name. Arguments and results travel by structured clone. */
+/** The calls of a load process, by name. Arguments and results travel by structured clone. */
 export type Calls = Readonly<Record<string, (argument: never) => unknown>>
 
 type ArgumentOf<C> = C extends () => unknown
@@ -28,8 +28,8 @@ interface Waiting {
 }
 
 /**
- * A process of its own that puts load on a broker, so that its work does not disturb what is measured elsewhere. It is
- * killed at the end of the round.
+ * A process that puts load on a broker, so that its work does not disturb measurements elsewhere. The round
+ * kills it at its end.
  */
 export class LoadProcess<C extends Calls> {
   readonly #child: ChildProcess
@@ -64,7 +64,7 @@ export class LoadProcess<C extends Calls> {
     return this.#child.pid ?? -1
   }
 
-  /** @throws Error that the call threw, or that says how the process ended */
+  /** @throws Error from the call, or about the end of the process */
   call<Name extends keyof C & string>(
     name: Name,
     ...[argument]: undefined extends ArgumentOf<C[Name]> ? [] : [ArgumentOf<C[Name]>]
@@ -98,7 +98,7 @@ export class LoadProcess<C extends Calls> {
   }
 }
 
-/** Answers the calls of the process that started this one, until that is gone. */
+/** Answers the calls of the parent process, until that is gone. */
 export function serveCalls(calls: Calls): void {
   process.once('disconnect', () => process.exit())
   process.on('message', ({ id, name, argument }: Question) => {

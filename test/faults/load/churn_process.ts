@@ -9,19 +9,19 @@ import { FaultyProxy } from '../machine/faulty_proxy.js'
 import { serveCalls } from './calls.js'
 import { Ownership } from './ownership.js'
 
-/** What the process of the members that come and go is asked. */
+/** The calls to the process of the members that come and go. */
 export type ChurnCalls = {
   /** Joins the first members. */
   start(plan: ChurnPlan): Promise<void>
-  /** So many joins and leaves, evenly over the time. */
+  /** This many joins and leaves, evenly over the time. */
   burst(what: { readonly events: number; readonly ms: number }): Promise<Readonly<Record<string, number>>>
-  /** Members that are alive, and how many of them think that they own each partition. */
+  /** Live members, and the number of believed owners of each partition. */
   state(): { readonly members: number; readonly owners: readonly number[] }
-  /** Joins under a name of its own, falls silent, and commits once it was thrown out; returns what was accepted. */
+  /** Joins under its own name, falls silent, and commits after its eviction; returns the accepted commits. */
   zombie(): Promise<readonly string[]>
-  /** How late messages were in partitions that did not move, since the last call. */
+  /** Lateness of messages in unmoved partitions since the last call. */
   unmoved(): readonly number[]
-  /** Every value that was delivered, with the number of deliveries; and what went wrong. */
+  /** Every delivered value, with the number of its deliveries; and the errors. */
   result(): ChurnResult
   stop(): Promise<void>
 }
@@ -46,11 +46,11 @@ interface Member {
   readonly name: string
   readonly client: Client
   readonly close: () => Promise<void>
-  /** In front of those that will fall silent. */
+  /** Name prefix of members that will fall silent. */
   readonly proxy: FaultyProxy | undefined
 }
 
-/** Those that fall silent are given up after this; the others live long enough not to be given up by mistake. */
+/** Session timeout of members that fall silent; the others have a long one, so that none is evicted by mistake. */
 const silentTimeoutMs = 1_000
 const sessionTimeoutMs = 10_000
 const silentShare = 0.2
@@ -142,7 +142,7 @@ async function join(given: ChurnPlan): Promise<void> {
   })
 }
 
-/** Frail members fall silent; of the others some lose their connection and some say goodbye. */
+/** Members marked for it fall silent; of the others some lose their connection and some leave properly. */
 function leave(member: Member): void {
   live.delete(member.name)
   ownership.ended(member.name, monotonicMs())

@@ -4,13 +4,13 @@ import { commands, isMillraceError, type ReplyOf } from '../../../protocol/index
 import { connectHello, type RawClient } from '../../helpers/raw_client.js'
 import { serveCalls } from './calls.js'
 
-/** What the process of the small requests is asked: members that send heartbeats, and a client that asks for the status. */
+/** The calls to the process of small requests: members that send heartbeats, and a client that asks for the status. */
 export type HeartbeatCalls = {
   /** Returns when all members have joined. */
   start(plan: HeartbeatPlan): Promise<void>
-  /** What was measured since the last call. */
+  /** The measurements since the last call. */
   figures(): HeartbeatFigures
-  /** Returns what went wrong. */
+  /** Returns the errors. */
   stop(): Promise<readonly string[]>
 }
 
@@ -71,7 +71,7 @@ async function join(client: RawClient, plan: HeartbeatPlan, index: number): Prom
   return (await client.request(commands.groupJoin, request)).body
 }
 
-/** Heartbeats that wait for nothing, so that the time to the answer is that of the request. */
+/** Heartbeats without a wait, so that the time to the answer is the time of the request. */
 async function beat(client: RawClient, plan: HeartbeatPlan, index: number, first: Assignment): Promise<void> {
   let assignment = first
   while (!stop.signal.aborted) {

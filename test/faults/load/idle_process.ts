@@ -14,12 +14,12 @@ import {
 } from '../../../protocol/index.js'
 import { serveCalls } from './calls.js'
 
-/** What a process of idle connections is asked. */
+/** The calls to a process of idle connections. */
 export type IdleCalls = {
   open(plan: IdlePlan): Promise<OpenResult>
-  /** Ends so many of the open connections at once and opens as many again, all at the same time. */
+  /** Ends this many of the open connections at once and opens as many again, all at the same time. */
   reconnect(count: number): Promise<OpenResult>
-  /** Connections that are open by now, as this end sees it. */
+  /** Open connections, from the view of this end. */
   count(): number
   /** Sends a ping on every connection and counts the answers. */
   pingAll(): Promise<number>
@@ -32,13 +32,13 @@ export interface IdlePlan {
   /** Local address: each has ports of its own. */
   readonly localAddress: string
   readonly connections: number
-  /** Connections that are being made at the same time. */
+  /** Connections in progress at the same time. */
   readonly atOnce: number
 }
 
 export interface OpenResult {
   readonly greeted: number
-  /** Codes and messages of those that were refused, or `closed` for those that ended without a word. */
+  /** Codes and messages of refused connections, or `closed` for those that ended silently. */
   readonly refused: readonly string[]
   readonly tookMs: number
   /** From the attempt to connect to the answer to hello. */
@@ -116,7 +116,7 @@ async function openMany(given: IdlePlan, connections: number, atOnce: number): P
   return { greeted: greetedMs.length, refused, tookMs: monotonicMs() - startMs, greetedMs }
 }
 
-/** Resolves with what the broker said against it, or undefined once it is greeted. */
+/** Resolves with the error of the broker, or undefined after hello. */
 function openOne({ host, port, localAddress }: IdlePlan): Promise<string | undefined> {
   return new Promise((resolve) => {
     const socket = connectSocket({ host, port, localAddress })

@@ -11,7 +11,7 @@ export interface Memory {
 
 const everyMs = 50
 
-/** @throws the system's error when there is no such process */
+/** @throws the system's error if there is no such process */
 export async function memoryOf(pid: number): Promise<Memory> {
   const status = await readFile(`/proc/${pid}/status`, 'utf8')
   const bytes = (name: string): number =>
@@ -19,7 +19,7 @@ export async function memoryOf(pid: number): Promise<Memory> {
   return { rssBytes: bytes('VmRSS'), anonBytes: bytes('RssAnon') }
 }
 
-/** Looks at the memory of a process twenty times a second and keeps the most that it saw. */
+/** Reads the memory of a process twenty times a second and keeps the maximum. */
 export class MemoryWatch {
   readonly #pid: number
   readonly #timer: NodeJS.Timeout
@@ -31,7 +31,7 @@ export class MemoryWatch {
     context.defer(() => clearInterval(this.#timer))
   }
 
-  /** The most since the start or since `reset`. */
+  /** The maximum since the start or since `reset`. */
   get peak(): Memory {
     return this.#peak
   }

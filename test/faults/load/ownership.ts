@@ -6,13 +6,13 @@ interface Tenure {
 }
 
 /**
- * What members of a group knew of their partitions, and what they were delivered. Finds two owners at a time, and tells
- * how late messages were in partitions that did not move.
+ * Knowledge of the members of a group about their partitions, and their deliveries. Finds two owners at a time, and
+ * the lateness of messages in unmoved partitions.
  */
 export class Ownership {
   readonly #tenures: Tenure[][]
   readonly #deliveries = new Map<string, number>()
-  /** For messages that were published while their receiver owned the partition already: from there to delivery, in ms. */
+  /** For messages that were published while their receiver already owned the partition: time to delivery, in ms. */
   readonly unmovedMs: number[] = []
   readonly problems: string[] = []
 
@@ -55,7 +55,7 @@ export class Ownership {
     else if (tenure.sinceMs < sentMs) this.unmovedMs.push(nowMs - sentMs)
   }
 
-  /** How many members think that they own each partition. */
+  /** Number of members that believe to own each partition. */
   owners(nowMs: number): number[] {
     return this.#tenures.map((tenures) => tenures.filter(({ untilMs }) => untilMs > nowMs).length)
   }

@@ -3,14 +3,14 @@ import { monotonicMs } from '../../../bench/lib/worker.js'
 import { type Client, connect, defineTopic, errorTable, isMillraceError } from '../../../client/index.js'
 import { serveCalls } from './calls.js'
 
-/** What the process of publishers that don't wait for anything is asked. */
+/** The calls to the process of publishers that do not wait. */
 export type PublisherCalls = {
   start(plan: PublisherPlan): Promise<void>
   /** Bytes of values acknowledged since the last call. */
   ackedBytes(): number
-  /** Lets what is under way come to its end. */
+  /** Lets work in progress end. */
   stop(): Promise<PublisherResult>
-  /** Reads everything back and returns what is missing or wrong. */
+  /** Reads everything back and returns missing or wrong messages. */
   readBack(): Promise<readonly string[]>
 }
 
@@ -19,9 +19,9 @@ export interface PublisherPlan {
   readonly topic: string
   readonly publishers: number
   readonly valueBytes: number
-  /** Messages of one publisher that are not acknowledged. */
+  /** Unacknowledged messages of one publisher. */
   readonly inFlight: number
-  /** It stops by itself after so many bytes. */
+  /** It stops by itself after this many bytes. */
   readonly bytesMax: number
 }
 
@@ -106,7 +106,7 @@ async function publish(client: Client, given: PublisherPlan, name: string): Prom
   }
 }
 
-/** A value that names itself and that nothing compresses, the same for the same name. */
+/** A value that contains its name and is incompressible, the same for the same name. */
 function namedValue(name: string, lengthBytes: number): Uint8Array {
   const value = Buffer.alloc(lengthBytes)
   const seed = createHash('sha256').update(name).digest()

@@ -10,8 +10,8 @@ export interface ReaderPlan {
 }
 
 /**
- * Reads partitions with nothing but the protocol, one fetch for each partition at the same time, and can stop taking
- * what the broker sends. When it is thrown out it goes on from its positions over a new connection.
+ * Reads partitions with the wire protocol alone, one fetch for each partition at the same time, and can stop reading
+ * its socket. After a disconnect it continues from its positions over a new connection.
  */
 export class StallingReader {
   readonly #plan: ReaderPlan
@@ -20,7 +20,7 @@ export class StallingReader {
   #stalled = false
   /** Connections that the broker ended. */
   thrownOut = 0
-  /** What it was given that was not what came next. */
+  /** Received messages that were not the next ones. */
   readonly problems: string[] = []
 
   constructor(plan: ReaderPlan) {
@@ -32,7 +32,7 @@ export class StallingReader {
     return this.#positions.every((position, partition) => position >= (this.#plan.ends[partition] ?? 0))
   }
 
-  /** Connects, stops taking anything and asks for everything. Resolves when it reads to its end, after `resume`. */
+  /** Connects, stops reading and asks for everything. Resolves when it has read to its end, after `resume`. */
   async run(): Promise<void> {
     while (!this.isDone) {
       const client = await connectHello(this.#plan.address)
@@ -71,7 +71,7 @@ export class StallingReader {
     }
   }
 
-  /** Returns the offset to go on with. */
+  /** Returns the next offset. */
   #take(partition: number, from: number, run: Uint8Array): number {
     let expected = from
     for (const batch of splitBatches(run)) {
@@ -90,7 +90,7 @@ export class StallingReader {
   }
 }
 
-/** The value at an offset of a partition that a StallingReader knows again. */
+/** The value at an offset of a partition that a StallingReader recognizes. */
 export function readerValue(partition: number, offset: number, lengthBytes: number): Uint8Array {
   return Buffer.from(`${partition}/${offset}/`.padEnd(lengthBytes, '.'))
 }

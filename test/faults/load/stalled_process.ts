@@ -3,13 +3,13 @@ import { type Client, type Consumer, connect, defineTopic } from '../../../clien
 import { serveCalls } from './calls.js'
 import { type ReaderPlan, StallingReader } from './reader.js'
 
-/** What the process of the stalled consumers is asked. */
+/** The calls to the process of the stalled consumers. */
 export type StalledCalls = {
   /** The same consumers read everything at once without a stop, and end. */
   read(plan: StallPlan): Promise<StalledResult>
-  /** Returns when all have asked for everything and take nothing. */
+  /** Returns when all have asked for everything and read nothing. */
   stall(plan: StallPlan): Promise<void>
-  /** Lets all of them read to the end; returns what came of it. */
+  /** Lets all of them read to the end; returns the result. */
   resume(): Promise<StalledResult>
 }
 
@@ -17,12 +17,12 @@ export interface StallPlan extends ReaderPlan {
   readonly topic: string
   /** Connections that stop reading their sockets. */
   readonly rawReaders: number
-  /** Consumers of the SDK that are not asked for messages, so that their buffers fill up. */
+  /** Consumers of the SDK without a reader, so that their buffers fill up. */
   readonly sdkReaders: number
 }
 
 export interface StalledResult {
-  /** Connections that the broker ended while they took nothing. */
+  /** Connections that the broker ended during the stall. */
   readonly thrownOut: number
   readonly problems: readonly string[]
   readonly messages: number
@@ -70,7 +70,7 @@ class Readers {
     this.started = this.#startSdk()
   }
 
-  /** Lets all take what they asked for, until the end. */
+  /** Lets all read the requested data to the end. */
   async readAll(): Promise<StalledResult> {
     await this.started
     for (const reader of this.#raw) reader.resume()

@@ -12,15 +12,15 @@ export interface GroupPlan {
 }
 
 /**
- * Members of a stream group that do nothing wrong, so that none of them has a reason to lose what it owns: each message
- * is acknowledged at once. Messages are counted by value.
+ * Correct members of a stream group, so that none of them has a reason to lose a partition: each message
+ * is acknowledged at once. Counts messages by value.
  */
 export class SteadyGroup {
   readonly #plan: GroupPlan
   readonly #consumers: readonly Consumer<string, string>[]
-  /** How often each value was delivered. */
+  /** Number of deliveries of each value. */
   readonly delivered = new Map<string, number>()
-  /** Partitions that were taken away, one line each. */
+  /** Revoked partitions, one line each. */
   readonly revoked: string[] = []
   readonly #client: Client
 
@@ -42,7 +42,7 @@ export class SteadyGroup {
     })
   }
 
-  /** Makes the topic; returns when every partition has its owner and nothing is left to move. */
+  /** Creates the topic; returns when every partition has its final owner. */
   static async start(context: TestContext, plan: GroupPlan): Promise<SteadyGroup> {
     const client = await connect(plan.server)
     context.defer(() => client.close({ timeoutMs: 0 }))
@@ -53,7 +53,7 @@ export class SteadyGroup {
     return group
   }
 
-  /** Waits until the group is stable with all its members, and forgets what was taken away before. */
+  /** Waits until the group is stable with all its members, and clears earlier revocations. */
   async settled(): Promise<void> {
     const { group, members } = this.#plan
     const isSettled = async (): Promise<boolean> => {
@@ -70,7 +70,7 @@ export class SteadyGroup {
     this.revoked.length = 0
   }
 
-  /** The members as the broker knows them; a new life of a member has a new id. */
+  /** The members as the broker knows them; each life of a member has a new id. */
   async memberIds(): Promise<string[]> {
     const { members } = await this.#client.groups.describe(this.#plan.group)
     return members.map(({ memberId }) => memberId).sort()

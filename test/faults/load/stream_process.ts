@@ -4,12 +4,12 @@ import { monotonicMs } from '../../../bench/lib/worker.js'
 import { type Client, connect, defineTopic, isMillraceError, json } from '../../../client/index.js'
 import { serveCalls } from './calls.js'
 
-/** What the process of a healthy stream is asked: one publisher at a steady rate and one consumer of its messages. */
+/** The calls to the process of a healthy stream: one publisher at a steady rate and one consumer of its messages. */
 export type StreamCalls = {
   start(plan: StreamPlan): Promise<void>
   /** End-to-end latencies in ms since the last call, from the time at which a message was due to be published. */
   latencies(): number[]
-  /** Publishes no more, waits for the rest and tells what came of all. */
+  /** Stops publishing, waits for the rest and returns the result. */
   stop(): Promise<StreamResult>
 }
 

@@ -3,7 +3,7 @@ import { basename } from 'node:path'
 import type { TestContext } from '../../helpers/context.js'
 import { checkOnce, linuxRoot, type Unavailable } from './requirements.js'
 
-/** Upper limits of a device; what is left out is not limited. */
+/** Upper limits of a device; an absent one is unlimited. */
 export interface BlockLimits {
   readonly writeBytesPerSecond?: number
   readonly writesPerSecond?: number
@@ -22,14 +22,15 @@ const files: Readonly<Record<keyof BlockLimits, string>> = {
 }
 
 /**
- * Makes a block device slow, like a cloud disk whose credits are spent or a neighbour that uses it up: syncs queue up
- * behind each other and nothing fails. The limit is set for the whole device in the root group, so that writes of the
- * journal's and the write-back's kernel threads are throttled as well; give it the loop device of a `LoopVolume` and
- * nothing else. May be called again to change limits.
+ * Makes a block device slow, like a cloud disk without credits or with a busy neighbor: syncs queue up
+ * behind each other and nothing fails. The limit is for the whole device in the root group, so that it also throttles
+ * the
+ * kernel threads of the journal and of write-back; use it for the loop device of a `LoopVolume` and
+ * nothing else. Call it again to change limits.
  *
- * Limits: cgroup v1 only. What is written to memory is not slowed, only what waits for the disk.
+ * Limits: cgroup v1 only. It slows only waits for the disk, not writes to memory.
  * @param device like `/dev/loop0`
- * @returns removes all limits; the context's cleanup does so, too
+ * @returns removes all limits; the cleanup of the context does so, too
  */
 export async function throttleDevice(
   context: TestContext,
@@ -47,7 +48,7 @@ export async function throttleDevice(
   return release
 }
 
-/** Why no device can be throttled here. */
+/** The reason why no device can be throttled here. */
 export const throttleDeviceUnavailable: Unavailable = checkOnce(linuxRoot, async () =>
   readFile(`${folder}/${files.writeBytesPerSecond}`).then(
     () => undefined,

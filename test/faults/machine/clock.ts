@@ -9,13 +9,14 @@ const libraries = ['x86_64-linux-gnu', 'aarch64-linux-gnu', 'arm-linux-gnueabihf
   .concat('/usr/lib/faketime/libfaketimeMT.so.1', '/usr/lib64/faketime/libfaketimeMT.so.1')
 
 /**
- * A wall clock that jumps, as when an administrator sets it, NTP steps, or a virtual machine wakes up. Only processes
- * started with `env` have it, by means of libfaketime; their monotonic clock, timers and the times of files stay true.
+ * A wall clock that jumps, as after a change by an administrator, an NTP step, or a wake-up of a virtual machine. Only
+ * processes
+ * started with `env` have it, by means of libfaketime; their monotonic clock, timers and file times stay true.
  */
 export interface MovableClock {
   /** For the environment of a process; works for Node.js, whose `Date` asks libc. */
   readonly env: Readonly<Record<string, string>>
-  /** Moves the clock of all these processes from their next look at it: so many milliseconds from the true time. */
+  /** Moves the clock of all these processes from their next read: this many milliseconds from the true time. */
   move(offsetMs: number): Promise<void>
 }
 
@@ -26,7 +27,7 @@ export async function movableClock(context: TestContext): Promise<MovableClock> 
   const path = join(await context.tempDir(), 'offset')
   const move = async (offsetMs: number): Promise<void> => {
     const seconds = (offsetMs / 1000).toFixed(3)
-    // Renamed, since the file is read all the time.
+    // By rename, because processes read the file all the time.
     await writeFile(`${path}.new`, offsetMs < 0 ? seconds : `+${seconds}`)
     await rename(`${path}.new`, path)
   }
@@ -44,7 +45,7 @@ export async function movableClock(context: TestContext): Promise<MovableClock> 
 
 const missing = 'needs libfaketime (apt-get install faketime)'
 
-/** Why no clock can be moved here. */
+/** The reason why no clock can be moved here. */
 export const movableClockUnavailable: Unavailable = checkOnce(linux, async () =>
   libraries.some((path) => existsSync(path)) ? undefined : missing,
 )

@@ -11,7 +11,7 @@ const commandDeadlineMs = 30_000
 /**
  * Runs a program to its end.
  * @returns its standard output without the last line break
- * @throws Error with its standard error when it fails or takes longer than 30 seconds
+ * @throws Error with its standard error if it fails or takes longer than 30 seconds
  */
 export async function run(program: string, ...args: readonly string[]): Promise<string> {
   try {
@@ -30,8 +30,8 @@ process.on('exit', () => {
 })
 
 /**
- * Names commands that clean up should this process exit before the cleanups of its test have run: what a driver makes
- * outlives the process otherwise. No help against SIGKILL.
+ * Names commands that clean up if this process exits before the cleanups of its test: the changes of a driver
+ * outlive the process otherwise. No help against SIGKILL.
  * @returns withdraws them, for the ordinary cleanup
  */
 export function runAtExit(...commands: readonly Command[]): () => void {

@@ -4,12 +4,13 @@ import { run } from './command.js'
 import { checkOnce, linux, tools, type Unavailable } from './requirements.js'
 
 /**
- * Lowers the number of files and sockets that a running process may have open, like a service started with a small
- * `ulimit -n`: what is open stays, accepting and opening more fail with EMFILE. What the process closes it may open
- * again. The hard limit stays as it is.
- * @param moreMax how many it may open in addition to what it has open now
- * @returns sets the limit from before; the context's cleanup does so, too
- * @throws Error when the process is gone, or the limit is above its hard limit
+ * Lowers the number of files and sockets that a running process may have open, like a service with a
+ * small `ulimit -n`: open ones stay open, accepts and opens fail with EMFILE. After a close the process may open
+ * another
+ * one. The hard limit does not change.
+ * @param moreMax how many it may open in addition to its open ones
+ * @returns sets the old limit; the cleanup of the context does so, too
+ * @throws Error if the process is gone, or the limit is above its hard limit
  */
 export async function limitDescriptors(
   context: TestContext,
@@ -39,5 +40,5 @@ async function limitLeaving(pid: number, freeCount: number): Promise<number> {
   }
 }
 
-/** Why limits can't be changed here. */
+/** The reason why limits cannot be changed here. */
 export const limitDescriptorsUnavailable: Unavailable = checkOnce(linux, tools('prlimit'))

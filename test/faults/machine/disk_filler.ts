@@ -4,22 +4,22 @@ import type { TestContext } from '../../helpers/context.js'
 import { run } from './command.js'
 import { checkOnce, linux, tools, type Unavailable } from './requirements.js'
 
-/** Fills a volume up and gives the room back. */
+/** Fills a volume and frees the room again. */
 export interface DiskFiller {
-  /** Takes room until at most `freeBytes` (default 0) are left to others; may be called again. */
+  /** Takes room until at most `freeBytes` (default 0) are left; may be called again. */
   fill(freeBytes?: number): Promise<void>
-  /** Gives all room back. */
+  /** Frees all room. */
   free(): Promise<void>
 }
 
 const attemptsMax = 10
 
 /**
- * Another process that eats up the disk, like a log file that nobody rotates: the broker gets ENOSPC from then on.
- * The room is reserved with fallocate(1), at once and without writing. Meant for a small volume of its own
- * (`LoopVolume`): this would fill the disk of the machine as well. What a file system has promised to delayed
- * writes is not counted as free, so the last blocks may come and go.
- * @param dir any folder of the volume; the file `filler` is made in it
+ * Another process that fills the disk, like a log file without rotation: the broker gets ENOSPC from then on.
+ * It reserves the room with fallocate(1), at once and without writes. Use it with a small volume
+ * (`LoopVolume`): it would fill the disk of the machine as well. Room that a file system has promised to delayed
+ * writes does not count as free, so the last blocks may change.
+ * @param dir any folder of the volume; the file is `filler` in it
  */
 export function diskFiller(context: TestContext, dir: string): DiskFiller {
   const path = join(dir, 'filler')
@@ -29,7 +29,7 @@ export function diskFiller(context: TestContext, dir: string): DiskFiller {
       const { bavail, bsize } = await statfs(dir)
       const excessBytes = bavail * bsize - freeBytes
       if (excessBytes <= 0) return
-      // Extents need blocks of their own, so all that is free is rarely available to one file: then half of it.
+      // Extents need blocks of their own, so one file rarely gets all free room: then half of it.
       const wantedBytes = attempt % 2 === 0 ? excessBytes : Math.max(bsize, Math.floor(excessBytes / 2))
       const args = ['--offset', `${takenBytes}`, '--length', `${wantedBytes}`, path]
       const taken = await run('fallocate', ...args).then(
@@ -51,5 +51,5 @@ export function diskFiller(context: TestContext, dir: string): DiskFiller {
   return { fill, free }
 }
 
-/** Why no volume can be filled here. */
+/** The reason why no volume can be filled here. */
 export const diskFillerUnavailable: Unavailable = checkOnce(linux, tools('fallocate'))

@@ -1,17 +1,17 @@
 import type { Socket } from 'node:net'
 import type { Random } from '../../helpers/random.js'
 
-/** How one direction treats what passes; may change at any time, for what is still held as well. */
+/** The treatment of one direction; may change at any time, also for held data. */
 export interface PipeMode {
-  /** Everything arrives so much later, in milliseconds; the rate stays. */
+  /** Everything arrives this much later, in milliseconds; the rate stays. */
   readonly delayMs: number
-  /** Up to so many more milliseconds, drawn for each piece; order is kept. */
+  /** Up to this many more milliseconds, random for each piece; order is kept. */
   readonly jitterMs: number
   /** Rate, for each connection. */
   readonly bytesPerSecond: number
-  /** Nothing passes; it is held, and when the hold fills up the sender is held up, too. */
+  /** Nothing passes; the pipe holds the data, and blocks the sender when it is full. */
   readonly frozen: boolean
-  /** What comes is read and thrown away. */
+  /** Reads data and drops it. */
   readonly swallow: boolean
 }
 
@@ -23,32 +23,32 @@ export const healthy: PipeMode = {
   swallow: false,
 }
 
-/** What pipes of one direction have in common. */
+/** The shared parts of the pipes of one direction. */
 export interface PipeControl {
   readonly mode: () => PipeMode
-  /** Says whether a connection should be cut within these bytes: after how many. */
+  /** Says whether to cut a connection within these bytes: after how many. */
   readonly takeCut: (lengthBytes: number) => number | undefined
-  /** Told of bytes that went on to the other side. */
+  /** Called with the bytes that went on to the other side. */
   readonly passed: (lengthBytes: number) => void
   readonly rng: Random
 }
 
 /** Bytes that a pipe holds before it stops reading. */
 const heldBytesMax = 256 * 1024
-/** At a limited rate, the time that one piece stands for. */
+/** At a limited rate, the duration of one piece. */
 const pieceMs = 20
 const nothing = Buffer.alloc(0)
 
 interface Held {
   readonly bytes: Buffer
   readonly dueMs: number
-  /** The connection ends after it: properly, or cut. */
+  /** The connection ends after it: properly, or with a cut. */
   readonly end?: 'fin' | 'cut'
 }
 
 /** Carries bytes from one socket to another, and the end (FIN) after them. */
 export class FaultyPipe {
-  /** Bytes were thrown away, so what came after them would make no sense. */
+  /** Bytes were dropped, so the rest of the stream would make no sense. */
   hasHole = false
   readonly #held: Held[] = []
   readonly #from: Socket
@@ -72,14 +72,14 @@ export class FaultyPipe {
     })
   }
 
-  /** Ends the receiving side properly at once, without what is held; what comes later is thrown away. */
+  /** Ends the receiving side properly at once, without held data; later data is dropped. */
   end(): void {
     this.close()
     this.#from.resume()
     this.#to.end()
   }
 
-  /** Carries nothing any more. */
+  /** Stops carrying data. */
   close(): void {
     this.#closed = true
     this.#held.length = 0
@@ -87,7 +87,7 @@ export class FaultyPipe {
     clearTimeout(this.#timer)
   }
 
-  /** Looks again at what is held: the mode has changed, or time has passed. */
+  /** Checks held data again: the mode has changed, or time has passed. */
   pump(): void {
     clearTimeout(this.#timer)
     while (!this.#closed && !this.#waitsForDrain && !this.#control.mode().frozen) {
@@ -139,7 +139,10 @@ export class FaultyPipe {
     else if (end === 'cut') this.#cut()
   }
 
-  /** The receiver gets the bytes before the cut for sure, as a reset could overtake them; the sender gets the reset. */
+  /**
+   * The receiver certainly gets the bytes before the cut, because a reset could overtake them; the sender gets the
+   * reset.
+   */
   #cut(): void {
     this.close()
     this.#to.end(() => this.#to.destroy())

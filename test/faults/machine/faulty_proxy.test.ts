@@ -6,11 +6,11 @@ import { FaultyProxy } from './faulty_proxy.js'
 
 const test = suite('faults/machine/faulty_proxy')
 
-/** More than the buffers of the kernel take. */
+/** More than the buffers of the kernel. */
 const chunkCount = 1_000
 const chunkBytes = 64 * 1024
 
-/** One end of a connection and what it has seen. */
+/** One end of a connection and its received data. */
 interface End {
   readonly socket: Socket
   readonly received: () => string
@@ -28,7 +28,7 @@ function observe(context: TestContext, socket: Socket): End {
   return { socket, received: () => chunks.join(''), events }
 }
 
-/** A connection through a proxy, with both ends at hand. */
+/** A connection through a proxy, with both ends. */
 async function open(
   context: TestContext,
 ): Promise<{ proxy: FaultyProxy; client: End; server: End; again: () => End }> {

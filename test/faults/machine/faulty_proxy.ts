@@ -15,11 +15,12 @@ interface Link {
 const directions: readonly Direction[] = ['requests', 'replies']
 
 /**
- * A relay in front of a broker that does to connections what networks do: a long way (delay), a thin line (rate), a
- * firewall that forgets (freeze, swallow), a crash of the machine between (cut). Whatever is set holds for connections
- * that are open and for those to come, until `heal`. Each direction of a connection holds at most 256 KiB.
+ * A relay in front of a broker with the faults of networks: a long way (delay), a thin line (rate), a
+ * firewall that forgets (freeze, swallow), a crash of a machine on the way (cut). A setting holds for open and for
+ * later
+ * connections, until `heal`. Each direction of a connection holds at most 256 KiB.
  *
- * Limits: it acts on streams, not packets, and it accepts a connection before it knows of the broker's. Listens on
+ * Limits: it acts on streams, not packets, and it accepts a connection before it connects to the broker. It listens on
  * 127.0.0.1 only.
  */
 export class FaultyProxy {
@@ -44,7 +45,7 @@ export class FaultyProxy {
   }
 
   /**
-   * @param targetPort asked at every connection, so that the target may be started anew
+   * @param targetPort called for every connection, so that the target may be restarted
    * @param rng for jitter
    */
   static async start(
@@ -65,8 +66,8 @@ export class FaultyProxy {
   }
 
   /**
-   * Changes how a direction (default both) treats what passes; what is left out stays as it is. `swallow` of replies
-   * alone drops replies to requests that are done; of both it is a black hole.
+   * Changes the treatment of a direction (default both); absent fields stay. `swallow` of replies
+   * alone drops replies to executed requests; of both it is a black hole.
    */
   set(mode: Partial<PipeMode>, direction?: Direction): void {
     for (const one of direction === undefined ? directions : [direction]) {
@@ -76,8 +77,8 @@ export class FaultyProxy {
   }
 
   /**
-   * Ends all faults. Connections from which bytes were swallowed are reset: no network delivers a stream with a hole.
-   * Those that were frozen go on with what was held.
+   * Ends all faults. Resets connections with swallowed bytes: no network delivers a stream with a gap.
+   * Frozen ones continue with their held data.
    */
   heal(): void {
     this.#refusing = false
@@ -88,7 +89,7 @@ export class FaultyProxy {
     this.set(healthy)
   }
 
-  /** Relays nothing any more, but keeps the connections open: a machine that hangs. */
+  /** Stops relaying, but keeps the connections open: a machine that hangs. */
   freeze(): void {
     this.set({ frozen: true })
   }
@@ -97,22 +98,24 @@ export class FaultyProxy {
     this.set({ frozen: false })
   }
 
-  /** Ends all connections at once, without what is held: with FIN, or with a reset. */
+  /** Ends all connections at once, without held data: with FIN, or with a reset. */
   cut(how: 'fin' | 'rst' = 'fin'): void {
     for (const link of this.#links) this.#cutLink(link, how)
   }
 
-  /** Cuts the connection that carries the next bytes in a direction after so many of them: in the middle of a frame. */
+  /**
+   * Cuts the connection that carries the next bytes in a direction after this many of them: in the middle of a frame.
+   */
   cutAfter(direction: Direction, lengthBytes: number): void {
     this.#cutAfterBytes[direction] = lengthBytes
   }
 
-  /** Ends one direction of all connections properly (FIN), while the other goes on. */
+  /** Ends one direction of all connections properly (FIN), while the other continues. */
   halfClose(direction: Direction): void {
     for (const { pipes } of this.#links) pipes[direction].end()
   }
 
-  /** Ends all connections and every new one right after it is accepted, until `accept` or `heal`. */
+  /** Ends all connections, and every new one right after its accept, until `accept` or `heal`. */
   refuse(): void {
     this.#refusing = true
     this.cut()
@@ -152,7 +155,7 @@ export class FaultyProxy {
       socket.setNoDelay(true)
       socket.on('error', () => {})
       socket.on('close', (hadError) => {
-        // Both ways were ended properly on this side; the other may still be given what is held.
+        // Both directions were ended properly on this side; the other may still get held data.
         if (hadError) this.#cutLink(link, 'rst')
         else if (client.destroyed && upstream.destroyed) this.#links.delete(link)
       })

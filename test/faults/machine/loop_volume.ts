@@ -7,7 +7,10 @@ import { run, runAtExit } from './command.js'
 import { checkOnce, linuxRoot, tools, trial, type Unavailable } from './requirements.js'
 
 export interface LoopVolumeOptions {
-  /** Size of the image; at least 16 MiB, below which ext4 has no room for a journal. Default 256 MiB. The image is sparse. */
+  /**
+   * Size of the image; at least 16 MiB, because ext4 has no room for a journal below that. Default 256 MiB. The image
+   * is sparse.
+   */
   readonly sizeBytes?: number
   /** Options of mount(8), separated by commas. Default `data=ordered`, which is also the default of ext4. */
   readonly mountOptions?: string
@@ -17,7 +20,9 @@ export interface LoopVolumeOptions {
 const shutdownRequest = 0x8004587d
 const noLogFlush = 2
 
-/** Waits for a line and cuts; started in advance and of real-time priority, so that a cut takes one write to a pipe. */
+/**
+ * Waits for a line and cuts; started in advance and with real-time priority, so that a cut takes one write to a pipe.
+ */
 const cutScript = `
 import fcntl, os, signal, struct, sys
 volume = os.open(sys.argv[1], os.O_RDONLY)
@@ -39,17 +44,20 @@ const sizeBytesMin = 16 * 1024 * 1024
 const busyDeadlineMs = 5_000
 
 /**
- * A small ext4 file system in an image file, for faults that a whole disk has: loss of power, no space left.
+ * A small ext4 file system in an image file, for faults of a whole disk: loss of power, no space left.
  *
- * `cutPower` is like pulling the plug as far as the file system goes: from then on every call on it fails with EIO,
- * pages and journal entries that were not written yet never are, and the next mount replays the journal. A machine without
- * power does nothing more, so the processes that write to it have to be named: they are stopped in the same instant, with
- * system calls under way, and the caller kills them. A process that went on could be told lies: a sync that meets the cut may
- * return success although the journal was aborted (seen on Linux 6.18 with files that were made just before).
+ * `cutPower` is like a pulled plug from the view of the file system: from then on every call fails with EIO,
+ * unwritten pages and journal entries are lost, and the next mount replays the journal. A machine without
+ * power does nothing more, so the caller names the processes that write to it: they are stopped at the same moment,
+ * with
+ * system calls in progress, and the caller kills them. A process that ran on could get wrong results: a concurrent sync
+ * may
+ * return success although the journal was aborted (seen on Linux 6.18 with files that were created just before).
  *
- * Limits: what ext4 has handed to the loop device stays in the page cache of the file system below and so survives, like
- * a disk whose cache is never lost. A missing flush (FUA, barrier) is therefore not noticed, nor are torn sectors;
- * a missing fsync is. Files that are older than some seconds are usually written back without fsync.
+ * Limits: data that ext4 has given to the loop device stays in the page cache of the file system below and survives,
+ * like
+ * a disk whose cache is never lost. So it does not show a missing flush (FUA, barrier), nor torn sectors;
+ * it does show a missing fsync. Files that are older than some seconds are usually written back without fsync.
  */
 export class LoopVolume {
   /** Where it is mounted. */
@@ -69,8 +77,8 @@ export class LoopVolume {
   }
 
   /**
-   * Makes the image and mounts it; unmounted and removed in the context's cleanup.
-   * @throws RangeError for a size below 16 MiB; Error with the tool's message when one fails
+   * Creates the image and mounts it; the cleanup of the context unmounts and removes it.
+   * @throws RangeError for a size below 16 MiB; Error with the tool's message if one fails
    */
   static async create(
     context: TestContext,
@@ -97,14 +105,14 @@ export class LoopVolume {
     return volume
   }
 
-  /** Mounts it, after a cut with the recovery of its journal, and makes the next cut ready. */
+  /** Mounts it, after a cut with the recovery of its journal, and prepares the next cut. */
   async mount(): Promise<void> {
     await run('mount', '-t', 'ext4', '-o', this.#mountOptions, this.device, this.dir)
     this.#mounted = true
     await this.#arm()
   }
 
-  /** @throws Error when a process still holds it open after 5 seconds */
+  /** @throws Error if a process still holds it open after 5 seconds */
   async unmount(): Promise<void> {
     await this.#disarm()
     let reason = ''
@@ -124,10 +132,10 @@ export class LoopVolume {
   }
 
   /**
-   * Cuts the power; see the class for what that means. The cut is under way when this returns, before anything is
-   * awaited: the system call begins about 0.1 ms later and takes about 2 ms until writes fail (Linux 6.18).
+   * Cuts the power; see the class. The cut is in progress when this returns, before any
+   * await: the system call begins about 0.1 ms later and takes about 2 ms until writes fail (Linux 6.18).
    * @param pids processes that lose their power, too: stopped just before the cut, to be killed afterwards
-   * @returns once it is done; the volume must then be unmounted before it is used again
+   * @returns once it is done; then unmount the volume before its next use
    */
   async cutPower(pids: readonly number[] = []): Promise<void> {
     const cutter = this.#cutter
@@ -138,7 +146,7 @@ export class LoopVolume {
     await cutter.exited
   }
 
-  /** Bytes that can still be written to it. */
+  /** Free bytes. */
   async freeBytes(): Promise<number> {
     const { bavail, bsize } = await statfs(this.dir)
     return bavail * bsize
@@ -150,7 +158,7 @@ export class LoopVolume {
     this.#cutter = cutter
   }
 
-  /** The waiting process has the mounted folder open, which keeps it from being unmounted. */
+  /** The waiting process has the mounted folder open, which prevents an unmount. */
   async #disarm(): Promise<void> {
     const cutter = this.#cutter
     this.#cutter = undefined
@@ -160,13 +168,13 @@ export class LoopVolume {
 
   async #release(): Promise<void> {
     await this.#disarm()
-    // Lazily, since a cleanup must not hang on a process that the test forgot.
+    // Lazy, because a cleanup must not hang on a process that the test forgot.
     if (this.#mounted) await run('umount', '--lazy', this.dir)
     await run('losetup', '--detach', this.device)
   }
 }
 
-/** Why no volume can be made here. */
+/** The reason why no volume can be created here. */
 export const loopVolumeUnavailable: Unavailable = checkOnce(
   linuxRoot,
   tools('mkfs.ext4', 'losetup', 'mount', 'python3'),

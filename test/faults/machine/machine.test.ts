@@ -53,7 +53,7 @@ const step = () => {
 }
 step()`
 
-/** What the loop prints from now on. */
+/** The output of the loop from now on. */
 async function nextSyncs(loop: SpawnedProcess, count: number): Promise<{ code: string; ms: number }[]> {
   const from = loop.output.stdout.length
   const lines = await waitFor('the process to sync', () => {

@@ -9,8 +9,8 @@ const root = '/sys/fs/cgroup/memory'
 let groups = 0
 
 /**
- * A limit on memory, like that of a container: over it the kernel first drops page cache and then kills (SIGKILL).
- * Swap counts as well. Page cache of files that the processes write is counted, so a full counter alone says nothing.
+ * A memory limit like that of a container: above it the kernel first drops page cache and then kills (SIGKILL).
+ * Swap counts as well. The page cache of files that the processes write counts, so a full counter alone means nothing.
  * cgroup v1 only.
  */
 export class MemoryLimit {
@@ -36,18 +36,18 @@ export class MemoryLimit {
     return limit
   }
 
-  /** Puts a running process under the limit. What it has allocated already is not counted, only what it does from now. */
+  /** Puts a running process under the limit. Its present memory does not count, only later allocations. */
   async add(pid: number): Promise<void> {
     await writeFile(join(this.#folder, 'cgroup.procs'), `${pid}`)
   }
 
-  /** The command that starts a program under the limit from its first page on; it keeps the process's id. */
+  /** The command that starts a program under the limit from its first page; it keeps the process's id. */
   command(program: string, args: readonly string[]): Command {
     const enter = `echo $$ > '${this.#folder}/cgroup.procs' && exec "$@"`
     return ['sh', '-c', enter, 'sh', program, ...args]
   }
 
-  /** Processes that the kernel has killed for want of memory. */
+  /** Processes that the kernel has killed for lack of memory. */
   async oomKills(): Promise<number> {
     const text = await readFile(join(this.#folder, 'memory.oom_control'), 'latin1')
     return Number(/^oom_kill (\d+)$/m.exec(text)?.[1] ?? 0)
@@ -58,7 +58,7 @@ export class MemoryLimit {
     return Number(await readFile(join(this.#folder, 'memory.usage_in_bytes'), 'latin1'))
   }
 
-  /** Processes that still run go back to the root group. */
+  /** Running processes go back to the root group. */
   async #release(): Promise<void> {
     const pids = (await readFile(join(this.#folder, 'cgroup.procs'), 'latin1')).split('\n').filter(Boolean)
     for (const pid of pids) await writeFile(join(root, 'cgroup.procs'), pid).catch(() => {})
@@ -66,7 +66,7 @@ export class MemoryLimit {
   }
 }
 
-/** Why memory can't be limited here. */
+/** The reason why memory cannot be limited here. */
 export const memoryLimitUnavailable: Unavailable = checkOnce(
   linuxRoot,
   async () =>

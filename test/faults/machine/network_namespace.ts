@@ -3,22 +3,23 @@ import { type SpawnedProcess, type SpawnOptions, spawnProcess } from '../../help
 import { run, runAtExit } from './command.js'
 import { checkOnce, linuxRoot, tools, trial, type Unavailable } from './requirements.js'
 
-/** Locally administered, so that no interface comes with it. */
+/** Locally administered, so no interface has it. */
 const nobody = '02:00:00:00:00:01'
 
 let namespaces = 0
 
 /**
  * Another machine on a cable: a network namespace and a pair of virtual interfaces. With the link down no packet passes
- * and nobody is told, as when a cable is pulled, a switch dies or a laptop leaves the room: connections stay open on
- * both ends until a timeout notices, and go on when the link is back, after a retransmission (within seconds; the longer
- * it was down the later). A broker that clients inside should reach listens on `hostAddress`.
+ * and no side gets an error, like a pulled cable, a dead switch or a laptop that leaves the room: connections stay open
+ * on
+ * both ends until a timeout, and continue when the link is back, after a retransmission (within seconds; later if it
+ * was down for long). A broker for clients inside listens on `hostAddress`.
  *
- * Limits: the side inside knows that its interface is down, so its new connections fail at once (ENETUNREACH), while
- * packets from outside vanish silently. `losePackets` tells neither side anything.
+ * Limits: the inside knows that its interface is down, so its new connections fail at once (ENETUNREACH), while
+ * packets from outside vanish silently. `losePackets` is invisible to both sides.
  */
 export class NetworkNamespace {
-  /** As ip-netns(8) has it. */
+  /** Its name for ip-netns(8). */
   readonly name: string
   /** Address of this side. */
   readonly hostAddress: string
@@ -33,7 +34,7 @@ export class NetworkNamespace {
     this.insideAddress = `${subnet}.2`
   }
 
-  /** Makes it, with the link up; removed in the context's cleanup. */
+  /** Creates it, with the link up; the cleanup of the context removes it. */
   static async create(context: TestContext): Promise<NetworkNamespace> {
     const name = `mr${process.pid}n${namespaces++}`
     const namespace = new NetworkNamespace(context, name, await unusedSubnet())
@@ -55,8 +56,8 @@ export class NetworkNamespace {
   }
 
   /**
-   * Program and arguments to run another program inside. Not `ip netns exec`, which takes along a copy of all mounts: a volume
-   * that is unmounted meanwhile would stay in use by that.
+   * Program and arguments to run another program inside. Not `ip netns exec`, which copies all mounts: a volume
+   * would stay in use after its unmount.
    */
   get command(): readonly [command: string, ...args: string[]] {
     return ['nsenter', `--net=/run/netns/${this.name}`, '--']
@@ -77,8 +78,9 @@ export class NetworkNamespace {
   }
 
   /**
-   * Loses all packets both ways while the interfaces stay up, as a switch or a route does that fails further away: neither
-   * side is told anything, also not of new connections. Each side addresses the other by a hardware address that nobody has.
+   * Loses all packets both ways while the interfaces stay up, like a failure of a switch or route further away: no
+   * side gets an error, not even for new connections. Each side addresses the other by a hardware address that nobody
+   * has.
    */
   async losePackets(): Promise<void> {
     for (const [side, address] of this.#neighbours())
@@ -89,7 +91,7 @@ export class NetworkNamespace {
     for (const [side, address] of this.#neighbours()) await run('ip', ...side, 'neigh', 'delete', ...address)
   }
 
-  /** How each side sees the other, as arguments of ip-neighbour(8). */
+  /** The address of each side from the other, as arguments of ip-neighbour(8). */
   #neighbours(): readonly (readonly [side: readonly string[], address: readonly string[]])[] {
     return [
       [
@@ -101,7 +103,7 @@ export class NetworkNamespace {
   }
 }
 
-/** A third byte of 10.213.x.0/30 that no interface has; processes begin their search at different ones. */
+/** A third byte of 10.213.x.0/30 that no interface has; each process begins its search elsewhere. */
 async function unusedSubnet(): Promise<string> {
   const addresses = await run('ip', '-oneline', '-4', 'address')
   for (let i = 0; i < 256; i++) {
@@ -111,7 +113,7 @@ async function unusedSubnet(): Promise<string> {
   throw new Error('all of 10.213.0.0/16 is in use')
 }
 
-/** Why there are no network namespaces here. */
+/** The reason why there are no network namespaces here. */
 export const networkNamespaceUnavailable: Unavailable = checkOnce(
   linuxRoot,
   tools('ip', 'nsenter'),

@@ -1,10 +1,10 @@
 import { RunningTest, type TestContext } from '../../helpers/context.js'
 import { run } from './command.js'
 
-/** Tells why something can't run on this machine; undefined when it can. */
+/** Returns the reason why something cannot run on this machine; undefined if it can. */
 export type Unavailable = () => Promise<string | undefined>
 
-/** Names of the Debian packages that hold the tools of the drivers. */
+/** Names of the Debian packages with the tools of the drivers. */
 const packages = {
   dd: 'coreutils',
   fallocate: 'util-linux',
@@ -38,17 +38,17 @@ export function checkOnce(...checks: readonly Unavailable[]): Unavailable {
   }
 }
 
-/** Wants Linux. */
+/** Requires Linux. */
 export async function linux(): Promise<string | undefined> {
   return process.platform === 'linux' ? undefined : `needs Linux, this is ${process.platform}`
 }
 
-/** Wants Linux and root. */
+/** Requires Linux and root. */
 export const linuxRoot: Unavailable = checkOnce(linux, async () =>
   process.getuid?.() === 0 ? undefined : 'needs root',
 )
 
-/** Wants programs in the path. */
+/** Requires programs in the path. */
 export function tools(...names: readonly Tool[]): Unavailable {
   return async () => {
     for (const name of names) {
@@ -59,7 +59,7 @@ export function tools(...names: readonly Tool[]): Unavailable {
   }
 }
 
-/** Wants a trial to succeed, which is told by the kernel alone. What it opens goes to the context that it is given. */
+/** Requires the success of a trial, because only the kernel knows. The trial registers cleanups with its context. */
 export function trial(what: string, attempt: (context: TestContext) => Promise<unknown>): Unavailable {
   return async () => {
     const context = new RunningTest()

@@ -3,7 +3,7 @@ import type { TestContext } from '../../helpers/context.js'
 import { waitFor } from '../../helpers/wait_for.js'
 import { checkOnce, linux, type Unavailable } from './requirements.js'
 
-/** State of a process as proc(5) gives it: `R` running, `S` asleep, `T` stopped; undefined when it is gone. */
+/** State of a process (proc(5)): `R` running, `S` asleep, `T` stopped; undefined if it is gone. */
 export async function processState(pid: number): Promise<string | undefined> {
   const stat = await readFile(`/proc/${pid}/stat`, 'latin1').catch(() => undefined)
   // The name before it is in parentheses and may hold any character.
@@ -11,11 +11,11 @@ export async function processState(pid: number): Promise<string | undefined> {
 }
 
 /**
- * Stops a process (SIGSTOP), like a virtual machine that is suspended or a very long pause of the garbage collector:
- * it does nothing, but its connections stay open and the kernel still takes data for it. On resuming it believes
+ * Stops a process (SIGSTOP), like a suspended virtual machine or a very long pause of the garbage collector:
+ * it does nothing, but its connections stay open and the kernel still accepts data for it. After the resume it assumes
  * that no time has passed.
- * @returns resumes it (SIGCONT); the context's cleanup does so, too
- * @throws Error when the process is gone, or not stopped within 5 seconds
+ * @returns resumes it (SIGCONT); the cleanup of the context does so, too
+ * @throws Error if the process is gone, or not stopped within 5 seconds
  */
 export async function suspend(context: TestContext, pid: number): Promise<() => Promise<void>> {
   process.kill(pid, 'SIGSTOP')
@@ -32,5 +32,5 @@ export async function suspend(context: TestContext, pid: number): Promise<() => 
   return resume
 }
 
-/** Why no process can be stopped here. */
+/** The reason why no process can be stopped here. */
 export const suspendUnavailable: Unavailable = checkOnce(linux)

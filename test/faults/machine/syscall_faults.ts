@@ -4,16 +4,16 @@ import type { TestContext } from '../../helpers/context.js'
 import { type SpawnedProcess, spawnProcess } from '../../helpers/spawn.js'
 import { checkOnce, linux, tools, trial, type Unavailable } from './requirements.js'
 
-/** What happens to system calls. */
+/** The fault of system calls. */
 export interface SyscallFault {
   /** Names of system calls. LevelDB syncs with `fdatasync`, and a folder with `fsync`; see `syncCalls`. */
   readonly calls: readonly string[]
   /** The call is not made and fails with this, like `EIO`. */
   readonly error?: 'EIO' | 'ENOSPC' | 'EDQUOT' | 'EROFS'
-  /** The call returns so much later, in milliseconds. */
+  /** The call returns this much later, in milliseconds. */
   readonly delayMs?: number
   /**
-   * Which calls are met, in the syntax of strace(1): `3` the third, `3+` from the third on, `1+2` every other. All by
+   * The affected calls, in the syntax of strace(1): `3` the third, `3+` from the third on, `1+2` every other. All by
    * default. strace counts for each thread: with UV_THREADPOOL_SIZE=1 all writes of a store come from one thread, but
    * the background thread of LevelDB, which writes tables and the manifest, has its own count.
    */
@@ -22,24 +22,24 @@ export interface SyscallFault {
 
 /** A fault that is being injected. */
 export interface InjectedFault {
-  /** System calls that it has met so far. */
+  /** Affected system calls so far. */
   count(): Promise<number>
-  /** Ends it; the process goes on unharmed. The context's cleanup does so, too. */
+  /** Ends it; the process continues unharmed. The cleanup of the context does so, too. */
   detach(): Promise<void>
 }
 
-/** All calls by which LevelDB, and this program, ask for data to be on the disk. */
+/** All calls with which LevelDB, and this program, sync data. */
 export const syncCalls: readonly string[] = ['fdatasync', 'fsync']
 
 /**
- * Injects a fault into a process that runs already: a disk that begins to fail, or to be slow, under load. strace(1)
- * attaches to all its threads and those to come.
+ * Injects a fault into a running process: a disk that begins to fail, or to be slow, under load. strace(1)
+ * attaches to all its threads, also later ones.
  *
  * Limits: a failing call is not made, so the data still gets to disk some seconds later, while a real failed fsync may
- * drop it; combine with a power cut for that. While attached every system call of the process stops for the tracer,
- * some 10 to 50 microseconds each: don't measure latency against a run without strace. `spawnWithSyscallFault` stops
- * only at the calls concerned.
- * @throws Error when strace can't attach, as when another tracer has
+ * drop it; combine it with a power cut for that. While attached, every system call of the process stops for the tracer,
+ * about 10 to 50 microseconds each: do not compare latency with a run without strace. `spawnWithSyscallFault` stops
+ * only at the affected calls.
+ * @throws Error if strace cannot attach, for example because another tracer has
  */
 export async function injectSyscallFault(
   context: TestContext,
@@ -59,7 +59,7 @@ export async function injectSyscallFault(
 
 /**
  * Starts a program with a fault from its first call to its last. The tracer is its descendant and not its parent, so
- * the process that is returned is the program itself; calls that the fault doesn't concern run at full speed.
+ * the returned process is the program itself; other calls run at full speed.
  */
 export async function spawnWithSyscallFault(
   context: TestContext,
@@ -88,7 +88,7 @@ async function countMet(trace: string): Promise<number> {
   return (await readFile(trace, 'latin1').catch(() => '')).match(/\((INJECTED|DELAYED)\)/g)?.length ?? 0
 }
 
-/** Why no faults can be injected here. */
+/** The reason why no faults can be injected here. */
 export const syscallFaultsUnavailable: Unavailable = checkOnce(
   linux,
   tools('strace'),

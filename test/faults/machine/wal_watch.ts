@@ -2,15 +2,15 @@ import { readdirSync, watch } from 'node:fs'
 import { join } from 'node:path'
 import type { TestContext } from '../../helpers/context.js'
 
-/** LevelDB names its write-ahead files so (leveldb/db/filename.cc). */
+/** Pattern of LevelDB's write-ahead files (leveldb/db/filename.cc). */
 const walName = /^\d{6,}\.log$/
 
 /**
- * Calls back as soon as LevelDB begins a new write-ahead file in a folder: the moment when a memtable is about to
- * become a table, the manifest and the old file are still needed, and a crash meets the most half-done work. Told by
- * inotify, so it takes a turn of the event loop; a file that comes and goes within that turn is told all the same.
- * @param onChange gets the name of the new file, like `000007.log`; never called for files that were there before
- * @returns ends the watch; the context's cleanup does so, too
+ * Calls back as soon as LevelDB begins a new write-ahead file in a folder: at this moment a memtable is about to
+ * become a table, the manifest and the old file are still needed, and a crash meets the most unfinished work. It uses
+ * inotify, so it takes a turn of the event loop; a file that is created and deleted within that turn is reported too.
+ * @param onChange gets the name of the new file, like `000007.log`; never called for existing files
+ * @returns ends the watch; the cleanup of the context does so, too
  */
 export function watchWal(context: TestContext, dir: string, onChange: (name: string) => void): () => void {
   const known = new Set(readdirSync(dir).filter((name) => walName.test(name)))
@@ -19,7 +19,7 @@ export function watchWal(context: TestContext, dir: string, onChange: (name: str
     known.add(name)
     onChange(name)
   })
-  // A folder whose power was cut gives errors; the watch just ends.
+  // A folder after a power cut gives errors; the watch just ends.
   watcher.on('error', () => watcher.close())
   const end = (): void => watcher.close()
   context.defer(end)
@@ -27,7 +27,7 @@ export function watchWal(context: TestContext, dir: string, onChange: (name: str
 }
 
 /**
- * The same for the journal of a shard, which also may go on in another database.
+ * The same for the journal of a shard, which may also start another database.
  * @param onChange gets the name of the new file or database
  */
 export function watchJournal(

@@ -1,6 +1,6 @@
 import { plants } from './plants.js'
 
-/** `millrace` with a fault in it: the first argument names the fault, the others are those of the command. */
+/** `millrace` with a planted fault: the first argument names the fault, the others are those of the command. */
 const [node = '', script = '', name = '', ...args] = process.argv
 const plant = plants.get(name)
 if (plant === undefined) throw new Error(`there is no fault "${name}" to plant`)

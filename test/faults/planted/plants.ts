@@ -4,7 +4,8 @@ import zlib from 'node:zlib'
 import { Level } from 'level'
 
 /**
- * Faults that can be planted into the broker, to see whether the campaigns find them. The program has no switch for them:
+ * Faults that can be planted into the broker, to test whether the campaigns find them. The program has no switch for
+ * them:
  * planted/main.ts changes its classes from outside before it starts.
  */
 export interface Plant {
@@ -20,7 +21,7 @@ type Batch = (this: unknown, operations: readonly unknown[], options: object) =>
 const lateWriteMs = 15
 const absentKey = Uint8Array.of(0xff, 0xff)
 
-/** Replaces how LevelDB's atomic writes are made. */
+/** Replaces LevelDB's atomic writes. */
 function replaceWrites(replace: (write: Batch) => Batch): void {
   const prototype = Level.prototype as unknown as { batch: Batch }
   const original = prototype.batch
@@ -51,7 +52,7 @@ const ackBeforeWrite: Plant = {
     replaceWrites(
       (write) =>
         async function (operations, options) {
-          // What is written late must be what was given: its buffers may be used again.
+          // A late write must have the original data, because the caller may reuse its buffers.
           const copy = structuredClone(operations)
           sleep(lateWriteMs)
             .then(() => write.call(this, copy, options))

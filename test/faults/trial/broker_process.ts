@@ -11,7 +11,7 @@ export interface BrokerPlan {
   readonly env?: Readonly<Record<string, string>>
   /** As `--set name=value`. */
   readonly settings?: Readonly<Record<string, string | number>>
-  /** A fault that is planted into the program, see planted/plants.ts. */
+  /** A planted fault, see planted/plants.ts. */
   readonly planted?: string | undefined
   /** Program and arguments to run the broker under, such as `nsenter --net=FILE`. */
   readonly under?: readonly string[]
@@ -22,12 +22,12 @@ const readyDeadlineMsDefault = 30_000
 const cliPath = fileURLToPath(new URL('../../../cli/main.cjs', import.meta.url))
 const plantedPath = fileURLToPath(new URL('../planted/main.js', import.meta.url))
 
-/** A broker as its users run it, in a process of its own that can be killed. */
+/** A broker as its users run it, in its own process that can be killed. */
 export class BrokerProcess {
   readonly process: SpawnedProcess
   readonly host: string
   readonly port: number
-  /** From its start until it said that it was ready. */
+  /** Time from its start to its ready message. */
   readonly readyMs: number
 
   private constructor(process: SpawnedProcess, host: string, port: number, readyMs: number) {
@@ -37,7 +37,7 @@ export class BrokerProcess {
     this.readyMs = readyMs
   }
 
-  /** @throws Error with its output when it ends or is not ready in time (default 30,000 ms) */
+  /** @throws Error with its output if it ends or is not ready in time (default 30,000 ms) */
   static async start(context: TestContext, plan: BrokerPlan): Promise<BrokerProcess> {
     const { dir, port = 0, host = '127.0.0.1', settings = {}, planted, under = [], env = {} } = plan
     const entry = planted === undefined ? [cliPath] : [plantedPath, planted]
@@ -60,7 +60,7 @@ export class BrokerProcess {
     return `${this.host}:${this.port}`
   }
 
-  /** Ends it as a crash of the process does, and waits until it is gone. */
+  /** Kills it and waits until it is gone. */
   async kill(): Promise<void> {
     this.process.kill('SIGKILL')
     await this.process.exited

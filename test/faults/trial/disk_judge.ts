@@ -3,13 +3,13 @@ import { percentile } from '../figures.js'
 import { Findings } from '../findings.js'
 import { type ProbeCall, StoreProbe } from './store_probe.js'
 
-/** What a broker owes its clients while its disk does not take writes. */
+/** The obligations of a broker to its clients while its disk accepts no writes. */
 export interface DiskDuties {
-  /** Names of errors with which it may refuse a publish. */
+  /** Names of the errors with which it may refuse a publish. */
   readonly refusals: readonly string[]
-  /** Whether publishes may succeed in between, since some room is left or comes back. */
+  /** Whether publishes may succeed in between, because there is some room. */
   readonly mayAccept: boolean
-  /** Whether what is on the disk must be readable; what is in memory always has to be. */
+  /** Whether data on the disk must be readable; data in memory always has to be. */
   readonly readsDisk: boolean
 }
 
@@ -17,7 +17,7 @@ export const redMsMax = 1_000
 const recoveryMsMax = 10_000
 const publishMsMax = 2_000
 
-/** Judges by the calls of a probe how a broker bore a fault of its disk. */
+/** Judges by the calls of a probe how a broker handled a fault of its disk. */
 export class DiskJudge {
   readonly findings = new Findings()
   readonly samples: Record<'health red ms' | 'refusal ms' | 'disk recovery ms', number[]> = {
@@ -31,7 +31,7 @@ export class DiskJudge {
     this.#probe = probe
   }
 
-  /** Waits until the health is not ok any more, which it has to be within a second. */
+  /** Waits until the health is not ok, which must happen within a second. */
   async red(fault: string, sinceMs: number): Promise<void> {
     const isRed = ({ outcome }: ProbeCall): boolean => outcome === 'degraded' || outcome === 'failed'
     const seen = await waitFor(
@@ -48,7 +48,7 @@ export class DiskJudge {
     })
   }
 
-  /** Judges the calls that began in a span in which the fault held, and how long those took that it met. */
+  /** Judges the calls that began during the fault, and their durations. */
   during(fault: string, beganMs: number, fromMs: number, toMs: number, duties: DiskDuties): void {
     const met = this.#probe.calls.publish.filter(({ endedMs }) => endedMs >= beganMs)
     const slowest = percentile(
@@ -67,7 +67,7 @@ export class DiskJudge {
     this.#reads(`${fault}: reading from disk`, within('coldRead'), duties.readsDisk)
   }
 
-  /** Waits until a publish succeeds again, without anybody's help. */
+  /** Waits until a publish succeeds again, without help. */
   async recovered(fault: string, sinceMs: number): Promise<void> {
     const first = await this.#probe.works('publish', sinceMs, recoveryMsMax).catch(() => undefined)
     if (first !== undefined) this.samples['disk recovery ms'].push(first.endedMs - sinceMs)

@@ -13,9 +13,9 @@ export interface DrainPlan {
 }
 
 /**
- * Reads every partition from its start to its end, with nothing but the protocol, into the history.
- * @returns how many records were read
- * @throws MillraceError when the broker refuses anything but single offsets that are damaged
+ * Reads every partition from its start to its end, with the wire protocol alone, into the history.
+ * @returns number of records
+ * @throws MillraceError if the broker refuses anything but single damaged offsets
  */
 export async function drainAll(
   history: HistoryWriter,

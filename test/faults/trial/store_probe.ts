@@ -17,7 +17,7 @@ export interface ProbeCall {
   /** Of the monotonic clock in milliseconds. */
   readonly startedMs: number
   readonly endedMs: number
-  /** `ok`, the name of the broker's error, or `no reply`. Of `status` the health. */
+  /** `ok`, the name of the broker's error, or `no reply`. For `status` the health. */
   readonly outcome: string
   readonly detail: string
 }
@@ -25,7 +25,7 @@ export interface ProbeCall {
 type Kind = 'publish' | 'hotRead' | 'coldRead' | 'status'
 
 export interface StoreProbeOptions {
-  /** Where the broker is at the moment. */
+  /** The current port of the broker. */
   readonly address: () => { readonly host: string; readonly port: number }
   /** Sizes of values, in turn. */
   readonly valueBytes: readonly number[]
@@ -38,8 +38,9 @@ const reconnectMs = 20
 const fetchBytes = 64 * 1024
 
 /**
- * Asks a broker all the time for what a failing disk concerns, each on a connection of its own and nothing sent twice:
- * whether it takes a message, whether it gives the newest (from memory) and the oldest (from disk), and how it says it is.
+ * Calls a broker all the time with the requests that a failing disk affects, each on its own connection and without
+ * repeats:
+ * publishes, fetches of the newest (from memory) and of the oldest message (from disk), and status.
  */
 export class StoreProbe {
   readonly calls: Readonly<Record<Kind, ProbeCall[]>> = { publish: [], hotRead: [], coldRead: [], status: [] }
@@ -62,7 +63,7 @@ export class StoreProbe {
     context.defer(() => this.#stopAsking())
   }
 
-  /** Makes its topic and begins; returns when each kind of call has succeeded once. */
+  /** Creates its topic and begins; returns when each kind of call has succeeded once. */
   static async start(context: RoundContext, options: StoreProbeOptions): Promise<StoreProbe> {
     const client = await connectHello(options.address())
     await client.request(commands.topicCreate, { topic, partitions: 1, settings: { retentionMs: -1 } })
@@ -81,13 +82,13 @@ export class StoreProbe {
     )
   }
 
-  /** Calls of a kind that began after a time and are over, the latest last. */
+  /** Completed calls of a kind that began after a time, the latest last. */
   since(kind: Kind, sinceMs: number): ProbeCall[] {
     const first = this.calls[kind].findIndex(({ startedMs }) => startedMs >= sinceMs)
     return first < 0 ? [] : this.calls[kind].slice(first)
   }
 
-  /** How many of these calls came to what. */
+  /** Number of these calls by result. */
   static tally(calls: readonly ProbeCall[]): Record<string, number> {
     const counts: Record<string, number> = {}
     for (const { outcome } of calls) counts[outcome] = (counts[outcome] ?? 0) + 1
@@ -95,8 +96,8 @@ export class StoreProbe {
   }
 
   /**
-   * Ends the asking and reads everything back.
-   * @returns what was acknowledged and is not there, or there is something else
+   * Stops and reads everything back.
+   * @returns acknowledged messages that are missing or different
    */
   async conclude(): Promise<string[]> {
     await this.#stopAsking()
@@ -122,7 +123,7 @@ export class StoreProbe {
     await this.#running
   }
 
-  /** One call after the other, each noted, on a connection that is made anew when it ends. */
+  /** One call after the other, each recorded, on a connection that is replaced when it ends. */
   async #repeat(
     kind: Kind,
     call: (client: RawClient, topicId: number) => Promise<{ outcome: string; detail: string }>,
@@ -138,7 +139,7 @@ export class StoreProbe {
           await sleep(everyMs[kind])
         }
       } catch {
-        // The broker is away: what is asked of it then says nothing of its disk.
+        // The broker is down: its answers then say nothing about its disk.
         await sleep(reconnectMs)
       } finally {
         client?.destroy()

@@ -16,14 +16,14 @@ import { drainAll } from './drain.js'
 
 export interface TrialOptions {
   readonly workload: string
-  /** Client processes that run it side by side. Default 1. */
+  /** Number of client processes side by side. Default 1. */
   readonly clients?: number
   /** Data folder; default a temporary one. */
   readonly dir?: string
   readonly broker?: Partial<Omit<BrokerPlan, 'dir' | 'port'>>
-  /** Overrides of what the clients are told. */
+  /** Overrides of the options of the clients. */
   readonly client?: Partial<Pick<ClientPlan, keyof typeof clientDefaults>>
-  /** Where clients connect to, when it is not the broker itself: a proxy in front of it. */
+  /** Address for clients, if it is not the broker itself: a proxy in front of it. */
   readonly clientAddress?: (broker: BrokerProcess) => { readonly host: string; readonly port: number }
   /** Program and arguments to run a client process under, such as `nsenter --net=FILE`. */
   readonly clientUnder?: (index: number) => readonly string[]
@@ -46,12 +46,12 @@ const stopDeadlineMs = 60_000
 const clientPath = fileURLToPath(new URL('../workloads/main.js', import.meta.url))
 
 /**
- * One test in Jepsen's sense: a broker, clients that run a workload and write histories, faults that a campaign brings
- * about, and in the end the healed partitions drained, the broker restarted, drained again, and the history checked.
+ * One test in Jepsen's sense: a broker, clients that run a workload and write histories, faults of a campaign,
+ * and at the end a drain of all partitions, a restart of the broker, another drain, and the check of the history.
  */
 export class Trial {
   readonly historyDir: string
-  /** How long brokers took to be ready again, in milliseconds. */
+  /** Times until restarted brokers were ready, in milliseconds. */
   readonly reopenMs: number[] = []
   readonly clients: SpawnedProcess[] = []
   broker: BrokerProcess
@@ -79,7 +79,7 @@ export class Trial {
     this.#history = new HistoryWriter(join(this.historyDir, 'harness.jsonl'))
   }
 
-  /** Starts broker and clients, and waits until the workload has got going. */
+  /** Starts broker and clients, and waits until the workload makes progress. */
   static async start(context: RoundContext, options: TrialOptions): Promise<Trial> {
     const workload = workloads.get(options.workload)
     if (workload === undefined) throw new Error(`there is no workload "${options.workload}"`)
@@ -99,7 +99,7 @@ export class Trial {
     return this.#brokerPlan.dir
   }
 
-  /** Calls of the clients that have succeeded so far. */
+  /** Successful calls of the clients so far. */
   get succeeded(): Succeeded {
     const each = this.clients.map((_, index) => this.succeededOf(index))
     return {
@@ -108,13 +108,13 @@ export class Trial {
     }
   }
 
-  /** Calls of one client process that have succeeded so far, as it said last. */
+  /** Successful calls of one client process so far, by its last report. */
   succeededOf(index: number): Succeeded {
     const words = this.clients[index]?.output.stdout.trimEnd().split('\n').at(-1)?.split(' ') ?? []
     return { published: Number(words[1] ?? 0), processed: Number(words[2] ?? 0) }
   }
 
-  /** Waits until clients have published `count` messages more, so that the broker is known to work. */
+  /** Waits until clients have published `count` more messages, so that the broker certainly works. */
   async progress(count: number, deadlineMs = progressDeadlineMs): Promise<void> {
     const goal = this.succeeded.published + count
     const stopped = (): string => this.clients.map(({ output }) => output.stderr).join('\n')
@@ -128,25 +128,25 @@ export class Trial {
     })
   }
 
-  /** Notes that a fault begins; it counts as injected. */
+  /** Records that a fault begins; it counts as injected. */
   inject(name: string): void {
     this.#faults[name] = (this.#faults[name] ?? 0) + 1
     this.#history.write({ type: 'fault', at: monotonicUs(), process: 'harness', phase: 'inject', name })
   }
 
-  /** Notes that a fault is over. */
+  /** Records that a fault is over. */
   heal(name: string): void {
     this.#history.write({ type: 'fault', at: monotonicUs(), process: 'harness', phase: 'heal', name })
   }
 
-  /** Something that the campaign itself saw and that must not be. */
+  /** A violation that the campaign itself saw. */
   find(check: string, evidence: string): void {
     this.#findings.push({ check, evidence })
   }
 
   /**
-   * Starts the broker again on the same port, after it has ended.
-   * @throws FoundError when it does not start
+   * Restarts the broker on the same port, after it has ended.
+   * @throws FoundError if it does not start
    */
   async restart(): Promise<void> {
     const plan = { ...this.#brokerPlan, port: this.broker.port }
@@ -156,7 +156,7 @@ export class Trial {
     this.reopenMs.push(this.broker.readyMs)
   }
 
-  /** kill -9 and start anew. */
+  /** kill -9 and restart. */
   async crash(): Promise<void> {
     this.inject('kill')
     await this.broker.kill()
@@ -175,7 +175,7 @@ export class Trial {
   }
 
   /**
-   * After all faults are healed: ends the clients, drains, restarts, drains again, and checks.
+   * After all faults: ends the clients, drains, restarts, drains again, and checks.
    * @param options of the checker
    */
   async conclude(options: CheckOptions = {}): Promise<RoundResult> {
@@ -192,13 +192,13 @@ export class Trial {
     return this.check(options)
   }
 
-  /** All that was noted so far. */
+  /** All recorded lines so far. */
   events(): Promise<HistoryEvent[]> {
     const names = this.clients.map((_, index) => `client-${index}.jsonl`)
     return readHistories(['harness.jsonl', ...names].map((name) => join(this.historyDir, name)))
   }
 
-  /** Checks what the histories hold. */
+  /** Checks the histories. */
   async check(options: CheckOptions = {}): Promise<RoundResult> {
     const verdict = checkHistory(await this.events(), options)
     return {
@@ -266,7 +266,7 @@ export class Trial {
   }
 }
 
-/** Calls of clients and records that were read, all of which the checker has looked at. */
+/** Calls of clients and read records, all of which the checker has seen. */
 function operationsOf({ operations }: Verdict): number {
   const { publish, commit, committed, recordsDelivered, recordsDrained } = operations
   const calls = [publish, commit, committed].reduce((sum, { ok, fail, info }) => sum + ok + fail + info, 0)

@@ -67,8 +67,8 @@ export const committedRedelivered: Check = {
 }
 
 /**
- * The highest commit that the assignment had to take into account. A process that was stopped may note its assignment long
- * after the partition went to another, so commits under a newer epoch don't count.
+ * The highest commit before the assignment. A stopped process may record its assignment long
+ * after the partition went to another, so commits under a newer epoch do not count.
  */
 function reachedBy(
   assigned: Assigned,
@@ -86,12 +86,12 @@ function reachedBy(
   return found
 }
 
-/** Those that are `ok`, in the order in which they were answered. */
+/** The `ok` ones, in the order of their answers. */
 function byCompletion<C extends GroupPartition['commits' | 'reads'][number]>(calls: readonly C[]): C[] {
   return calls.filter(({ outcome }) => outcome === 'ok').sort((a, b) => a.completedAt - b.completedAt)
 }
 
-/** The offset that is committed as far as a confirmed commit or a read says. */
+/** The committed offset according to a confirmed commit or a read. */
 function offsetOf(completed: Completed): number {
   return completed.call.op === 'commit' ? completed.call.offset : (completed.offset ?? -1)
 }

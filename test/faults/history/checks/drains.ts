@@ -22,7 +22,7 @@ function isInUse({ acked, deliveries, drains }: PartitionIndex): boolean {
   return acked.length > 0 || deliveries.length > 0 || drains.size > 0
 }
 
-/** What is wrong with the offsets of a drain, taken by itself. */
+/** Errors in the offsets of a single drain. */
 function* holes(drain: Drain): Generator<string> {
   if (drain.disorder !== undefined) {
     const [[before], [offset, value]] = drain.disorder
@@ -75,7 +75,7 @@ export const truncation: Check = {
   },
 }
 
-/** The publish furthest behind the end that was acknowledged before the drain. */
+/** The acknowledged publish before the drain that is furthest behind the end. */
 function ackedBeyond({ acked }: PartitionIndex, drain: Drain): Publish | undefined {
   let furthest: Publish | undefined
   for (const publish of acked) {
@@ -97,7 +97,7 @@ function* shrinkage(drain: Drain, later: Drain, retention: boolean): Generator<s
   }
 }
 
-/** Both ascend. Another value at the same offset is not missing: another check's matter. */
+/** Both ascend. Another value at the same offset is not missing: another check finds it. */
 function* missingIn(later: Drain, records: readonly HistoryRecord[]): Generator<HistoryRecord> {
   let position = 0
   for (const record of records) {

@@ -4,7 +4,7 @@ import type { HandMade } from '../hand_made.js'
 import type { HistoryRecord } from '../history.js'
 
 /**
- * Asserts that these checks and no others reject the history, and what the first one's evidence reads like; without names,
+ * Asserts that exactly these checks reject the history, and the text of the first one's evidence; without names,
  * that it passes.
  */
 export function expectFindings(

@@ -37,7 +37,7 @@ function isMissing(
   return publish.completedAt < drain.firstAt && !isExcused(publish, drain, options)
 }
 
-/** Damaged on purpose or dropped by retention, or perhaps so when nobody knows where it is. */
+/** Damaged by the test or dropped by retention, or perhaps so if its place is unknown. */
 function isExcused(publish: Publish, drain: Drain, options: CheckOptions): boolean {
   const acked = publish.offset !== undefined && publish.offset >= 0 ? publish.offset : publish.place?.offset
   if (acked === undefined)

@@ -7,7 +7,7 @@ export const realTimeOrder: Check = {
   title: 'acknowledged before another was begun, and behind it in the partition',
   run({ index, report }) {
     for (const { name, log } of index.partitions) {
-      // The one before it in the log that began last: if that one is not too late, none is.
+      // The latest-begun publish before it in the log: if that one is not too late, none is.
       let latest: Publish | undefined
       for (const publish of log) {
         const before = latest

@@ -5,9 +5,9 @@ import type { Completed } from '../history_index.js'
 import { groupText } from '../spans.js'
 
 /**
- * Epochs of a partition only grow, so a commit under one that is lower than an epoch that somebody had been told of was
- * stale. Without epochs the last process that noted its assignment counts as the owner; a process that was stopped may
- * note an old one late, and make a good commit look stale.
+ * Epochs of a partition only grow, so a commit under an epoch lower than a known one was
+ * stale. Without epochs the process with the last recorded assignment counts as the owner; a stopped process may
+ * record an old one late, and make a valid commit look stale.
  */
 export const staleCommit: Check = {
   name: 'stale-commit',
@@ -39,7 +39,7 @@ export const staleCommit: Check = {
   },
 }
 
-/** At the same time counts as before only for the process itself, which noted its assignment first. */
+/** The same time counts as before only for the process itself, which recorded its assignment first. */
 function isBefore(assigned: Assigned, commit: Completed): boolean {
   if (assigned.at === commit.invokedAt) return assigned.process === commit.process
   return assigned.at < commit.invokedAt

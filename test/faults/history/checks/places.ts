@@ -84,7 +84,7 @@ function valueText(index: HistoryIndex, value: string): string {
   return publish === undefined ? `'${value}'` : publishText(publish)
 }
 
-/** Who said first that the value is there. Searched anew: only for evidence. */
+/** The first source of the value. A new search, only for evidence. */
 function readAt(partition: PartitionIndex, offset: number, value: string): string | undefined {
   for (const { name, records } of readsOf(partition)) {
     if (records.some((record) => record[0] === offset && record[1] === value)) return name()

@@ -65,7 +65,7 @@ type Step = (
   at: number,
 ) => void
 
-/** Visits every record that was given after another under the same assignment. */
+/** Visits every record that was delivered after another under the same assignment. */
 function forEachStep(index: CheckContext['index'], step: Step): void {
   for (const view of index.groupPartitions) {
     for (const span of spansOf(view)) {

@@ -25,7 +25,7 @@ export const committedUnprocessed: Check = {
   },
 }
 
-/** What confirmed commits and reads say is committed, in the order in which they were answered. */
+/** Committed offsets from confirmed commits and reads, in the order of their answers. */
 function committedOffsets({ commits, reads }: GroupPartition): { completed: Completed; offset: number }[] {
   return [
     ...commits.map((completed) => ({ completed, offset: completed.call.offset })),

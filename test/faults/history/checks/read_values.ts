@@ -29,7 +29,7 @@ export const failedWriteRead: Check = {
   },
 }
 
-/** Lost writes that were never acknowledged: readers see only what is durable. */
+/** Lost writes that were never acknowledged: readers see only durable data. */
 export const readLost: Check = {
   name: 'read-lost',
   title: 'delivered of unknown outcome, and not in any drain',
@@ -53,7 +53,7 @@ type Judge = (
   publish: Publish | undefined,
 ) => string | undefined
 
-/** Looks at all that was read, and reports a value once. */
+/** Looks at all reads, and reports a value once. */
 function forEachRead({ index, report }: CheckContext, judge: Judge): void {
   const reported = new Set<string>()
   for (const partition of index.partitions) {
