@@ -1,6 +1,7 @@
 import { stat } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import type { EngineFactory } from '../storage/index.js'
+import { Admission } from './admission.js'
 import type { BrokerSettings } from './config.js'
 import { settingsOf } from './config.js'
 import type { BrokerContext } from './context.js'
@@ -101,6 +102,7 @@ function findPortFree({ host, port }: BrokerSettings): Promise<void> {
 class RunningBroker implements Broker, BrokerContext {
   readonly settings: BrokerSettings
   readonly shard: Shard
+  readonly admission: Admission
   readonly groups: Groups
   readonly queues: Queues
   readonly replies = new Replies()
@@ -122,11 +124,14 @@ class RunningBroker implements Broker, BrokerContext {
     this.clock = clock
     this.logger = logger
     this.metrics = new Metrics(() => shard.store.stats.commits)
+    const { timestampAheadMsMax } = settings
+    this.admission = new Admission({ clock, timestampAheadMsMax, producers: shard.producers })
     this.groups = groupsOf(shard, settings, clock, logger, (partition, timeMs) =>
       offsetForTime(shard, partition, timeMs),
     )
-    this.queues = queuesOf(shard, clock, logger)
-    this.later = new Later({ shard, clock: new WallClock(), logger, metrics: this.metrics, settings })
+    this.queues = queuesOf(shard, this.admission, clock, logger, settings)
+    const { admission, metrics } = this
+    this.later = new Later({ shard, clock: new WallClock(), admission, logger, metrics, settings })
     this.retention = new Retention(shard, clock, logger, settings.retentionIntervalMs)
     const connectionsMax = connectionsAllowed(settings.connectionsMax, descriptorsMaxOfProcess())
     if (connectionsMax < settings.connectionsMax)

@@ -1,3 +1,4 @@
+import type { Admission } from './admission.js'
 import type { BrokerSettings } from './config.js'
 import type { Groups } from './groups/index.js'
 import type { Later } from './later/index.js'
@@ -16,6 +17,7 @@ import type { WallClock } from './wall_clock.js'
 export interface BrokerContext {
   readonly settings: BrokerSettings
   readonly shard: Shard
+  readonly admission: Admission
   readonly groups: Groups
   readonly queues: Queues
   readonly replies: Replies

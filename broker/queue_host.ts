@@ -1,17 +1,30 @@
 import type { TopicSettingsInput } from '../protocol/index.js'
 import type { Op } from '../storage/index.js'
+import type { Admission } from './admission.js'
+import type { BrokerSettings } from './config.js'
 import type { Logger } from './log.js'
 import { type QueueHost, Queues } from './queues/index.js'
 import type { Shard } from './shard.js'
 import type { Topic } from './topics/topic.js'
 import type { WallClock } from './wall_clock.js'
 
+/** Room for the body of a reply beside one message in a frame. */
+const replyBodyBytes = 16 * 1024
+
 /** The queue groups of a shard. */
-export function queuesOf(shard: Shard, clock: WallClock, logger: Logger): Queues {
+export function queuesOf(
+  shard: Shard,
+  admission: Admission,
+  clock: WallClock,
+  logger: Logger,
+  { frameBytesMax }: Pick<BrokerSettings, 'frameBytesMax'>,
+): Queues {
   const host: QueueHost = {
     catalog: shard.catalog,
     view: shard.queues,
     reader: shard,
+    admission,
+    payloadBytesMax: frameBytesMax - replyBodyBytes,
     uniqueId: () => shard.uniqueId(),
     nowMs: () => clock.earliestMs,
     latestMs: () => clock.latestMs,

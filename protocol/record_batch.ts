@@ -115,8 +115,17 @@ export function checkBatchForStorage(
 ): BatchHeader {
   if (batch[compressionAt] !== compressionNumbers.none) return checkBatch(batch, batchBytesMax)
   const cursor = new RecordCursor(batch, batchBytesMax)
-  while (cursor.next());
+  const { lastTimestamp } = cursor.header
+  while (cursor.next())
+    if (cursor.timestamp > lastTimestamp || cursor.timestamp < 0) throw badTimestamp(cursor)
   return cursor.header
+}
+
+function badTimestamp({ index, timestamp, header }: RecordCursor): MillraceError {
+  return new MillraceError(
+    'BAD_BATCH',
+    `the record batch is malformed: record ${index} has timestamp ${timestamp}, expected 0 to the lastTimestamp of the batch, ${header.lastTimestamp}`,
+  )
 }
 
 /** Splits consecutive whole batches, as in the reply to `fetch`, into single batches. */

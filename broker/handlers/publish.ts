@@ -1,12 +1,12 @@
 import {
   type BatchHeader,
-  checkBatchForStorage,
   type commands,
   MillraceError,
   type ReplyOf,
   type RequestOf,
 } from '../../protocol/index.js'
 import type { Op } from '../../storage/index.js'
+import type { Gate } from '../admission.js'
 import type { BrokerContext } from '../context.js'
 import type { Partition } from '../partition/partition.js'
 import type { PendingBatch, PendingCommit } from '../partition/producers.js'
@@ -68,14 +68,14 @@ class PublishAppend {
   /** Repeats of batches that other requests still commit. */
   readonly #repeats: { readonly resultIndex: number; readonly of: PendingBatch }[] = []
   readonly #commit: PendingCommit = { committed: Promise.resolve() }
-  readonly #latestMs: number
+  readonly #gate: Gate
   readonly #errors: EntryErrors
   #bytes = 0
   #records = 0
 
   constructor(broker: BrokerContext, count: number) {
     this.#broker = broker
-    this.#latestMs = broker.clock.latestMs + broker.settings.timestampAheadMsMax
+    this.#gate = broker.admission.gate()
     this.#results = new Array(count)
     this.#errors = new EntryErrors(broker.logger)
   }
@@ -83,10 +83,11 @@ class PublishAppend {
   add(resultIndex: number, topicId: number, index: number, batch: Uint8Array): void {
     try {
       const partition = this.#broker.shard.partition(topicId, index)
-      const header = checkBatchForStorage(batch, partition.topic.settings.batchBytesMax)
-      this.#checkTimestamp(header)
-      if (header.producerId === 0) this.#accept(resultIndex, partition, batch, header, undefined)
-      else this.#addIdempotent(resultIndex, partition, batch, header)
+      const admitted = this.#gate.batch(partition, batch, this.#commit)
+      if (admitted.kind === 'append')
+        this.#accept(resultIndex, partition, batch, admitted.header, admitted.pending)
+      else if (admitted.kind === 'pending') this.#repeats.push({ resultIndex, of: admitted.of })
+      else this.#results[resultIndex] = storedResult(admitted.baseOffset)
     } catch (error) {
       this.#results[resultIndex] = this.#errors.fields(error)
     }
@@ -130,36 +131,6 @@ class PublishAppend {
     }
   }
 
-  #addIdempotent(resultIndex: number, partition: Partition, batch: Uint8Array, header: BatchHeader): void {
-    const { producers } = partition
-    const verdict = producers.check(header)
-    switch (verdict.kind) {
-      case 'append': {
-        const pending = producers.accept(header, this.#commit)
-        this.#broker.shard.producers.hasPending(producers)
-        this.#accept(resultIndex, partition, batch, header, pending)
-        return
-      }
-      case 'duplicate':
-        if (verdict.pending !== undefined) this.#repeats.push({ resultIndex, of: verdict.pending })
-        else this.#results[resultIndex] = { error: 0, baseOffset: verdict.batch.baseOffset }
-        return
-      case 'forgotten':
-        this.#results[resultIndex] = { error: 0 }
-        return
-      case 'fenced':
-        throw new MillraceError(
-          'PRODUCER_FENCED',
-          `producer ${header.producerId} publishes under epoch ${verdict.epoch} by now, this batch has ${header.producerEpoch}`,
-        )
-      case 'gap':
-        throw new MillraceError(
-          'OUT_OF_ORDER_SEQUENCE',
-          `producer ${header.producerId}: expected sequence ${verdict.expected} in partition ${partition.index} of "${partition.topic.name}", got ${header.baseSequence}`,
-        )
-    }
-  }
-
   #accept(
     resultIndex: number,
     partition: Partition,
@@ -172,13 +143,8 @@ class PublishAppend {
     this.#bytes += batch.length
     this.#records += recordCount
   }
+}
 
-  /** A record from the future would keep its whole batch from ageing. */
-  #checkTimestamp({ lastTimestamp }: BatchHeader): void {
-    if (lastTimestamp <= this.#latestMs) return
-    throw new MillraceError(
-      'BAD_BATCH',
-      `a record has timestamp ${lastTimestamp}, more than ${this.#broker.settings.timestampAheadMsMax} ms ahead of the broker's clock`,
-    )
-  }
+function storedResult(baseOffset: number | undefined): BatchResult {
+  return baseOffset === undefined ? { error: 0 } : { error: 0, baseOffset }
 }

@@ -1,10 +1,4 @@
-import {
-  checkBatchForStorage,
-  type commands,
-  MillraceError,
-  type ReplyOf,
-  type RequestOf,
-} from '../../protocol/index.js'
+import { type commands, MillraceError, type ReplyOf, type RequestOf } from '../../protocol/index.js'
 import { type Op, opKinds } from '../../storage/index.js'
 import type { BrokerContext } from '../context.js'
 import { encodeOffsetsCommitted } from '../groups/index.js'
@@ -85,17 +79,13 @@ async function commit(
 /** The payload is used again once the request is answered, and until then it stays: the commit copies it. */
 function batchesOf(broker: BrokerContext, { batches }: TransactionRequest, payload: Uint8Array): Op[] {
   let at = 0
+  const gate = broker.admission.gate()
   const ops = batches.map(([topicId, index, bytes]) => {
-    const { log, topic } = broker.shard.partition(topicId, index)
+    const partition = broker.shard.partition(topicId, index)
     const batch = payload.subarray(at, at + bytes)
     at += bytes
-    const { producerId } = checkBatchForStorage(batch, topic.settings.batchBytesMax)
-    if (producerId !== 0)
-      throw new MillraceError(
-        'BAD_BATCH',
-        `a batch of a transaction names producer ${producerId}, expected 0`,
-      )
-    return { log, batch }
+    gate.batch(partition, batch, undefined)
+    return { log: partition.log, batch }
   })
   if (at !== payload.length)
     throw new MillraceError(

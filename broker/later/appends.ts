@@ -1,15 +1,9 @@
 import { batchHeaderBytes, type RecordBody, sealBodies } from '../../protocol/index.js'
 import type { Op } from '../../storage/index.js'
+import { timestampBytesMax } from '../admission.js'
 import type { Partition } from '../partition/partition.js'
 
-/** What a record takes besides its body: its timestamp. */
-const timestampBytesMax = 8
 const batchBytesGoal = 256 * 1024
-
-/** Bytes of a batch with nothing but this record, at most. */
-export function loneBytesMax(body: Uint8Array): number {
-  return batchHeaderBytes + timestampBytesMax + body.length
-}
 
 interface OpenBatch {
   readonly records: RecordBody[]

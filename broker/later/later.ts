@@ -1,4 +1,5 @@
 import { isMillraceError } from '../../protocol/index.js'
+import type { Admission } from '../admission.js'
 import type { BrokerSettings } from '../config.js'
 import type { Logger } from '../log.js'
 import type { Metrics } from '../metrics.js'
@@ -23,11 +24,12 @@ export interface LaterParts {
    * what was due meanwhile would wait.
    */
   readonly clock: LaterClock
+  readonly admission: Admission
   readonly logger: Logger
   readonly metrics: Pick<Metrics, 'publishedRecords' | 'publishedBytes'>
   readonly settings: Pick<
     BrokerSettings,
-    'batchBytesMax' | 'timestampAheadMsMax' | 'messageIdsMax' | 'delayedMessagesMax' | 'schedulesMax'
+    'batchBytesMax' | 'messageIdsMax' | 'delayedMessagesMax' | 'schedulesMax'
   >
 }
 
@@ -41,6 +43,7 @@ const retryMs = 200
 export class Later implements LaterParts {
   readonly shard: Shard
   readonly clock: LaterClock
+  readonly admission: Admission
   readonly logger: Logger
   readonly metrics: LaterParts['metrics']
   readonly settings: LaterParts['settings']
@@ -64,6 +67,7 @@ export class Later implements LaterParts {
   constructor(parts: LaterParts) {
     this.shard = parts.shard
     this.clock = parts.clock
+    this.admission = parts.admission
     this.logger = parts.logger
     this.metrics = parts.metrics
     this.settings = parts.settings

@@ -7,10 +7,11 @@ import {
   type RequestOf,
 } from '../../protocol/index.js'
 import { type Op, opKinds } from '../../storage/index.js'
+import type { Gate } from '../admission.js'
 import { EntryErrors } from '../handlers/entry_errors.js'
 import type { Partition } from '../partition/partition.js'
 import { dedupeWindowMsOf } from '../topics/settings.js'
-import { Appends, loneBytesMax } from './appends.js'
+import { Appends } from './appends.js'
 import { type DelayedMessage, delayedIdKey, encodeMessagesDelayed } from './delayed_codec.js'
 import type { Later } from './later.js'
 import { encodeMessageIds, type SeenMessage } from './message_ids.js'
@@ -55,7 +56,7 @@ export class PublishEach {
   readonly #repeats: { readonly index: number; readonly of: PendingId }[] = []
   readonly #claimed: string[] = []
   readonly #nowMs: number
-  readonly #latestMs: number
+  readonly #gate: Gate
   readonly #committed: Promise<void>
   #settle!: { resolve(): void; reject(error: unknown): void }
 
@@ -64,7 +65,7 @@ export class PublishEach {
     this.#results = new Array(count)
     this.#errors = new EntryErrors(later.logger)
     this.#nowMs = later.clock.earliestMs
-    this.#latestMs = later.clock.latestMs
+    this.#gate = later.admission.gate()
     this.#committed = new Promise((resolve, reject) => {
       this.#settle = { resolve, reject }
     })
@@ -167,27 +168,15 @@ export class PublishEach {
   }
 
   #check({ partition: { topic }, body, timestamp, dueMs }: Item, id: string | undefined): void {
-    const { batchBytesMax } = topic.settings
     if (id === '') throw new MillraceError('BAD_REQUEST', 'the id of a message is empty')
-    if (loneBytesMax(body) > batchBytesMax) {
-      throw new MillraceError(
-        'BATCH_TOO_LARGE',
-        `the message takes up to ${loneBytesMax(body)} bytes, topic "${topic.name}" allows ${batchBytesMax}`,
-      )
-    }
-    if (dueMs - this.#latestMs > limits.delayMsMax) {
+    this.#gate.record(topic, body, dueMs === 0 ? timestamp : undefined)
+    if (dueMs - this.#gate.latestMs > limits.delayMsMax) {
       throw new MillraceError(
         'LIMIT_EXCEEDED',
         `the message is to be delivered at ${dueMs}, more than ${limits.delayMsMax} ms ahead of the broker's clock`,
       )
     }
-    const { timestampAheadMsMax, delayedMessagesMax } = this.#later.settings
-    if (dueMs === 0 && timestamp > this.#latestMs + timestampAheadMsMax) {
-      throw new MillraceError(
-        'BAD_BATCH',
-        `a record has timestamp ${timestamp}, more than ${timestampAheadMsMax} ms ahead of the broker's clock`,
-      )
-    }
+    const { delayedMessagesMax } = this.#later.settings
     if (dueMs > 0 && this.#later.delayed.total + this.#items.length >= delayedMessagesMax) {
       throw new MillraceError('OVERLOADED', `${delayedMessagesMax} messages are delayed (delayedMessagesMax)`)
     }

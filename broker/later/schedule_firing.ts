@@ -12,7 +12,7 @@ import {
 import { type Op, opKinds } from '../../storage/index.js'
 import type { Partition } from '../partition/partition.js'
 import type { Topic } from '../topics/topic.js'
-import { Appends, loneBytesMax } from './appends.js'
+import { Appends } from './appends.js'
 import { nextDueAfter } from './cron.js'
 import type { Later } from './later.js'
 import { occurrencesUntil } from './occurrences.js'
@@ -48,12 +48,12 @@ export class ScheduleFiring {
     const key =
       cursor.keyStart < 0 ? undefined : Buffer.from(cursor.records.subarray(cursor.keyStart, cursor.keyEnd))
     return this.#inTurn(async () => {
-      const { shard, schedules, settings, clock } = this.#later
+      const { shard, schedules, settings, clock, admission } = this.#later
       const { name, cron, timeZone = 'UTC', missed = 'once', partition } = request
       checkName(name)
       const topic = shard.catalog.topic(request.topic)
       if (partition !== undefined) shard.partition(topic.topicId, partition)
-      checkSize(topic, body)
+      admission.gate().record(topic, body, undefined, limits.scheduleMessageBytesMax)
       if (schedules.get(name) === undefined && schedules.count >= settings.schedulesMax) {
         throw new MillraceError('LIMIT_EXCEEDED', `there are ${schedules.count} schedules (schedulesMax)`)
       }
@@ -179,14 +179,5 @@ function checkName(name: string): void {
   throw new MillraceError(
     'BAD_NAME',
     `the name of a schedule ${JSON.stringify(name)} is not allowed: ${problem}`,
-  )
-}
-
-function checkSize({ name, settings }: Topic, body: Uint8Array): void {
-  const batchBytesMax = Math.min(settings.batchBytesMax, limits.scheduleMessageBytesMax)
-  if (loneBytesMax(body) <= batchBytesMax) return
-  throw new MillraceError(
-    'BATCH_TOO_LARGE',
-    `the message takes up to ${loneBytesMax(body)} bytes, a schedule for topic "${name}" may have ${batchBytesMax}`,
   )
 }

@@ -32,8 +32,10 @@ export class DeadLetterTopic {
     const deaths = settlements.filter(({ ending }) => ending.kind === 'dead')
     if (deaths.length === 0) return []
     await this.#withTopic()
-    const log = this.#host.catalog.byId(this.#record.deadTopicId)?.partitions[0]?.log
-    if (log === undefined) throw new MillraceError('UNKNOWN_TOPIC', 'the dead-letter topic is gone')
+    const dead = this.#host.catalog.byId(this.#record.deadTopicId)?.partitions[0]
+    if (dead === undefined) throw new MillraceError('UNKNOWN_TOPIC', 'the dead-letter topic is gone')
+    const { payloadBytesMax, admission } = this.#host
+    const gate = admission.gate()
     const ops: Op[] = []
     for (const [lane, some] of byLane(deaths, ({ message }) => message)) {
       const offsets = some.map(({ message }) => message.offset).sort((a, b) => a - b)
@@ -46,7 +48,9 @@ export class DeadLetterTopic {
         const attempts = message.attempts + (reason === 'expired' ? 0 : 1)
         const atMs = this.#host.nowMs()
         const death = { group: this.#record.group, reason, error, attempts, atMs, origin }
-        ops.push({ log, batch: deadLetter(records.get(message.offset), death) })
+        const batch = deadLetter(records.get(message.offset), death, payloadBytesMax)
+        gate.batch(dead, batch, undefined, payloadBytesMax)
+        ops.push({ log: dead.log, batch })
       }
     }
     return ops

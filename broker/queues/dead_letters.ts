@@ -25,6 +25,8 @@ export const deadHeaders = {
   error: 'millrace-dead-error',
   firstAtMs: 'millrace-dead-first-at-ms',
   atMs: 'millrace-dead-at-ms',
+  /** Size of a message that was too large for its dead letter, bytes. */
+  cut: 'millrace-dead-cut',
 } as const
 
 const ownHeadersMax = limits.recordHeadersMax - Object.keys(deadHeaders).length
@@ -33,18 +35,32 @@ const ownHeadersMax = limits.recordHeadersMax - Object.keys(deadHeaders).length
  * A batch with one dead letter: the message as it was, and headers that tell where it came from and why it died. One that
  * was redriven and has died again keeps where it came from first.
  * @param message undefined when it can't be read any more: then only the headers are left
+ * @param bytesMax largest size of the batch. A larger one is compressed. If that is not enough, the letter has only the
+ * headers of the broker, among them `millrace-dead-cut` with the size of the message.
  */
-export function deadLetter(message: ReadRecord | undefined, death: Death): Uint8Array {
+export function deadLetter(message: ReadRecord | undefined, death: Death, bytesMax: number): Uint8Array {
+  const letter = letterOf(message, message, death)
+  if (letter.bytes <= bytesMax) return letter.finish()
+  const packed = letter.finish('gzip')
+  return packed.length <= bytesMax ? packed : letterOf(undefined, message, death).finish()
+}
+
+/** @param kept the message, or undefined for a letter without its key, value and headers */
+function letterOf(
+  kept: ReadRecord | undefined,
+  message: ReadRecord | undefined,
+  death: Death,
+): RecordBatchBuilder {
   const before = (name: string): string | undefined => {
     const value = message?.headers?.[name]
     return value && Buffer.from(value).toString()
   }
-  const builder = new RecordBatchBuilder((message?.bytes.length ?? 0) + 1024)
+  const builder = new RecordBatchBuilder((kept?.bytes.length ?? 0) + 1024)
   builder.append({
-    key: message?.key ?? null,
-    value: message?.value ?? null,
+    key: kept?.key ?? null,
+    value: kept?.value ?? null,
     headers: {
-      ...Object.fromEntries(Object.entries(message?.headers ?? {}).slice(0, ownHeadersMax)),
+      ...Object.fromEntries(Object.entries(kept?.headers ?? {}).slice(0, ownHeadersMax)),
       [deadHeaders.topic]: before(deadHeaders.topic) ?? death.origin.topic,
       [deadHeaders.partition]: before(deadHeaders.partition) ?? String(death.origin.partition),
       [deadHeaders.offset]: before(deadHeaders.offset) ?? String(death.origin.offset),
@@ -54,10 +70,13 @@ export function deadLetter(message: ReadRecord | undefined, death: Death): Uint8
       [deadHeaders.error]: death.error,
       [deadHeaders.firstAtMs]: before(deadHeaders.firstAtMs) ?? String(message?.timestamp ?? death.atMs),
       [deadHeaders.atMs]: String(death.atMs),
+      ...(message !== undefined && kept === undefined
+        ? { [deadHeaders.cut]: String(message.bytes.length) }
+        : {}),
     },
     timestamp: death.atMs,
   })
-  return builder.finish()
+  return builder
 }
 
 export interface DeadLetterFields {

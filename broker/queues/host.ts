@@ -1,5 +1,6 @@
 import type { QueueSettings, TopicSettingsInput } from '../../protocol/index.js'
 import type { Op } from '../../storage/index.js'
+import type { Admission } from '../admission.js'
 import type { Catalog } from '../topics/catalog.js'
 import type { Topic } from '../topics/topic.js'
 import type { QueueRecord, QueuesView } from './queues_view.js'
@@ -10,6 +11,9 @@ export interface QueueHost {
   readonly catalog: Catalog
   readonly view: QueuesView
   readonly reader: RecordReader
+  readonly admission: Admission
+  /** Largest batch that fits into a frame of a reply, bytes. */
+  readonly payloadBytesMax: number
   /** Unique for ever, also across restarts. */
   uniqueId(): number
   /** Wall clock (ms since 1970) that does not run ahead. */
