@@ -11,6 +11,8 @@ import { hostileInput } from './campaigns/hostile_input.js'
 import { idleConnections } from './campaigns/idle_connections.js'
 import { ioErrors } from './campaigns/io_errors.js'
 import { kill } from './campaigns/kill.js'
+import { leases } from './campaigns/leases.js'
+import { leasesPower } from './campaigns/leases_power.js'
 import { limits } from './campaigns/limits.js'
 import { linkDown } from './campaigns/link_down.js'
 import { network } from './campaigns/network.js'
@@ -29,6 +31,8 @@ export const campaigns: readonly Campaign[] = [
   queuesPower,
   delayed,
   delayedPower,
+  leases,
+  leasesPower,
   bitRot,
   drain,
   zombies,

@@ -119,6 +119,42 @@ const noDedupe: Plant = {
   },
 }
 
+const delayedEarly: Plant = {
+  title: 'delayed messages are appended 400 ms before they are due',
+  campaign: 'delayed',
+  plant: async () => {
+    const { DelayedFiring } = await import('../../../broker/later/delayed_firing.js')
+    const fire = DelayedFiring.prototype.fire
+    DelayedFiring.prototype.fire = function (nowMs) {
+      return fire.call(this, nowMs + 400)
+    }
+  },
+}
+
+const delayedForgotten: Plant = {
+  title: 'one delayed message in 1,000 is not kept in memory, so that only a restart appends it',
+  campaign: 'delayed',
+  plant: async () => {
+    const { NearMessages } = await import('../../../broker/later/near_messages.js')
+    const added = NearMessages.prototype.added
+    let count = 0
+    NearMessages.prototype.added = function (key, message) {
+      if (++count % 1_000 !== 0) added.call(this, key, message)
+    }
+  },
+}
+
+const lostLeasesCount: Plant = {
+  title: 'leases that never reached their worker are not released when it comes back',
+  campaign: 'leases',
+  plant: async () => {
+    const { LiveGroup } = await import('../../../broker/queues/live_group.js')
+    LiveGroup.prototype.reported = async function (_workerId, _session, held) {
+      this.extend(held, undefined)
+    }
+  },
+}
+
 /** By name, as `--plant` takes it. */
 export const plants: ReadonlyMap<string, Plant> = new Map(
   Object.entries({
@@ -128,5 +164,8 @@ export const plants: ReadonlyMap<string, Plant> = new Map(
     'no-fencing': noFencing,
     'no-checksum': noChecksum,
     'no-dedupe': noDedupe,
+    'delayed-early': delayedEarly,
+    'delayed-forgotten': delayedForgotten,
+    'lost-leases-count': lostLeasesCount,
   }),
 )
