@@ -14,8 +14,10 @@ import { SoloSource } from './solo_source.js'
 import type { PartitionSource, StreamHost } from './source.js'
 import { StreamTable } from './stream_table.js'
 
-/** How long a fetch may take beyond the time that it may wait for messages. */
+/** How long a fetch may take. A long wait for messages counts, so that a dead broker is noticed as soon as with a short one. */
 const fetchTimeoutMs = 30_000
+/** How long a fetch may take beyond the time that it may wait for messages, at least. */
+const fetchReplyMs = 20_000
 
 export interface EngineOptions<Value, Key> {
   readonly port: BrokerPort
@@ -123,7 +125,10 @@ export class ConsumerEngine<Value, Key> {
       streams: () => this.table.values(),
       ownerOf: ({ topic, partition }) => port.ownerOf(topic, partition),
       send: (owner, request, signal) =>
-        port.toOwner(owner, commands.fetch, request, { signal, timeoutMs: request.waitMs + fetchTimeoutMs }),
+        port.toOwner(owner, commands.fetch, request, {
+          signal,
+          timeoutMs: Math.max(fetchTimeoutMs, request.waitMs + fetchReplyMs),
+        }),
       onMessages: (stream) => {
         if (this.delivery.offer(stream)) this.#options.onReady()
       },

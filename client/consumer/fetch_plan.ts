@@ -8,6 +8,8 @@ export interface FetchBudget {
   readonly fetchWaitMs: number
   readonly openFetches: number
   readonly openFetchesMax: number
+  /** Whether partitions have waited for memory long enough: the open fetches may all wait for messages. */
+  readonly isStarved?: boolean
 }
 
 /** The limits of the next fetch. */
@@ -36,7 +38,8 @@ export function isHungry(bufferedBytes: number, share: number): boolean {
 /**
  * Plans a fetch for partitions that want `wantedBytes` together; undefined if there is no room for one now. A fetch
  * takes at most half of the free memory, so that a long poll of idle partitions never keeps busy ones from fetching. If
- * none is open a small one is always allowed, because the memory may be full of messages of paused partitions.
+ * none is open, or partitions have starved, a small one is always allowed, because the memory may be full of messages of
+ * paused partitions.
  */
 export function planFetch(budget: FetchBudget, wantedBytes: number): FetchPlan | undefined {
   const { openFetches, openFetchesMax } = budget
@@ -44,7 +47,7 @@ export function planFetch(budget: FetchBudget, wantedBytes: number): FetchPlan |
   const freeBytes = budget.bufferBytesMax - budget.bufferedBytes - budget.requestedBytes
   const least = Math.min(fetchBytesMin, wantedBytes, budget.fetchBytesMax)
   const bytesMax = Math.min(wantedBytes, budget.fetchBytesMax, Math.floor(freeBytes / 2))
-  if (bytesMax < least && openFetches > 0) return undefined
+  if (bytesMax < least && openFetches > 0 && budget.isStarved !== true) return undefined
   const isLastSlot = openFetches === openFetchesMax - 1
   return {
     bytesMax: Math.max(bytesMax, least, 1),

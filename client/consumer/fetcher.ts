@@ -16,6 +16,7 @@ type FetchReply = ReplyOf<typeof commands.fetch>
 export interface FetcherOptions<Value, Key> {
   readonly bufferBytesMax: number
   readonly fetchBytesMax: number
+  /** The longest wait of a fetch. */
   readonly fetchWaitMs: number
   /** The streams of the consumer, all of them. */
   readonly streams: () => Iterable<PartitionStream<Value, Key>>
@@ -37,6 +38,10 @@ export interface FetcherOptions<Value, Key> {
   readonly onFailed: (error: unknown) => void
 }
 
+/** The first wait for messages. While nothing comes, each wait is twice as long, so that idle consumers cost little. */
+const firstWaitMs = 500
+/** After this time partitions that find no memory for a fetch get a small one. */
+const starvedMs = 500
 /** Fetches that wait for their replies, at most, for each broker. */
 const openFetchesMax = 6
 /**
@@ -65,11 +70,19 @@ export class Fetcher<Value, Key> {
   #pumpPlanned = false
   #retryTimer: NodeJS.Timeout | undefined
   #partitions = 0
+  #waitMs: number
+  /** Since when partitions wait for memory. */
+  #starvedSinceMs: number | undefined
   /** Bytes of batches that came, in all. */
   fetchedBytes = 0
 
   constructor(options: FetcherOptions<Value, Key>) {
     this.#options = options
+    this.#waitMs = this.#firstWaitMs
+  }
+
+  get #firstWaitMs(): number {
+    return Math.min(firstWaitMs, this.#options.fetchWaitMs)
   }
 
   get openFetches(): number {
@@ -136,12 +149,19 @@ export class Fetcher<Value, Key> {
         else streams.push(stream)
       }
     }
-    if (retryAtMs < Number.POSITIVE_INFINITY) this.#retryAt(retryAtMs - nowMs)
     const perFetch = Math.max(partitionsPerFetchMin, Math.ceil(this.#partitions / spreadFetches))
+    const isStarved = this.#starvedSinceMs !== undefined && nowMs - this.#starvedSinceMs >= starvedMs
+    let hasRoom = true
     for (const [owner, streams] of byOwner) {
       for (let at = 0; at < streams.length; at += perFetch)
-        this.#fetch(owner, streams.slice(at, at + perFetch))
+        if (!this.#fetch(owner, streams.slice(at, at + perFetch), isStarved)) hasRoom = false
     }
+    if (hasRoom || isStarved) this.#starvedSinceMs = undefined
+    if (!hasRoom) {
+      this.#starvedSinceMs ??= nowMs
+      retryAtMs = Math.min(retryAtMs, this.#starvedSinceMs + starvedMs)
+    }
+    if (retryAtMs < Number.POSITIVE_INFINITY) this.#retryAt(retryAtMs - nowMs)
   }
 
   #retryAt(delayMs: number): void {
@@ -149,22 +169,24 @@ export class Fetcher<Value, Key> {
     this.#retryTimer = setTimeout(() => this.#pump(), Math.ceil(delayMs))
   }
 
-  #fetch(owner: number, streams: readonly PartitionStream<Value, Key>[]): void {
-    const { bufferBytesMax, fetchBytesMax, fetchWaitMs } = this.#options
+  /** Returns false when there is no memory or no slot for a fetch now. */
+  #fetch(owner: number, streams: readonly PartitionStream<Value, Key>[], isStarved: boolean): boolean {
+    const { bufferBytesMax, fetchBytesMax } = this.#options
     const share = shareBytes(bufferBytesMax, this.#partitions)
     const wantedBytes = streams.reduce((sum, stream) => sum + share - stream.bufferedBytes, 0)
     const openFetches = this.#openFetches.get(owner) ?? 0
     const budget = {
       bufferBytesMax,
       fetchBytesMax,
-      fetchWaitMs,
+      fetchWaitMs: this.#waitMs,
       bufferedBytes: this.#bufferedBytes(),
       requestedBytes: this.#requestedBytes,
       openFetches,
       openFetchesMax,
+      isStarved,
     }
     const plan = planFetch(budget, wantedBytes)
-    if (plan === undefined) return
+    if (plan === undefined) return false
     const asked = streams.map((stream) => {
       this.#hungry.delete(stream)
       stream.openFetchVersion = stream.version
@@ -184,6 +206,7 @@ export class Fetcher<Value, Key> {
       ]),
     }
     void this.#run(owner, request, asked)
+    return true
   }
 
   #bufferedBytes(): number {
@@ -223,6 +246,8 @@ export class Fetcher<Value, Key> {
     asked: readonly Asked<Value, Key>[],
     refused: Map<PartitionStream<Value, Key>, MillraceError>,
   ): void {
+    if (body.partitions.length > 0) this.#waitMs = this.#firstWaitMs
+    else this.#waitMs = Math.min(this.#waitMs * 2, this.#options.fetchWaitMs)
     const byPartition = new Map(asked.map((ask) => [`${ask.stream.topicId}/${ask.stream.partition}`, ask]))
     let at = 0
     for (const [topicId, partition, error, bytes, , endOffset, message] of body.partitions) {

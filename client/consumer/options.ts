@@ -66,7 +66,10 @@ export interface ConsumeOptions {
   readonly bufferBytesMax?: number | undefined
   /** Most bytes of one fetch. Default 4 MiB. */
   readonly fetchBytesMax?: number | undefined
-  /** How long the broker holds a fetch that finds nothing. Default 500. */
+  /**
+   * How long the broker holds a fetch that finds nothing, at most: the waits begin with 500 ms, and double while no message
+   * comes. A message ends the wait at once. Default 10,000.
+   */
   readonly fetchWaitMs?: number | undefined
   /** Alone: how often to look for added partitions. Default 30,000. */
   readonly partitionsRefreshMs?: number | undefined
@@ -173,7 +176,7 @@ export function consumerSettings(options: ConsumeOptions, topicCount: number): C
     unackedMax: whole('unackedMax', options.unackedMax ?? 100_000, 1),
     bufferBytesMax: whole('bufferBytesMax', options.bufferBytesMax ?? 16 * mib, 1024),
     fetchBytesMax: whole('fetchBytesMax', options.fetchBytesMax ?? 4 * mib, 1024),
-    fetchWaitMs: whole('fetchWaitMs', options.fetchWaitMs ?? 500, 1),
+    fetchWaitMs: whole('fetchWaitMs', options.fetchWaitMs ?? 10_000, 1),
     partitionsRefreshMs: whole('partitionsRefreshMs', options.partitionsRefreshMs ?? 30_000, 1),
     onOutOfRange: options.onOutOfRange ?? 'earliest',
     onDecodeError: options.onDecodeError ?? 'throw',

@@ -10,6 +10,7 @@ import {
   stampBaseOffset,
 } from '../../../protocol/index.js'
 import { suite, type TestContext } from '../../helpers/suite.js'
+import { waitFor } from '../../helpers/wait_for.js'
 
 const test = suite('client/consumer/fetcher')
 
@@ -58,7 +59,7 @@ class Bench {
     this.fetcher = new Fetcher({
       bufferBytesMax,
       fetchBytesMax: 1024 * 1024,
-      fetchWaitMs: 500,
+      fetchWaitMs: 10_000,
       streams: () => this.streams,
       ownerOf: ({ partition }) => partition % owners,
       send: (owner, request) =>
@@ -102,18 +103,20 @@ class Bench {
 function replyOf(
   entries: readonly { partition: number; offset: number; count: number; valueBytes?: number }[],
 ): Reply {
-  const batches = entries.map(({ offset, count, valueBytes = 10 }) => {
-    const builder = new RecordBatchBuilder()
-    for (let i = 0; i < count; i++) builder.append({ value: new Uint8Array(valueBytes), timestamp: 1 })
-    const batch = builder.finish()
-    stampBaseOffset(batch, 0, offset)
-    return batch
-  })
+  const batches = entries.map(({ offset, count, valueBytes = 10 }) => batchOf(offset, count, valueBytes))
   const partitions = entries.map(
     ({ partition, offset, count }, index) =>
       [1, partition, 0, batches[index]?.length ?? 0, 0, offset + count, undefined] as const,
   )
   return { body: { partitions }, payload: Buffer.concat(batches) }
+}
+
+function batchOf(offset: number, count: number, valueBytes: number): Uint8Array {
+  const builder = new RecordBatchBuilder()
+  for (let i = 0; i < count; i++) builder.append({ value: new Uint8Array(valueBytes), timestamp: 1 })
+  const batch = builder.finish()
+  stampBaseOffset(batch, 0, offset)
+  return batch
 }
 
 test('partitions that are hungry together share one fetch', async (context) => {
@@ -236,6 +239,47 @@ test('after an error that is final nothing is fetched any more, even while the c
   await settled()
   assert.is(bench.sent.length, 1)
   assert.is(bench.failures.length, 1)
+})
+
+test('an idle consumer sends few fetches: their waits double up to the longest, and a message begins anew', async (context) => {
+  const bench = new Bench(context, 100)
+  bench.fetcher.streamsChanged()
+  await settled()
+  const waits: number[] = []
+  // Two minutes without a message, all partitions in one fetch.
+  for (let passedMs = 0; passedMs < 120_000; passedMs += bench.last.request.waitMs) {
+    assert.is(bench.sent.length, waits.length + 1)
+    assert.is(bench.last.partitions.length, 100)
+    waits.push(bench.last.request.waitMs)
+    await bench.last.answer([])
+  }
+  assert.equal(waits.slice(0, 6), [500, 1_000, 2_000, 4_000, 8_000, 10_000])
+  assert.ok(waits.length <= 18, `${waits.length} fetches`)
+  await bench.last.answer([{ partition: 7, offset: 0, count: 1 }])
+  assert.is(bench.last.request.waitMs, 500)
+  assert.is(bench.sent.length, waits.length + 2)
+})
+
+test('a partition that finds no memory is fetched after a while, although a fetch waits for messages', async (context) => {
+  const bufferBytesMax = 128 * 1024
+  const bench = new Bench(context, 3, bufferBytesMax)
+  const [idle, full, busy] = bench.streams as [
+    PartitionStream<string, string>,
+    PartitionStream<string, string>,
+    PartitionStream<string, string>,
+  ]
+  full.paused = true
+  busy.paused = true
+  bench.fetcher.streamsChanged()
+  await settled()
+  assert.equal(bench.last.partitions, [idle.partition])
+  // The application has paused it since: its messages stay where they are.
+  full.push(batchOf(0, 1, 100 * 1024))
+  busy.paused = false
+  bench.fetcher.consider(busy)
+  await waitFor('a fetch of the busy partition', () => bench.last.partitions.includes(busy.partition))
+  assert.is(bench.sent.length, 2)
+  assert.ok(bench.last.request.bytesMax <= 32 * 1024)
 })
 
 test.run()
