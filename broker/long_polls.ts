@@ -1,3 +1,4 @@
+import { coarseWaitMs } from './coarse_wait.js'
 import type { DataWaiter, Partition } from './partition/partition.js'
 
 /**
@@ -23,7 +24,7 @@ export class DataWait implements DataWaiter {
       resolveOver = resolve
     })
     this.#resolve = resolveOver
-    this.#timer = setTimeout(() => this.end(), waitMs)
+    this.#timer = setTimeout(() => this.end(), coarseWaitMs(waitMs))
     for (const partition of partitions) partition.wait(this)
     polls.add(this)
   }

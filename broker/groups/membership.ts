@@ -1,4 +1,5 @@
 import { limits, MillraceError, nameProblem } from '../../protocol/index.js'
+import { coarseWaitMs } from '../coarse_wait.js'
 import { Group } from './group.js'
 import type { LivenessClock } from './liveness_clock.js'
 import type { Member } from './member.js'
@@ -283,7 +284,7 @@ export class Membership {
         if (this.#waiting.get(member) === answer) this.#waiting.delete(member)
         resolve()
       }
-      const timer = setTimeout(answer, waitMs)
+      const timer = setTimeout(answer, coarseWaitMs(waitMs))
       timer.unref()
       this.#waiting.set(member, answer)
     })

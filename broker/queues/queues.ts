@@ -9,6 +9,7 @@ import {
   suggestion,
 } from '../../protocol/index.js'
 import { type Op, opKinds } from '../../storage/index.js'
+import { coarseWaitMs } from '../coarse_wait.js'
 import type { Topic } from '../topics/topic.js'
 import { listDeadLetters, redrive } from './dead_letter_commands.js'
 import { deadTopicName } from './dead_letter_topic.js'
@@ -150,7 +151,7 @@ export class Queues {
           resolve(result)
         },
       }
-      const timer = setTimeout(() => live.stopAsking(asker), waitMs)
+      const timer = setTimeout(() => live.stopAsking(asker), coarseWaitMs(waitMs))
       const unsubscribe = session.onClose(() => live.stopAsking(asker))
       live.ask(asker)
     })

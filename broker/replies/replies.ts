@@ -1,4 +1,5 @@
 import { MillraceError } from '../../protocol/index.js'
+import { coarseWaitMs } from '../coarse_wait.js'
 
 /** A reply on its way to the requester. */
 export interface ReplyToRequest {
@@ -77,7 +78,7 @@ export class Replies {
           if (mailbox.wake === wake) mailbox.wake = undefined
           resolve()
         }
-        const timer = setTimeout(wake, waitMs)
+        const timer = setTimeout(wake, coarseWaitMs(waitMs))
         const unsubscribe = onClose(() => {
           isOpen = false
           wake()
