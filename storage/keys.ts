@@ -58,6 +58,10 @@ export function garbageKey(position: number, logId: number): Uint8Array {
   return key
 }
 
+export function logIdOfGarbageKey(key: Uint8Array): number {
+  return new DataView(key.buffer, key.byteOffset).getUint32(9)
+}
+
 export function freedKey(position: number): Uint8Array {
   const key = Buffer.allocUnsafe(9)
   key[0] = stateTables.freed

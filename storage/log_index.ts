@@ -2,6 +2,9 @@ import { type IndexEntry, IndexPage } from './index_page.js'
 import { indexPageKey } from './keys.js'
 import type { State } from './state.js'
 
+/** What an index uses of the state. */
+export type IndexState = Pick<State, 'put' | 'del' | 'range'>
+
 /**
  * Maps offsets to blocks for one log: one entry, in pages, for each block that holds a part of it. The newest page is
  * in
@@ -9,11 +12,11 @@ import type { State } from './state.js'
  */
 export class LogIndex {
   readonly #logId: number
-  readonly #state: State
+  readonly #state: IndexState
   readonly #cache: PageCache
   #newest = IndexPage.empty()
 
-  constructor(logId: number, state: State, cache: PageCache) {
+  constructor(logId: number, state: IndexState, cache: PageCache) {
     this.#logId = logId
     this.#state = state
     this.#cache = cache
@@ -64,14 +67,15 @@ export class LogIndex {
     return this.#older(offset)
   }
 
-  /** The whole page that holds `offset` or, if there is none, the next page; undefined after the last. */
-  async pageAt(offset: number): Promise<readonly IndexEntry[] | undefined> {
+  /**
+   * The page that holds `offset` or, if none does, the next one; undefined after the last. Answers at once if it is the
+   * newest page. The newest page grows, also in the hands of the caller.
+   */
+  pageAt(offset: number): IndexPage | undefined | Promise<IndexPage> {
     const first = this.#newest.firstOffset
     if (first === undefined) return undefined
-    if (offset >= first) return this.#newest.endOffset > offset ? this.#newest.from(0) : undefined
-    const page = await this.#readPage(offset)
-    if (page !== undefined && page.endOffset > offset) return page.from(0)
-    return (await this.#pageAfter(offset)).from(0)
+    if (offset >= first) return this.#newest.endOffset > offset ? this.#newest : undefined
+    return this.#olderPage(offset)
   }
 
   /** Deletes the page with this `firstOffset`, unless it is the newest. Returns whether it deleted it. */
@@ -91,20 +95,28 @@ export class LogIndex {
   }
 
   async #older(offset: number): Promise<readonly IndexEntry[]> {
-    const page = await this.#readPage(offset)
-    const found = page === undefined ? [] : page.from(offset)
-    if (found.length > 0) return found
-    // `offset` is after the last entry of its page, or before the first page: continue with the next page.
-    return (await this.#pageAfter(offset)).from(offset)
+    return (await this.#olderPage(offset)).from(offset)
   }
 
-  async #pageAfter(offset: number): Promise<IndexPage> {
+  /** @param offset before the newest page, which is not empty */
+  async #olderPage(offset: number): Promise<IndexPage> {
+    // Another page may be the newest one after the reads. Pages before this one are complete, and this one is kept here
+    // as it was and grows: the state may have it only in part, or not at all.
+    const newest = this.#newest
+    const page = await this.#readPage(offset)
+    if (page !== undefined && page.endOffset > offset) return page
+    // `offset` is after the last entry of its page, or before the first page: the next page has the answer.
+    const next = await this.#pageAfter(offset)
+    return next === undefined || (next.firstOffset ?? 0) >= (newest.firstOffset ?? 0) ? newest : next
+  }
+
+  async #pageAfter(offset: number): Promise<IndexPage | undefined> {
     const [entry] = await this.#state.range({
       gte: indexPageKey(this.#logId, offset),
       lt: indexPageKey(this.#logId + 1, 0),
       limit: 1,
     })
-    return entry === undefined ? this.#newest : IndexPage.decode(entry[1])
+    return entry && IndexPage.decode(entry[1])
   }
 
   /** The page whose first entry is the last at or before `offset`. */

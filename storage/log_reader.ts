@@ -121,7 +121,9 @@ async function planRead(read: LogRead): Promise<JournalRead | LogReadResult> {
       for (const entry of page) {
         if (entry.firstOffset > offset || entry.position === 0) {
           if (entries.length > 0) return new JournalRead(read, entries)
-          return lost(log, offset, entry)
+          // Retention may have dropped these offsets while the index was read.
+          const problem = offsetProblem(log, offset)
+          return problem === undefined ? lost(log, offset, entry) : { ...nothing, error: problem }
         }
         if (bytes > 0 && bytes + entry.bytes > bytesMax) return new JournalRead(read, entries)
         entries.push(entry)

@@ -4,6 +4,7 @@ import {
   freedKey,
   garbageKey,
   journalEndKey,
+  logIdOfGarbageKey,
   logKey,
   positionKey,
   positionOf,
@@ -109,6 +110,8 @@ export class Reclaim {
   readonly #sweeper: Sweeper
   /** The growing record of blocks that hold only operations. */
   #operations: DeadPart[] = []
+  /** From this block on, records of operations grow, or the last checkpoint has them only in part: sweep leaves them. */
+  #operationsFrom = Number.POSITIVE_INFINITY
   /** Bytes in garbage records, approximately: a crash can make it count a part twice. */
   #garbageBytes = 0
   /** Bytes of these whose blocks still have time to die as a whole, and the end of that time. */
@@ -137,6 +140,7 @@ export class Reclaim {
   noteBlock(position: number, bytes: number): void {
     if (this.#operations.length === partsPerRecordMax) this.#operations = []
     this.#operations.push({ position, bytes })
+    this.#operationsFrom = Math.min(this.#operationsFrom, position)
     this.#garbageBytes += bytes
     this.#putRecord(operationsOnly, this.#operations)
   }
@@ -165,6 +169,9 @@ export class Reclaim {
     // If the round stops early, the next call counts the work again.
     this.#loaded = false
     this.#garbageBytes = 0
+    // What is noted while the checkpoint is written goes to another record, so that the checkpoint has this one whole.
+    this.#operations = []
+    this.#operationsFrom = Number.POSITIVE_INFINITY
     await this.#parts.checkpoint()
     await this.#sweep()
     await this.#parts.checkpoint()
@@ -183,11 +190,13 @@ export class Reclaim {
     for (const [key, value] of await state.range({ ...tableRange(stateTables.freed), limit: freedRangesMax }))
       freed.push(decodeFreed(positionOf(key, 1), value))
     let garbageBytes = 0
+    // What is noted while this reads counts perhaps twice, and never not at all.
+    this.#garbageBytes = 0
     const { gte, lt } = tableRange(stateTables.garbage)
     for await (const entries of this.#pages((options) => state.range(options), gte, lt, recordsPerCount))
       for (const [, value] of entries) garbageBytes += bytesOf(decodeGarbage(value))
     this.#freed = freed
-    this.#garbageBytes = garbageBytes
+    this.#garbageBytes += garbageBytes
     this.#loaded = true
   }
 
@@ -206,12 +215,14 @@ export class Reclaim {
   /** Returns whether there is more. It makes all its changes in one turn, so a checkpoint has all or none. */
   async #collectPage(log: PartitionLog): Promise<boolean> {
     const { logs } = this.#parts
-    const page = await log.index.pageAt(log.reclaimedOffset)
+    const found = log.index.pageAt(log.reclaimedOffset)
+    // No pause if the page is in memory: what follows must see the log and its newest page of one moment.
+    const page = found instanceof Promise ? await found : found
     const end = log.dropped ? log.endOffset : log.startOffset
     const from = log.reclaimedOffset
     const dead: DeadPart[] = []
     let whole = true
-    for (const { firstOffset, recordCount, position, bytes } of page ?? []) {
+    for (const { firstOffset, recordCount, position, bytes } of page?.from(0) ?? []) {
       const next = firstOffset + recordCount
       if (next <= from) continue
       if (next > end) {
@@ -224,9 +235,9 @@ export class Reclaim {
     }
     if (dead.length > 0) this.#putRecord(log.id, dead)
     this.#garbageBytes += bytesOf(dead)
-    const first = page?.[0]
-    if (whole && page !== undefined && first !== undefined && log.index.deletePage(first.firstOffset))
-      this.#stateBytes += page.length * indexEntryBytes
+    const first = page?.firstOffset
+    if (whole && page !== undefined && first !== undefined && log.index.deletePage(first))
+      this.#stateBytes += page.count * indexEntryBytes
     if (log.reclaimedOffset > from) logs.changed(log)
     if (log.reclaimedOffset > from && log.reclaimedOffset < end) return true
     logs.trimmed.delete(log)
@@ -259,13 +270,13 @@ export class Reclaim {
 
   async #sweep(): Promise<void> {
     const { state, limits } = this.#parts
-    this.#operations = []
     this.#deferredBytes = 0
     const { gte } = tableRange(stateTables.garbage)
-    // Skips records from after the start of this call: one may still grow.
     const lt = garbageKey(this.#parts.position() + 1, 0)
-    for await (const entries of this.#pages((o) => state.durableRange(o), gte, lt, recordsPerStep))
-      await this.#sweepRecords(entries.map(([key, value]) => ({ key, parts: decodeGarbage(value) })))
+    for await (const entries of this.#pages((o) => state.durableRange(o), gte, lt, recordsPerStep)) {
+      const whole = entries.filter(([key]) => !isOperationsFrom(key, this.#operationsFrom))
+      await this.#sweepRecords(whole.map(([key, value]) => ({ key, parts: decodeGarbage(value) })))
+    }
     this.#deferredUntilMs = performance.now() + limits.rewriteDelayMs
   }
 
@@ -361,6 +372,11 @@ export class Reclaim {
       from = Buffer.concat([last[0], Uint8Array.of(0)])
     }
   }
+}
+
+/** Whether this is the key of a record of operations that begins with this block or a later one. */
+function isOperationsFrom(key: Uint8Array, position: number): boolean {
+  return logIdOfGarbageKey(key) === operationsOnly && positionOf(key, 1) >= position
 }
 
 function bytesOf(parts: readonly { readonly bytes: number }[]): number {

@@ -247,6 +247,8 @@ export class Store {
       if (error?.code !== 'CORRUPT') continue
       const log = reads[index]?.log
       if (damaged === undefined || log === undefined) this.#note(error.message)
+      // The log may have changed since: other reads of this call can take longer.
+      else if (log.dropped || damaged.to <= log.startOffset) continue
       else if (this.#damage.note(log.id, damaged)) this.events.emit('health', this.health)
     }
     return results

@@ -54,21 +54,27 @@ export class DelayedFiring {
     const { shard, pendingIds } = this.#later
     const { topicId } = shard.catalog.topic(topicName)
     await pendingIds.get(`${topicId}/${id}`)?.committed.catch(() => {})
-    const key = delayedIdKey(topicId, id)
     for (;;) {
-      const { found: place, ended } = await this.#read(() => shard.store.state.get(key))
-      if (place === undefined) return false
-      const { dueMs, sequence } = readPlace(place)
-      if (ended.has(sequence)) continue
-      const ending = this.#ending.get(sequence)
-      if (ending === undefined) {
-        const ref = { dueMs, sequence, topicId, partition: 0, id, offset: -1 }
-        await this.#end([ref], this.#remove([ref]))
-        return true
-      }
-      // It is being appended or cancelled; if that fails it is still there.
-      await ending.catch(() => {})
+      const wasThere = await this.#watchEnds((ended) => this.#tryCancel(topicId, id, ended))
+      if (wasThere !== undefined) return wasThere
     }
+  }
+
+  /** Returns undefined if another append or cancel ended the message meanwhile, or tried to. */
+  async #tryCancel(topicId: number, id: string, ended: ReadonlySet<number>): Promise<boolean | undefined> {
+    const place = await this.#later.shard.store.state.get(delayedIdKey(topicId, id))
+    if (place === undefined) return false
+    const { dueMs, sequence } = readPlace(place)
+    if (ended.has(sequence)) return undefined
+    const ending = this.#ending.get(sequence)
+    if (ending === undefined) {
+      const ref = { dueMs, sequence, topicId, partition: 0, id, offset: -1 }
+      await this.#end([ref], this.#remove([ref]))
+      return true
+    }
+    // If that fails the message is still there.
+    await ending.catch(() => {})
+    return undefined
   }
 
   /**
@@ -76,12 +82,15 @@ export class DelayedFiring {
    * an id go when they are due.
    * @throws MillraceError STORAGE_FAILED
    */
-  async sweep(topicId: number): Promise<boolean> {
+  sweep(topicId: number): Promise<boolean> {
+    return this.#watchEnds((ended) => this.#sweep(topicId, ended))
+  }
+
+  async #sweep(topicId: number, ended: ReadonlySet<number>): Promise<boolean> {
     const { state } = this.#later.shard.store
     const gte = delayedIdKey(topicId, '')
     const range = { gte, lt: delayedIdKey(topicId + 1, ''), limit: messagesMax }
-    const { found, ended } = await this.#read(() => state.range(range))
-    const refs = found.map(([key, value]): DelayedRef => {
+    const refs = (await state.range(range)).map(([key, value]): DelayedRef => {
       const id = Buffer.from(key.subarray(gte.length)).toString('utf8')
       return { ...readPlace(value), topicId, partition: 0, id, offset: -1 }
     })
@@ -91,12 +100,15 @@ export class DelayedFiring {
     return free.length > 0 || known.length < refs.length
   }
 
-  /** What `read` finds, and the sequences of messages that were ended, or could not be, while it looked. */
-  async #read<Found>(read: () => Promise<Found>): Promise<{ found: Found; ended: ReadonlySet<number> }> {
+  /**
+   * Gives `work` the sequences of messages that were ended, or could not be, since it began. It has them until it is done:
+   * microtasks that run between the read and a look at them can end messages, too.
+   */
+  async #watchEnds<Result>(work: (ended: ReadonlySet<number>) => Promise<Result>): Promise<Result> {
     const ended = new Set<number>()
     this.#reading.add(ended)
     try {
-      return { found: await read(), ended }
+      return await work(ended)
     } finally {
       this.#reading.delete(ended)
     }

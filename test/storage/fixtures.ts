@@ -119,6 +119,8 @@ export class FaultyEngines implements EngineFactory {
   afterCommit: (name: 'journal' | 'state') => void = () => {}
   /** Called when blocks are read. */
   beforeRead: (name: 'journal' | 'state', keys: readonly Uint8Array[]) => void = () => {}
+  /** Called after a range has been read, before the answer. */
+  afterRange: (name: 'journal' | 'state') => void | Promise<void> = () => {}
   /** Called when an engine is asked to compact a range. */
   onCompact: (name: 'journal' | 'state', gte: Uint8Array, lt: Uint8Array) => void = () => {}
   /** Called before the engines are opened anew; what it throws says that the disk takes no writes. */
@@ -138,7 +140,11 @@ export class FaultyEngines implements EngineFactory {
         this.beforeRead(name, keys)
         return engine.getMany(keys)
       },
-      range: (options) => engine.range(options),
+      range: async (options) => {
+        const found = await engine.range(options)
+        await this.afterRange(name)
+        return found
+      },
       compact: async (gte, lt) => {
         this.onCompact(name, gte, lt)
         await engine.compact(gte, lt)

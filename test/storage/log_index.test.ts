@@ -79,11 +79,51 @@ test('a page that was deleted is skipped, and the next one answers', async () =>
   assert.is((await index.from(3))[0]?.firstOffset, 3)
   assert.ok(index.deletePage(0))
   assert.is((await index.from(3))[0]?.firstOffset, 64)
-  assert.is((await index.pageAt(3))?.length, 64)
+  assert.is((await index.pageAt(3))?.count, 64)
   assert.not(index.deletePage(192), 'the newest page stays')
   assert.is((await index.from(199))[0]?.firstOffset, 199)
   assert.equal(await index.from(200), [])
   assert.is(await index.pageAt(200), undefined)
+})
+
+test('a page that fills, and is followed by another, while older pages are read is not skipped', async () => {
+  for (const added of [0, 1, 54, 55, 64, 200]) {
+    for (const when of ['before the read', 'at its end'] as const) {
+      const state = await State.open(await new FaultyEngines().open('state'))
+      let change = (): void => {}
+      const index = new LogIndex(
+        1,
+        {
+          put: (key, value) => state.put(key, value),
+          del: (key) => state.del(key),
+          range: async (options) => {
+            const changeNow = change
+            change = () => {}
+            if (when === 'before the read') changeNow()
+            const found = await state.range(options)
+            if (when === 'at its end') changeNow()
+            return found
+          },
+        },
+        new PageCache(),
+      )
+      for (let n = 0; n < 64 + 10; n++) index.add(entry(n), 0)
+      // The state has the newest page in part.
+      index.save()
+      index.deletePage(0)
+      index.add(entry(74), 0)
+      const grow = (): void => {
+        for (let n = 75; n < 75 + added; n++) index.add(entry(n), 0)
+      }
+      change = () => {
+        // The second of the two reads: the first one finds no page before the offset.
+        change = grow
+      }
+      const page = await index.pageAt(3)
+      const count = Math.min(64, 11 + added)
+      assert.equal([page?.firstOffset, page?.count], [64, count], `${added} entries, ${when}`)
+    }
+  }
 })
 
 test.run()

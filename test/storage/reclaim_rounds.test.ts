@@ -9,6 +9,7 @@ import {
   createLogs,
   FaultyEngines,
   logOf,
+  noteKind,
   openTestStore,
   valuesOf,
 } from './fixtures.js'
@@ -97,6 +98,43 @@ test('a block with little that is dead stays as it is', async (context) => {
   await trim(store, [b, 3])
   await store.reclaim()
   assert.equal(await blockSizes(engines), [])
+})
+
+test('what retention drops while the index is read is out of range, and not lost', async (context) => {
+  const engines = new FaultyEngines()
+  const { store } = await openTestStore(context, { engines, tailCacheBytes: 0 })
+  const [log] = await createLogs(store, 1)
+  for (let n = 0; n < 200; n++) await store.commit([{ log, batch: batchOf(`${n}`) }])
+  let release = (): void => {}
+  engines.afterRange = () => {
+    engines.afterRange = () => {}
+    return new Promise<void>((resolve) => {
+      release = resolve
+    })
+  }
+  const read = store.read([{ log, offset: 3, bytesMax: 1_000 }])
+  await trim(store, [log, 150])
+  await store.reclaim()
+  release()
+  const [result] = await read
+  assert.is(result?.error?.code, 'OFFSET_OUT_OF_RANGE')
+  assert.equal(store.health, { status: 'ok', reasons: [] })
+})
+
+test('operations of blocks that are written during the checkpoint of a round are dropped in a later one', async (context) => {
+  const engines = new FaultyEngines()
+  const { store } = await openTestStore(context, { engines })
+  const note = () => store.commit([{ kind: noteKind, payload: Buffer.from('x') }])
+  for (let n = 0; n < 3; n++) await note()
+  let checkpoints = 0
+  engines.beforeCommit = async (name) => {
+    if (name === 'state' && ++checkpoints === 1) await note()
+  }
+  await store.reclaim()
+  assert.ok(checkpoints > 0)
+  engines.beforeCommit = () => {}
+  await store.reclaim()
+  assert.equal(await engines.entries('journal'), [])
 })
 
 test('garbage that is not worth a round costs no write', async (context) => {

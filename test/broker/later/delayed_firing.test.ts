@@ -52,6 +52,59 @@ test('a message that is appended while its place is read is not cancelled as wel
   assert.equal(committed, [opKinds.delayedFired])
 })
 
+test('a message is ended once, however close the end of its append is to the end of the read', async () => {
+  const ticks = async (count: number): Promise<void> => {
+    for (let left = count; left > 0; left--) await undefined
+  }
+  for (let readAfter = 0; readAfter <= 12; readAfter++) {
+    for (let commitAfter = 0; commitAfter <= 12; commitAfter++) {
+      const kinds: number[] = []
+      const stored = delayedKey(message.dueMs, message.sequence).subarray(1)
+      let read: ((place: Uint8Array | undefined) => void) | undefined
+      let commit: (() => void) | undefined
+      let isThere = true
+      const later = {
+        delayed: { near: { lacks: () => false, first: () => [message], nextDueMs: undefined } },
+        pendingIds: new Map(),
+        metrics: { publishedRecords: 0, publishedBytes: 0 },
+        shard: {
+          catalog: { topic: () => ({ topicId: 1 }), byId: () => undefined },
+          store: {
+            state: {
+              get: () =>
+                isThere
+                  ? new Promise((resolve) => (read ??= resolve))
+                  : Promise.resolve<undefined>(undefined),
+            },
+          },
+          commit: (ops: readonly { readonly kind: number }[]) => {
+            kinds.push(...ops.map(({ kind }) => kind))
+            return new Promise<void>((resolve) => (commit ??= resolve))
+          },
+        },
+      } as unknown as Later
+      const firing = new DelayedFiring(later)
+      const cancelled = firing.cancel('jobs', 'one')
+      await ticks(3)
+      const fired = firing.fire(2_000)
+      await ticks(3)
+      // The read is of the moment before the commit.
+      await Promise.all([
+        ticks(readAfter).then(() => read?.(stored)),
+        ticks(commitAfter).then(() => {
+          isThere = false
+          commit?.()
+        }),
+      ])
+      await fired
+      const close = `the read ends after ${readAfter} microtasks, the commit after ${commitAfter}`
+      await new Promise((resolve) => setImmediate(resolve))
+      assert.equal(kinds, [opKinds.delayedFired], close)
+      assert.is(await cancelled, false, close)
+    }
+  }
+})
+
 test('a message that is appended while its deleted topic is swept is not removed as well', async () => {
   const committed: (readonly [kind: number, sequences: number[]])[] = []
   const keyOf = (id: string) => delayedIdKey(message.topicId, id)
