@@ -5,6 +5,7 @@ import { delayedScenario } from './delayed.js'
 import { diskScenario } from './disk.js'
 import { endToEndScenario } from './end_to_end.js'
 import { fanOutScenario } from './fan_out.js'
+import { idleScenario } from './idle.js'
 import { latencyScenario } from './latency.js'
 import { microScenario } from './micro.js'
 import { peersScenario } from './peers.js'
@@ -27,6 +28,7 @@ export const scenarios: readonly Scenario[] = [
   delayedScenario,
   latencyScenario,
   connectionsScenario,
+  idleScenario,
   startUpScenario,
   writtenBytesScenario,
   microScenario,

@@ -2,6 +2,7 @@ import { readdir } from 'node:fs/promises'
 import * as assert from 'uvu/assert'
 import type { Throughput } from '../../bench/lib/throughput.js'
 import { runFanOut } from '../../bench/sdk/fan_out.js'
+import { runIdle } from '../../bench/sdk/idle.js'
 import { runManyClients } from '../../bench/sdk/many_clients.js'
 import { restartAfterKill, restartCleanly } from '../../bench/sdk/restart.js'
 import {
@@ -146,6 +147,21 @@ test(
   },
   { deadlineMs },
 )
+
+for (const kind of ['consumers', 'workers'] as const) {
+  test(
+    `measures the CPU of a broker and of clients with ${kind} that do nothing`,
+    async ({ tempDir }) => {
+      const dataRoot = await tempDir()
+      const shape = { topics: 3, partitions: 2, clients: 2, membersPerClient: 3 }
+      const idle = await runIdle({ dataRoot, kind, ...shape, settleMs: 100, measureMs: 300 })
+      for (const value of Object.values(idle)) assert.ok(Number.isFinite(value) && value >= 0, `${value}`)
+      assert.ok(idle.brokerRssBytes > 0 && idle.clientRssBytes > 0)
+      assert.equal(await readdir(dataRoot), [])
+    },
+    { deadlineMs },
+  )
+}
 
 test(
   'tells how long a broker takes to start after a stop and after a kill',
