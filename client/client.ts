@@ -139,6 +139,8 @@ export class Client implements AsyncDisposable {
     this.close({ timeoutMs: 0 }).catch(() => {})
   }
   #closing: Promise<unknown> | undefined
+  /** While it closes, handlers that still run may publish; then nobody may. */
+  #isClosed = false
 
   /** Use `connect`. */
   constructor(options: ConnectOptions) {
@@ -367,7 +369,7 @@ export class Client implements AsyncDisposable {
   ): Promise<ReplyOut> {
     checkCallOptions('client.request', options)
     const { timeoutMs = this.#cluster.requestTimeoutMs, signal } = options
-    if (this.#closing !== undefined) throw new MillraceError('CLOSED', 'the client is closed')
+    if (this.#isClosed) throw new MillraceError('CLOSED', 'the client is closed')
     return this.#requests.request(service, message, positive('timeoutMs', timeoutMs), signal, (one) =>
       this.#publish(service.topic, one),
     )
@@ -401,7 +403,7 @@ export class Client implements AsyncDisposable {
    * then nothing was done; REQUEST_TIMEOUT, CONNECTION_LOST: the outcome is unknown
    */
   async transaction<T>(build: (transaction: Transaction) => T | Promise<T>): Promise<T> {
-    if (this.#closing !== undefined) throw new MillraceError('CLOSED', 'the client is closed')
+    if (this.#isClosed) throw new MillraceError('CLOSED', 'the client is closed')
     const transaction = new Transaction(this.#cluster)
     const result = await build(transaction)
     await transaction.commit()
@@ -415,8 +417,9 @@ export class Client implements AsyncDisposable {
   }
 
   /**
-   * Closes consumers (committing what is acknowledged), lets published messages finish, and disconnects. Messages that
-   * are not acknowledged after `timeoutMs` fail with CLOSED. May be called again, to wait less.
+   * Lets handlers of workers and consumers finish (they may still publish), closes consumers (committing what is
+   * acknowledged), lets published messages finish, and disconnects. Messages that are not acknowledged after `timeoutMs`
+   * fail with CLOSED. May be called again, to wait less.
    */
   async close(options: { readonly timeoutMs?: number | undefined } = {}): Promise<void> {
     checkOptions('client.close', options, { timeoutMs: true })
@@ -432,8 +435,10 @@ export class Client implements AsyncDisposable {
   /** Lets what was begun come to its end. */
   async #finish(): Promise<void> {
     this.#signal?.removeEventListener('abort', this.#onAbort)
+    const handling = [...this.#workers, ...[...this.#consumers].filter((one) => one.stats().running > 0)]
     // Handlers that end meanwhile may still publish.
-    await Promise.allSettled(Array.from(this.#workers, (worker) => worker.close()))
+    if (handling.length > 0) await Promise.allSettled(handling.map((one) => one.close()))
+    this.#isClosed = true
     this.#publisher.close()
     await Promise.allSettled([
       this.#publisher.flush(),
@@ -445,6 +450,7 @@ export class Client implements AsyncDisposable {
     const stopWaiting = new AbortController()
     await Promise.race([finished, pause(timeoutMs, stopWaiting.signal)])
     stopWaiting.abort()
+    this.#isClosed = true
     for (const worker of this.#workers) worker.kill()
     for (const consumer of this.#consumers) consumer.kill()
     this.#producer.close()
@@ -490,7 +496,7 @@ export class Client implements AsyncDisposable {
   }
 
   #topic(topic: TopicOrName): Topic<unknown, unknown, unknown> {
-    if (this.#closing !== undefined) throw new MillraceError('CLOSED', 'the client is closed')
+    if (this.#isClosed) throw new MillraceError('CLOSED', 'the client is closed')
     return topicOf(topic)
   }
 
