@@ -6,11 +6,10 @@ import type { QueueHost } from './host.js'
 import type { Lane } from './lane.js'
 import type { LiveGroup } from './live_group.js'
 import { deadCount, type QueueRecord } from './queues_view.js'
+import { reasonsOf } from './standstill.js'
 
 type Description = ReplyOf<typeof commands.queueDescribe>
 type PartitionDescription = Description['partitions'][number]
-
-const deletedReasonsMax = 10
 
 /** What can be told of a queue group, with the reasons why it stands still. */
 export function describeQueue(
@@ -51,7 +50,7 @@ export function describeQueue(
     dead: deadCount(record, catalog),
     workers,
     partitions,
-    reasons: [...deletedReasons(host, record, live), ...reasonsOf(record, live, partitions)],
+    reasons: reasonsOf(host, record, live, partitions),
   }
 }
 
@@ -88,51 +87,4 @@ function partitionOf(
     delayed,
     oldestTimestampMs: oldest,
   }
-}
-
-/** Topics that the group read until they were deleted, when that may be why nothing moves. */
-function deletedReasons({ catalog }: QueueHost, record: QueueRecord, live: LiveGroup | undefined): string[] {
-  const reasons: string[] = []
-  for (const name of record.deletedTopics) {
-    if (catalog.byName(name) !== undefined)
-      reasons.push(`topic "${name}" was deleted and created again, and no worker has opened the new one`)
-    else if (record.topics.size === 0 || live === undefined || live.workers.size === 0)
-      reasons.push(`topic "${name}", which the group has read, was deleted`)
-    if (reasons.length === deletedReasonsMax) break
-  }
-  return reasons
-}
-
-function reasonsOf(
-  { settings }: QueueRecord,
-  live: LiveGroup | undefined,
-  partitions: readonly PartitionDescription[],
-): string[] {
-  const sum = (field: 'waiting' | 'inFlight' | 'delayed'): number =>
-    partitions.reduce((total, partition) => total + partition[field], 0)
-  const waiting = sum('waiting')
-  const delayed = sum('delayed')
-  const reasons: string[] = []
-  if (settings.paused) reasons.push('the group is paused')
-  if (waiting + delayed === 0) return reasons
-  if (live === undefined || live.workers.size === 0) reasons.push('no worker is connected')
-  else if (!settings.paused && live.askers.length === 0 && live.readyCount > 0)
-    reasons.push(
-      `every worker has as many messages as it takes: ${sum('inFlight')} are in flight, ${live.readyCount} are ready`,
-    )
-  for (const lane of live?.lanes ?? []) {
-    if (lane.hasMore && !lane.hasRoom)
-      reasons.push(
-        `${lane.live.size} messages of partition ${lane.partition.index} of topic "${lane.partition.topic.name}" are not done, which is as many as are looked at; no more of it are until some are`,
-      )
-    const worst = lane.worstBlocker
-    if (worst === undefined) continue
-    const { message, blocked } = worst
-    reasons.push(
-      `${blocked} messages of topic "${lane.partition.topic.name}" wait behind offset ${message.offset} of partition ${lane.partition.index}, which has their key and is ${message.state}, attempt ${message.attempts + 1}`,
-    )
-    if (reasons.length >= 20) break
-  }
-  if (waiting === 0 && delayed > 0) reasons.push(`${delayed} messages wait until they are due again`)
-  return reasons
 }

@@ -25,6 +25,10 @@ export interface MessagesOwner {
   readonly grants: Grants
   /** Messages stand in line. */
   pump(): void
+  /** Reading ahead has failed, and is tried again. */
+  readFailed(error: unknown): void
+  /** Reading ahead has gone on. */
+  readOn(): void
   /** Does work meanwhile that must not be cut off. */
   busy<T>(work: () => Promise<T>): Promise<T>
 }
@@ -58,7 +62,7 @@ export class GroupMessages implements DataWaiter {
     this.#readAhead = new ReadAhead({
       wants: () => !this.#isClosed && owner.hasWorkers && this.#ready.size < readyEnough,
       scan: (lane) => owner.busy(() => this.#scan(lane)),
-      failed: (error) => host.failed(record.group, error),
+      failed: (error) => owner.readFailed(error),
     })
   }
 
@@ -267,6 +271,7 @@ export class GroupMessages implements DataWaiter {
       }
     }
     lane.scanOffset = nextOffset
+    this.#owner.readOn()
     this.#owner.pump()
   }
 

@@ -56,7 +56,17 @@ export interface Worker {
   unwatch(): void
 }
 
+/** What the broker tries again for a group. */
+export type Task =
+  | 'take up its messages'
+  | 'read messages'
+  | 'lease messages'
+  | 'settle messages'
+  | 'write dead letters'
+
 const expiryIntervalMs = 100
+/** How long the broker waits before it takes up messages again after that failed. */
+const reopenPauseMs = 1_000
 /** How long a commit about leases that are over may take, before the next attempt. */
 const expiryPauseMs = 1_000
 
@@ -68,6 +78,8 @@ export class LiveGroup implements MessagesOwner {
   readonly record: QueueRecord
   readonly workers = new Map<string, Worker>()
   readonly grants = new Grants()
+  /** What failed the last time that it was tried, and why. */
+  readonly failures = new Map<Task, unknown>()
   readonly #host: QueueHost
   readonly #messages: GroupMessages
   readonly #deadLetterTopic: DeadLetterTopic
@@ -77,6 +89,8 @@ export class LiveGroup implements MessagesOwner {
   /** Calls that are not answered yet. */
   #underWay = 0
   #opening: Promise<void> | undefined
+  /** When messages are taken up again after that failed, ms of the monotonic clock. */
+  #reopenAtMs = Number.POSITIVE_INFINITY
 
   /** @param onIdle called again and again while nobody needs it */
   constructor(host: QueueHost, record: QueueRecord, onIdle: () => void) {
@@ -86,8 +100,12 @@ export class LiveGroup implements MessagesOwner {
     this.#deadLetterTopic = new DeadLetterTopic(host, record)
     this.#expiryTimer = setInterval(() => {
       if (this.isIdle) onIdle()
-      else void this.busy(() => this.#expire())
+      else {
+        void this.busy(() => this.#expire())
+        if (performance.now() >= this.#reopenAtMs) this.refreshSoon()
+      }
     }, expiryIntervalMs).unref()
+    // The failure is kept, and tried again.
     this.opened.catch(() => {})
   }
 
@@ -135,8 +153,21 @@ export class LiveGroup implements MessagesOwner {
     this.pump()
   }
 
+  /** Like `refresh`; what fails is tried again, and `failures` has it meanwhile. */
+  refreshSoon(): void {
+    this.#reopenAtMs = Number.POSITIVE_INFINITY
+    void this.busy(() => this.refresh()).catch(() => {})
+  }
+
   async #openMessages(): Promise<void> {
-    await this.#messages.open()
+    try {
+      await this.#messages.open()
+    } catch (error) {
+      this.#failed('take up its messages', error)
+      this.#reopenAtMs = performance.now() + reopenPauseMs
+      throw error
+    }
+    this.failures.delete('take up its messages')
     this.#bound(this.grants.takeRenewed(), ({ leaseMs }) => this.#host.latestMs() + leaseMs)
   }
 
@@ -170,6 +201,14 @@ export class LiveGroup implements MessagesOwner {
         asker?.given(undefined, [], new MillraceError('UNKNOWN_WORKER', problem))
       }
     }
+  }
+
+  readFailed(error: unknown): void {
+    this.#failed('read messages', error)
+  }
+
+  readOn(): void {
+    this.failures.delete('read messages')
   }
 
   /** Ends all waiting, and what is in memory. */
@@ -325,6 +364,7 @@ export class LiveGroup implements MessagesOwner {
       const readable = await this.#readable(messages)
       const ops = this.#leasedOps(id, asker, readable)
       if (ops.length > 0) await this.#host.commit(ops)
+      this.failures.delete('lease messages')
       const deadlineMs = performance.now() + leaseMs
       const grant: Grant = {
         id,
@@ -354,6 +394,7 @@ export class LiveGroup implements MessagesOwner {
       if (leased.length < readable.length)
         this.#takeOver(readable.filter((message) => !grant.messages.has(message)))
     } catch (error) {
+      this.failures.set('lease messages', error)
       this.#messages.putBack(messages.filter(({ state }) => state === 'leasing'))
       asker.given(undefined, [], error)
     }
@@ -386,8 +427,10 @@ export class LiveGroup implements MessagesOwner {
    */
   async #commit(settlements: readonly Settlement[], before: MessageState): Promise<void> {
     setState(settlements, 'settling')
+    let task: Task = 'settle messages'
     let settled: SettledOps | undefined
     try {
+      if (settlements.some(({ ending }) => ending.kind === 'dead')) task = 'write dead letters'
       const letters = await this.#deadLetterTopic.letters(settlements)
       settled = this.#settledOps(settlements)
       const ops = [...letters, ...settled.ops]
@@ -395,8 +438,10 @@ export class LiveGroup implements MessagesOwner {
     } catch (error) {
       settled?.failed()
       setState(settlements, before)
+      this.failures.set(task, error)
       throw error
     }
+    this.failures.delete(task)
     this.#settled(settlements)
   }
 
@@ -408,6 +453,11 @@ export class LiveGroup implements MessagesOwner {
     for (const { message } of settlements) this.grants.release(message)
     this.#messages.settled(settlements)
     this.pump()
+  }
+
+  #failed(task: Task, error: unknown): void {
+    this.failures.set(task, error)
+    this.#host.failed(this.record.group, error)
   }
 
   #isReplaced({ workerId, session }: Asker): boolean {

@@ -61,8 +61,7 @@ export class Queues {
     host.catalog.onChange((change, topic) => {
       if (change === 'deleted') for (const live of this.#live.values()) live.topicDeleted(topic)
       if (change !== 'altered') return
-      for (const live of this.#live.values())
-        if (live.record.topics.has(topic.topicId)) void live.refresh().catch(() => {})
+      for (const live of this.#live.values()) if (live.record.topics.has(topic.topicId)) live.refreshSoon()
     })
   }
 

@@ -1,0 +1,121 @@
+import type { commands, ReplyOf } from '../../protocol/index.js'
+import type { QueueHost } from './host.js'
+import type { LiveGroup } from './live_group.js'
+import type { QueueRecord } from './queues_view.js'
+
+type PartitionDescription = ReplyOf<typeof commands.queueDescribe>['partitions'][number]
+
+const reasonsMax = 20
+const deletedReasonsMax = 10
+const failureTextMax = 1_000
+
+/**
+ * Why messages of a queue group do not move, for people. While messages wait there is at least one reason, if only that they
+ * are about to be leased.
+ */
+export function reasonsOf(
+  host: QueueHost,
+  record: QueueRecord,
+  live: LiveGroup | undefined,
+  partitions: readonly PartitionDescription[],
+): string[] {
+  const counts = { waiting: sum(partitions, 'waiting'), inFlight: sum(partitions, 'inFlight') }
+  const delayed = sum(partitions, 'delayed')
+  const reasons: string[] = []
+  if (record.settings.paused) reasons.push('the group is paused')
+  reasons.push(...deletedReasons(host, record, live))
+  if (live !== undefined) reasons.push(...failureReasons(live))
+  if (counts.waiting + delayed + counts.inFlight > 0) {
+    reasons.push(...workerReasons(host, record, live, counts))
+    reasons.push(...laneReasons(live))
+  }
+  if (delayed > 0) reasons.push(delayReason(host, record, delayed))
+  if (counts.waiting > 0 && reasons.length === 0)
+    reasons.push(
+      `${counts.waiting} messages are about to be leased: ${live?.readyCount ?? 0} are ready, the broker reads or leases the others`,
+    )
+  return reasons.slice(0, reasonsMax)
+}
+
+function sum(partitions: readonly PartitionDescription[], field: 'waiting' | 'inFlight' | 'delayed'): number {
+  return partitions.reduce((total, partition) => total + partition[field], 0)
+}
+
+/** Topics that the group read until they were deleted, when that may be why nothing moves. */
+function deletedReasons({ catalog }: QueueHost, record: QueueRecord, live: LiveGroup | undefined): string[] {
+  const reasons: string[] = []
+  for (const name of record.deletedTopics) {
+    if (catalog.byName(name) !== undefined)
+      reasons.push(`topic "${name}" was deleted and created again, and no worker has opened the new one`)
+    else if (record.topics.size === 0 || live === undefined || live.workers.size === 0)
+      reasons.push(`topic "${name}", which the group has read, was deleted`)
+    if (reasons.length === deletedReasonsMax) break
+  }
+  return reasons
+}
+
+function failureReasons({ failures }: LiveGroup): string[] {
+  const reasons: string[] = []
+  for (const [what, error] of failures) {
+    const text = error instanceof Error ? error.message : String(error)
+    reasons.push(`the broker can't ${what} and tries again: ${text.slice(0, failureTextMax)}`)
+  }
+  return reasons
+}
+
+function workerReasons(
+  { latestMs }: QueueHost,
+  { settings }: QueueRecord,
+  live: LiveGroup | undefined,
+  { waiting, inFlight }: { readonly waiting: number; readonly inFlight: number },
+): string[] {
+  const reasons: string[] = []
+  if (live === undefined || live.workers.size === 0) reasons.push('no worker is connected')
+  else if (!settings.paused && live.askers.length === 0 && waiting > 0 && live.failures.size === 0)
+    reasons.push(
+      `every worker has as many messages as it takes: ${inFlight} are in flight, ${live.readyCount} are ready`,
+    )
+  let absent = 0
+  let firstEndMs = Number.POSITIVE_INFINITY
+  for (const { workerId, messages, deadlineMs } of live?.grants.values() ?? []) {
+    if (live?.workers.has(workerId)) continue
+    absent += messages.size
+    firstEndMs = Math.min(firstEndMs, deadlineMs)
+  }
+  if (absent === 0) return reasons
+  const endsAt = new Date(latestMs() + Math.max(0, firstEndMs - performance.now())).toISOString()
+  reasons.push(
+    `${absent} messages are leased to workers that are not connected; the first of these leases ends at ${endsAt}`,
+  )
+  return reasons
+}
+
+function laneReasons(live: LiveGroup | undefined): string[] {
+  const reasons: string[] = []
+  for (const lane of live?.lanes ?? []) {
+    const { partition } = lane
+    if (lane.hasMore && !lane.hasRoom)
+      reasons.push(
+        `${lane.live.size} messages of partition ${partition.index} of topic "${partition.topic.name}" are not done, which is as many as are looked at; no more of it are until some are`,
+      )
+    const worst = lane.worstBlocker
+    if (worst === undefined) continue
+    const { message, blocked } = worst
+    reasons.push(
+      `${blocked} messages of topic "${partition.topic.name}" wait behind offset ${message.offset} of partition ${partition.index}, which has their key and is ${message.state}, attempt ${message.attempts + 1}`,
+    )
+    if (reasons.length >= reasonsMax) break
+  }
+  return reasons
+}
+
+function delayReason({ view, catalog, nowMs }: QueueHost, record: QueueRecord, delayed: number): string {
+  let firstMs = Number.POSITIVE_INFINITY
+  const now = nowMs()
+  for (const topicId of [...record.topics.keys(), record.deadTopicId])
+    for (const { log } of catalog.byId(topicId)?.partitions ?? [])
+      for (const { grantId, dueAtMs } of view.stateOf(record, log.id)?.open.values() ?? [])
+        if (grantId === 0 && dueAtMs > now && dueAtMs < firstMs) firstMs = dueAtMs
+  const first = Number.isFinite(firstMs) ? `, the first at ${new Date(firstMs).toISOString()}` : ''
+  return `${delayed} messages wait until they are due again${first}`
+}
