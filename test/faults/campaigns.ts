@@ -19,6 +19,8 @@ import { network } from './campaigns/network.js'
 import { power } from './campaigns/power.js'
 import { queues } from './campaigns/queues.js'
 import { queuesPower } from './campaigns/queues_power.js'
+import { recreated } from './campaigns/recreated.js'
+import { recreatedPower } from './campaigns/recreated_power.js'
 import { slowSync } from './campaigns/slow_sync.js'
 import { stalledConsumers } from './campaigns/stalled_consumers.js'
 import { zombies } from './campaigns/zombies.js'
@@ -33,6 +35,8 @@ export const campaigns: readonly Campaign[] = [
   delayedPower,
   leases,
   leasesPower,
+  recreated,
+  recreatedPower,
   bitRot,
   drain,
   zombies,

@@ -155,6 +155,15 @@ const lostLeasesCount: Plant = {
   },
 }
 
+const deletionUnnoticed: Plant = {
+  title: 'workers whose topic is deleted are not sent back to open their group',
+  campaign: 'recreated',
+  plant: async () => {
+    const { LiveGroup } = await import('../../../broker/queues/live_group.js')
+    LiveGroup.prototype.topicDeleted = () => {}
+  },
+}
+
 /** By name, as `--plant` takes it. */
 export const plants: ReadonlyMap<string, Plant> = new Map(
   Object.entries({
@@ -167,5 +176,6 @@ export const plants: ReadonlyMap<string, Plant> = new Map(
     'delayed-early': delayedEarly,
     'delayed-forgotten': delayedForgotten,
     'lost-leases-count': lostLeasesCount,
+    'deletion-unnoticed': deletionUnnoticed,
   }),
 )
