@@ -14,8 +14,11 @@ export interface Grant {
   deadlineMs: number
   /** Whether the worker has named it: it has the messages. */
   isReceived: boolean
-  /** Whether its end counts as an attempt: not when it ended before its worker could reconnect to a broker that restarted. */
-  readonly isCounted: boolean
+  /**
+   * Whether its end counts as an attempt: not when its worker is known not to have it, or when it ended before its worker
+   * could reconnect to a broker that restarted.
+   */
+  isCounted: boolean
   /** Whether the journal has its end, so that the next restart does not renew it. */
   isBounded: boolean
   /** Those that are not settled. */

@@ -280,6 +280,7 @@ export class LiveGroup implements MessagesOwner {
               `offset ${offset} of partition ${partition} is not under the lease ${grantId} of group "${this.record.group}" any more`,
             )
           }
+          if (message.grant !== undefined) message.grant.isReceived = true
           settlements.push({ message, ending: { kind: 'done' } })
         }
       }
@@ -336,6 +337,12 @@ export class LiveGroup implements MessagesOwner {
     }
     this.extend(received, undefined)
     return this.busy(() => this.#releaseAll(lost))
+  }
+
+  /** Releases what was leased for a reply that could not be sent. */
+  giveBack(grant: Grant): Promise<void> {
+    const leased = [...grant.messages].filter(({ state }) => state === 'leased')
+    return this.busy(() => this.#releaseAll(leased))
   }
 
   /** Takes up dead letters that were redriven. */
@@ -465,8 +472,9 @@ export class LiveGroup implements MessagesOwner {
     return worker !== undefined && worker.session !== session
   }
 
-  /** Ends leases without counting an attempt. */
+  /** Ends leases without counting an attempt; should that fail, they do not count when their time is over either. */
   async #releaseAll(messages: readonly QueueMessage[]): Promise<void> {
+    for (const { grant } of messages) if (grant !== undefined) grant.isCounted = false
     this.#takeOver(messages.filter((message) => !isDurable(message)))
     const settlements = messages
       .filter(isDurable)

@@ -164,14 +164,7 @@ export class Queues {
   async giveBack(group: string, [grant]: Leased): Promise<void> {
     const live = this.#live.get(group)
     if (grant === undefined || live === undefined) return
-    const entries = [...grant.messages].map(({ lane, offset }) => ({
-      topicId: lane.partition.topic.topicId,
-      partition: lane.partition.index,
-      grantId: grant.id,
-      outcome: 'release' as const,
-      offsets: [offset, 1],
-    }))
-    await live.settle(entries).catch((error: unknown) => this.#host.failed(group, error))
+    await live.giveBack(grant)
     this.#unloadIdle(live)
   }
 

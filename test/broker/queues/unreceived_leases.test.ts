@@ -3,6 +3,8 @@ import { Grants } from '../../../broker/queues/grants.js'
 import type { QueueMessage } from '../../../broker/queues/queue_message.js'
 import { type Client, defineTopic, string, type Worker, type WorkMessage } from '../../../client/index.js'
 import { commands } from '../../../protocol/index.js'
+import type { Engine, EngineFactory } from '../../../storage/index.js'
+import { MemoryEngine } from '../../../storage/memory_engine.js'
 import { Harness } from '../../client/consumer/harness.js'
 import { startForgetfulRelay } from '../../helpers/forgetful_relay.js'
 import { connectHello, type RawClient } from '../../helpers/raw_client.js'
@@ -291,6 +293,75 @@ test('the end of a renewed lease is kept, and cleared by a worker that names it'
   }
   const last = await openRaw(context, harness, topicId, { held: [grantId] })
   assert.is(await last.settle(grantId, 'ack'), 0)
+})
+
+/** Engines whose journal holds commits back, and then refuses the next one without writing it. */
+class HeldEngines implements EngineFactory {
+  #held: Promise<void> | undefined
+  #refuses = false
+  readonly #engines = { journal: new MemoryEngine(), state: new MemoryEngine() }
+
+  /** Holds commits back until the returned function is called, and refuses the one that follows those. */
+  hold(): () => void {
+    let letGo = (): void => {}
+    this.#held = new Promise((resolve) => {
+      letGo = resolve
+    })
+    return () => {
+      this.#held = undefined
+      letGo()
+    }
+  }
+
+  async open(name: 'journal' | 'state'): Promise<Engine> {
+    const engine = this.#engines[name]
+    if (name === 'state') return engine
+    return {
+      get: (key) => engine.get(key),
+      getMany: (keys) => engine.getMany(keys),
+      range: (options) => engine.range(options),
+      compact: () => engine.compact(),
+      close: () => engine.close(),
+      commit: async (ops) => {
+        if (this.#held !== undefined) {
+          await this.#held
+          this.#refuses = true
+        } else if (this.#refuses) {
+          this.#refuses = false
+          throw new Error('the disk is gone')
+        }
+        await engine.commit(ops)
+      },
+    }
+  }
+}
+
+test('a lease whose reply can not be sent does not count when it can not be given back either', async (context) => {
+  const engines = new HeldEngines()
+  const harness = await Harness.start(context, { engine: 'memory', engines })
+  const topicId = await harness.createTopic('tasks')
+  await harness.publish(topicId, 0, ['0'])
+  const before = await openRaw(context, harness, topicId, { leaseMs: 1_000 })
+  await waitFor('the message in line', async () =>
+    /1 are ready/.test((await harness.client.queues.describe(group)).reasons.join()),
+  )
+  const letGo = engines.hold()
+  const answer = before.lease().catch(() => undefined)
+  await waitFor('the lease', async () => {
+    const { reasons } = await harness.client.queues.describe(group)
+    return /0 are ready/.test(reasons.join())
+  })
+  before.raw.destroy()
+  await waitFor('the end of the connection', async () => {
+    const { workers } = await harness.client.queues.describe(group)
+    return workers.length === 0
+  })
+  letGo()
+  await answer
+  const other = await openRaw(context, harness, topicId, { workerId: 'worker-2' })
+  const leased = await other.lease(1, 5_000)
+  assert.equal([leased.offsets, leased.attempts], [[0, 1], []])
+  assert.is((await harness.client.queues.describe(group)).dead, 0)
 })
 
 test('a lease that ended while the broker was down ends without an attempt', () => {
