@@ -19,9 +19,13 @@ export function openInput(file: string): AsyncIterable<Uint8Array> {
 
 /**
  * Cuts bytes into lines, without their line ends (LF or CR LF); a last line without one is a line too.
- * @throws MillraceError VALUE_TOO_LARGE at a line of more than 16 MiB
+ * @param bytesMax largest line, default 16 MiB
+ * @throws MillraceError VALUE_TOO_LARGE at a larger line
  */
-export async function* lines(input: AsyncIterable<Uint8Array>): AsyncGenerator<Buffer> {
+export async function* lines(
+  input: AsyncIterable<Uint8Array>,
+  bytesMax: number = lineBytesMax,
+): AsyncGenerator<Buffer> {
   let rest: Buffer[] = []
   let restBytes = 0
   let count = 0
@@ -38,8 +42,8 @@ export async function* lines(input: AsyncIterable<Uint8Array>): AsyncGenerator<B
     if (from === buffer.length) continue
     rest.push(buffer.subarray(from))
     restBytes += buffer.length - from
-    if (restBytes > lineBytesMax) {
-      throw new MillraceError('VALUE_TOO_LARGE', `line ${count + 1} has more than ${lineBytesMax} bytes`)
+    if (restBytes > bytesMax) {
+      throw new MillraceError('VALUE_TOO_LARGE', `line ${count + 1} has more than ${bytesMax} bytes`)
     }
   }
   if (rest.length > 0) yield withoutReturn(Buffer.concat(rest))

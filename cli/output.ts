@@ -96,3 +96,8 @@ export function formatDuration(ms: number): string {
   }
   return parts.slice(0, 2).join(' ') || '0 s'
 }
+
+/** A number of messages for people: 1 message, 2 messages. */
+export function counted(messages: number): string {
+  return `${messages} message${messages === 1 ? '' : 's'}`
+}

@@ -1,7 +1,9 @@
 import { Command, CommanderError } from 'commander'
 import { clientVersion } from '../client/index.js'
 import { addConsume } from './commands/consume.js'
+import { addExport } from './commands/export.js'
 import { addGroup } from './commands/group.js'
+import { addImport } from './commands/import.js'
 import { addLater } from './commands/later.js'
 import { addPublish } from './commands/publish.js'
 import { addQueue } from './commands/queue.js'
@@ -27,6 +29,8 @@ export async function run(argv: readonly string[]): Promise<number> {
     addStatus,
     addPublish,
     addConsume,
+    addExport,
+    addImport,
     addTopic,
     addGroup,
     addQueue,

@@ -10,8 +10,9 @@ import {
 import { compressions } from '../../protocol/index.js'
 import { exitCodes } from '../errors.js'
 import { lines, openInput } from '../lines.js'
-import { type CommonOptions, interruptSignal, openClient, wholeNumber, withCommon } from '../options.js'
-import { Progress, printJson } from '../output.js'
+import { type CommonOptions, openClient, wholeNumber, withCommon } from '../options.js'
+import { counted, Progress, printJson } from '../output.js'
+import { PublishInterrupt, untilAborted } from '../publish_interrupt.js'
 
 interface PublishOptions extends CommonOptions {
   readonly file?: string
@@ -75,16 +76,12 @@ async function publish(topicName: string, value: string | undefined, options: Pu
   if (options.key !== undefined && options.keyField !== undefined) {
     throw new MillraceError('BAD_OPTION', 'give --key or --key-field, not both')
   }
-  const giveUp = new AbortController()
-  const interrupt = interruptSignal(() => {
-    if (giveUp.signal.aborted) process.exit(exitCodes.interrupted)
-    giveUp.abort()
-  })
-  const { signal } = interrupt
+  const interrupt = new PublishInterrupt()
+  const signal = interrupt.stop
   const client = await openClient(options, signal, { compression: options.compression })
   try {
     if (value !== undefined) await publishOne(client, topicName, value, options, signal)
-    else await publishLines(client, topicName, options, signal, giveUp)
+    else await publishLines(client, topicName, options, interrupt)
   } finally {
     interrupt.release()
     await client.close(signal.aborted ? { timeoutMs: 0 } : {})
@@ -129,9 +126,9 @@ async function publishLines(
   client: Client,
   topicName: string,
   options: PublishOptions,
-  signal: AbortSignal,
-  giveUp: AbortController,
+  interrupt: PublishInterrupt,
 ): Promise<void> {
+  const { stop, giveUp } = interrupt
   const topic = defineTopic(topicName)
   const progress = new Progress('published')
   let read = 0
@@ -141,7 +138,7 @@ async function publishLines(
   }
   async function* messages(): AsyncGenerator<Input> {
     for await (const line of lines(openInput(options.file ?? '-'))) {
-      if (signal.aborted) return
+      if (stop.aborted) return
       const message = messageOf(line, read + 1, options)
       read++
       yield message
@@ -151,26 +148,21 @@ async function publishLines(
     published = count
     progress.update(count)
   }
-  // Ctrl-C ends the input. What was read is published all the same, unless the broker is gone.
-  const stop = (): void => {
-    if (!client.isConnected) {
-      giveUp.abort()
-      return
-    }
-    process.stderr.write('millrace: interrupted; publishing what was read, Ctrl-C again gives up\n')
-    client.on('disconnected', () => giveUp.abort())
-  }
-  signal.addEventListener('abort', stop, { once: true })
+  const endWatch = interrupt.watch(client)
   try {
-    const lines = untilAborted(messages(), signal)
-    await client.publishMany(topic, lines, { signal: giveUp.signal, onAcknowledged })
+    const input = untilAborted(messages(), stop)
+    await client.publishMany(topic, input, { signal: giveUp, onAcknowledged })
   } catch (error) {
-    if (!giveUp.signal.aborted) throw error
+    if (!giveUp.aborted) {
+      if (published > 0)
+        process.stderr.write(`millrace: ${counted(published)} published before the failure\n`)
+      throw error
+    }
   } finally {
     progress.done()
-    signal.removeEventListener('abort', stop)
+    endWatch()
   }
-  const unconfirmed = giveUp.signal.aborted ? read - published : 0
+  const unconfirmed = giveUp.aborted ? read - published : 0
   if (options.json)
     printJson({ topic: topicName, count: published, ...(unconfirmed > 0 ? { unconfirmed } : {}) })
   else process.stdout.write(`published ${counted(published)} to "${topicName}"\n`)
@@ -178,24 +170,7 @@ async function publishLines(
     process.stderr.write(
       `millrace: interrupted; ${counted(unconfirmed)} more read, not confirmed by the broker: published or not\n`,
     )
-  if (signal.aborted) process.exitCode = exitCodes.interrupted
-}
-
-function counted(messages: number): string {
-  return `${messages} message${messages === 1 ? '' : 's'}`
-}
-
-/** Ends when the signal is aborted, also while the input says nothing. */
-async function* untilAborted(messages: AsyncGenerator<Input>, signal: AbortSignal): AsyncGenerator<Input> {
-  const aborted = new Promise<IteratorResult<Input>>((resolve) => {
-    signal.addEventListener('abort', () => resolve({ done: true, value: undefined }), { once: true })
-  })
-  for (;;) {
-    const next = await Promise.race([messages.next(), aborted])
-    if (next.done) break
-    yield next.value
-  }
-  if (signal.aborted) process.stdin.destroy()
+  if (stop.aborted) process.exitCode = exitCodes.interrupted
 }
 
 function messageOf(value: Buffer, line: number, options: PublishOptions): Input {

@@ -1,0 +1,56 @@
+import type { Client } from '../client/index.js'
+import { exitCodes } from './errors.js'
+import { interruptSignal } from './options.js'
+
+/**
+ * Ctrl-C on a command that publishes its input. The first one ends the input: what was read is published, unless the
+ * broker is gone. The second one gives up, and the third ends the process.
+ */
+export class PublishInterrupt {
+  readonly #giveUp = new AbortController()
+  readonly #interrupt = interruptSignal(() => {
+    if (this.#giveUp.signal.aborted) process.exit(exitCodes.interrupted)
+    this.#giveUp.abort()
+  })
+
+  /** Ends the input. */
+  get stop(): AbortSignal {
+    return this.#interrupt.signal
+  }
+
+  /** Ends the wait for the broker. */
+  get giveUp(): AbortSignal {
+    return this.#giveUp.signal
+  }
+
+  /** Gives up once the input has ended and the client has no connection. Returns the end of the watch. */
+  watch(client: Client): () => void {
+    const stopped = (): void => {
+      if (!client.isConnected) {
+        this.#giveUp.abort()
+        return
+      }
+      process.stderr.write('millrace: interrupted; publishing what was read, Ctrl-C again gives up\n')
+      client.on('disconnected', () => this.#giveUp.abort())
+    }
+    this.stop.addEventListener('abort', stopped, { once: true })
+    return () => this.stop.removeEventListener('abort', stopped)
+  }
+
+  release(): void {
+    this.#interrupt.release()
+  }
+}
+
+/** Ends when the signal is aborted, also while the input says nothing; an input of stdin is then closed. */
+export async function* untilAborted<T>(input: AsyncGenerator<T>, signal: AbortSignal): AsyncGenerator<T> {
+  const aborted = new Promise<IteratorResult<T>>((resolve) => {
+    signal.addEventListener('abort', () => resolve({ done: true, value: undefined }), { once: true })
+  })
+  while (!signal.aborted) {
+    const next = await Promise.race([input.next(), aborted])
+    if (next.done) break
+    yield next.value
+  }
+  if (signal.aborted) process.stdin.destroy()
+}
