@@ -3,12 +3,8 @@ import { mkdir, open, readdir, readFile, realpath, rename, rm } from 'node:fs/pr
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { MillraceError } from '../protocol/index.js'
+import { checkMarker, Marker, markerName, type ShardContents } from './marker.js'
 
-/** Name and version of the layout that FORMAT.md describes. */
-const format = { name: 'millrace', version: 2 } as const
-/** Version 1 had the journal in one database. */
-const readableVersions: readonly unknown[] = [1, 2]
-const markerName = 'MILLRACE'
 const lockName = 'LOCK'
 const temporarySuffix = '.new'
 /** What a process that was killed while it took hold of a new folder may leave. */
@@ -28,8 +24,13 @@ interface LockHolder {
 /** A data folder that this process holds until `release`. */
 export interface DataFolder {
   readonly path: string
-  /** Folder of one shard; created. */
+  /**
+   * Folder of one shard; created.
+   * @throws MillraceError CORRUPT if the marker says that it was there
+   */
   shard(index: number): Promise<string>
+  /** What the marker says that the shard must hold. */
+  contents(index: number): ShardContents
   release(): Promise<void>
 }
 
@@ -41,18 +42,22 @@ export interface DataFolder {
 export async function openFolder(dir: string): Promise<DataFolder> {
   await mkdir(dir, { recursive: true })
   const path = await realpath(dir)
-  await checkFormat(path)
+  await checkMarker(path, ownNames)
   await lock(path)
+  let marker: Marker
   try {
-    await writeMarker(path)
+    marker = await Marker.open(path)
   } catch (error) {
     await unlock(path)
     throw error
   }
+  const contents = (index: number): ShardContents => marker.contents(nameOf(index))
   return {
     path,
+    contents,
     async shard(index) {
-      const folder = join(path, `shard-${index}`)
+      const folder = join(path, nameOf(index))
+      if (contents(index).databases !== undefined) await checkThere(path, nameOf(index))
       await mkdir(folder, { recursive: true })
       await syncFolder(path)
       return folder
@@ -61,68 +66,16 @@ export async function openFolder(dir: string): Promise<DataFolder> {
   }
 }
 
-async function checkFormat(path: string): Promise<void> {
-  const names = await readdir(path)
-  if (!names.includes(markerName)) {
-    const other = names.find((name) => !ownNames.has(name) && name !== 'lost+found')
-    if (other === undefined) return
-    throw new MillraceError(
-      'UNKNOWN_FORMAT',
-      `${path} is not a Millrace data folder: it holds "${other}" and no ${markerName} file; name an empty or new folder`,
-    )
-  }
-  const text = await readFile(join(path, markerName), 'utf8')
-  const marker = parseObject(text)
-  if (isReadable(marker)) return
-  if (isOtherVersion(marker)) {
-    throw new MillraceError(
-      'UNKNOWN_FORMAT',
-      `${path} has format ${format.name} ${String(marker?.version)}, this version of Millrace knows ${format.name} ${format.version}`,
-    )
-  }
+function nameOf(shard: number): string {
+  return `shard-${shard}`
+}
+
+async function checkThere(path: string, shard: string): Promise<void> {
+  if ((await readdir(path)).includes(shard)) return
   throw new MillraceError(
-    'UNKNOWN_FORMAT',
-    `the marker ${join(path, markerName)} is damaged, or not of Millrace; if the folder is, "millrace repair --data DIR" writes it anew`,
+    'CORRUPT',
+    `${shard} is missing in ${path}, and nothing was changed: all messages were there. Mount or copy it back, or restore the folder from a backup; to begin with an empty broker, name a new folder`,
   )
-}
-
-function isReadable(marker: Record<string, unknown> | undefined): boolean {
-  return marker?.format === format.name && readableVersions.includes(marker.version)
-}
-
-function isOtherVersion(marker: Record<string, unknown> | undefined): boolean {
-  return marker?.format === format.name && Number.isInteger(marker.version)
-}
-
-/**
- * Writes the marker of a folder anew where it is damaged and a journal is there. Returns whether it had to.
- * @param anyVersion also where it names another version, which a flipped bit can make of it as well
- * @throws MillraceError UNKNOWN_FORMAT
- */
-export async function restoreMarker(dir: string, anyVersion: boolean): Promise<boolean> {
-  const path = await realpath(dir)
-  const names = await readdir(path)
-  const text = names.includes(markerName) ? await readFile(join(path, markerName), 'utf8') : ''
-  const marker = parseObject(text)
-  if (isReadable(marker)) return false
-  if (isOtherVersion(marker) && !anyVersion) {
-    throw new MillraceError(
-      'UNKNOWN_FORMAT',
-      `the marker ${join(path, markerName)} names version ${String(marker?.version)}, this version of Millrace knows ${format.version}; if no newer version has ever run here, --marker writes it anew`,
-    )
-  }
-  if (!names.includes('shard-0'))
-    throw new MillraceError('UNKNOWN_FORMAT', `${path} holds no journal of Millrace`)
-  await writeSynced(path, markerName, markerText)
-  return true
-}
-
-const markerText = `${JSON.stringify({ format: format.name, version: format.version })}\n`
-
-async function writeMarker(path: string): Promise<void> {
-  const names = await readdir(path)
-  const text = names.includes(markerName) ? await readFile(join(path, markerName), 'utf8') : ''
-  if (parseObject(text)?.version !== format.version) await writeSynced(path, markerName, markerText)
 }
 
 async function lock(path: string): Promise<void> {

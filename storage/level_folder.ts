@@ -1,15 +1,16 @@
-import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { MillraceError } from '../protocol/index.js'
 import { removeTrial, tryWriting } from './disk_trial.js'
-import type { EngineFactory } from './engine.js'
+import type { Engine, EngineFactory } from './engine.js'
 import { journalNames, levelSegments, removeLeftovers, segmentList } from './level_segments.js'
-import { type FileProblem, type Inspection, inspectDatabase, isBlank } from './leveldb/index.js'
+import { type FileProblem, type Inspection, inspectDatabase } from './leveldb/index.js'
+import { type ShardContents, unmarkedContents } from './marker.js'
 import { replaceManifest } from './mended_manifest.js'
 import { openMirror } from './mirror.js'
 import { mendWriteAhead } from './salvage.js'
 import { SegmentedEngine } from './segmented_engine.js'
 import { keepCopy, replaceFile } from './set_aside.js'
+import { checkDatabases, recordDatabases, removeUnfinished } from './shard_contents.js'
 
 /** What opening the databases finds. */
 export interface LevelReports {
@@ -32,9 +33,13 @@ export function levelEngines(
   dir: string,
   reports: LevelReports = silent,
   segmentBytes = segmentBytesDefault,
+  contents = unmarkedContents(),
 ): EngineFactory {
   return {
-    open: (name) => (name === 'journal' ? openJournal(dir, reports, segmentBytes) : openMirror(dir, reports)),
+    open: (name) =>
+      name === 'journal'
+        ? openJournal(dir, reports, segmentBytes, contents)
+        : openState(dir, reports, contents),
     tryWriting: () => tryWriting(dir),
   }
 }
@@ -43,18 +48,30 @@ async function openJournal(
   shardDir: string,
   reports: LevelReports,
   segmentBytes: number,
+  contents: ShardContents,
 ): Promise<SegmentedEngine> {
   await removeTrial(shardDir)
   await removeLeftovers(shardDir)
+  await checkDatabases(shardDir, contents)
+  await removeUnfinished(shardDir, contents)
   const names = await journalNames(shardDir)
-  const newest = names.at(-1) as string
-  // What a crash leaves while the next database is made.
-  if (names.length > 1 && (await isBlank(join(shardDir, newest)))) {
-    await rm(join(shardDir, newest), { recursive: true })
-    names.pop()
-  }
   for (const name of names) await mendDatabase(shardDir, name, reports)
-  return SegmentedEngine.open(levelSegments(shardDir), await segmentList(shardDir, names), segmentBytes)
+  return SegmentedEngine.open(
+    levelSegments(shardDir, contents),
+    await segmentList(shardDir, names),
+    segmentBytes,
+  )
+}
+
+async function openState(shardDir: string, reports: LevelReports, contents: ShardContents): Promise<Engine> {
+  const engine = await openMirror(shardDir, reports, contents)
+  try {
+    await recordDatabases(shardDir, contents)
+    return engine
+  } catch (error) {
+    await engine.close()
+    throw error
+  }
 }
 
 /**

@@ -6,11 +6,13 @@ import { stateEndKey } from './keys.js'
 import { LevelEngine } from './level_engine.js'
 import type { LevelReports } from './level_folder.js'
 import { type Inspection, inspectDatabase, type MendedManifest } from './leveldb/index.js'
+import type { ShardContents } from './marker.js'
 import { replaceManifest } from './mended_manifest.js'
 import { setAside, syncFolder } from './set_aside.js'
+import { stateNames } from './shard_contents.js'
 import { checkpointIn } from './state.js'
 
-const names = ['state', 'state-copy'] as const
+const names = stateNames
 type Name = (typeof names)[number]
 const entriesPerCommit = 1_000
 
@@ -57,7 +59,11 @@ class MirroredEngine implements Engine {
  * copy of the other.
  * @throws MillraceError CORRUPT if both are damaged, or the only one is; and the errors of LevelDB
  */
-export async function openMirror(shardDir: string, reports: LevelReports): Promise<Engine> {
+export async function openMirror(
+  shardDir: string,
+  reports: LevelReports,
+  { databases }: Pick<ShardContents, 'databases'>,
+): Promise<Engine> {
   const { problem, notice } = reports
   for (const name of names) for (const suffix of ['.new', '.old']) await remove(join(shardDir, name + suffix))
   const found = await Promise.all(names.map((name) => inspect(shardDir, name)))
@@ -77,6 +83,8 @@ export async function openMirror(shardDir: string, reports: LevelReports): Promi
     notice(
       `the last ${tailBytes} bytes of the write-ahead file of ${name} make no whole write and were dropped: a write that a crash cut short, or damage`,
     )
+  for (const { name } of found.filter(({ name, isNew }) => isNew && databases?.includes(name) === true))
+    notice(`the database ${name} was missing; it was made anew from its copy`)
   const engines = await openBoth(shardDir)
   const [first, copy] = await Promise.all(engines.map(checkpointIn)).catch(async (error: unknown) => {
     for (const engine of engines) await engine.close()

@@ -2,13 +2,14 @@ import { readdir, realpath } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Level } from 'level'
 import { MillraceError } from '../protocol/index.js'
-import { openFolder, restoreMarker } from './folder.js'
+import { openFolder } from './folder.js'
+import { LevelEngine } from './level_engine.js'
 import { mendWriteAheadFiles } from './level_folder.js'
-import { journalNames } from './level_segments.js'
+import { firstJournalName, journalNames } from './level_segments.js'
 import { type FileProblem, inspectDatabase, isManifest, readWriteAheadFiles } from './leveldb/index.js'
-import { keepCopy } from './set_aside.js'
-
-const stateNames = ['state', 'state-copy'] as const
+import { restoreMarker, type ShardContents } from './marker.js'
+import { keepCopy, syncFolder } from './set_aside.js'
+import { checkDatabases, missingDatabases, recordDatabases, stateNames } from './shard_contents.js'
 
 /** A problem of a data folder, for humans. */
 export type FolderProblem = FileProblem & { readonly database: string }
@@ -22,7 +23,12 @@ export async function checkFolder(dir: string): Promise<FolderProblem[]> {
   const folder = await openFolder(await realpath(dir))
   try {
     const shard = await folder.shard(0)
-    const problems: FolderProblem[] = []
+    const { journals, states } = await missingDatabases(shard, folder.contents(0).databases ?? [])
+    const problems: FolderProblem[] = [...journals, ...states].map((database) => ({
+      database,
+      file: 'CURRENT',
+      problem: 'the whole database is missing',
+    }))
     for (const database of [...(await journalNames(shard)), ...stateNames]) {
       const { broken, damagedTables, writeAhead } = await inspectDatabase(join(shard, database), {
         tables: true,
@@ -41,6 +47,8 @@ export async function checkFolder(dir: string): Promise<FolderProblem[]> {
 export interface RepairOptions {
   /** Rewrites the marker also if it names another version. */
   readonly marker?: boolean | undefined
+  /** Goes on without databases of the journal that are missing. */
+  readonly missing?: boolean | undefined
 }
 
 /**
@@ -50,18 +58,40 @@ export interface RepairOptions {
  * itself. Returns a description of the repairs.
  * @throws MillraceError FOLDER_IN_USE, UNKNOWN_FORMAT, STORAGE_FAILED
  */
-export async function repairFolder(dir: string, { marker = false }: RepairOptions = {}): Promise<string[]> {
+export async function repairFolder(
+  dir: string,
+  { marker = false, missing = false }: RepairOptions = {},
+): Promise<string[]> {
   const done: string[] = []
   if (await restoreMarker(dir, marker)) done.push('the marker was written anew')
   const folder = await openFolder(dir)
   try {
     const shard = await folder.shard(0)
+    if (missing) done.push(...(await acceptMissing(shard, folder.contents(0))))
+    await checkDatabases(shard, folder.contents(0))
     for (const name of await journalNames(shard))
       await repairDatabase(shard, name, (text) => void done.push(text))
+    await recordDatabases(shard, folder.contents(0))
   } finally {
     await folder.release()
   }
   return done
+}
+
+/** Databases of the journal only: without the state nothing says which topics there are. */
+async function acceptMissing(shardDir: string, contents: ShardContents): Promise<string[]> {
+  const { journals, states } = await missingDatabases(shardDir, contents.databases ?? [])
+  if (journals.length === 0 || states.length === stateNames.length) return []
+  // The first one always exists, perhaps empty.
+  if (journals.includes(firstJournalName)) {
+    const first = join(shardDir, firstJournalName)
+    await (await LevelEngine.open(first)).close()
+    await syncFolder(first)
+    await syncFolder(shardDir)
+  }
+  const gone = journals.filter((name) => name !== firstJournalName)
+  await contents.change((names) => names.filter((name) => !gone.includes(name)))
+  return journals.map((name) => `${name} is missing: the broker goes on without its blocks`)
 }
 
 async function repairDatabase(

@@ -62,7 +62,7 @@ export async function openStore(options: StoreOptions, views: Views): Promise<St
       options.engines ??
       (folder === undefined
         ? memoryEngines()
-        : levelEngines(await folder.shard(0), reports, options.journalSegmentBytes))
+        : levelEngines(await folder.shard(0), reports, options.journalSegmentBytes, folder.contents(0)))
     const reclaim = { ...reclaimDefaults, ...options.reclaim }
     const settings = storeSettings(options)
     return await Store.open({ settings, reclaim, views, folder, engines, problems, notices })

@@ -6,6 +6,7 @@ interface RepairCommandOptions {
   readonly data: string
   readonly check?: true
   readonly marker?: true
+  readonly missing?: true
   readonly json?: true
 }
 
@@ -25,6 +26,7 @@ export function addRepair(program: Command): void {
     .option('-d, --data <dir>', 'data folder', 'millrace-data')
     .option('--check', 'only look: verify the files, change nothing')
     .option('--marker', 'write the marker file anew, also where it names another version')
+    .option('--missing', 'go on without databases of the journal that are missing: their messages are lost')
     .option('--json', 'print JSON for machines')
     .action(repair)
 }
@@ -43,9 +45,9 @@ async function check(dir: string): Promise<RepairResult> {
   return { done: damage.length === 0 ? ['no file is damaged'] : [], damage }
 }
 
-async function repairAndVerify({ data, marker }: RepairCommandOptions): Promise<RepairResult> {
+async function repairAndVerify({ data, marker, missing }: RepairCommandOptions): Promise<RepairResult> {
   const { repairFolder, verifyRecords } = await import('../../broker/index.js')
-  const done = await repairFolder(data, { marker })
+  const done = await repairFolder(data, { marker, missing })
   const { partitions, damage } = await verifyRecords(data)
   const verified = `all records of ${partitions} partitions were read`
   return { done: [...done, verified], damage }

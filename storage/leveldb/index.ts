@@ -1,5 +1,6 @@
 export {
   type FileProblem,
+  hasFiles,
   type Inspection,
   inspectDatabase,
   isBlank,

@@ -103,6 +103,11 @@ export async function isBlank(folder: string): Promise<boolean> {
   return true
 }
 
+/** Whether a folder has files of a database; LevelDB creates a new one otherwise. */
+export async function hasFiles(folder: string): Promise<boolean> {
+  return (await namesIn(folder)).some(isData)
+}
+
 export function isManifest(name: string): boolean {
   return manifestPattern.test(name)
 }

@@ -1,0 +1,186 @@
+import { readdir, readFile, realpath } from 'node:fs/promises'
+import { join } from 'node:path'
+import { crc32 } from 'node:zlib'
+import { MillraceError } from '../protocol/index.js'
+import { replaceFile } from './set_aside.js'
+
+/** Name and version of the layout in FORMAT.md. */
+const format = { name: 'millrace', version: 2 } as const
+/** Version 1 had the journal in one database. */
+const readableVersions: readonly unknown[] = [1, 2]
+export const markerName = 'MILLRACE'
+
+/** The databases that each shard must hold, by the name of its folder. */
+type Holds = Readonly<Record<string, readonly string[]>>
+
+/** What the marker says that the folder of one shard must hold. */
+export interface ShardContents {
+  /** Names of databases; undefined if the marker does not say: the shard is new, or of an older version. */
+  readonly databases: readonly string[] | undefined
+  /**
+   * Changes the list; resolves once the marker has it and would survive a power cut.
+   * @throws the error of the system, such as ENOSPC; nothing has changed then
+   */
+  change(update: (databases: readonly string[]) => readonly string[]): Promise<void>
+}
+
+/** The marker file of a data folder that this process holds. */
+export class Marker {
+  readonly #path: string
+  #holds: Holds
+  #last: Promise<void> = Promise.resolve()
+
+  private constructor(path: string, holds: Holds) {
+    this.#path = path
+    this.#holds = holds
+  }
+
+  /**
+   * Reads the marker, and writes it if it is missing, or of an older version.
+   * @throws MillraceError UNKNOWN_FORMAT
+   */
+  static async open(path: string): Promise<Marker> {
+    const text = await readText(path)
+    const fields = parse(text)
+    if (text !== '' && !isReadable(fields)) throw unreadable(path, fields)
+    const marker = new Marker(path, holdsOf(fields))
+    if (fields?.version !== format.version) await marker.#write(marker.#holds)
+    return marker
+  }
+
+  /** @param shard name of the shard's folder */
+  contents(shard: string): ShardContents {
+    const databases = (): readonly string[] | undefined => this.#holds[shard]
+    return {
+      get databases() {
+        return databases()
+      },
+      change: (update) => this.#change(shard, update),
+    }
+  }
+
+  /** One write at a time: each has the changes of those before. */
+  #change(shard: string, update: Parameters<ShardContents['change']>[0]): Promise<void> {
+    const work = async (): Promise<void> => {
+      const sorted = [...new Set(update(this.#holds[shard] ?? []))].sort()
+      if (JSON.stringify(sorted) !== JSON.stringify(this.#holds[shard]))
+        await this.#write({ ...this.#holds, [shard]: sorted })
+    }
+    const turn = this.#last.then(work, work)
+    this.#last = turn.catch(() => {})
+    return turn
+  }
+
+  async #write(holds: Holds): Promise<void> {
+    await replaceFile(this.#path, markerName, markerText(holds))
+    this.#holds = holds
+  }
+}
+
+/** Contents that no marker keeps: of engines in a folder without one. */
+export function unmarkedContents(): ShardContents {
+  return { databases: undefined, change: async () => {} }
+}
+
+/**
+ * Refuses a folder that is not empty and has no marker, or one of another format.
+ * @param ownNames files that may be there before the marker is
+ * @throws MillraceError UNKNOWN_FORMAT
+ */
+export async function checkMarker(path: string, ownNames: ReadonlySet<string>): Promise<void> {
+  const names = await readdir(path)
+  if (names.includes(markerName)) {
+    const fields = parse(await readText(path))
+    if (!isReadable(fields)) throw unreadable(path, fields)
+    return
+  }
+  const other = names.find((name) => !ownNames.has(name) && name !== 'lost+found')
+  if (other === undefined) return
+  const wayOut = names.includes('shard-0')
+    ? `if it is a Millrace data folder that has lost this file, "millrace repair --data DIR" writes it anew`
+    : 'name an empty or new folder'
+  throw new MillraceError(
+    'UNKNOWN_FORMAT',
+    `${path} is not a Millrace data folder: it holds "${other}" and no ${markerName} file; ${wayOut}`,
+  )
+}
+
+/**
+ * Rewrites a damaged or missing marker of a folder that has a journal. Returns whether this was necessary.
+ * @param anyVersion rewrites it also if it names another version, which a flipped bit can cause too
+ * @throws MillraceError UNKNOWN_FORMAT
+ */
+export async function restoreMarker(dir: string, anyVersion: boolean): Promise<boolean> {
+  const path = await realpath(dir)
+  const fields = parse(await readText(path))
+  if (isReadable(fields)) return false
+  if (isOtherVersion(fields) && !anyVersion) {
+    throw new MillraceError(
+      'UNKNOWN_FORMAT',
+      `the marker ${join(path, markerName)} names version ${String(fields?.version)}, this version of Millrace knows ${format.version}; if no newer version has ever run here, --marker writes it anew`,
+    )
+  }
+  if (!(await readdir(path)).includes('shard-0'))
+    throw new MillraceError('UNKNOWN_FORMAT', `${path} holds no journal of Millrace`)
+  // The next start records what the folder holds.
+  await replaceFile(path, markerName, markerText({}))
+  return true
+}
+
+function markerText(holds: Holds): string {
+  return `${JSON.stringify({ format: format.name, version: format.version, holds, checksum: checksumOf(holds) })}\n`
+}
+
+function checksumOf(holds: unknown): number {
+  return crc32(JSON.stringify(holds))
+}
+
+async function readText(path: string): Promise<string> {
+  try {
+    return await readFile(join(path, markerName), 'utf8')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return ''
+    throw error
+  }
+}
+
+function unreadable(path: string, fields: Record<string, unknown> | undefined): MillraceError {
+  if (isOtherVersion(fields)) {
+    return new MillraceError(
+      'UNKNOWN_FORMAT',
+      `${path} has format ${format.name} ${String(fields?.version)}, this version of Millrace knows ${format.name} ${format.version}`,
+    )
+  }
+  return new MillraceError(
+    'UNKNOWN_FORMAT',
+    `the marker ${join(path, markerName)} is damaged, or not of Millrace; if the folder is, "millrace repair --data DIR" writes it anew`,
+  )
+}
+
+function isReadable(fields: Record<string, unknown> | undefined): boolean {
+  if (fields?.format !== format.name || !readableVersions.includes(fields.version)) return false
+  // Markers of older versions have no list.
+  return fields.holds === undefined || fields.checksum === checksumOf(fields.holds)
+}
+
+function isOtherVersion(fields: Record<string, unknown> | undefined): boolean {
+  return (
+    fields?.format === format.name &&
+    Number.isInteger(fields.version) &&
+    !readableVersions.includes(fields.version)
+  )
+}
+
+/** @param fields of a marker whose checksum is right */
+function holdsOf(fields: Record<string, unknown> | undefined): Holds {
+  return (fields?.holds as Holds | undefined) ?? {}
+}
+
+function parse(text: string): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(text)
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined
+  } catch {
+    return undefined
+  }
+}

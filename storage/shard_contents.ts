@@ -1,0 +1,91 @@
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { MillraceError } from '../protocol/index.js'
+import { firstJournalName, journalNames } from './level_segments.js'
+import { hasFiles, isBlank } from './leveldb/index.js'
+import type { ShardContents } from './marker.js'
+import { syncFolder } from './set_aside.js'
+
+/** The database of the state and its copy. */
+export const stateNames = ['state', 'state-copy'] as const
+
+/**
+ * Refuses a shard of which databases are missing: LevelDB would create them anew, empty. One copy of the state may be
+ * missing. Folders of older versions have no list in the marker; there, what is left tells what must have been there.
+ * @throws MillraceError CORRUPT
+ */
+export async function checkDatabases(shardDir: string, { databases }: ShardContents): Promise<void> {
+  const { journals, states } = await missingDatabases(shardDir, databases ?? [])
+  const missing = [...journals, ...(states.length === stateNames.length ? states : [])]
+  if (missing.length === 0) return
+  const are = missing.length === 1 ? 'is' : 'are'
+  const lost =
+    states.length === stateNames.length
+      ? 'The rest can not replace the state.'
+      : 'If it is lost, "millrace repair --data DIR --missing" goes on without it: its messages are lost'
+  throw new MillraceError(
+    'CORRUPT',
+    `${missing.join(', ')} ${are} missing in ${shardDir}, and nothing was changed. Mount or copy back what is missing, or restore the folder from a backup. ${lost}`,
+  )
+}
+
+/** Databases that must be there, and have no files. */
+export async function missingDatabases(
+  shardDir: string,
+  listed: readonly string[],
+): Promise<{ readonly journals: string[]; readonly states: string[] }> {
+  const there: string[] = []
+  const written: string[] = []
+  const journals = await journalNames(shardDir)
+  for (const name of new Set([...journals, ...stateNames, ...listed])) {
+    if (!(await hasFiles(join(shardDir, name)))) continue
+    there.push(name)
+    if (!(await isBlank(join(shardDir, name)))) written.push(name)
+  }
+  const expected = new Set(listed)
+  // The first database of the journal is created before all others, and the state before the first block.
+  if (written.length > 0) expected.add(firstJournalName)
+  if (written.some((name) => !isState(name))) for (const name of stateNames) expected.add(name)
+  const missing = [...expected].filter((name) => !there.includes(name))
+  return {
+    journals: missing.filter((name) => !isState(name)).sort(),
+    states: missing.filter(isState),
+  }
+}
+
+/**
+ * Removes databases whose creation a crash cut short: they are not in the marker, and nothing was written to them.
+ * Also the newest one of the journal, if it is in the marker and its first block was not written.
+ */
+export async function removeUnfinished(shardDir: string, contents: ShardContents): Promise<void> {
+  const journals = await journalNames(shardDir)
+  const blank: string[] = []
+  for (const name of [...journals, ...stateNames]) if (await isBlank(join(shardDir, name))) blank.push(name)
+  const { databases } = contents
+  const isNew = blank.length === journals.length + stateNames.length
+  const newest = journals.at(-1)
+  for (const name of blank) {
+    const isLast = name === newest && name !== firstJournalName
+    const isUnfinished = databases === undefined ? isNew : !databases.includes(name)
+    if (!isLast && !isUnfinished) continue
+    // First, so that a crash in between does not leave a list that names what is gone.
+    if (databases?.includes(name) === true)
+      await contents.change((names) => names.filter((one) => one !== name))
+    await rm(join(shardDir, name), { recursive: true, force: true })
+  }
+}
+
+/** Lists in the marker the databases that are there. */
+export async function recordDatabases(shardDir: string, contents: ShardContents): Promise<void> {
+  const names: string[] = []
+  for (const name of [...(await journalNames(shardDir)), ...stateNames])
+    if (await hasFiles(join(shardDir, name))) names.push(name)
+  for (const name of names)
+    if (contents.databases?.includes(name) !== true) await syncFolder(join(shardDir, name))
+  await syncFolder(shardDir)
+  await contents.change(() => names)
+}
+
+function isState(name: string): boolean {
+  return (stateNames as readonly string[]).includes(name)
+}
