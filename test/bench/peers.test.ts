@@ -130,6 +130,8 @@ test('sees its own memory and time', () => {
 test(
   'runs contenders in turn, and tells which failed',
   async (context) => {
+    const missing = await missingClient('@nats-io/jetstream', 'nats/publisher.js')
+    if (missing !== undefined) context.skip(`${missing.reason}: ${missing.install}`)
     const figures: RecordedFigure[] = []
     const failures: Failure[] = []
     const broken = 'echo v2.12.0; [ "$1" = --version ]'

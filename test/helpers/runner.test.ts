@@ -48,12 +48,12 @@ test('names a failed test with its assertion, stack and seed', async () => {
 test('fails a hanging test and runs the next one', async () => {
   const result = await run('hanging_test')
   assert.is(result.passed, 1)
-  assert.match(failures(result).join(), /hangs: Error: the test did not end within 50 ms/)
+  assert.match(failures(result).join(), /hangs: Error: the test did not end within \d+ ms/)
 })
 
 test('kills a file at its deadline and names the running test', async () => {
-  const result = await run('busy_test', 1_000)
-  assert.match(failures(result).join('\n'), /ran longer than 1000 ms/)
+  const result = await run('busy_test', 5_000)
+  assert.match(failures(result).join('\n'), /ran longer than 5000 ms/)
   assert.match(failures(result).join('\n'), /gives the processor back: started and not finished/)
 })
 

@@ -20,7 +20,7 @@ export interface Suite {
 // Before any test opens an engine.
 if (enginesAreDelayed) await import('./delay_engines.js')
 
-const deadlineMsDefault = 10_000
+const deadlineMsDefault = 30_000
 const exitGraceMs = 5_000
 
 /** State of this test file: one process runs one file. */
