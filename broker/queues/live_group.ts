@@ -101,7 +101,7 @@ export class LiveGroup implements MessagesOwner {
     this.#expiryTimer = setInterval(() => {
       if (this.isIdle) onIdle()
       else {
-        void this.busy(() => this.#expire())
+        if (this.grants.size > 0) void this.busy(() => this.#expire())
         if (performance.now() >= this.#reopenAtMs) this.refreshSoon()
       }
     }, expiryIntervalMs).unref()

@@ -27,8 +27,6 @@ export interface LeaseThreadMessage {
 
 export interface LeaseThreadReport {
   readonly lost: readonly number[]
-  /** The first report: the thread runs. */
-  readonly started?: true
   /**
    * All others were prolonged at this time or later, by the process's monotonic clock in ms, after this question was put.
    * Absent: not all of them.
@@ -41,24 +39,59 @@ const grantsPerRequest = 10_000
 const patienceMsMin = 500
 const retryMsMin = 100
 
-/** Where messages to lease keeping come from, and where its reports go. */
-export interface LeasePort {
-  post(report: LeaseThreadReport): void
-  onMessage(receive: (message: LeaseThreadMessage) => void): void
+/** What is sent to the thread: the number of a worker, and what the worker wants. */
+export type ToLeaseThread = { readonly worker: number } & (
+  | { readonly open: LeaseThreadData }
+  | { readonly message: LeaseThreadMessage }
+  | { readonly close: true }
+)
+
+/** What the thread sends: that it runs, or a report for a worker, or that the worker is closed. */
+export type FromLeaseThread =
+  | { readonly started: true }
+  | { readonly worker: number; readonly report: LeaseThreadReport }
+  | { readonly worker: number; readonly closed: true }
+
+/** Lease keeping for one worker. */
+export interface LeaseKeeping {
+  receive(message: LeaseThreadMessage): void
+  end(): void
 }
 
-/**
- * Prolongs leases a few times within their length, for as long as the event loop of the worker turns now and then.
- * Returns what ends it.
- */
-export function keepLeases(data: LeaseThreadData, port: LeasePort): () => void {
-  const { addresses, options, group, workerId, leaseMs, blockedMsMax, beat } = data
-  const patienceMs = Math.min(options.requestTimeoutMs, Math.max(patienceMsMin, leaseMs / 4))
-  const connectTimeoutMs = Math.min(options.connectTimeoutMs, patienceMs)
-  const cluster = new Cluster(addresses, { ...options, requestTimeoutMs: patienceMs, connectTimeoutMs })
+/** Connections that keep the leases of several workers. */
+class SharedClusters {
+  readonly #clusters = new Map<string, { readonly cluster: Cluster; users: number }>()
+
+  /** Returns the cluster for these options, and what releases it. */
+  take({ addresses, options, leaseMs }: LeaseThreadData): [cluster: Cluster, release: () => void] {
+    const key = JSON.stringify([addresses, options, leaseMs])
+    const patienceMs = Math.min(options.requestTimeoutMs, Math.max(patienceMsMin, leaseMs / 4))
+    const connectTimeoutMs = Math.min(options.connectTimeoutMs, patienceMs)
+    const shared = this.#clusters.get(key) ?? {
+      cluster: new Cluster(addresses, { ...options, requestTimeoutMs: patienceMs, connectTimeoutMs }),
+      users: 0,
+    }
+    shared.users++
+    this.#clusters.set(key, shared)
+    const release = (): void => {
+      if (--shared.users > 0) return
+      this.#clusters.delete(key)
+      shared.cluster.close()
+    }
+    return [shared.cluster, release]
+  }
+}
+
+const clusters = new SharedClusters()
+
+/** Prolongs leases a few times within their length, for as long as the event loop of the worker turns now and then. */
+export function keepLeases(data: LeaseThreadData, report: (report: LeaseThreadReport) => void): LeaseKeeping {
+  const { group, workerId, leaseMs, blockedMsMax, beat } = data
+  const [cluster, release] = clusters.take(data)
   const grants = new Set<number>()
+  const ending = new AbortController()
+  const { signal } = ending
   let isExtending = false
-  let isEnded = false
   let reportsAlways = false
   let question = 0
 
@@ -67,7 +100,7 @@ export function keepLeases(data: LeaseThreadData, port: LeasePort): () => void {
     if (
       (grants.size === 0 && !reportsAlways) ||
       isExtending ||
-      isEnded ||
+      signal.aborted ||
       nowMs - Atomics.load(beat, 0) > BigInt(blockedMsMax)
     )
       return
@@ -80,11 +113,11 @@ export function keepLeases(data: LeaseThreadData, port: LeasePort): () => void {
         const some = all.slice(at, at + grantsPerRequest)
         const request =
           some.length === all.length ? { group, workerId, grants: some } : { group, grants: some }
-        const { lost } = await cluster.call(commands.queueExtend, request, { repeatable: true })
+        const { lost } = await cluster.call(commands.queueExtend, request, { repeatable: true, signal })
         for (const id of lost) grants.delete(id)
-        if (lost.length > 0) port.post({ lost })
+        if (lost.length > 0) report({ lost })
       }
-      port.post({ lost: [], extended: { atMs: Number(nowMs), question: asked } })
+      report({ lost: [], extended: { atMs: Number(nowMs), question: asked } })
       isDone = true
     } catch {
       // Tried again soon, while the lease runs. If the broker can't be reached for longer, the worker learns from its own requests.
@@ -96,17 +129,19 @@ export function keepLeases(data: LeaseThreadData, port: LeasePort): () => void {
   }
 
   const timer = setInterval(() => void extend(), Math.max(200, leaseMs / 4)).unref()
-  port.onMessage((message) => {
-    for (const id of message.added) grants.add(id)
-    for (const id of message.removed) grants.delete(id)
-    const isAsked = message.question !== question || (message.reportsAlways && !reportsAlways)
-    question = message.question
-    reportsAlways = message.reportsAlways
-    if (isAsked) void extend()
-  })
-  return () => {
-    isEnded = true
-    clearInterval(timer)
-    cluster.close()
+  return {
+    receive(message) {
+      for (const id of message.added) grants.add(id)
+      for (const id of message.removed) grants.delete(id)
+      const isAsked = message.question !== question || (message.reportsAlways && !reportsAlways)
+      question = message.question
+      reportsAlways = message.reportsAlways
+      if (isAsked) void extend()
+    },
+    end() {
+      clearInterval(timer)
+      ending.abort()
+      release()
+    },
   }
 }

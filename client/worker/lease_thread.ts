@@ -1,12 +1,22 @@
-import { parentPort, workerData } from 'node:worker_threads'
-import { keepLeases, type LeaseThreadData } from './lease_keeping.js'
+import { parentPort } from 'node:worker_threads'
+import { type FromLeaseThread, keepLeases, type LeaseKeeping, type ToLeaseThread } from './lease_keeping.js'
 
-// A thread of its own: see LeaseKeeper.
+// A thread of its own: see LeaseHost.
 if (parentPort !== null) {
   const port = parentPort
-  keepLeases(workerData as LeaseThreadData, {
-    post: (report) => port.postMessage(report),
-    onMessage: (receive) => port.on('message', receive),
+  const keepings = new Map<number, LeaseKeeping>()
+  const send = (message: FromLeaseThread): void => port.postMessage(message)
+  port.on('message', (message: ToLeaseThread) => {
+    const { worker } = message
+    if ('open' in message) {
+      const keeping = keepLeases(message.open, (report) => send({ worker, report }))
+      keepings.set(worker, keeping)
+    } else if ('message' in message) keepings.get(worker)?.receive(message.message)
+    else {
+      keepings.get(worker)?.end()
+      keepings.delete(worker)
+      send({ worker, closed: true })
+    }
   })
-  port.postMessage({ lost: [], started: true })
+  send({ started: true })
 }

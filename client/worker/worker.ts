@@ -16,7 +16,8 @@ import type { LinkOptions } from '../link.js'
 import { TopicWait, topicPollMs, topicWaitMs } from '../topic_wait.js'
 import { undisturbed } from '../warnings.js'
 import { acknowledged, isThenable, outcomeOf } from './handling.js'
-import { LeaseKeeper, monotonicMs } from './lease_keeper.js'
+import { LeaseKeeper } from './lease_keeper.js'
+import { monotonicMs } from './loop_watch.js'
 import type { SettledOutcome, WorkSettings } from './options.js'
 import { workerReports } from './reports.js'
 import { settingsConflict } from './settings_report.js'
@@ -76,6 +77,8 @@ const leaseBytesMax = 4 * 1024 * 1024
 const leaseRequestsMax = 2
 const leaseMessagesMax = 10_000
 const timeoutCheckMs = 50
+/** For a worker without running handlers: how often it looks for replies that are held up. */
+const idleCheckMsMax = 1_000
 const retryPauseMs = 200
 const leaveTimeoutMs = 5_000
 const closePollMs = 5
@@ -100,7 +103,8 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
   readonly #onFailed: (message: WorkMessage<Value, Key>, error: unknown) => void
   readonly #closing = new AbortController()
   readonly #killing = new AbortController()
-  readonly #timer: NodeJS.Timeout
+  #timer: NodeJS.Timeout | undefined
+  #isCheckedOften = false
   readonly #owner: WorkOwner
   readonly #topicNames = new Map<number, string>()
   /** Messages that wait for a handler, oldest first. */
@@ -121,6 +125,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
   #doubtUntilMs = 0
   #opening: Promise<void> | undefined
   #isOpen = false
+  #isOver = false
   #wasOpen = false
   readonly #topicWait = new TopicWait()
   #acked = 0
@@ -208,7 +213,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
         this.#ask()
       },
     }
-    this.#timer = setInterval(() => this.#checkTimes(), timeoutCheckMs)
+    this.#checkLater()
     if (settings.signal?.aborted === true) this.#onAbort()
     settings.signal?.addEventListener('abort', this.#onAbort, { once: true })
     this.#ask()
@@ -281,7 +286,8 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
     await Promise.race([this.#settler.idle(), pause(leftMs, waited)])
     gaveUp.abort()
     this.#settler.close()
-    clearInterval(this.#timer)
+    clearTimeout(this.#timer)
+    this.#isOver = true
     await this.#keeper.close()
     const isInDoubt = this.#mayHaveLost || this.#requested.size > 0
     if (!isInDoubt || signal.aborted) return
@@ -340,6 +346,8 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
       })
       this.#reportConflict(settingsConflict(group, settings, body.settings, body.replaced))
       for (const { topic, topicId } of body.topics) this.#topicNames.set(topicId, topic)
+      // The first handler may block the event loop for longer than its lease.
+      await this.#keeper.started
       this.#isOpen = true
       this.#wasOpen = true
       this.#mayHaveLost = false
@@ -449,6 +457,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
       const message = this.#takeBuffered()
       if (message === undefined) return
       this.#running.set(message, performance.now())
+      if (!this.#isCheckedOften) this.#checkLater()
       this.#run(message)
     }
   }
@@ -465,6 +474,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
       if (messages.length === 0) return
       const slot = slots.start(performance.now())
       for (const message of messages) this.#running.set(message, slot.startedMs)
+      if (!this.#isCheckedOften) this.#checkLater()
       void this.#runBatch(messages).then(() => {
         slots.end(slot)
         this.#work()
@@ -569,6 +579,22 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
     if (messages?.size !== 0) return
     this.#grants.delete(grantId)
     this.#keeper.remove(grantId)
+  }
+
+  /** Often while handlers run, which have a time limit, and rarely while there is nothing to do. */
+  #checkLater(): void {
+    clearTimeout(this.#timer)
+    if (this.#isOver) return
+    this.#isCheckedOften = this.#running.size > 0
+    const { leaseMs } = this.#settings
+    const idleMs = Math.min(idleCheckMsMax, Math.max(timeoutCheckMs, leaseMs / 16))
+    this.#timer = setTimeout(
+      () => {
+        this.#checkTimes()
+        this.#checkLater()
+      },
+      this.#isCheckedOften ? timeoutCheckMs : idleMs,
+    )
   }
 
   #checkTimes(): void {

@@ -8,7 +8,9 @@ import {
   string,
   type WorkOptions,
 } from '../../client/index.js'
-import { LeaseKeeper, monotonicMs } from '../../client/worker/lease_keeper.js'
+import { LeaseHost } from '../../client/worker/lease_host.js'
+import { LeaseKeeper } from '../../client/worker/lease_keeper.js'
+import { monotonicMs } from '../../client/worker/loop_watch.js'
 import { commands } from '../../protocol/index.js'
 import { spawnProcess } from '../helpers/spawn.js'
 import { suite, type TestContext } from '../helpers/suite.js'
@@ -179,7 +181,7 @@ for (const [what, threadUrl] of [
       (lost) => assert.unreachable(`lost ${lost}`),
       () => extended++,
       (error) => errors.push(error),
-      threadUrl,
+      new LeaseHost(threadUrl),
     )
     context.defer(() => keeper.close())
     keeper.add(grantId, monotonicMs())
