@@ -36,6 +36,11 @@ export function queuesOf(
         { group, topic, partition, from, to },
         "messages can't be read any more and are not delivered",
       ),
+    unreadable: (group, topic, partition, { first, end, problem }) =>
+      logger.warn(
+        { group, topic, partition, from: first, to: end, problem },
+        'a publisher packed a record batch wrongly: it becomes a dead letter',
+      ),
     failed: (group, err) => logger.warn({ group, err }, 'a queue group failed to go on; trying again'),
   }
   return new Queues(host)

@@ -72,14 +72,8 @@ export class RecordCursor {
    * @throws MillraceError BAD_BATCH
    */
   next(): boolean {
-    if (this.index + 1 >= this.header.recordCount) {
-      if (this.#at !== this.records.length) {
-        throw this.#bad(
-          `${this.records.length - this.#at} bytes follow the last of ${this.header.recordCount} records`,
-        )
-      }
-      return false
-    }
+    const { recordCount } = this.header
+    if (this.index + 1 >= recordCount) return false
     this.index++
     this.recordStart = this.#at
     this.timestamp = this.header.firstTimestamp + unzigzag(this.#varint())
@@ -93,6 +87,8 @@ export class RecordCursor {
     this.headerCount = this.#varint()
     this.headersStart = this.#at
     if (this.headerCount > 0) this.#skipHeaders()
+    // With the last record, not after it: a reader that counts does not ask for more.
+    if (this.index + 1 === recordCount && this.#at !== this.records.length) throw this.#tooLong()
     return true
   }
 
@@ -136,6 +132,12 @@ export class RecordCursor {
       scale *= 0x80
     }
     throw this.#bad(`record ${this.index} has a number that is not below 2^53`)
+  }
+
+  #tooLong(): MillraceError {
+    return this.#bad(
+      `${this.records.length - this.#at} bytes follow the last of ${this.header.recordCount} records`,
+    )
   }
 
   #pastEnd(): MillraceError {

@@ -1,10 +1,12 @@
 import {
+  batchHeaderBytes,
   type commands,
   limits,
   MillraceError,
   RecordCursor,
   type ReplyOf,
   type RequestOf,
+  readBatchHeader,
 } from '../../protocol/index.js'
 import { type Op, opKinds } from '../../storage/index.js'
 import type { Gate } from '../admission.js'
@@ -112,6 +114,7 @@ export class PublishEach {
   #read(batches: EachRequest['batches'], messages: EachRequest['messages'], payload: Uint8Array): void {
     let at = 0
     let index = 0
+    checkUnpackedBytes(batches, payload)
     const cursors: [Partition | MillraceError, RecordCursor][] = []
     for (const [topicId, number, bytes] of batches) {
       const cursor = new RecordCursor(payload.subarray(at, at + bytes), this.#later.settings.batchBytesMax)
@@ -307,6 +310,26 @@ export class PublishEach {
     const { error: number, message } = this.#errors.fields(error)
     return [number, undefined, -1, undefined, message]
   }
+}
+
+/**
+ * The request opens all of its batches at once, and 16 MiB of them can grow to 80 GiB.
+ * @throws MillraceError BATCH_TOO_LARGE
+ */
+function checkUnpackedBytes(batches: EachRequest['batches'], payload: Uint8Array): void {
+  const bytesMax = Math.max(limits.batchRecordsBytesMax, payload.length)
+  let unpackedBytes = 0
+  let at = 0
+  for (const [, , bytes] of batches) {
+    if (bytes >= batchHeaderBytes && at + bytes <= payload.length)
+      unpackedBytes += readBatchHeader(payload, at).recordsBytes
+    at += bytes
+  }
+  if (unpackedBytes <= bytesMax) return
+  throw new MillraceError(
+    'BATCH_TOO_LARGE',
+    `the batches of the request grow to ${unpackedBytes} bytes when they are decompressed, at most ${bytesMax} are allowed`,
+  )
 }
 
 function duplicateOf({ partition, offset }: SeenMessage): EachResult {

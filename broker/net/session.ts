@@ -81,6 +81,7 @@ export class Session {
   readonly #decoder: FrameDecoder
   readonly #outbox: Outbox
   #state: SessionState = 'greeting'
+  /** Exact: the time of the host may be as old as the last sweep, which is longer than some deadlines. */
   #stateSinceMs: number
   #receivedAtMs: number
   /** Received frames that wait for room. */
@@ -103,7 +104,7 @@ export class Session {
     })
     this.address = `${socket.remoteAddress ?? ''}:${socket.remotePort ?? 0}`
     this.localAddress = (socket.localAddress ?? '').replace(mappedIpv4, '')
-    this.#stateSinceMs = host.nowMs
+    this.#stateSinceMs = performance.now()
     this.#receivedAtMs = host.nowMs
     this.#outbox = new Outbox(socket, host.outbound, host.settings.connectionOutboundBytesMax, this)
     socket.on('data', (chunk: Buffer) => this.#receive(chunk))
@@ -348,7 +349,7 @@ export class Session {
 
   #enter(state: SessionState): void {
     this.#state = state
-    this.#stateSinceMs = this.#host.nowMs
+    this.#stateSinceMs = performance.now()
   }
 
   #forgetReceived(): void {

@@ -1,4 +1,4 @@
-import { RecordCursor, splitBatches } from '../../protocol/index.js'
+import { isMillraceError, RecordCursor, readBatchHeader, splitBatches } from '../../protocol/index.js'
 import type { Shard } from '../shard.js'
 import type { Partition } from './partition.js'
 
@@ -38,10 +38,22 @@ async function firstInBlock(
   if (result?.error !== undefined) throw result.error
   for (const run of result?.chunks ?? []) {
     for (const batch of splitBatches(run)) {
-      const cursor = new RecordCursor(batch)
-      if (cursor.header.lastTimestamp < timeMs) continue
-      while (cursor.next()) if (cursor.timestamp >= timeMs && cursor.offset >= offset) return cursor.offset
+      if (readBatchHeader(batch).lastTimestamp < timeMs) continue
+      const found = firstInBatch(batch, offset, timeMs)
+      if (found !== undefined) return found
     }
   }
   return undefined
+}
+
+/** In a batch that its publisher packed wrongly the first record counts: its header says that it has one of that time. */
+function firstInBatch(batch: Uint8Array, offset: number, timeMs: number): number | undefined {
+  try {
+    const cursor = new RecordCursor(batch)
+    while (cursor.next()) if (cursor.timestamp >= timeMs && cursor.offset >= offset) return cursor.offset
+    return undefined
+  } catch (error) {
+    if (!isMillraceError(error, 'BAD_BATCH')) throw error
+    return Math.max(readBatchHeader(batch).baseOffset, offset)
+  }
 }

@@ -1,11 +1,13 @@
 import { MillraceError } from '../../protocol/index.js'
 import { type Op, opKinds } from '../../storage/index.js'
-import { deadLetter } from './dead_letters.js'
+import type { Partition } from '../partition/partition.js'
+import { type Death, deadLetter } from './dead_letters.js'
 import type { QueueHost } from './host.js'
+import type { Lane } from './lane.js'
 import { encodeQueueConfigured } from './ops.js'
 import { byLane } from './queue_message.js'
 import type { QueueRecord } from './queues_view.js'
-import { readEach } from './read_records.js'
+import { readEach, type UnreadableBatch } from './read_records.js'
 import type { Settlement } from './settlements.js'
 
 /** Topic of the dead letters of a queue group. */
@@ -31,9 +33,7 @@ export class DeadLetterTopic {
   async letters(settlements: readonly Settlement[]): Promise<Op[]> {
     const deaths = settlements.filter(({ ending }) => ending.kind === 'dead')
     if (deaths.length === 0) return []
-    await this.#withTopic()
-    const dead = this.#host.catalog.byId(this.#record.deadTopicId)?.partitions[0]
-    if (dead === undefined) throw new MillraceError('UNKNOWN_TOPIC', 'the dead-letter topic is gone')
+    const dead = await this.#partition()
     const { payloadBytesMax, admission } = this.#host
     const gate = admission.gate()
     const ops: Op[] = []
@@ -54,6 +54,39 @@ export class DeadLetterTopic {
       }
     }
     return ops
+  }
+
+  /**
+   * What to commit so that a batch that can't be opened becomes a dead letter: one for all of its messages, because its
+   * header may say that it has a million.
+   * @throws MillraceError STORAGE_FULL, STORAGE_FAILED
+   */
+  async unreadable(
+    { partition: { topic, index } }: Lane,
+    { first, end, timestamp, problem }: UnreadableBatch,
+  ): Promise<Op> {
+    const dead = await this.#partition()
+    const { payloadBytesMax, admission } = this.#host
+    const death: Death = {
+      group: this.#record.group,
+      reason: 'unreadable',
+      error: problem,
+      attempts: 0,
+      atMs: this.#host.nowMs(),
+      origin: { topic: topic.name, partition: index, offset: first },
+      count: end - first,
+      publishedAtMs: timestamp,
+    }
+    const batch = deadLetter(undefined, death, payloadBytesMax)
+    admission.gate().batch(dead, batch, undefined, payloadBytesMax)
+    return { log: dead.log, batch }
+  }
+
+  async #partition(): Promise<Partition> {
+    await this.#withTopic()
+    const dead = this.#host.catalog.byId(this.#record.deadTopicId)?.partitions[0]
+    if (dead === undefined) throw new MillraceError('UNKNOWN_TOPIC', 'the dead-letter topic is gone')
+    return dead
   }
 
   #withTopic(): Promise<void> {

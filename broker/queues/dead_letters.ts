@@ -2,7 +2,7 @@ import { limits, RecordBatchBuilder } from '../../protocol/index.js'
 import type { ReadRecord } from './read_records.js'
 
 /** Why a message became a dead letter. */
-export type DeathReason = 'attempts' | 'rejected' | 'expired'
+export type DeathReason = 'attempts' | 'rejected' | 'expired' | 'unreadable'
 
 export interface Death {
   readonly group: string
@@ -12,6 +12,10 @@ export interface Death {
   readonly attempts: number
   readonly atMs: number
   readonly origin: { readonly topic: string; readonly partition: number; readonly offset: number }
+  /** Messages from the origin on that this letter stands for; one if absent. */
+  readonly count?: number
+  /** When it was published, for a message that can't be read; ms since 1970. */
+  readonly publishedAtMs?: number
 }
 
 /** Headers of dead letters, as text. */
@@ -27,6 +31,8 @@ export const deadHeaders = {
   atMs: 'millrace-dead-at-ms',
   /** Size of a message that was too large for its dead letter, bytes. */
   cut: 'millrace-dead-cut',
+  /** Number of messages of a batch that can't be opened. */
+  count: 'millrace-dead-count',
 } as const
 
 const ownHeadersMax = limits.recordHeadersMax - Object.keys(deadHeaders).length
@@ -68,11 +74,13 @@ function letterOf(
       [deadHeaders.attempts]: String(death.attempts),
       [deadHeaders.reason]: death.reason,
       [deadHeaders.error]: death.error,
-      [deadHeaders.firstAtMs]: before(deadHeaders.firstAtMs) ?? String(message?.timestamp ?? death.atMs),
+      [deadHeaders.firstAtMs]:
+        before(deadHeaders.firstAtMs) ?? String(message?.timestamp ?? death.publishedAtMs ?? death.atMs),
       [deadHeaders.atMs]: String(death.atMs),
       ...(message !== undefined && kept === undefined
         ? { [deadHeaders.cut]: String(message.bytes.length) }
         : {}),
+      ...(death.count === undefined ? {} : { [deadHeaders.count]: String(death.count) }),
     },
     timestamp: death.atMs,
   })

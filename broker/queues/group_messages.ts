@@ -1,12 +1,14 @@
+import { type Op, opKinds } from '../../storage/index.js'
 import type { DataWaiter, Partition } from '../partition/partition.js'
 import { Delays } from './delays.js'
 import type { Grants } from './grants.js'
 import type { QueueHost } from './host.js'
 import { Lane } from './lane.js'
+import { encodeQueueSettled } from './ops.js'
 import { isExpired, messageOf, type QueueMessage } from './queue_message.js'
 import type { QueueRecord } from './queues_view.js'
 import { ReadAhead } from './read_ahead.js'
-import { type ReadRecord, readEach, readSome } from './read_records.js'
+import { type ReadRecord, readEach, readSome, type UnreadableBatch } from './read_records.js'
 import { ReadyLine } from './ready_line.js'
 import { RecordCache } from './record_cache.js'
 import { type Settlement, settledOps } from './settlements.js'
@@ -29,6 +31,8 @@ export interface MessagesOwner {
   readFailed(error: unknown): void
   /** Reading ahead has gone on. */
   readOn(): void
+  /** What to commit so that a batch that can't be opened becomes a dead letter. */
+  deadBatch(lane: Lane, batch: UnreadableBatch): Promise<Op>
   /** Does work meanwhile that must not be cut off. */
   busy<T>(work: () => Promise<T>): Promise<T>
 }
@@ -250,7 +254,7 @@ export class GroupMessages implements DataWaiter {
 
   async #scan(lane: Lane): Promise<void> {
     const { log } = lane.partition
-    const { records, nextOffset, lost } = await readSome(this.#host.reader, log, lane.scanOffset)
+    const { records, nextOffset, lost, unreadable } = await readSome(this.#host.reader, log, lane.scanOffset)
     if (lane.isClosed) return
     if (lost !== undefined) {
       this.#lost(lane, ...lost)
@@ -261,6 +265,10 @@ export class GroupMessages implements DataWaiter {
         told.failed()
         throw error
       }
+    }
+    if (unreadable !== undefined) {
+      await this.#giveUp(lane, unreadable)
+      if (lane.isClosed) return
     }
     for (const record of records) {
       const message = this.#takeUp(lane, record, 0)
@@ -273,6 +281,17 @@ export class GroupMessages implements DataWaiter {
     lane.scanOffset = nextOffset
     this.#owner.readOn()
     this.#owner.pump()
+  }
+
+  /** A batch that can't be opened leaves a dead letter, in the commit that ends its messages. */
+  async #giveUp(lane: Lane, batch: UnreadableBatch): Promise<void> {
+    const { topic, index, log } = lane.partition
+    const { group, queueId } = this.#record
+    const letter = await this.#owner.deadBatch(lane, batch)
+    const done = [batch.first, batch.end - batch.first]
+    const payload = encodeQueueSettled({ queueId, logId: log.id, done, failed: [], released: [] })
+    await this.#host.commit([letter, { kind: opKinds.queueSettled, payload }])
+    this.#host.unreadable(group, topic.name, index, batch)
   }
 
   /** What is to be sent stays in memory while there is room. */

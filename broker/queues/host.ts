@@ -4,7 +4,7 @@ import type { Admission } from '../admission.js'
 import type { Catalog } from '../topics/catalog.js'
 import type { Topic } from '../topics/topic.js'
 import type { QueueRecord, QueuesView } from './queues_view.js'
-import type { RecordReader } from './read_records.js'
+import type { RecordReader, UnreadableBatch } from './read_records.js'
 
 /** What queue groups need of the shard that they live in. */
 export interface QueueHost {
@@ -25,6 +25,8 @@ export interface QueueHost {
   createTopic(name: string, settings: TopicSettingsInput): Promise<Topic>
   /** Offsets of messages that a group was to deliver and that can't be read any more. */
   lost(group: string, topic: string, partition: number, first: number, end: number): void
+  /** A publisher packed a batch wrongly: the group makes a dead letter of it. */
+  unreadable(group: string, topic: string, partition: number, batch: UnreadableBatch): void
   failed(group: string, error: unknown): void
 }
 

@@ -9,7 +9,7 @@ import type { Lane } from './lane.js'
 import { encodeQueueLeaseBounded, encodeQueueLeased } from './ops.js'
 import { byLane, type MessageState, type QueueMessage } from './queue_message.js'
 import type { QueueRecord } from './queues_view.js'
-import type { StoredRecord } from './read_records.js'
+import type { StoredRecord, UnreadableBatch } from './read_records.js'
 import {
   endingOf,
   expiredEnding,
@@ -352,6 +352,11 @@ export class LiveGroup implements MessagesOwner {
       await this.#messages.recover(logId, offsets)
       this.pump()
     })
+  }
+
+  /** What to commit so that a batch that can't be opened becomes a dead letter. @throws MillraceError STORAGE_FULL, STORAGE_FAILED */
+  deadBatch(lane: Lane, batch: UnreadableBatch): Promise<Op> {
+    return this.#deadLetterTopic.unreadable(lane, batch)
   }
 
   /** The group stays in memory meanwhile. */

@@ -1,4 +1,6 @@
 import {
+  batchHeaderBytes,
+  checkBatch,
   isMillraceError,
   limits,
   type MillraceError,
@@ -11,6 +13,11 @@ import type { LogReadResult, PartitionLog } from '../../storage/index.js'
 
 /** What is read at a time. */
 const readBytesMax = 256 * 1024
+/**
+ * Of the batches that were read, those after this number of decompressed bytes are left for the next read: 256 KiB of
+ * compressed batches can take gigabytes, and as many seconds of the event loop.
+ */
+const unpackedBytesMax = 4 * 1024 * 1024
 
 /** A record as it stands in its batch. */
 export interface StoredRecord {
@@ -32,8 +39,20 @@ export interface RecordsRead {
   readonly records: readonly ReadRecord[]
   /** Where to go on. */
   readonly nextOffset: number
-  /** Offsets before `nextOffset` that can't be read, [first, end). */
+  /** Offsets before `nextOffset` that can't be read, [first, end): retention dropped them, or the storage is damaged. */
   readonly lost?: readonly [first: number, end: number]
+  /** A batch before `nextOffset` that can't be opened. */
+  readonly unreadable?: UnreadableBatch
+}
+
+/** Messages of a batch that its publisher packed wrongly: the bytes are as they came. */
+export interface UnreadableBatch {
+  readonly first: number
+  /** Offset after the last message. */
+  readonly end: number
+  /** Latest timestamp, according to the header. */
+  readonly timestamp: number
+  readonly problem: string
 }
 
 /** What reading needs of the shard. */
@@ -101,29 +120,54 @@ function decode({ chunks, memory }: LogReadResult, offset: number): RecordsRead 
   const isShared = (memory?.length ?? 0) > 0
   const records: ReadRecord[] = []
   let nextOffset = offset
+  let unpackedBytes = 0
   for (const chunk of chunks) {
     for (const batch of splitBatches(isShared ? Buffer.from(chunk) : chunk)) {
-      const { baseOffset, recordCount } = readBatchHeader(batch)
+      const { baseOffset, recordCount, recordsBytes, lastTimestamp } = readBatchHeader(batch)
+      const end = baseOffset + recordCount
+      unpackedBytes += Math.max(recordsBytes, batch.length - batchHeaderBytes)
+      if (unpackedBytes > unpackedBytesMax && nextOffset > offset) return { records, nextOffset }
       const found = recordsOf(batch, offset)
-      // What can't be unpacked is told by itself, so that what comes before it is not lost with it.
-      if (found === undefined && records.length > 0) return { records, nextOffset }
-      nextOffset = baseOffset + recordCount
-      if (found === undefined) return { records, nextOffset, lost: [offset, nextOffset] }
-      for (const record of found) records.push(record)
+      if (found.records !== undefined) {
+        for (const record of found.records) records.push(record)
+        nextOffset = end
+        continue
+      }
+      // By itself in its own answer, so that what comes before it is not lost with it.
+      if (records.length > 0) return { records, nextOffset }
+      const first = Math.max(baseOffset, offset)
+      if (isDamaged(batch)) return { records, nextOffset: end, lost: [first, end] }
+      const { problem } = found
+      return { records, nextOffset: end, unreadable: { first, end, timestamp: lastTimestamp, problem } }
     }
   }
   return { records, nextOffset }
 }
 
-/** undefined for a batch that its publisher packed wrongly: the broker does not open what is compressed. */
-function recordsOf(batch: Uint8Array, fromOffset: number): readonly ReadRecord[] | undefined {
+type Found =
+  | { readonly records: readonly ReadRecord[] }
+  /** The broker does not open what is compressed before it stores it. */
+  | { readonly records?: undefined; readonly problem: string }
+
+function recordsOf(batch: Uint8Array, fromOffset: number): Found {
   const records: ReadRecord[] = []
   try {
     const cursor = new RecordCursor(batch, limits.batchRecordsBytesMax)
     while (cursor.next()) if (cursor.offset >= fromOffset) records.push(recordAt(cursor))
-    return records
+    return { records }
   } catch (error) {
-    if (isMillraceError(error, 'BAD_BATCH', 'BATCH_TOO_LARGE')) return undefined
+    if (isMillraceError(error, 'BAD_BATCH', 'BATCH_TOO_LARGE')) return { problem: error.message }
+    throw error
+  }
+}
+
+/** Whether the bytes of a batch are not those that its publisher sealed. */
+function isDamaged(batch: Uint8Array): boolean {
+  try {
+    checkBatch(batch, limits.batchRecordsBytesMax)
+    return false
+  } catch (error) {
+    if (isMillraceError(error, 'BAD_BATCH', 'BATCH_TOO_LARGE')) return true
     throw error
   }
 }

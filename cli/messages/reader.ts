@@ -1,4 +1,4 @@
-import type { Client, ConsumeOptions, Message, StartPosition } from '../../client/index.js'
+import type { Client, ConsumeOptions, DecodeError, Message, StartPosition } from '../../client/index.js'
 import { type StopPosition, Stops } from './stops.js'
 
 export interface ReadOptions {
@@ -19,7 +19,8 @@ export interface ReadOptions {
 const messagesMax = 1_000
 
 /**
- * Reads topics, and yields messages of one partition that stood next to each other.
+ * Reads topics, and yields messages of one partition that stood next to each other. Leaves out batches that can't be
+ * opened, and says so on stderr.
  * @throws MillraceError UNKNOWN_TOPIC and all that a consumer throws
  */
 export async function* readMessages(
@@ -42,6 +43,12 @@ export async function* readMessages(
       hooks.onSkipped?.(skipped)
       stops?.skipped(skipped, skipped.toOffset)
     },
+    onDecodeError: (error, raw) => {
+      if (error.part !== 'batch') return 'throw'
+      tellUnreadable(error)
+      stops?.skipped(raw, error.endOffset)
+      return 'skip'
+    },
   })
   try {
     if (starts !== undefined || until !== undefined) await consumer.start()
@@ -63,4 +70,8 @@ export async function* readMessages(
     stops?.close()
     await consumer.close()
   }
+}
+
+function tellUnreadable({ message, endOffset }: DecodeError): void {
+  process.stderr.write(`millrace: ${message}; going on at ${endOffset}\n`)
 }

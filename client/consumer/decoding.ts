@@ -1,4 +1,4 @@
-import type { Delivery } from './delivery.js'
+import type { Delivery, MessageGroup } from './delivery.js'
 import { DecodeError, type Message } from './message.js'
 import { MessageBatch } from './message_batch.js'
 import type { DecodeErrorPolicy } from './options.js'
@@ -25,7 +25,7 @@ export class DecodingDelivery<Value, Key> {
   next(): Message<Value, Key> | undefined | Promise<Message<Value, Key> | undefined> {
     if (!this.#ahead) return this.#delivery.next()
     for (;;) {
-      const message = this.#delivery.next()
+      const message = this.#nextReadable()
       if (message === undefined) return undefined
       const good = this.#check(message)
       if (good === true) return message
@@ -37,13 +37,39 @@ export class DecodingDelivery<Value, Key> {
   nextBatch(
     countMax: number,
   ): MessageBatch<Value, Key> | undefined | Promise<MessageBatch<Value, Key> | undefined> {
-    const group = this.#delivery.nextGroup(countMax)
+    const group = this.#nextReadableGroup(countMax)
     if (group === undefined) return undefined
     const { run, messages } = group
     if (!this.#ahead) return new MessageBatch(run, messages)
     return this.#checkAll(messages).then((passed) =>
       passed.length > 0 ? new MessageBatch(run, passed) : this.nextBatch(countMax),
     )
+  }
+
+  /** The next message behind the batches that can't be opened, if the policy leaves them out. */
+  #nextReadable(): Message<Value, Key> | undefined {
+    for (;;) {
+      try {
+        return this.#delivery.next()
+      } catch (error) {
+        this.#leaveOut(error)
+      }
+    }
+  }
+
+  #nextReadableGroup(countMax: number): MessageGroup<Value, Key> | undefined {
+    for (;;) {
+      try {
+        return this.#delivery.nextGroup(countMax)
+      } catch (error) {
+        this.#leaveOut(error)
+      }
+    }
+  }
+
+  #leaveOut(error: unknown): void {
+    this.#allow(error)
+    this.skipped += this.#delivery.skipUnreadable()
   }
 
   async #checkAll(messages: readonly Message<Value, Key>[]): Promise<Message<Value, Key>[]> {
@@ -71,10 +97,15 @@ export class DecodingDelivery<Value, Key> {
   }
 
   #judge(error: unknown, message: Message<Value, Key>): false {
-    if (!(error instanceof DecodeError) || this.#policy === 'throw') throw error
-    if (this.#policy !== 'skip' && this.#policy(error, error.raw) !== 'skip') throw error
+    this.#allow(error)
     message.ack()
     this.skipped++
     return false
+  }
+
+  /** Returns if the policy leaves out what the error is about, and throws the error otherwise. */
+  #allow(error: unknown): void {
+    if (!(error instanceof DecodeError) || this.#policy === 'throw') throw error
+    if (this.#policy !== 'skip' && this.#policy(error, error.raw) !== 'skip') throw error
   }
 }

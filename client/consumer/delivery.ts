@@ -1,4 +1,3 @@
-import { MillraceError } from '../../protocol/index.js'
 import type { Message } from './message.js'
 import type { PartitionStream } from './partition_stream.js'
 import type { RecordRun } from './record_run.js'
@@ -59,7 +58,8 @@ export class Delivery<Value, Key> {
 
   /**
    * The next message, or undefined when there is none now.
-   * @throws MillraceError CORRUPT when the bytes of a batch are damaged
+   * @throws DecodeError if a publisher packed a batch wrongly, MillraceError CORRUPT if the bytes of a batch are damaged; the
+   * next call throws it again, unless `skipUnreadable` was called
    */
   next(): Message<Value, Key> | undefined {
     for (;;) {
@@ -77,7 +77,8 @@ export class Delivery<Value, Key> {
 
   /**
    * The next messages of one run, at most `countMax`, or undefined when there are none now.
-   * @throws MillraceError CORRUPT when the bytes of a batch are damaged
+   * @throws DecodeError if a publisher packed a batch wrongly, MillraceError CORRUPT if the bytes of a batch are damaged; the
+   * next call throws it again, unless `skipUnreadable` was called
    */
   nextGroup(countMax: number): MessageGroup<Value, Key> | undefined {
     for (;;) {
@@ -88,7 +89,7 @@ export class Delivery<Value, Key> {
       const count = Math.min(countMax, run.left, Math.max(room, 1))
       const messages: Message<Value, Key>[] = []
       while (messages.length < count) {
-        const message = read(stream, run)
+        const message = messages.length === 0 ? read(stream, run) : readOrStop(stream, run)
         if (message === undefined) break
         messages.push(message)
       }
@@ -97,6 +98,15 @@ export class Delivery<Value, Key> {
       this.delivered += messages.length
       if (messages.length > 0) return { run, messages }
     }
+  }
+
+  /** Leaves out the messages of the DecodeError that was thrown last; returns their number. */
+  skipUnreadable(): number {
+    const stream = this.#current
+    if (stream === undefined) return 0
+    const count = stream.skipFailure()
+    this.#finish(stream)
+    return count
   }
 
   /** The stream whose turn it is, with its run open. */
@@ -110,8 +120,8 @@ export class Delivery<Value, Key> {
         stream.stalled = true
         continue
       }
-      if (stream.run === undefined) open(stream)
       this.#current = stream
+      if (stream.run === undefined) stream.openRun()
       return stream
     }
   }
@@ -130,30 +140,28 @@ export class Delivery<Value, Key> {
   }
 }
 
-function open<Value, Key>(stream: PartitionStream<Value, Key>): void {
-  try {
-    stream.openRun()
-  } catch (cause) {
-    throw damaged(stream, cause)
-  }
-}
-
 function read<Value, Key>(
   stream: PartitionStream<Value, Key>,
   run: RecordRun<Value, Key>,
 ): Message<Value, Key> | undefined {
+  if (stream.failure !== undefined) throw stream.failure
   try {
     return run.next()
   } catch (cause) {
-    throw damaged(stream, cause)
+    stream.position = run.position
+    throw stream.readFailed(run, cause)
   }
 }
 
-function damaged<Value, Key>(stream: PartitionStream<Value, Key>, cause: unknown): MillraceError {
-  const reason = cause instanceof Error ? cause.message : String(cause)
-  return new MillraceError(
-    'CORRUPT',
-    `what was fetched of topic "${stream.topic}", partition ${stream.partition}, offset ${stream.position} is damaged: ${reason}`,
-    { cause },
-  )
+/** Stops before a failure, so that what was read before it is delivered first. */
+function readOrStop<Value, Key>(
+  stream: PartitionStream<Value, Key>,
+  run: RecordRun<Value, Key>,
+): Message<Value, Key> | undefined {
+  try {
+    return read(stream, run)
+  } catch (error) {
+    if (error === stream.failure) return undefined
+    throw error
+  }
 }

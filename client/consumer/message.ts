@@ -166,19 +166,39 @@ export function headersAsText(bytes: Readonly<Record<string, Uint8Array>>): Reco
   return text
 }
 
-/** A stored key or value is invalid for the topic's codec or schema; `raw` has its bytes. */
+/**
+ * A stored key or value is invalid for the topic's codec or schema; `raw` has its bytes. Or a publisher packed a whole
+ * record batch wrongly (`part` is "batch"): then `raw` stands for its first unread message and has no key and no value.
+ */
 export class DecodeError extends MillraceError {
   readonly raw: RawMessage
+  readonly part: 'key' | 'value' | 'batch'
+  /** Offset after the last message that can't be decoded: `raw.offset + 1`, or the end of a batch. */
+  readonly endOffset: number
 
-  constructor(raw: RawMessage, part: 'key' | 'value', cause: unknown) {
+  constructor(raw: RawMessage, part: 'key' | 'value' | 'batch', cause: unknown, endOffset = raw.offset + 1) {
+    const { topic, partition, offset } = raw
     const reason = cause instanceof Error ? cause.message : String(cause)
+    const where = `topic "${topic}", partition ${partition}, `
     super(
       'DECODE_FAILED',
-      `the ${part} of topic "${raw.topic}", partition ${raw.partition}, offset ${raw.offset} can't be decoded: ${reason}`,
+      part === 'batch'
+        ? `the record batch of ${where}offsets ${offset} to ${endOffset - 1} can't be opened, its publisher packed it wrongly: ${reason}`
+        : `the ${part} of ${where}offset ${offset} can't be decoded: ${reason}`,
       { cause },
     )
     this.raw = raw
+    this.part = part
+    this.endOffset = endOffset
   }
+}
+
+/** The place of messages in a batch that can't be opened. */
+export function unreadableMessage(
+  place: Pick<RawMessage, 'topic' | 'partition' | 'offset' | 'timestamp'>,
+): RawMessage {
+  const empty = { keyBytes: undefined, valueBytes: undefined, headers: noHeaders, headerBytes: noHeaders }
+  return { ...place, ...empty, headerText: () => undefined }
 }
 
 function asBuffer(bytes: Uint8Array): Buffer {

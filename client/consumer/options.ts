@@ -87,7 +87,9 @@ export interface ConsumeOptions {
    */
   readonly onError?: ((error: unknown) => void) | undefined
   /**
-   * What to do with values that don't decode or don't fit the schema. "throw" (default) leaves the message
+   * What to do with values that don't decode or don't fit the schema, and with record batches that their publisher packed
+   * wrongly: such a batch is one error (`part` is "batch"), and "skip" leaves out all of its messages from `message.offset`
+   * to before `error.endOffset`. "throw" (default) leaves the message
    * unacknowledged and ends the consumer, so that the next one starts with it.
    */
   readonly onDecodeError?: DecodeErrorPolicy | undefined

@@ -1,5 +1,14 @@
-import { readBatchHeader, splitBatches } from '../../protocol/index.js'
+import {
+  type BatchHeader,
+  checkBatch,
+  isMillraceError,
+  limits,
+  MillraceError,
+  readBatchHeader,
+  splitBatches,
+} from '../../protocol/index.js'
 import { AckWindow } from './acks.js'
+import { DecodeError, unreadableMessage } from './message.js'
 import { type Decoder, RecordRun, type RecordSource } from './record_run.js'
 import type { StreamHandlers } from './runner.js'
 
@@ -69,6 +78,8 @@ export class PartitionStream<Value, Key> implements RecordSource<Value, Key> {
   queued = false
   /** Whether it lost its turn, so that it must be offered again once it can deliver. */
   stalled = false
+  /** Why the batch whose turn it is can't be delivered; undefined if it can. */
+  failure: Error | undefined
   /** What is being delivered. */
   run: RecordRun<Value, Key> | undefined
   #runBytes = 0
@@ -130,6 +141,7 @@ export class PartitionStream<Value, Key> implements RecordSource<Value, Key> {
     this.version++
     this.#batches = []
     this.run = undefined
+    this.failure = undefined
     this.#runBytes = 0
     this.#bufferedBytes = 0
     this.fetchOffset = this.position
@@ -153,14 +165,64 @@ export class PartitionStream<Value, Key> implements RecordSource<Value, Key> {
 
   /**
    * Opens the next batch as `run`; false when there is none.
-   * @throws MillraceError BAD_BATCH
+   * @throws DecodeError if its publisher packed it wrongly, MillraceError CORRUPT if its bytes are damaged. `failure` has
+   * the error until `skipFailure`
    */
   openRun(): boolean {
+    if (this.failure !== undefined) throw this.failure
     const batch = this.#batches.shift()
     if (batch === undefined) return false
     this.#runBytes = batch.length
-    this.run = new RecordRun(this, batch, this.position, this.stopAt, this.acks)
+    try {
+      this.run = new RecordRun(this, batch, this.position, this.stopAt, this.acks)
+    } catch (cause) {
+      this.failure = this.#damage(batch) ?? this.#unreadable(readBatchHeader(batch), cause)
+      throw this.failure
+    }
     return true
+  }
+
+  /** Returns the error for what reading a record of the open run threw, and keeps it as `failure`. */
+  readFailed({ cursor }: RecordRun<Value, Key>, cause: unknown): Error {
+    this.failure = this.#unreadable(cursor.header, cause)
+    return this.failure
+  }
+
+  /** Counts the rest of a batch that can't be opened as delivered and acknowledged; returns its number of messages. */
+  skipFailure(): number {
+    if (!(this.failure instanceof DecodeError)) return 0
+    const { raw, endOffset } = this.failure
+    const count = endOffset - raw.offset
+    const acks = this.run?.acks ?? this.acks?.open(raw.offset, count)
+    acks?.delivered(count)
+    acks?.ackRange(raw.offset, endOffset)
+    this.position = endOffset
+    this.failure = undefined
+    return count
+  }
+
+  /** The checksum tells whether the bytes are as their publisher sealed them. */
+  #damage(batch: Uint8Array): MillraceError | undefined {
+    try {
+      checkBatch(batch, limits.batchRecordsBytesMax)
+      return undefined
+    } catch (cause) {
+      const { topic, partition, position } = this
+      const reason = cause instanceof Error ? cause.message : String(cause)
+      return new MillraceError(
+        'CORRUPT',
+        `what was fetched of topic "${topic}", partition ${partition}, offset ${position} is damaged: ${reason}`,
+        { cause },
+      )
+    }
+  }
+
+  #unreadable({ baseOffset, recordCount, lastTimestamp: timestamp }: BatchHeader, cause: unknown): Error {
+    if (!isMillraceError(cause, 'BAD_BATCH')) return cause instanceof Error ? cause : new Error(String(cause))
+    const { topic, partition } = this
+    const offset = Math.max(this.position, baseOffset)
+    const message = unreadableMessage({ topic, partition, offset, timestamp })
+    return new DecodeError(message, 'batch', cause, Math.min(baseOffset + recordCount, this.stopAt))
   }
 
   /** The run is delivered: gives its memory back. */

@@ -135,6 +135,21 @@ for (const name of ['publish', 'transaction'] as const) {
   })
 }
 
+test('each refuses batches that grow to more than a batch may have, before it opens them', async (context) => {
+  const client = await testClient(context, await testBroker(context))
+  const topicId = await createTopic(client, 'orders')
+  const builder = new RecordBatchBuilder()
+  builder.append({ value: Buffer.alloc(12 * 1024 * 1024), timestamp: 1_000 })
+  const batch = builder.finish('brotli')
+  const batches = Array.from({ length: 3 }, () => [topicId, 0, batch.length] as const)
+  const messages = batches.map(() => [0, undefined] as [number, undefined])
+  const refusal = await refusalOf(
+    client.request(commands.publishEach, { batches, messages }, Buffer.concat([batch, batch, batch])),
+  )
+  assert.is(refusal?.code, 'BATCH_TOO_LARGE', refusal?.message)
+  assert.match(refusal?.message ?? '', /grow to 377\d+ bytes/)
+})
+
 test('a transaction refuses a batch of an idempotent producer', async (context) => {
   const { client, topicId } = await fixture(context)
   const batch = batchOf(['a'], { producerId: 7, producerEpoch: 0, baseSequence: 0 })

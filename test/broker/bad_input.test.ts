@@ -127,10 +127,11 @@ function mutated(random: Random, bytes: Buffer, from: number): Buffer {
 async function storm(context: TestContext, random: Random, connections: number): Promise<void> {
   const logged: string[] = []
   const logger = pino({ level: 'error' }, { write: (line: string) => void logged.push(line) })
-  const broker = await testBroker(context, { helloTimeoutMs: 100, logger })
+  const broker = await testBroker(context, { helloTimeoutMs: 1_000, logger })
   const witness = await testClient(context, broker)
   const topicId = await createTopic(witness, 'witness')
   await publish(witness, [topicId, 0, batchOf(['before'])])
+  const ungreeted: Promise<unknown>[] = []
   for (let i = 0; i < connections; i++) {
     const greeted = random.chance(0.8)
     const client: RawClient = await (greeted ? connectHello : connectRaw)(broker.address)
@@ -140,10 +141,16 @@ async function storm(context: TestContext, random: Random, connections: number):
     if (random.chance(0.7)) {
       // The end of the stream comes after all sent bytes, so the broker has read them.
       client.socket.end()
+      // Without a hello some end only when its time is over.
+      if (!greeted) {
+        ungreeted.push(client.closed)
+        continue
+      }
       await client.closed
     }
     client.destroy()
   }
+  await Promise.all(ungreeted)
   await publish(witness, [topicId, 0, batchOf(['after'])])
   const values = await valuesOf(witness, topicId)
   assert.is(values[0], 'before')

@@ -2,9 +2,13 @@ import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import * as assert from 'uvu/assert'
+import { parseAddress } from '../../client/address.js'
 import { connect, Reject } from '../../client/index.js'
+import { commands } from '../../protocol/index.js'
 import { brokerFor, ok, type Ran, run } from '../helpers/cli.js'
 import { enginesAreDelayed } from '../helpers/engine_mode.js'
+import { unopenableBatch } from '../helpers/lying_batches.js'
+import { connectHello } from '../helpers/raw_client.js'
 import { spawnMillrace } from '../helpers/spawn.js'
 import { suite } from '../helpers/suite.js'
 import { waitFor } from '../helpers/wait_for.js'
@@ -31,6 +35,20 @@ test('publishes a value and prints it again', async (context) => {
   assert.equal(message, { topic: 'orders', offset: 0, key: 'k', headers: { a: 'b' }, value: 'hello' })
   assert.type(timestamp, 'number')
   assert.type(partition, 'number')
+})
+
+test('consume goes on behind a batch that its publisher packed wrongly, and says so', async (context) => {
+  const server = await brokerFor(context)
+  ok(await run(context, ['topic', 'create', 'orders', ...server]))
+  const raw = await connectHello(parseAddress(server[1]))
+  context.defer(() => raw.destroy())
+  const { topic } = (await raw.request(commands.topicDescribe, { topic: 'orders' })).body
+  const batch = unopenableBatch(3)
+  await raw.request(commands.publish, { batches: [[topic.topicId, 0, batch.length]] }, batch)
+  ok(await run(context, ['publish', 'orders', 'after', ...server]))
+  const consumed = await run(context, ['consume', 'orders', ...server])
+  assert.is(ok(consumed), 'after\n')
+  assert.match(consumed.stderr, /partition 0, offsets 0 to 2 can't be opened.*; going on at 3/)
 })
 
 test('a last line without a newline is a message, CR LF is a line end, and a gz file is unpacked', async (context) => {

@@ -1,4 +1,5 @@
 import { once } from 'node:events'
+import { setTimeout as sleep } from 'node:timers/promises'
 import * as assert from 'uvu/assert'
 import {
   commands,
@@ -24,6 +25,7 @@ import {
 } from '../harness.js'
 
 const test = suite('broker/net/session')
+const hello = { versionMin: 1, versionMax: 1, clientName: 'test', clientVersion: '1' }
 
 /** Sends bytes and resolves with the error frame before the end of the connection. */
 async function lastWords(client: RawClient, bytes: Uint8Array): Promise<MillraceError> {
@@ -62,6 +64,23 @@ test('a request with a wrong field is answered with its path, and the connection
   assert.is((problem as MillraceError).code, 'BAD_REQUEST')
   assert.match((problem as MillraceError).message, /topic: expected a string/)
   await client.request(commands.ping, {})
+})
+
+test('a connection has all of its time to say hello, whenever the broker looked last', async (context) => {
+  const broker = await testBroker(context, { helloTimeoutMs: 450 })
+  const failures: unknown[] = []
+  const greet = async (): Promise<void> => {
+    const client = await connectRaw(broker.address)
+    context.defer(() => client.destroy())
+    await sleep(50)
+    await client.request(commands.hello, hello)
+  }
+  // The broker looks about twice a second; some greetings are under way then.
+  const greetings: Promise<unknown>[] = []
+  for (let n = 0; n < 60; n++, await sleep(20))
+    greetings.push(greet().catch((error: unknown) => failures.push(error)))
+  await Promise.all(greetings)
+  assert.equal(failures, [])
 })
 
 test('malformed frames get an error and end the connection', async (context) => {

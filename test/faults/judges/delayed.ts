@@ -98,38 +98,54 @@ function judgeReads({ published, read }: DelayedHistory, findings: Findings): Ma
   return firstRead
 }
 
-/** A broker that lives and fires messages that were due seconds later has forgotten those that it has not fired. */
+/**
+ * A broker that lives and appends messages that were due seconds later has forgotten those that it has not appended. Offsets of
+ * a partition tell which came first; a reader may be far behind in another partition.
+ */
 function judgePassedOver(
   { published, lives }: DelayedHistory,
   firstRead: ReadonlyMap<string, DelayedRead>,
   findings: Findings,
 ): void {
   const evidence: string[] = []
-  const due = new Map(published.map(({ value, dueMs }) => [value, dueMs]))
+  const dueMsOf = new Map(published.map(({ value, dueMs }) => [value, dueMs]))
+  const partitions = new Set([...firstRead.values()].map(({ partition }) => partition))
   for (const life of lives) {
-    const fired = [...firstRead.values()]
-      .filter(({ readMs, value }) => readMs >= life.fromMs && readMs < life.toMs && due.has(value))
-      .map(({ value, readMs }) => ({ value, readMs, dueMs: due.get(value) ?? 0 }))
-      .sort((a, b) => a.dueMs - b.dueMs)
-    // For each place in the order of due times: what was read first of those from there on.
-    const earliest = [...fired]
-    for (let at = earliest.length - 2; at >= 0; at--) {
-      const [here, next] = [earliest[at], earliest[at + 1]]
-      if (here !== undefined && next !== undefined && next.readMs < here.readMs) earliest[at] = next
-    }
-    for (const { value, dueMs, outcome, knownMs } of published) {
-      if (outcome !== 'ok') continue
-      const owedMs = Math.max(dueMs, knownMs, life.fromMs)
-      const later = earliest[lowerBound(fired, owedMs + passedOverMs)]
-      const readMs = firstRead.get(value)?.readMs ?? Number.POSITIVE_INFINITY
-      if (later !== undefined && later.readMs < readMs)
-        evidence.push(
-          `${value}, due at ${dueMs}, acknowledged at ${knownMs}, came ${readMs === Number.POSITIVE_INFINITY ? 'never' : `at ${readMs}`}; ` +
-            `${later.value}, due at ${later.dueMs}, came at ${later.readMs} without a restart since ${life.fromMs}`,
-        )
+    for (const partition of partitions) {
+      const appended = appendedIn(life, partition, firstRead, dueMsOf)
+      for (const { value, dueMs, outcome, knownMs } of published) {
+        const read = firstRead.get(value)
+        if (outcome !== 'ok' || read?.partition !== partition) continue
+        const owedMs = Math.max(dueMs, knownMs, life.fromMs)
+        const later = appended[lowerBound(appended, owedMs + passedOverMs)]?.first
+        if (later !== undefined && later.offset < read.offset)
+          evidence.push(
+            `${value} at ${placeOf(read)} was due at ${dueMs} and acknowledged at ${knownMs}; ${later.value} at ` +
+              `${placeOf(later)} was due at ${dueMsOf.get(later.value)}, and the broker ran since ${life.fromMs}`,
+          )
+      }
     }
   }
   findings.addAll('delayed-passed-over', evidence)
+}
+
+/** Messages by due time; `first` is the one with the lowest offset of those from there on. */
+function appendedIn(
+  { fromMs, toMs }: Life,
+  partition: number,
+  firstRead: ReadonlyMap<string, DelayedRead>,
+  dueMsOf: ReadonlyMap<string, number>,
+): { readonly dueMs: number; readonly first: DelayedRead }[] {
+  const appended = [...firstRead.values()]
+    .filter((read) => read.partition === partition && read.readMs >= fromMs && read.readMs < toMs)
+    .map((read) => ({ dueMs: dueMsOf.get(read.value) ?? 0, first: read }))
+    .sort((a, b) => a.dueMs - b.dueMs)
+  for (let at = appended.length - 2; at >= 0; at--) {
+    const [here, next] = [appended[at], appended[at + 1]]
+    if (here !== undefined && next !== undefined && next.first.offset < here.first.offset)
+      here.first = next.first
+  }
+  return appended
 }
 
 function lowerBound(sorted: readonly { readonly dueMs: number }[], dueMs: number): number {
