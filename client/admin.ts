@@ -66,6 +66,8 @@ export interface EnsuredTopic extends TopicSummary {
 const ensureAttemptsMax = 5
 
 export type TopicDescription = ReplyOf<typeof commands.topicDescribe>
+/** What `topics.purge` has done to a partition. */
+export type PurgedPartition = ReplyOf<typeof commands.topicPurge>['partitions'][number]
 export type PartitionDescription = TopicDescription['partitions'][number]
 
 /** The topics of the broker: `client.topics`. */
@@ -135,6 +137,21 @@ export class TopicsAdmin {
     checkCallOptions('client.topics.delete', options)
     await this.#cluster.call(commands.topicDelete, { topic }, options)
     this.#cluster.forget(topic)
+  }
+
+  /**
+   * Drops the messages that a topic holds now, of all partitions or some. The topic, its settings and its groups stay, and
+   * offsets continue. There is no way back.
+   * @returns the first offset that is left in each partition, and how many messages were dropped
+   * @throws MillraceError UNKNOWN_TOPIC, UNKNOWN_PARTITION, STORAGE_FAILED
+   */
+  async purge(
+    topic: string,
+    options: CallOptions & { readonly partitions?: readonly number[] | undefined } = {},
+  ): Promise<readonly PurgedPartition[]> {
+    checkOptions('client.topics.purge', options, { ...callOptionNames, partitions: true })
+    const request = { topic, partitions: options.partitions }
+    return (await this.#cluster.call(commands.topicPurge, request, callOnly(options))).partitions
   }
 
   async list(options: CallOptions = {}): Promise<readonly TopicSummary[]> {

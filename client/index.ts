@@ -7,6 +7,7 @@ export {
   GroupsAdmin,
   type OffsetToCommit,
   type PartitionDescription,
+  type PurgedPartition,
   type TopicDescription,
   type TopicDifference,
   type TopicOptions,
@@ -53,6 +54,7 @@ export {
 export type { CallOptions } from './options.js'
 export type { Receipt } from './producer/batch.js'
 export type { ProducerOptions } from './producer/settings.js'
+export type { PeekedMessage, PeekOptions, PeekState } from './queue_peek.js'
 export { type DeadLetter, type QueueDescription, type QueueSummary, QueuesAdmin } from './queues_admin.js'
 export type { MessageInput } from './record.js'
 export { defineService, type Service, type ServiceHandler } from './service/index.js'

@@ -2,6 +2,7 @@ import { commands, isMillraceError, type ReplyOf } from '../protocol/index.js'
 import { TopicsAdmin } from './admin.js'
 import type { Cluster } from './cluster.js'
 import { type CallOptions, callOptionNames, checkCallOptions, checkOptions } from './options.js'
+import { type PeekedMessage, type PeekOptions, peekQueue } from './queue_peek.js'
 import { type QueueOptions, type QueueSettings, queueSettingsInput } from './worker/index.js'
 
 export type QueueDescription = ReplyOf<typeof commands.queueDescribe>
@@ -30,6 +31,18 @@ export class QueuesAdmin {
   async describe(group: string, options: CallOptions = {}): Promise<QueueDescription> {
     checkCallOptions('client.queues.describe', options)
     return this.#cluster.call(commands.queueDescribe, { group }, { ...options, repeatable: true })
+  }
+
+  /**
+   * Looks at messages of a group that are not done, without leasing them: in turn from each partition, by offset. The broker
+   * goes on meanwhile, so that a message may be done already when this returns.
+   * @throws MillraceError UNKNOWN_GROUP, BAD_OPTION
+   * @example
+   * for (const { message, state, attempts } of await client.queues.peek('mailer', { state: 'delayed' }))
+   *   console.log(message.offset, state, attempts)
+   */
+  peek(group: string, options: PeekOptions = {}): Promise<readonly PeekedMessage[]> {
+    return peekQueue(this.#cluster, group, options)
   }
 
   /**

@@ -50,6 +50,10 @@ const queueDelete: Handler<typeof commands.queueDelete> = async ({ broker }, { g
 
 const queueList: Handler<typeof commands.queueList> = ({ broker }) => ({ body: broker.queues.list() })
 
+const queuePeek: Handler<typeof commands.queuePeek> = ({ broker }, request) => ({
+  body: broker.queues.peek(request),
+})
+
 const queueLeave: Handler<typeof commands.queueLeave> = async ({ broker }, request) => {
   await broker.queues.leave(request)
   return { body: {} }
@@ -67,6 +71,7 @@ export const queueHandlers = {
   queueDelete,
   queueList,
   queueLeave,
+  queuePeek,
 }
 
 function leaseReply(

@@ -5,6 +5,7 @@ import {
   errorTable,
   type ReplyOf,
 } from '../../protocol/index.js'
+import { encodeTrims, opKinds, type Trim } from '../../storage/index.js'
 import type { BrokerContext } from '../context.js'
 import { offsetForTime } from '../partition/offset_for_time.js'
 import type { Partition } from '../partition/partition.js'
@@ -14,6 +15,7 @@ import type { Handler } from './handler.js'
 
 type TopicSummary = ReplyOf<typeof commands.topicCreate>
 type MetadataTopic = ReplyOf<typeof commands.metadata>['topics'][number]
+type PurgedPartition = ReplyOf<typeof commands.topicPurge>['partitions'][number]
 type OffsetResult = ReplyOf<typeof commands.offsetsList>['partitions'][number]
 
 const earliest = -2
@@ -91,6 +93,22 @@ const offsetsList: Handler<typeof commands.offsetsList> = async ({ broker }, req
   return { body: { partitions } }
 }
 
+const topicPurge: Handler<typeof commands.topicPurge> = async ({ broker }, { topic: name, partitions }) => {
+  const topic = broker.shard.catalog.topic(name)
+  const purged = new Set(partitions ?? topic.partitions.keys())
+  const trims: Trim[] = []
+  const results: PurgedPartition[] = []
+  for (const index of purged) {
+    const { log } = broker.shard.partition(topic.topicId, index)
+    const { startOffset, endOffset } = log
+    if (endOffset > startOffset) trims.push([log.id, endOffset])
+    results.push({ partition: index, startOffset: endOffset, dropped: endOffset - startOffset })
+  }
+  if (trims.length > 0)
+    await broker.shard.commit([{ kind: opKinds.logsTrimmed, payload: encodeTrims(trims) }])
+  return { body: { partitions: results } }
+}
+
 export const topicHandlers = {
   metadata,
   topicCreate,
@@ -99,6 +117,7 @@ export const topicHandlers = {
   topicList,
   topicDescribe,
   offsetsList,
+  topicPurge,
 }
 
 function summaryOf({ name, topicId, partitions, createdAtMs, settings }: Topic): TopicSummary {

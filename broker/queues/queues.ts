@@ -17,6 +17,7 @@ import { describeQueue } from './describe.js'
 import type { QueueHost, WorkerSession } from './host.js'
 import { type Asker, LiveGroup, type Worker } from './live_group.js'
 import { encodeQueueConfigured, encodeQueueDeleted, encodeQueueSubscribed } from './ops.js'
+import { peekQueue } from './peek.js'
 import { deadCount, type QueueRecord } from './queues_view.js'
 import { checkRuns } from './runs.js'
 import { mergeQueueSettings, queueSettingsDefault } from './settings.js'
@@ -243,6 +244,11 @@ export class Queues {
   /** @throws MillraceError UNKNOWN_GROUP */
   describe(group: string): ReplyOf<typeof commands.queueDescribe> {
     return describeQueue(this.#host, this.#record(group), this.#live.get(group))
+  }
+
+  /** @throws MillraceError UNKNOWN_GROUP */
+  peek({ group, ...which }: RequestOf<typeof commands.queuePeek>): ReplyOf<typeof commands.queuePeek> {
+    return { messages: peekQueue(this.#host, this.#record(group), which) }
   }
 
   list(): ReplyOf<typeof commands.queueList> {

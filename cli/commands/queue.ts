@@ -5,6 +5,7 @@ import {
   type QueueDescription,
   type QueueOptions,
 } from '../../client/index.js'
+import { jsonLineOf } from '../messages/json_line.js'
 import { type CommonOptions, collect, wholeNumber, withClient, withCommon } from '../options.js'
 import { printJson, printTable } from '../output.js'
 
@@ -29,6 +30,13 @@ interface RedriveOptions extends LettersOptions {
   readonly letter?: readonly number[]
 }
 
+interface PeekCommandOptions extends CommonOptions {
+  readonly limit: number
+  readonly topic?: string
+  readonly state?: keyof typeof peekStates
+}
+
+const peekStates = { waiting: 'waiting', 'in-flight': 'inFlight', delayed: 'delayed' } as const
 const progressEvery = 10_000
 
 export function addQueue(program: Command): void {
@@ -52,8 +60,61 @@ export function addQueue(program: Command): void {
     if (options.json) printJson(description)
     else printDescription(description)
   })
+  addPeek(queue)
   addSettings(queue)
   addDeadLetters(queue)
+}
+
+function addPeek(queue: Command): void {
+  withCommon(
+    queue
+      .command('peek <group>')
+      .description('look at messages of a group that are not done, without leasing them'),
+  )
+    .option('--limit <n>', 'how many are shown', wholeNumber(1, 10_000), 20)
+    .option('--topic <name>', 'only those of this topic')
+    .addOption(
+      new Option(
+        '--state <state>',
+        'waiting: could be handled now, or wait behind their key; in-flight: a worker has them; delayed: wait for a retry',
+      ).choices(Object.keys(peekStates)),
+    )
+    .action(peek)
+}
+
+async function peek(group: string, { limit, topic, state, ...options }: PeekCommandOptions): Promise<void> {
+  const wanted = state === undefined ? undefined : peekStates[state]
+  const peeked = await withClient(options, (client) =>
+    client.queues.peek(group, { limit, topic, state: wanted }),
+  )
+  if (options.json) {
+    for (const { message, ...rest } of peeked)
+      printJson({ ...rest, message: JSON.parse(jsonLineOf(message)) })
+    return
+  }
+  printTable([
+    ['topic', 'partition', 'offset', 'state', 'failed', 'due', 'worker', 'key', 'value'],
+    ...peeked.map(({ message, state, attempts, dueAtMs, workerId }) => [
+      message.topic,
+      message.partition,
+      message.offset,
+      state === 'inFlight' ? 'in-flight' : state,
+      attempts,
+      dueAtMs === undefined ? '-' : new Date(dueAtMs).toISOString(),
+      workerId ?? '-',
+      previewOf(message.keyBytes, 20),
+      previewOf(message.valueBytes, 60),
+    ]),
+  ])
+}
+
+/** The first characters of some bytes, on one line and without control characters. */
+function previewOf(bytes: Uint8Array | undefined, charactersMax: number): string {
+  if (bytes === undefined) return '-'
+  const text = Buffer.from(bytes.subarray(0, 4 * charactersMax))
+    .toString('utf8')
+    .replaceAll(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, '\ufffd')
+  return text.length > charactersMax ? `${text.slice(0, charactersMax - 1)}…` : text
 }
 
 function addSettings(queue: Command): void {

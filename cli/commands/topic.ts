@@ -1,7 +1,9 @@
 import type { Command } from 'commander'
 import type { TopicDescription, TopicOptions, TopicSummary } from '../../client/index.js'
-import { type CommonOptions, wholeNumber, withClient, withCommon } from '../options.js'
-import { formatBytes, formatDuration, printJson, printTable } from '../output.js'
+import { confirmed } from '../confirm.js'
+import { exitCodes } from '../errors.js'
+import { type CommonOptions, collect, wholeNumber, withClient, withCommon } from '../options.js'
+import { counted, formatBytes, formatDuration, printJson, printTable } from '../output.js'
 
 interface SettingsOptions extends CommonOptions {
   readonly partitions?: number
@@ -10,8 +12,13 @@ interface SettingsOptions extends CommonOptions {
   readonly batchBytesMax?: string
 }
 
+interface PurgeOptions extends CommonOptions {
+  readonly partition?: readonly number[]
+  readonly yes?: true
+}
+
 export function addTopic(program: Command): void {
-  const topic = program.command('topic').description('create, list, describe, alter and delete topics')
+  const topic = program.command('topic').description('create, list, describe, alter, purge and delete topics')
   withSettings(topic.command('create <topic>').description('create a topic')).action(
     async (name: string, options: SettingsOptions) => {
       const summary = await withClient(options, (client) => client.topics.create(name, settings(options)))
@@ -34,6 +41,12 @@ export function addTopic(program: Command): void {
       report(options, { topic: name, deleted: true }, `deleted topic "${name}"`)
     },
   )
+  withCommon(
+    topic.command('purge <topic>').description('drop all messages that a topic holds now; the topic stays'),
+  )
+    .option('--partition <n>', 'only this partition; repeatable', collect(wholeNumber()))
+    .option('-y, --yes', 'do not ask')
+    .action(purge)
   withCommon(topic.command('list').description('list the topics')).action(async (options: CommonOptions) => {
     const topics = await withClient(options, (client) => client.topics.list())
     if (options.json) return printJson(topics)
@@ -47,6 +60,28 @@ export function addTopic(program: Command): void {
       else printDescription(description)
     },
   )
+}
+
+async function purge(name: string, options: PurgeOptions): Promise<void> {
+  const { partition: partitions, yes } = options
+  await withClient(options, async (client) => {
+    const { partitions: found } = await client.topics.describe(name)
+    const messages = found
+      .filter(({ partition }) => partitions?.includes(partition) ?? true)
+      .reduce((sum, { startOffset, endOffset }) => sum + endOffset - startOffset, 0)
+    if (!yes && !(await confirmed(`drop ${counted(messages)} of topic "${name}"?`, '--yes'))) {
+      process.stderr.write('millrace: nothing was dropped\n')
+      process.exitCode = exitCodes.failed
+      return
+    }
+    const purged = await client.topics.purge(name, { partitions })
+    const dropped = purged.reduce((sum, one) => sum + one.dropped, 0)
+    report(
+      options,
+      { topic: name, dropped, partitions: purged },
+      `dropped ${counted(dropped)} of topic "${name}"`,
+    )
+  })
 }
 
 function withSettings(command: Command): Command {

@@ -10,7 +10,7 @@ export type {
   StartPosition,
   TopicPartition,
 } from './options.js'
-export type { Decoder } from './record_run.js'
+export { type Decoder, recordsIn } from './record_run.js'
 export type { RunOptions } from './runner.js'
 export type { ConsumerStats, PartitionLag, PartitionStats } from './stats.js'
 export { type MemberOffsets, TransactionAcks } from './transaction_acks.js'

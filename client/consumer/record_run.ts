@@ -66,3 +66,21 @@ export class RecordRun<Value, Key> {
     return new Message(this)
   }
 }
+
+const asBytes: Decoder<Uint8Array | undefined, Uint8Array> = {
+  ahead: false,
+  key: (bytes) => bytes,
+  value: (bytes) => bytes,
+}
+
+/** The records of a batch from `offset` on, not decoded. @throws MillraceError BAD_BATCH */
+export function* recordsIn(
+  topic: string,
+  partition: number,
+  batch: Uint8Array,
+  offset: number,
+): Generator<Message<Uint8Array | undefined, Uint8Array>> {
+  const source = { topic, partition, decoder: asBytes }
+  const run = new RecordRun(source, batch, offset, Number.POSITIVE_INFINITY, undefined)
+  for (let message = run.next(); message !== undefined; message = run.next()) yield message
+}

@@ -190,6 +190,9 @@ export const queueLeave = command({
   reply: record({}),
 })
 
+/** "waiting" could be leased now or waits behind another of its key, "inFlight" is leased, "delayed" waits for its retry. */
+const peekState = oneOf('waiting', 'inFlight', 'delayed')
+
 /** How a queue group stands, and why it does not move if it doesn't. */
 export const queueDescribe = command({
   number: 54,
@@ -233,6 +236,39 @@ export const queueDescribe = command({
     ),
     /** Why messages stand still, for people; empty when they don't. */
     reasons: list(message, 100),
+  }),
+})
+
+/**
+ * Lists messages of a queue group that are not done, without leasing them: in turn from each partition, by offset.
+ */
+export const queuePeek = command({
+  number: 69,
+  name: 'queue.peek',
+  since: 1,
+  request: record({
+    group: text(1024),
+    topic: optional(text(1024)),
+    state: optional(peekState),
+    limit: integer(1, 10_000),
+  }),
+  reply: record({
+    messages: list(
+      record({
+        topic: topicName,
+        topicId,
+        partition,
+        offset,
+        state: peekState,
+        /** Attempts that have failed. */
+        attempts: integer(),
+        /** When a delayed message is due, ms since 1970. */
+        dueAtMs: optional(milliseconds),
+        /** Which worker has it. */
+        workerId: optional(label),
+      }),
+      10_000,
+    ),
   }),
 })
 

@@ -141,3 +141,30 @@ export const offsetsList = command({
     ),
   }),
 })
+
+/**
+ * Drops the messages of a topic, or of some of its partitions, that are stored when the broker handles the request. What is
+ * published later stays. Offsets go on.
+ */
+export const topicPurge = command({
+  number: 17,
+  name: 'topic.purge',
+  since: 1,
+  request: record({
+    topic: text(1024),
+    /** Default: all. */
+    partitions: optional(list(partition, limits.partitionsPerTopicMax)),
+  }),
+  reply: record({
+    partitions: list(
+      record({
+        partition,
+        /** The first offset that is left. */
+        startOffset: offset,
+        /** Messages that this request dropped. */
+        dropped: integer(),
+      }),
+      limits.partitionsPerTopicMax,
+    ),
+  }),
+})

@@ -396,6 +396,35 @@ export const goldenBodies: Record<CommandName, { readonly request: unknown; read
       more: false,
     },
   },
+  topicPurge: {
+    request: { topic: 'orders', partitions: [1] },
+    reply: { partitions: [{ partition: 1, startOffset: 42, dropped: 40 }] },
+  },
+  queuePeek: {
+    request: { group: 'crew', topic: 'orders', state: 'delayed', limit: 10 },
+    reply: {
+      messages: [
+        {
+          topic: 'orders',
+          topicId: 7,
+          partition: 1,
+          offset: 41,
+          state: 'delayed',
+          attempts: 2,
+          dueAtMs: 1_767_225_600_000,
+        },
+        {
+          topic: 'orders',
+          topicId: 7,
+          partition: 2,
+          offset: 3,
+          state: 'inFlight',
+          attempts: 0,
+          workerId: uuid,
+        },
+      ],
+    },
+  },
   replySend: { request: { to: uuid, requestId: '1z', error: 'no such item' }, reply: {} },
   replyPoll: {
     request: { address: uuid, waitMs: 30_000 },
