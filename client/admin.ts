@@ -11,6 +11,7 @@ import {
   type CallOptions,
   callOptionNames,
   checkCallOptions,
+  checkChoice,
   checkOptions,
   type OptionNames,
 } from './options.js'
@@ -175,6 +176,7 @@ export class TopicsAdmin {
     options: CallOptions = {},
   ): Promise<readonly number[]> {
     checkCallOptions('client.topics.offsets', options)
+    if (!(at instanceof Date)) checkChoice('at', at, ['earliest', 'latest'], ' or a Date')
     const info = await this.#cluster.topic(topic, { fresh: true, ...signalOf(options) })
     const wanted = at === 'earliest' ? -2 : at === 'latest' ? -1 : at.getTime()
     const partitions = Array.from(

@@ -21,6 +21,19 @@ export function checkOptions<Options extends object>(
   for (const name in options) if (!Object.hasOwn(names, name)) throw unknownOption(where, name, names, prefix)
 }
 
+/**
+ * Refuses a value that is not one of those that an option has.
+ * @throws MillraceError BAD_OPTION that names the option and its values
+ */
+export function checkChoice(name: string, value: unknown, choices: readonly string[], others = ''): void {
+  if (choices.includes(value as string)) return
+  const expected = choices.map((choice) => JSON.stringify(choice)).join(', ')
+  throw new MillraceError(
+    'BAD_OPTION',
+    `the option "${name}" is ${JSON.stringify(value) ?? String(value)}, expected ${expected}${others}`,
+  )
+}
+
 export interface CallOptions {
   readonly signal?: AbortSignal | undefined
   /** Default: the client's `requestTimeoutMs`. */

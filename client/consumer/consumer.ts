@@ -1,5 +1,6 @@
 import { MillraceError } from '../../protocol/index.js'
 import { channels, traceHandle } from '../diagnostics.js'
+import { checkOptions } from '../options.js'
 import { isConnectionError, undisturbed, Warnings } from '../warnings.js'
 import type { BrokerPort } from './broker_port.js'
 import { ConsumerEngine } from './consumer_engine.js'
@@ -116,6 +117,7 @@ export class Consumer<Value = unknown, Key = unknown, Item extends Message = Mes
 
   /** Iterates by batch: messages of one partition that stood next to each other. The fastest way to read. */
   batches(options: BatchOptions = {}): AsyncIterableIterator<BatchOf<Item>, undefined> {
+    checkOptions('consumer.batches', options, { messagesMax: true })
     const { messagesMax = batchMessagesMaxDefault } = options
     if (!Number.isSafeInteger(messagesMax) || messagesMax < 1) {
       throw new MillraceError('BAD_OPTION', `the option "messagesMax" is ${messagesMax}, expected at least 1`)
@@ -207,6 +209,7 @@ export class Consumer<Value = unknown, Key = unknown, Item extends Message = Mes
     readonly partition: number
     readonly offset: StartPosition
   }): Promise<void> {
+    checkOptions('consumer.seek', target, { topic: true, partition: true, offset: true })
     const { topic, partition, offset: at } = target
     checkStart('offset', at)
     const ref = topic === undefined ? partition : { topic, partition }

@@ -1,5 +1,5 @@
 import { MillraceError } from '../../protocol/index.js'
-import { checkOptions, type OptionNames } from '../options.js'
+import { checkChoice, checkOptions, type OptionNames } from '../options.js'
 import type { DecodeError, RawMessage } from './message.js'
 
 /** A partition: its number where the consumer reads one topic, both where it reads several. */
@@ -164,6 +164,10 @@ export function consumerSettings(options: ConsumeOptions, topicCount: number): C
   if (instanceId !== undefined && group === undefined) throw bad('instanceId', 'needs a group')
   if (options.singleActive === true && group === undefined) throw bad('singleActive', 'needs a group')
   if (partitions !== undefined) checkPartitions(partitions, group, topicCount)
+  const { onOutOfRange = 'earliest', onDecodeError = 'throw' } = options
+  checkChoice('onOutOfRange', onOutOfRange, ['earliest', 'latest', 'error'])
+  if (typeof onDecodeError !== 'function')
+    checkChoice('onDecodeError', onDecodeError, ['throw', 'skip'], ' or a function')
   return {
     group,
     instanceId,
@@ -180,8 +184,8 @@ export function consumerSettings(options: ConsumeOptions, topicCount: number): C
     fetchBytesMax: whole('fetchBytesMax', options.fetchBytesMax ?? 4 * mib, 1024),
     fetchWaitMs: whole('fetchWaitMs', options.fetchWaitMs ?? 10_000, 1),
     partitionsRefreshMs: whole('partitionsRefreshMs', options.partitionsRefreshMs ?? 30_000, 1),
-    onOutOfRange: options.onOutOfRange ?? 'earliest',
-    onDecodeError: options.onDecodeError ?? 'throw',
+    onOutOfRange,
+    onDecodeError,
   }
 }
 

@@ -1,5 +1,5 @@
 import { MillraceError } from '../../protocol/index.js'
-import { checkOptions } from '../options.js'
+import { checkChoice, checkOptions } from '../options.js'
 import { type Deferred, deferred } from './deferred.js'
 import type { Message } from './message.js'
 import { PartitionStream } from './partition_stream.js'
@@ -70,7 +70,7 @@ export function runSettings(options: RunOptions): RunSettings {
   const { concurrency = 10, order = 'partition', finishTimeoutMs = 30_000 } = options
   if (!Number.isSafeInteger(concurrency) || concurrency < 1)
     throw bad('concurrency', concurrency, 'a whole number from 1')
-  if (order !== 'partition' && order !== 'key') throw bad('order', order, '"partition" or "key"')
+  checkChoice('order', order, ['partition', 'key'])
   if (!Number.isSafeInteger(finishTimeoutMs) || finishTimeoutMs < 0)
     throw bad('finishTimeoutMs', finishTimeoutMs, 'whole ms from 0')
   return { concurrency, order, finishTimeoutMs }

@@ -1,4 +1,5 @@
 import { type Codec, coderOf, type ValueCoder, type ValueFormat } from '../codecs.js'
+import { checkOptions } from '../options.js'
 import { defineTopic, type Topic } from '../topic.js'
 
 /** A service: the topic of its requests, and the codec of its replies. Both ends share it. */
@@ -9,7 +10,7 @@ export interface Service<RequestIn, RequestOut, ReplyIn, ReplyOut, Key = string>
 
 /**
  * Defines a service for requesters and responders; does not create its topic in the broker.
- * @throws MillraceError BAD_NAME
+ * @throws MillraceError BAD_NAME, BAD_OPTION
  * @example const prices = defineService('prices', { request: json<{ item: string }>(), reply: json<{ cents: number }>()
  * })
  */
@@ -21,17 +22,15 @@ export function defineService<
   Key = string,
 >(
   name: string,
-  {
-    request,
-    reply,
-    key,
-  }: {
+  definition: {
     readonly request: ValueFormat<RequestIn, RequestOut>
     readonly reply: ValueFormat<ReplyIn, ReplyOut>
     /** Default: string. */
     readonly key?: Codec<Key> | undefined
   },
 ): Service<RequestIn, RequestOut, ReplyIn, ReplyOut, Key> {
+  checkOptions('defineService', definition, { request: true, reply: true, key: true })
+  const { request, reply, key } = definition
   return {
     topic: defineTopic<RequestIn, RequestOut, Key>(
       name,

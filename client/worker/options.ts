@@ -1,5 +1,5 @@
 import { MillraceError, type QueueSettings, type QueueSettingsInput } from '../../protocol/index.js'
-import { checkOptions, type OptionNames } from '../options.js'
+import { checkChoice, checkOptions, type OptionNames } from '../options.js'
 import { type Duration, durationMs } from '../units.js'
 import type { BatchSettings } from './work_batch.js'
 import type { WorkMessage } from './work_message.js'
@@ -166,6 +166,9 @@ function settingsOf(
   concurrencyDefault: number,
   batch: BatchSettings | undefined,
 ): WorkSettings {
+  checkGroup(options.group)
+  const { start = 'earliest' } = options
+  checkChoice('start', start, ['earliest', 'latest'])
   const concurrency = whole('concurrency', options.concurrency ?? concurrencyDefault, 1)
   const messages = concurrency * (batch?.messagesMax ?? 1)
   const prefetch = whole('prefetch', options.prefetch ?? messages * 2, 1)
@@ -179,7 +182,7 @@ function settingsOf(
     leaseMs: whole('leaseMs', options.leaseMs ?? 30_000, 1_000),
     timeoutMs: whole('timeoutMs', options.timeoutMs ?? 600_000, 1),
     blockedMsMax: whole('blockedMsMax', options.blockedMsMax ?? 60_000, 1_000),
-    start: options.start ?? 'earliest',
+    start,
     settings: options.settings && queueSettingsInput(options.settings),
     closeTimeoutMs: whole('closeTimeoutMs', options.closeTimeoutMs ?? 30_000, 0),
     signal: options.signal,
@@ -193,6 +196,8 @@ function settingsOf(
 export function queueSettingsInput(options: QueueOptions): QueueSettingsInput {
   checkOptions('the settings of a queue group', options, settingNames, 'settings.')
   const { order, attemptsMax, retry, ttl, expired, priorities, paused } = options
+  if (order !== undefined) checkChoice('settings.order', order, ['none', 'key'])
+  if (expired !== undefined) checkChoice('settings.expired', expired, ['dead-letter', 'drop'])
   return {
     order,
     attemptsMax,
@@ -212,6 +217,7 @@ function retrySettings(retry: NonNullable<QueueOptions['retry']>): QueueSettings
     'retry.',
   )
   const { kind, delay, max = retryMaxMsDefault, jitter = jitterDefault } = retry
+  checkChoice('retry.kind', kind, ['fixed', 'exponential'])
   if (!(jitter >= 0 && jitter <= 1)) throw bad('retry.jitter', jitter, 'a number from 0 to 1')
   const delayMs = durationMs('retry.delay', delay)
   return {
@@ -220,6 +226,10 @@ function retrySettings(retry: NonNullable<QueueOptions['retry']>): QueueSettings
     maxMs: Math.max(delayMs, durationMs('retry.max', max)),
     jitterPercent: Math.round(jitter * 100),
   }
+}
+
+function checkGroup(group: unknown): void {
+  if (typeof group !== 'string') throw bad('group', group, 'the name of a queue group')
 }
 
 function whole(name: string, value: number, min: number): number {

@@ -125,6 +125,40 @@ test('each options object refuses an option that does not exist and names the ne
           }),
         ),
     ],
+    [
+      'consumer.batches',
+      'messageMax',
+      'messagesMax',
+      () => client.consume('t').batches(misspelled({ messageMax: 5 })),
+    ],
+    [
+      'consumer.run',
+      'concurency',
+      'concurrency',
+      () => client.consume('t').run(noop, misspelled({ concurency: 5 })),
+    ],
+    [
+      'consumer.seek',
+      'ofset',
+      'offset',
+      () => client.consume('t').seek(misspelled({ partition: 0, offset: 0, ofset: 5 })),
+    ],
+    [
+      'client.workBatch',
+      'waitMS',
+      'waitMs',
+      () => client.workBatch('t', misspelled({ group: 'g', waitMS: 5 }), noop),
+    ],
+    [
+      'defineService',
+      'replay',
+      'reply',
+      () =>
+        defineService(
+          't',
+          misspelled<Parameters<typeof defineService>[1]>({ request: string, replay: string }),
+        ),
+    ],
     ['client.close', 'timeout', 'timeoutMs', () => client.close(misspelled({ timeout: 5 }))],
   ]
   for (const [where, option, nearest, call] of cases) {
@@ -147,6 +181,46 @@ test('an option that is like no other is refused with the names of all', async (
   assert.is((error as Error).message, 'client.request has no option "xyz"; its options are signal, timeoutMs')
   const notOptions = await errorOf(() => client.consume('t', misspelled(null as unknown as object)))
   assert.is((notOptions as Error).message, 'client.consume got null, expected an object with options')
+})
+
+test('a value that an option does not have is refused with those that it has', async (context) => {
+  const client = await start(context)
+  const noop = (): void => {}
+  const cases: readonly (readonly [expected: string, call: () => unknown])[] = [
+    [
+      'the option "onOutOfRange" is "eariest", expected "earliest", "latest", "error"',
+      () => client.consume('t', misspelled({ onOutOfRange: 'eariest' })),
+    ],
+    [
+      'the option "onDecodeError" is "ignore", expected "throw", "skip" or a function',
+      () => client.consume('t', misspelled({ onDecodeError: 'ignore' })),
+    ],
+    [
+      'the option "start" is "last", expected "earliest", "latest"',
+      () => client.work('t', misspelled({ group: 'g', start: 'last' }), noop),
+    ],
+    [
+      'the option "group" is undefined, expected the name of a queue group',
+      () => client.work('t', misspelled({}), noop),
+    ],
+    [
+      'the option "settings.order" is "keys", expected "none", "key"',
+      () => client.work('t', misspelled({ group: 'g', settings: { order: 'keys' } }), noop),
+    ],
+    [
+      'the option "retry.kind" is undefined, expected "fixed", "exponential"',
+      () => client.queues.configure('g', misspelled({ retry: { delay: 5 } })),
+    ],
+    [
+      'the option "at" is "first", expected "earliest", "latest" or a Date',
+      () => client.topics.offsets('t', misspelled('first' as unknown as object)),
+    ],
+  ]
+  for (const [expected, call] of cases) {
+    const error = await errorOf(call)
+    assert.ok(isMillraceError(error, 'BAD_OPTION'), `${expected}: ${error}`)
+    assert.is((error as Error).message, expected)
+  }
 })
 
 test('a message refuses a field that does not exist', async (context) => {

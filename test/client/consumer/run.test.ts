@@ -386,7 +386,7 @@ test('options that make no sense are refused', async (context) => {
   const harness = await withPartitions(context, 1, 1)
   const run = (options: object): Promise<void> => harness.consume('t').run(() => {}, options)
   await assertRejects(run({ concurrency: 0 }), '"concurrency" is 0, expected a whole number from 1')
-  await assertRejects(run({ order: 'none' }), '"order" is "none", expected "partition" or "key"')
+  await assertRejects(run({ order: 'none' }), '"order" is "none", expected "partition", "key"')
   await assertRejects(run({ concurency: 2 }), 'consumer.run has no option "concurency"')
 })
 
