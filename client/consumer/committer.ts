@@ -172,6 +172,7 @@ export class Committer<Value, Key> implements OffsetCommitter {
       else moved.push(entry)
     }
     if (moved.length === 0) return false
+    for (const { stream, offset } of moved) stream.sent(offset)
     try {
       const { port, group, memberId } = this.#options
       const offsets = moved.map(
@@ -195,7 +196,7 @@ export class Committer<Value, Key> implements OffsetCommitter {
   }
 
   #confirm({ stream, offset }: Entry<Value, Key>): void {
-    stream.committed = offset
+    stream.confirmed(offset)
     for (const waiter of this.#waiters) {
       if (waiter.since >= this.#sent || !waiter.streams.delete(stream)) continue
       if (waiter.streams.size === 0) this.#settle(waiter, undefined)

@@ -74,6 +74,11 @@ export class GroupAssignment<Value, Key> {
   readonly #options: GroupAssignmentOptions<Value, Key>
   /** Streams that wait for the application to acknowledge what it holds. */
   readonly #draining = new Map<PartitionStream<Value, Key>, Deferred<void>>()
+  /**
+   * Streams that were dropped because a commit was refused, since the last assignment. The reason may be a new membership
+   * whose assignment is still on its way.
+   */
+  #fenced: PartitionStream<Value, Key>[] = []
   /** Streams that were dropped while handlers ran, by topic and partition. */
   readonly #lingering = new Map<string, PartitionStream<Value, Key>>()
   /** Calls of the application's hooks, one after the other. */
@@ -106,7 +111,9 @@ export class GroupAssignment<Value, Key> {
     const { table, onRevoked, onChanged, newStream } = this.#options
     const { granted, revoked, lost } = diffAssignment(table.values(), assignment.partitions, joined)
     if (granted.length + revoked.length + lost.length === 0) return
-    const resumable = new Map(joined ? lost.map((stream) => [keyOf(stream), stream]) : [])
+    const dropped = joined ? [...this.#fenced, ...lost] : []
+    const resumable = new Map(dropped.map((stream) => [keyOf(stream), stream]))
+    this.#fenced = []
     for (const stream of lost) this.drop(stream)
     this.#callHook(lost, (partitions) => onRevoked(partitions, { lost: true }))
     const starts = granted.map((grant) => {
@@ -138,6 +145,7 @@ export class GroupAssignment<Value, Key> {
   lose(stream: PartitionStream<Value, Key>): void {
     if (stream.state === 'dropped') return
     this.drop(stream)
+    this.#fenced.push(stream)
     this.#callHook([stream], (partitions) => this.#options.onRevoked(partitions, { lost: true }))
     this.#options.onChanged()
   }
@@ -156,11 +164,9 @@ export class GroupAssignment<Value, Key> {
   #startOf(grant: Grant, before: PartitionStream<Value, Key> | undefined): StartPosition {
     const { committedOffset } = grant
     const acked = before?.acks?.committable
-    if (acked === undefined || committedOffset !== before?.committed) {
-      const { from, isRecreated } = this.#options
-      return committedOffset ?? (isRecreated?.(grant.topic) ? 'earliest' : from)
-    }
-    return acked
+    if (before !== undefined && acked !== undefined && before.hasCommitted(committedOffset)) return acked
+    const { from, isRecreated } = this.#options
+    return committedOffset ?? (isRecreated?.(grant.topic) ? 'earliest' : from)
   }
 
   /** A partition that comes back starts when its handlers from before have ended, the others at once. */

@@ -39,6 +39,9 @@ export interface PartitionStreamFields<Value, Key> {
  */
 export type StreamState = 'starting' | 'active' | 'revoking' | 'dropped'
 
+/** Offsets whose commit is not known that a stream remembers. */
+const sentMax = 100
+
 /** One partition as this consumer reads it, from its assignment to its end: positions, buffer, acknowledgements. */
 export class PartitionStream<Value, Key> implements RecordSource<Value, Key> {
   readonly topic: string
@@ -82,6 +85,8 @@ export class PartitionStream<Value, Key> implements RecordSource<Value, Key> {
   failure: Error | undefined
   /** What is being delivered. */
   run: RecordRun<Value, Key> | undefined
+  /** Offsets that were sent since the last commit that is known. */
+  readonly #sent = new Set<number>()
   #runBytes = 0
   #batches: Uint8Array[] = []
   #bufferedBytes = 0
@@ -95,6 +100,24 @@ export class PartitionStream<Value, Key> implements RecordSource<Value, Key> {
     this.decoder = fields.decoder
     this.committer = fields.committer
     this.#onAck = fields.onAck
+  }
+
+  /** An offset was sent; whether the broker commits it is not known until `confirmed`. */
+  sent(offset: number): void {
+    this.#sent.add(offset)
+    const [oldest = offset] = this.#sent
+    if (this.#sent.size > sentMax) this.#sent.delete(oldest)
+  }
+
+  /** The broker has committed this offset. */
+  confirmed(offset: number): void {
+    this.committed = offset
+    this.#sent.clear()
+  }
+
+  /** Whether this stream may have committed the offset itself: the reply to a commit may be lost. */
+  hasCommitted(offset: number | undefined): boolean {
+    return offset === this.committed || (offset !== undefined && this.#sent.has(offset))
   }
 
   /** Whether nothing that was delivered can be acknowledged any more, or has to be. */

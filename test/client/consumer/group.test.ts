@@ -1,5 +1,5 @@
 import * as assert from 'uvu/assert'
-import type { Consumer, TopicPartition } from '../../../client/consumer/index.js'
+import type { ConsumeOptions, Consumer, TopicPartition } from '../../../client/consumer/index.js'
 import { commands } from '../../../protocol/index.js'
 import { FaultyProxy } from '../../faults/machine/faulty_proxy.js'
 import { suite } from '../../helpers/suite.js'
@@ -241,6 +241,33 @@ test('a member that hangs is replaced after its session timeout, and what it ack
   proxy.thaw()
   await waitFor('the loss to be noticed', () => hung.assignment.length === 0)
   assert.is((await harness.committed('g', 't')) ?? 0, 0)
+})
+
+test('a commit whose reply is lost is the own one: what was acknowledged after it does not come again', async (context) => {
+  const harness = await Harness.start(context)
+  const topicId = await harness.createTopic('t')
+  await harness.publish(topicId, 0, numbered('v', 0, 2))
+  const proxy = await FaultyProxy.start(context, () => harness.broker.address.port)
+  let isLost = false
+  const options: ConsumeOptions = {
+    group: 'g',
+    commitIntervalMs: 0,
+    onRevoked: (_partitions, { lost }) => {
+      isLost = lost
+    },
+  }
+  const consumer = harness.consume('t', options, await harness.newClient(proxy.port))
+  const iterator = consumer[Symbol.asyncIterator]()
+  const [first, second] = await take(iterator, 2)
+  await waitFor('the first commit', () => consumer.stats().partitions[0]?.committedOffset === 0)
+  proxy.set({ swallow: true }, 'replies')
+  first?.ack()
+  await waitFor('the commit', async () => (await harness.committed('g', 't')) === 1)
+  second?.ack()
+  proxy.heal()
+  await waitFor('the new membership', () => isLost && consumer.stats().state === 'joined')
+  await harness.publish(topicId, 0, ['v-2'])
+  assert.is((await iterator.next()).value?.value, 'v-2')
 })
 
 test('while the broker is unreachable a member delivers nothing', async (context) => {
