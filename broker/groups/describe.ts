@@ -58,7 +58,8 @@ export function describeGroup(
       ),
     ),
   }
-  return { ...description, reasons: reasonsOf(description, group, nowMs) }
+  const isTopic = (topic: string): boolean => host.topics.byName(topic) !== undefined
+  return { ...description, reasons: reasonsOf(description, group, isTopic, nowMs) }
 }
 
 function membersOf(group: Group | undefined): GroupDescription['members'] {

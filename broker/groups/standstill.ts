@@ -8,10 +8,15 @@ const reasonsMax = 20
 const quietMsMin = 30_000
 
 /** Reasons why the messages of a stream group do not move, if any; the first ones only. */
-export function reasonsOf(description: Facts, group: Group | undefined, nowMs: number): string[] {
+export function reasonsOf(
+  description: Facts,
+  group: Group | undefined,
+  isTopic: (name: string) => boolean,
+  nowMs: number,
+): string[] {
   const behind = description.partitions.filter(({ lag }) => lag > 0)
-  if (behind.length === 0) return []
-  const reasons: string[] = []
+  const reasons = missingReasons(description, isTopic)
+  if (behind.length === 0) return reasons
   if (description.paused) reasons.push('the group is paused')
   if (description.members.length === 0) reasons.push('no member is connected')
   else
@@ -22,6 +27,13 @@ export function reasonsOf(description: Facts, group: Group | undefined, nowMs: n
       ...quietReasons(behind, nowMs),
     )
   return reasons.slice(0, reasonsMax)
+}
+
+/** Topics that members wait for since they were deleted. */
+function missingReasons({ members }: Facts, isTopic: (name: string) => boolean): string[] {
+  const names = new Set(members.flatMap(({ topics }) => topics))
+  const missing = [...names].filter((name) => !isTopic(name)).slice(0, reasonsMax)
+  return missing.map((name) => `topic "${name}", which members read, was deleted`)
 }
 
 function awayReasons({ members }: Facts): string[] {

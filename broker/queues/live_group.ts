@@ -376,7 +376,7 @@ export class LiveGroup implements MessagesOwner {
       const readable = await this.#readable(messages)
       const ops = this.#leasedOps(id, asker, readable)
       if (ops.length > 0) await this.#host.commit(ops)
-      this.failures.delete('lease messages')
+      if (this.failures.size > 0) this.failures.delete('lease messages')
       const deadlineMs = performance.now() + leaseMs
       const grant: Grant = {
         id,
@@ -439,10 +439,8 @@ export class LiveGroup implements MessagesOwner {
    */
   async #commit(settlements: readonly Settlement[], before: MessageState): Promise<void> {
     setState(settlements, 'settling')
-    let task: Task = 'settle messages'
     let settled: SettledOps | undefined
     try {
-      if (settlements.some(({ ending }) => ending.kind === 'dead')) task = 'write dead letters'
       const letters = await this.#deadLetterTopic.letters(settlements)
       settled = this.#settledOps(settlements)
       const ops = [...letters, ...settled.ops]
@@ -450,10 +448,10 @@ export class LiveGroup implements MessagesOwner {
     } catch (error) {
       settled?.failed()
       setState(settlements, before)
-      this.failures.set(task, error)
+      this.failures.set(taskOf(settlements), error)
       throw error
     }
-    this.failures.delete(task)
+    if (this.failures.size > 0) this.failures.delete(taskOf(settlements))
     this.#settled(settlements)
   }
 
@@ -579,6 +577,10 @@ function beginSettling(lane: Lane | undefined, offset: number, grantId: number):
 /** Whether the state agrees that a message is leased: a commit that was refused may have been written all the same. */
 function isDurable({ lane, offset, grant }: QueueMessage): boolean {
   return grant !== undefined && lane.state.open.get(offset)?.grantId === grant.id
+}
+
+function taskOf(settlements: readonly Settlement[]): Task {
+  return settlements.some(({ ending }) => ending.kind === 'dead') ? 'write dead letters' : 'settle messages'
 }
 
 function setState(settlements: readonly Settlement[], state: MessageState): void {

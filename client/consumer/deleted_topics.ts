@@ -15,7 +15,8 @@ export interface DeletedTopicsOptions {
 export class DeletedTopics {
   readonly #options: DeletedTopicsOptions
   readonly #abort = new AbortController()
-  readonly #checking = new Set<string>()
+  /** Topics that are looked for, and whether they may have been deleted again since the last look began. */
+  readonly #checking = new Map<string, boolean>()
   /** Ids of the topics that were assigned first, by name. */
   readonly #firstIds = new Map<string, number>()
   readonly #deleted = new Set<string>()
@@ -39,9 +40,10 @@ export class DeletedTopics {
   /** Looks whether a topic is there; a missing one has some time to be created again. */
   check(topic: string, goneId?: number): void {
     if (goneId !== undefined) this.#deleted.add(topic)
-    if (this.#checking.has(topic) || this.#abort.signal.aborted) return
-    this.#checking.add(topic)
-    void this.#watch(topic).finally(() => this.#checking.delete(topic))
+    if (this.#abort.signal.aborted) return
+    const isWatched = this.#checking.has(topic)
+    this.#checking.set(topic, true)
+    if (!isWatched) void this.#watch(topic).finally(() => this.#checking.delete(topic))
   }
 
   close(): void {
@@ -53,20 +55,24 @@ export class DeletedTopics {
     const { port, onMissing, onDeleted } = this.#options
     const { signal } = this.#abort
     const wait = new TopicWait()
-    for (;;) {
+    while (this.#checking.get(topic) && !signal.aborted) {
+      this.#checking.set(topic, false)
       try {
         await port.topic(topic, { fresh: true, signal })
-        return
+        wait.found()
+        continue
       } catch (cause) {
-        // Anything else is temporary, and other requests of the consumer meet it too.
-        if (signal.aborted || !isMillraceError(cause, 'UNKNOWN_TOPIC')) return
-        this.#deleted.add(topic)
-        const isFirst = !wait.isWaiting
-        if (wait.isOver) {
-          onDeleted(new MillraceError('UNKNOWN_TOPIC', `topic "${topic}" was deleted`, { cause }))
-          return
-        }
-        if (isFirst) onMissing(cause)
+        this.#checking.set(topic, true)
+        if (signal.aborted || !isMillraceError(cause)) return
+        if (cause.code === 'UNKNOWN_TOPIC') {
+          this.#deleted.add(topic)
+          const isFirst = !wait.isWaiting
+          if (wait.isOver) {
+            onDeleted(new MillraceError('UNKNOWN_TOPIC', `topic "${topic}" was deleted`, { cause }))
+            return
+          }
+          if (isFirst) onMissing(cause)
+        } else if (!cause.retryable) return
       }
       await pause(topicPollMs, signal)
     }

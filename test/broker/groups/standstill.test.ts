@@ -40,7 +40,7 @@ function reasons(
   rest: Partial<Description> = {},
 ): string[] {
   const description = { group: 'g', state: 'stable', generation: 1, members, partitions, ...rest } as const
-  return reasonsOf(description, undefined, nowMs)
+  return reasonsOf(description, undefined, () => true, nowMs)
 }
 
 test('nothing is said of a group that is at the end, or commits', () => {

@@ -1,6 +1,7 @@
 import * as assert from 'uvu/assert'
+import { DeletedTopics } from '../../../client/consumer/deleted_topics.js'
 import { type Consumer, isMillraceError } from '../../../client/index.js'
-import { commands } from '../../../protocol/index.js'
+import { commands, MillraceError } from '../../../protocol/index.js'
 import { suite, type TestContext } from '../../helpers/suite.js'
 import { waitFor } from '../../helpers/wait_for.js'
 import { Harness, numbered } from './harness.js'
@@ -171,6 +172,65 @@ test('a transaction that acknowledges a message of a deleted topic is refused by
     assert.ok(isMillraceError(error, 'FENCED', 'UNKNOWN_TOPIC'), String(error))
     break
   }
+})
+
+test('a member that joins again waits for its topic to be created again', async (context) => {
+  const dir = await context.tempDir()
+  const harness = await Harness.start(context, { engine: 'level', dir })
+  const topicId = await harness.createTopic('t')
+  const codes: string[] = []
+  const onError = (error: unknown): void => void (isMillraceError(error) && codes.push(error.code))
+  const reading = read(harness.consume('t', { group: 'g', onError }))
+  await harness.publish(topicId, 0, ['old'])
+  await waitFor('the old message', () => reading.values.length === 1)
+  const { port } = harness.broker.address
+  await harness.broker.close()
+  const aside = await Harness.start(context, { engine: 'level', dir })
+  await aside.cluster.call(commands.topicDelete, { topic: 't' })
+  await aside.broker.close()
+  const next = await Harness.start(context, { engine: 'level', dir, port })
+  await waitFor('the refusal', () => codes.includes('UNKNOWN_TOPIC'))
+  const newId = await next.createTopic('t')
+  await next.publish(newId, 0, ['new'])
+  await waitFor('the new message', () => reading.values.includes('new'))
+  assert.is(codes.filter((code) => code === 'UNKNOWN_TOPIC').length, 1, 'reported once')
+  await reading.consumer.close()
+})
+
+test('a topic that is deleted again while the answer about it is on its way is missed', async (context) => {
+  const answers: ((isThere: boolean) => void)[] = []
+  const info = { name: 't', topicId: 1, partitions: 1 }
+  const deletions: string[] = []
+  const deleted = new DeletedTopics({
+    port: {
+      topic: () =>
+        new Promise((resolve, reject) => {
+          answers.push((isThere) => (isThere ? resolve(info) : reject(new MillraceError('UNKNOWN_TOPIC'))))
+        }),
+    },
+    onMissing: () => void deletions.push('missing'),
+    onDeleted: ({ message }) => void deletions.push(message),
+  })
+  context.defer(() => deleted.close())
+  deleted.check('t')
+  deleted.check('t')
+  assert.is(answers.length, 1, 'one question at a time')
+  answers[0]?.(true)
+  await waitFor('the second question', () => answers.length === 2)
+  answers[1]?.(false)
+  await waitFor('the loss', () => deletions.length === 1)
+  await waitFor('the third question', () => answers.length === 3)
+  answers[2]?.(true)
+  assert.equal(deletions, ['missing'])
+  assert.is(deleted.has('t'), true)
+})
+
+test('the reasons of a group name a topic that its members wait for', async (context) => {
+  const { harness, reading } = await started(context, 1, 'g')
+  await harness.cluster.call(commands.topicDelete, { topic: 't' })
+  const { reasons } = await harness.cluster.control(commands.groupDescribe, { group: 'g' })
+  assert.equal(reasons, ['topic "t", which members read, was deleted'])
+  await reading.consumer.close()
 })
 
 for (const group of [undefined, 'g'])
