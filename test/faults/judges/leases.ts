@@ -98,7 +98,12 @@ function judgeGroup(
         'attempt-invented',
         `${value} died of ${dead.attempts} attempts, ${starts.length} handlers began with it`,
       )
-    if (dead !== undefined && !fails) find('dead-without-failure', `no handler of ${value} threw`)
+    if (dead !== undefined && !fails)
+      find(
+        'dead-without-failure',
+        `no handler of ${value} threw; handlers began at ${starts.map(({ atMs }) => Math.round(atMs)).join(', ')}; ` +
+          `the broker was down ${history.downs.map(({ fromMs, toMs }) => `${Math.round(fromMs)}..${Math.round(toMs)}`).join(', ')}`,
+      )
     if (dead !== undefined && ackedAtMs !== undefined) find('acked-and-dead', value)
     if (dead === undefined && fails) find('dead-letter-lost', `${value} is not among the dead letters`)
     judgeWaiting(history, message, starts, find)
