@@ -35,6 +35,7 @@ async function start(options: SdkWorkerOptions): Promise<WorkerTask> {
         messages++
         bytes += valueBytes?.length ?? 0
       },
+      onFailed: () => {},
       onError: (error) => {
         failure = error
       },
