@@ -131,7 +131,7 @@ export interface ConfigSources {
 
 const envPrefix = 'MILLRACE_'
 /** Variables of the command line and of tests. */
-const foreignEnv = /^MILLRACE_(SERVER|CONFIG|TEST_.*)$/
+const foreignEnv = /^MILLRACE_(SERVER|CONTEXT|CONFIG|TEST_.*)$/
 /**
  * Kubernetes and Docker set these variables for a service whose name starts with "millrace". The value tells
  * MILLRACE_PORT of a service called "millrace" from the setting.

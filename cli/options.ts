@@ -1,5 +1,13 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
-import { type Client, connect, type ProducerOptions } from '../client/index.js'
+import { parseAddress } from '../client/address.js'
+import {
+  type Client,
+  connect,
+  durationMs,
+  isMillraceError,
+  type ProducerOptions,
+  sizeBytes,
+} from '../client/index.js'
 import { defaultServer, exitCodes } from './errors.js'
 
 /** Options of every command that talks to a broker. */
@@ -16,6 +24,7 @@ export function withCommon(command: Command): Command {
         .env('MILLRACE_SERVER')
         .default(defaultServer),
     )
+    .option('--context <name>', 'the broker of this context, see "millrace context"')
     .option('--json', 'print JSON for machines')
 }
 
@@ -29,7 +38,7 @@ export async function openClient(
   const abort = (): void => attempt.abort()
   signal?.addEventListener('abort', abort, { once: true })
   try {
-    const servers = server.split(',').map(withHost)
+    const servers = addressesOf(server)
     const client = await connect({ servers, clientName: 'millrace-cli', producer, signal: attempt.signal })
     tellConnection(client)
     return client
@@ -50,6 +59,13 @@ function tellConnection(client: Client): void {
     if (told !== undefined) process.stderr.write(`millrace: connected to ${address} again\n`)
     told = undefined
   })
+}
+
+/** The addresses in `--server`. @throws MillraceError BAD_OPTION */
+export function addressesOf(server: string): string[] {
+  const addresses = server.split(',').map(withHost)
+  for (const address of addresses) parseAddress(address)
+  return addresses
 }
 
 /** A port alone is a port of this machine. */
@@ -79,6 +95,36 @@ export function wholeNumber(min = 0, max = Number.MAX_SAFE_INTEGER): (text: stri
     const upTo = max === Number.MAX_SAFE_INTEGER ? '' : ` to ${max}`
     throw new InvalidArgumentError(`expected a whole number from ${min}${upTo}`)
   }
+}
+
+/** Checks a time like 30s; for commander. */
+export function duration(text: string): string {
+  return checked(text, durationMs)
+}
+
+/** Checks a size like 10GB; for commander. */
+export function size(text: string): string {
+  return checked(text, sizeBytes)
+}
+
+function checked(text: string, parse: (name: string, text: string) => number): string {
+  try {
+    parse('', text)
+    return text
+  } catch (error) {
+    if (!isMillraceError(error, 'BAD_OPTION')) throw error
+    throw new InvalidArgumentError(error.message.replace(/^.*, expected/, 'expected'))
+  }
+}
+
+/** Collects a repeatable `name=value`; for commander. */
+export function addHeader(
+  text: string,
+  previous: Readonly<Record<string, string>> = {},
+): Record<string, string> {
+  const at = text.indexOf('=')
+  if (at < 1) throw new InvalidArgumentError('expected name=value')
+  return { ...previous, [text.slice(0, at)]: text.slice(at + 1) }
 }
 
 /** Collects a repeatable option; for commander. */

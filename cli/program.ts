@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander'
 import { clientVersion } from '../client/index.js'
 import { addConsume } from './commands/consume.js'
+import { addContext } from './commands/context.js'
 import { addExport } from './commands/export.js'
 import { addGroup } from './commands/group.js'
 import { addImport } from './commands/import.js'
@@ -8,9 +9,11 @@ import { addLater } from './commands/later.js'
 import { addPublish } from './commands/publish.js'
 import { addQueue } from './commands/queue.js'
 import { addRepair } from './commands/repair.js'
+import { addRequest } from './commands/request.js'
 import { addServe } from './commands/serve.js'
 import { addStatus } from './commands/status.js'
 import { addTopic } from './commands/topic.js'
+import { chooseServer } from './contexts.js'
 import { errorText, exitCodeOf, exitCodes } from './errors.js'
 import { watchOutput } from './output.js'
 
@@ -36,9 +39,12 @@ export async function run(argv: readonly string[]): Promise<number> {
     addQueue,
     addLater,
     addRepair,
+    addRequest,
+    addContext,
   ])
     add(program)
   inherit(program)
+  program.hook('preAction', (_, command) => chooseServer(command))
   try {
     await program.parseAsync(argv as string[])
     return Number(process.exitCode ?? exitCodes.ok)

@@ -10,7 +10,7 @@ import {
 import { compressions } from '../../protocol/index.js'
 import { exitCodes } from '../errors.js'
 import { lines, openInput } from '../lines.js'
-import { type CommonOptions, openClient, wholeNumber, withCommon } from '../options.js'
+import { addHeader, type CommonOptions, duration, openClient, wholeNumber, withCommon } from '../options.js'
 import { counted, Progress, printJson } from '../output.js'
 import { PublishInterrupt, untilAborted } from '../publish_interrupt.js'
 
@@ -40,7 +40,9 @@ export function addPublish(program: Command): void {
     .option('--header <name=value>', 'header of every message; repeatable', addHeader)
     .option('--partition <n>', 'publish to this partition', wholeNumber())
     .addOption(
-      new Option('--delay <time>', 'append it after this time, like 30s or 2h').conflicts('deliverAt'),
+      new Option('--delay <time>', 'append it after this time, like 30s or 2h')
+        .argParser(duration)
+        .conflicts('deliverAt'),
     )
     .option('--deliver-at <time>', 'append it at this time, like 2027-01-31T08:00:00Z', timeOf)
     .option('--id <id>', 'what a repeat of the value is recognized by; for one value')
@@ -55,12 +57,6 @@ function timeOf(text: string): Date {
   if (Number.isNaN(time.getTime()))
     throw new InvalidArgumentError('expected a time like 2027-01-31T08:00:00Z')
   return time
-}
-
-function addHeader(text: string, previous: Readonly<Record<string, string>> = {}): Record<string, string> {
-  const at = text.indexOf('=')
-  if (at < 1) throw new InvalidArgumentError('expected name=value')
-  return { ...previous, [text.slice(0, at)]: text.slice(at + 1) }
 }
 
 async function publish(topicName: string, value: string | undefined, options: PublishOptions): Promise<void> {

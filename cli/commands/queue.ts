@@ -6,7 +6,7 @@ import {
   type QueueOptions,
 } from '../../client/index.js'
 import { jsonLineOf } from '../messages/json_line.js'
-import { type CommonOptions, collect, wholeNumber, withClient, withCommon } from '../options.js'
+import { type CommonOptions, collect, duration, wholeNumber, withClient, withCommon } from '../options.js'
 import { printJson, printTable } from '../output.js'
 
 interface ConfigureOptions extends CommonOptions {
@@ -120,11 +120,11 @@ function previewOf(bytes: Uint8Array | undefined, charactersMax: number): string
 function addSettings(queue: Command): void {
   withCommon(queue.command('configure <group>').description('change settings of a group'))
     .addOption(new Option('--order <which>', 'order of messages').choices(['none', 'key']))
-    .option('--attempts <n>', 'attempts after which a message is a dead letter', wholeNumber())
+    .option('--attempts <n>', 'attempts after which a message is a dead letter', wholeNumber(1, 1_000_000))
     .addOption(new Option('--retry <kind>', 'how delays grow').choices(['fixed', 'exponential']))
-    .option('--delay <time>', 'delay before the second attempt, like 500ms or 10s; with --retry')
-    .option('--max-delay <time>', 'longest delay; with --retry')
-    .option('--ttl <time>', 'age at which waiting messages expire; 0: never')
+    .option('--delay <time>', 'delay before the second attempt, like 500ms or 10s; with --retry', duration)
+    .option('--max-delay <time>', 'longest delay; with --retry', duration)
+    .option('--ttl <time>', 'age at which waiting messages expire; 0: never', durationOrZero)
     .addOption(new Option('--expired <what>', 'what becomes of them').choices(['dead-letter', 'drop']))
     .option('--priorities', 'messages of higher priority go first')
     .option('--no-priorities', 'messages go in their order')
@@ -239,6 +239,11 @@ function settingsOf(options: ConfigureOptions): QueueOptions {
     expired,
     priorities,
   }
+}
+
+/** @throws InvalidArgumentError */
+function durationOrZero(text: string): string {
+  return text === '0' ? text : duration(text)
 }
 
 function matches(letter: DeadLetter, { reason, topic }: LettersOptions): boolean {

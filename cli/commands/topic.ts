@@ -2,7 +2,15 @@ import type { Command } from 'commander'
 import type { TopicDescription, TopicOptions, TopicSummary } from '../../client/index.js'
 import { confirmed } from '../confirm.js'
 import { exitCodes } from '../errors.js'
-import { type CommonOptions, collect, wholeNumber, withClient, withCommon } from '../options.js'
+import {
+  type CommonOptions,
+  collect,
+  duration,
+  size,
+  wholeNumber,
+  withClient,
+  withCommon,
+} from '../options.js'
 import { counted, formatBytes, formatDuration, printJson, printTable } from '../output.js'
 
 interface SettingsOptions extends CommonOptions {
@@ -87,9 +95,9 @@ async function purge(name: string, options: PurgeOptions): Promise<void> {
 function withSettings(command: Command): Command {
   return withCommon(command)
     .option('-p, --partitions <n>', 'number of partitions', wholeNumber(1))
-    .option('--retention-time <time>', 'drop messages after, like 7d, 12h, forever')
-    .option('--retention-bytes <size>', 'keep at most of each partition, like 10GB, unlimited')
-    .option('--batch-bytes-max <size>', 'largest batch, and so the largest message')
+    .option('--retention-time <time>', 'drop messages after, like 7d, 12h, forever', duration)
+    .option('--retention-bytes <size>', 'keep at most of each partition, like 10GB, unlimited', size)
+    .option('--batch-bytes-max <size>', 'largest batch, and so the largest message', size)
 }
 
 function settings({
