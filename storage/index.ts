@@ -3,7 +3,7 @@ export type { Engine, EngineEntry, EngineFactory, EngineOp, RangeOptions } from 
 export { levelEngines } from './level_folder.js'
 export type { LogRead, LogReadResult } from './log_reader.js'
 export { memoryEngines } from './memory_engine.js'
-export { opKinds } from './ops.js'
+export { type OpKind, opKinds } from './ops.js'
 export type { PartitionLog } from './partition_log.js'
 export type { ReclaimLimits } from './reclaim.js'
 export { checkFolder, type FolderProblem, type RepairOptions, repairFolder } from './repair.js'

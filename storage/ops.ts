@@ -32,3 +32,50 @@ export const opKinds = {
 } as const
 
 export type OpKind = (typeof opKinds)[keyof typeof opKinds]
+
+/**
+ * The effect of an operation on disk space, which decides whether the store accepts it when space runs out:
+ * - `grows`: it adds data that stays. The store refuses it when the disk is low.
+ * - `finishes`: it ends work or records progress, and reclaim can soon free its space. The store refuses it when the disk is
+ *   full.
+ * - `frees`: it removes data or permits its removal, or the broker cannot start without it. The store always accepts it.
+ *
+ * A commit with a record batch always grows the disk.
+ */
+export type DiskEffect = 'grows' | 'finishes' | 'frees'
+
+const diskEffects: Readonly<Record<keyof typeof opKinds, DiskEffect>> = {
+  boot: 'frees',
+  topicCreated: 'grows',
+  // It lowers retention. The only data that it can add are empty partitions.
+  topicAltered: 'frees',
+  topicDeleted: 'frees',
+  logsTrimmed: 'frees',
+  offsetsCommitted: 'finishes',
+  groupDeleted: 'frees',
+  groupPaused: 'finishes',
+  queueConfigured: 'grows',
+  queueSubscribed: 'grows',
+  queueLeased: 'finishes',
+  queueSettled: 'finishes',
+  queueRedriven: 'finishes',
+  queueLeaseBounded: 'finishes',
+  queueDeleted: 'frees',
+  transaction: 'finishes',
+  messagesDelayed: 'grows',
+  delayedFired: 'finishes',
+  delayedCancelled: 'frees',
+  scheduleSet: 'grows',
+  scheduleDeleted: 'frees',
+  scheduleFired: 'finishes',
+  messageIds: 'grows',
+}
+
+const effectByKind: ReadonlyMap<number, DiskEffect> = new Map(
+  Object.entries(opKinds).map(([name, kind]) => [kind, diskEffects[name as keyof typeof opKinds]]),
+)
+
+/** The effect of an operation of this kind on disk space. An unknown kind grows the disk. */
+export function diskEffectOf(kind: number): DiskEffect {
+  return effectByKind.get(kind) ?? 'grows'
+}

@@ -91,10 +91,12 @@ export interface ReclaimParts {
   stateEngine(): Engine
   /** Position of the newest block. */
   position(): number
-  /** Makes the state durable; resolves also if that failed. */
+  /** Makes all changes of the state until now durable; resolves also if that failed. */
   checkpoint(): Promise<void>
   /** False when the store closes or has failed: reclaim then stops between two steps. */
   active(): boolean
+  /** Whether the last rejected write failed because the disk was full. */
+  diskWasFull(): boolean
   /** Reports damage that prevents reclaim. */
   problem(text: string): void
 }
@@ -314,17 +316,20 @@ export class Reclaim {
   }
 
   /**
-   * LevelDB reports a failed compaction only at the next write, and then the store reopens it and reclaim compacts the
-   * ranges again. The flush deletes files that became obsolete while readers held them open.
+   * LevelDB reports a failed compaction only at the next write, so this makes a write: nobody else does while a full disk
+   * refuses commits. If it is rejected, the store reopens the engine, which deletes the files of the failed compaction,
+   * and reclaim compacts the ranges again. The flush deletes files that became obsolete while readers held them open.
    */
   async #settleCompaction(): Promise<void> {
     const engine = this.#compactedBy
     if (engine === undefined) return
-    this.#compactedBy = undefined
     if (engine !== this.#parts.journalEngine()) {
-      this.#giveUpCompaction()
+      this.#compactedBy = undefined
+      if (!this.#parts.diskWasFull()) this.#giveUpCompaction()
       return
     }
+    await engine.commit(this.#freed.map(({ from }) => ({ type: 'del', key: keyAfter(from) })))
+    this.#compactedBy = undefined
     await engine.compact(journalEndKey, journalEndKey)
     this.#failedCompactions = 0
     this.#setFreed([])
@@ -377,6 +382,11 @@ export class Reclaim {
 /** Whether this is the key of a record of operations that begins with this block or a later one. */
 function isOperationsFrom(key: Uint8Array, position: number): boolean {
   return logIdOfGarbageKey(key) === operationsOnly && positionOf(key, 1) >= position
+}
+
+/** A key between this position and the next, which no block has. */
+function keyAfter(position: number): Uint8Array {
+  return Buffer.concat([positionKey(position), Uint8Array.of(0)])
 }
 
 function bytesOf(parts: readonly { readonly bytes: number }[]): number {

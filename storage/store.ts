@@ -5,6 +5,7 @@ import { BufferPool } from './buffer_pool.js'
 import { CheckpointSchedule } from './checkpoint_schedule.js'
 import type { CommitRequest, PendingAppend } from './commit_queue.js'
 import { Damage, type OffsetRange } from './damage.js'
+import { isOutOfSpace, makeRoomToOpen } from './disk_reserve.js'
 import { DiskWatch, folderBytes } from './disk_watch.js'
 import type { EngineFactory } from './engine.js'
 import { EnginePair } from './engine_pair.js'
@@ -16,7 +17,7 @@ import { levelEngines } from './level_folder.js'
 import { type LogRead, type LogReadResult, readLogs, readTail } from './log_reader.js'
 import { LogTable } from './log_table.js'
 import { memoryEngines } from './memory_engine.js'
-import { opKinds } from './ops.js'
+import { diskEffectOf, opKinds } from './ops.js'
 import type { PartitionLog } from './partition_log.js'
 import { Problems } from './problems.js'
 import { Reclaim, type ReclaimLimits, reclaimDefaults } from './reclaim.js'
@@ -50,7 +51,7 @@ type Phase = 'serving' | 'draining' | 'reopening' | 'closing' | 'closed'
  * @throws MillraceError FOLDER_IN_USE, UNKNOWN_FORMAT, STORAGE_FAILED, CORRUPT
  */
 export async function openStore(options: StoreOptions, views: Views): Promise<Store> {
-  const folder = options.dir === undefined ? undefined : await openFolder(options.dir)
+  const folder = options.dir === undefined ? undefined : await openDataFolder(options.dir)
   const problems = new Problems()
   const notices: string[] = []
   const reports = {
@@ -70,6 +71,17 @@ export async function openStore(options: StoreOptions, views: Views): Promise<St
     await folder?.release()
     throw error
   }
+}
+
+/** A broker must start on a full disk as well, because it could not free space otherwise. */
+async function openDataFolder(dir: string): Promise<DataFolder> {
+  const folder = await openFolder(dir).catch(async (error: unknown) => {
+    if (!isOutOfSpace(error)) throw error
+    await makeRoomToOpen(dir)
+    return openFolder(dir)
+  })
+  await makeRoomToOpen(folder.path)
+  return folder
 }
 
 interface Parts {
@@ -101,6 +113,8 @@ export class Store {
   /** Up to where the logs and views reflect the journal. */
   #applied: Checkpoint
   #failure: string | undefined
+  /** The error of the last rejected write. */
+  #rejection: unknown
   #checkpointing: Promise<void> | undefined
   #reclaiming: Promise<void> | undefined
   #reopening: Promise<void> | undefined
@@ -127,8 +141,13 @@ export class Store {
       limits: parts.reclaim,
       stateEngine: () => engines.state,
       position: () => this.#journal.last.position,
-      checkpoint: () => this.checkpoint(),
+      checkpoint: async () => {
+        // One that runs already does not have the latest changes.
+        await this.#checkpointing
+        await this.checkpoint()
+      },
       active: () => this.#phase === 'serving',
+      diskWasFull: () => isOutOfSpace(this.#rejection),
       problem: (text) => this.#note(text),
     })
   }
@@ -161,7 +180,7 @@ export class Store {
     if (this.#failure !== undefined)
       return { status: 'failed', reasons: [this.#failure, ...this.#damageTexts] }
     const reasons = this.#damageTexts
-    if (this.#disk?.low === true) reasons.push(this.#fullText(this.#disk))
+    if (this.#disk !== undefined && this.#disk.space !== 'ok') reasons.push(this.#spaceText(this.#disk))
     return { status: reasons.length > 0 ? 'degraded' : 'ok', reasons }
   }
 
@@ -182,7 +201,7 @@ export class Store {
     }
   }
 
-  /** Bytes of the files in the data folder; 0 in memory. */
+  /** Bytes of the files in the data folder, without the reserve for a full disk; 0 in memory. */
   async diskBytes(): Promise<number> {
     return this.#parts.folder === undefined ? 0 : folderBytes(this.#parts.folder.path)
   }
@@ -269,7 +288,7 @@ export class Store {
     const failed = this.#failure !== undefined
     this.#phase = 'closing'
     for (const timer of this.#timers) clearInterval(timer)
-    this.#disk?.stop()
+    await this.#disk?.stop()
     await this.#reopening
     await this.#reclaiming
     await this.#checkpointing
@@ -310,14 +329,15 @@ export class Store {
   #refusal(ops: readonly Op[]): MillraceError | undefined {
     if (this.#phase === 'reopening') return new MillraceError('STORAGE_FAILED', this.#failure)
     if (this.#phase !== 'serving') return new MillraceError('CLOSED', 'the store is closed')
-    if (this.#disk?.low === true && ops.some((op) => 'batch' in op)) {
-      return new MillraceError('STORAGE_FULL', this.#fullText(this.#disk))
-    }
+    if (this.#disk !== undefined && this.#disk.space !== 'ok' && isRefused(ops, this.#disk.space))
+      return new MillraceError('STORAGE_FULL', this.#spaceText(this.#disk))
     return undefined
   }
 
-  #fullText(disk: DiskWatch): string {
-    return `the disk has ${disk.freeBytes} bytes free, ${this.#parts.settings.freeBytesMin} are needed to publish`
+  #spaceText({ freeBytes, space }: DiskWatch): string {
+    return space === 'full'
+      ? `the disk is full, ${freeBytes} bytes are free: the broker accepts only what frees space, such as lower retention or the deletion of topics`
+      : `the disk has ${freeBytes} bytes free, ${this.#parts.settings.freeBytesMin} are needed to publish`
   }
 
   /** Whether commits are on their way as they should. */
@@ -439,10 +459,10 @@ export class Store {
     }, settings.checkpointIntervalMs)
     repeat(() => void this.reclaim(), settings.reclaimIntervalMs)
     if (folder === undefined) return
-    this.#disk = new DiskWatch(folder.path, settings.freeBytesMin, settings.diskWatchIntervalMs, () => {
+    this.#disk = new DiskWatch(folder.path, settings, settings.diskWatchIntervalMs, () => {
       this.events.emit('health', this.health)
     })
-    await this.#disk.look()
+    await this.#disk.start()
   }
 
   /** Gives back space of what retention dropped, when that is worth a round; a timer calls it. */
@@ -469,6 +489,7 @@ export class Store {
     this.#groupCommit.release(refused)
     if (this.#isWriting) {
       this.#phase = 'reopening'
+      this.#rejection = error
       this.#failure = failure
       this.#logs.rollBack()
       this.#parts.views.rolledBack()
@@ -481,6 +502,7 @@ export class Store {
   }
 
   async #reopen(): Promise<void> {
+    let error = this.#rejection
     for (
       let delayMs = this.#parts.settings.reopenDelayMs;
       this.#phase === 'reopening';
@@ -488,9 +510,11 @@ export class Store {
     ) {
       await new Promise((resolve) => setTimeout(resolve, delayMs))
       try {
+        if (isOutOfSpace(error)) await this.#disk?.releaseReserve()
         await this.#reopenOnce()
-      } catch (error) {
-        this.#failure = `the log can't be reopened: ${textOf(error)}`
+      } catch (failure) {
+        error = failure
+        this.#failure = `the log can't be reopened: ${textOf(failure)}`
       }
     }
   }
@@ -507,6 +531,14 @@ export class Store {
     if (this.#phase === 'reopening') this.#phase = 'serving'
     this.events.emit('health', this.health)
   }
+}
+
+/** Whether the disk has too little space for a commit, by what each of its operations does to the disk. */
+function isRefused(ops: readonly Op[], space: 'low' | 'full'): boolean {
+  return ops.some((op) => {
+    const effect = 'batch' in op ? 'grows' : diskEffectOf(op.kind)
+    return effect === 'grows' || (space === 'full' && effect === 'finishes')
+  })
 }
 
 function textOf(error: unknown): string {

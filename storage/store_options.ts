@@ -50,8 +50,10 @@ export interface StoreOptions {
   readonly checkpointIntervalMs?: number | undefined
   /** Bytes of changed state that make a checkpoint come early. */
   readonly checkpointBytesMax?: number | undefined
-  /** Free space of the file system below which nothing is appended. */
+  /** Free space of the file system below which nothing that grows the disk is accepted. */
   readonly freeBytesMin?: number | undefined
+  /** Size of a file that is deleted when the disk is full, so that what frees space can be committed; 0: none. */
+  readonly reserveBytes?: number | undefined
   readonly diskWatchIntervalMs?: number | undefined
   /** How often is looked whether there is space to give back. */
   readonly reclaimIntervalMs?: number | undefined
@@ -79,6 +81,7 @@ export const storeDefaults = {
   checkpointIntervalMs: 1_000,
   checkpointBytesMax: 8 * 1024 * 1024,
   freeBytesMin: 256 * 1024 * 1024,
+  reserveBytes: 32 * 1024 * 1024,
   diskWatchIntervalMs: 500,
   reclaimIntervalMs: 1_000,
   reopenDelayMs: 100,

@@ -104,9 +104,10 @@ export class Later implements LaterParts {
     this.#expireIds()
     for (let more = true; more && this.#phase !== 'closed'; ) {
       const nowMs = this.clock.earliestMs
+      // First, because a low disk rejects messages that fire, and must not prevent that space becomes free.
+      const swept = await this.#sweep()
       const fired = await this.delayedFiring.fire(nowMs)
       const scheduled = await this.scheduleFiring.fire(nowMs)
-      const swept = await this.#sweep()
       more = fired || scheduled || swept
       // Sockets have their turn, however much is due.
       if (more) await new Promise((resolve) => setImmediate(resolve))

@@ -196,6 +196,35 @@ test('what a crash left uncompacted is compacted by the next process', async (co
   assert.is(await countOf(image, stateTables.freed), 0)
 })
 
+test('a round that begins during a checkpoint also frees what that checkpoint does not have', async (context) => {
+  const engines = new FaultyEngines()
+  const { store } = await openTestStore(context, { engines })
+  const [log] = await createLogs(store, 1)
+  await commitShared(store, [log], 20)
+  let end = () => {}
+  let begun = () => {}
+  const ended = new Promise<void>((resolve) => {
+    end = resolve
+  })
+  const isWriting = new Promise<void>((resolve) => {
+    begun = resolve
+  })
+  engines.beforeCommit = async (name) => {
+    if (name !== 'state') return
+    begun()
+    await ended
+  }
+  const checkpoint = store.checkpoint()
+  await isWriting
+  await trim(store, [log, 20])
+  const reclaimed = store.reclaim()
+  await new Promise((resolve) => setImmediate(resolve))
+  end()
+  await checkpoint
+  await reclaimed
+  assert.equal(await blockSizes(engines), [])
+})
+
 test('a rejected write leaves the garbage to the next round', async (context) => {
   const engines = new FaultyEngines()
   const { store } = await openTestStore(context, { engines, reopenDelayMs: 1 })
@@ -265,6 +294,51 @@ test('compaction that fails again and again is given up, and commits go on', asy
   assert.is(compactions, 3)
   assert.match(store.health.reasons.join('\n'), /space of blocks .* can't be given back/)
   await store.commit([{ log, batch: batchOf('later') }])
+})
+
+/** Makes each compaction fail as LevelDB does: the next write is rejected. Returns how many there were. */
+function failCompactions(engines: FaultyEngines, error: Error): () => number {
+  let compactions = 0
+  let failing = false
+  engines.onCompact = (name, gte, lt) => {
+    if (name !== 'journal' || Buffer.compare(gte, lt) === 0) return
+    compactions++
+    failing = true
+  }
+  engines.beforeCommit = (name) => {
+    if (name !== 'journal' || !failing) return
+    failing = false
+    throw error
+  }
+  return () => compactions
+}
+
+test('a failed compaction is noticed while nobody else writes', async (context) => {
+  const engines = new FaultyEngines()
+  const { store } = await openTestStore(context, { engines, reopenDelayMs: 1 })
+  const [log] = await createLogs(store, 1)
+  for (let n = 0; n < 5; n++) await store.commit([{ log, batch: batchOfBytes(new Uint8Array(40_000)) }])
+  await trim(store, [log, 4])
+  failCompactions(engines, new Error('Corruption: bad entry in block'))
+  await store.reclaim()
+  assert.is(store.health.status, 'ok')
+  await store.reclaim()
+  assert.is(store.health.status, 'failed')
+})
+
+test('compaction that fails because the disk is full is never given up', async (context) => {
+  const engines = new FaultyEngines()
+  const { store } = await openTestStore(context, { engines, reopenDelayMs: 1 })
+  const [log] = await createLogs(store, 1)
+  for (let n = 0; n < 5; n++) await store.commit([{ log, batch: batchOfBytes(new Uint8Array(40_000)) }])
+  await trim(store, [log, 4])
+  const compactions = failCompactions(engines, new Error('IO error: 000012.ldb: No space left on device'))
+  for (let round = 0; round < 12; round++) {
+    await store.reclaim()
+    await waitFor('the store to have reopened', () => store.health.status !== 'failed')
+  }
+  assert.is(compactions(), 6)
+  assert.is(store.health.status, 'ok')
 })
 
 test('closing stops a round between two steps, and the next process goes on', async (context) => {

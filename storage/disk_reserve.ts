@@ -1,0 +1,79 @@
+import { randomBytes } from 'node:crypto'
+import { open, rm, stat, statfs } from 'node:fs/promises'
+import { join } from 'node:path'
+
+/** The name of the file in the data folder. */
+export const reserveName = 'RESERVE'
+/** Random, because some file systems compress. */
+const chunkBytes = 1024 * 1024
+/** Opening the databases may write this much. */
+const openingBytes = 8 * 1024 * 1024
+
+/**
+ * A file that occupies some MiB of the disk. The store deletes it when the disk is full, so that it can commit operations that
+ * free space.
+ */
+export class DiskReserve {
+  readonly bytes: number
+  readonly #path: string
+  #isHeld = false
+
+  /** @param bytes size of the file; 0: there is none */
+  constructor(folder: string, bytes: number) {
+    this.#path = join(folder, reserveName)
+    this.bytes = bytes
+  }
+
+  /** Whether the file exists. */
+  get isHeld(): boolean {
+    return this.#isHeld
+  }
+
+  /** Takes over the file of an earlier process. Removes one of another size, which a crash can leave. */
+  async load(): Promise<void> {
+    const found = await stat(this.#path).catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return undefined
+      throw error
+    })
+    this.#isHeld = this.bytes > 0 && found?.size === this.bytes
+    if (found !== undefined && !this.#isHeld) await rm(this.#path, { force: true })
+  }
+
+  /** Writes the file. If the disk has too little space, there is no file afterwards. */
+  async make(): Promise<void> {
+    const chunk = randomBytes(chunkBytes)
+    try {
+      const file = await open(this.#path, 'w')
+      try {
+        for (let left = this.bytes; left > 0; left -= chunkBytes)
+          await file.writeFile(chunk.subarray(0, Math.min(left, chunkBytes)))
+      } finally {
+        await file.close()
+      }
+      this.#isHeld = true
+    } catch (error) {
+      await rm(this.#path, { force: true })
+      if (!isOutOfSpace(error)) throw error
+    }
+  }
+
+  /** Deletes the file. */
+  async release(): Promise<void> {
+    await rm(this.#path, { force: true })
+    this.#isHeld = false
+  }
+}
+
+/** Deletes the reserve of a data folder if the disk has too little space to open the databases. */
+export async function makeRoomToOpen(folder: string): Promise<void> {
+  const { bavail, bsize } = await statfs(folder)
+  if (bavail * bsize < openingBytes) await rm(join(folder, reserveName), { force: true })
+}
+
+/** Whether an error of the system or of LevelDB means that the disk or the quota of the user has no space left. */
+export function isOutOfSpace(error: unknown): boolean {
+  if (!(error instanceof Error)) return false
+  const code = 'code' in error ? error.code : undefined
+  if (code === 'ENOSPC' || code === 'EDQUOT') return true
+  return /No space left on device|Disk quota exceeded/.test(error.message) || isOutOfSpace(error.cause)
+}
