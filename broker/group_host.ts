@@ -61,6 +61,10 @@ class ShardGroupHost implements GroupHost {
     return this.#shard.pausedGroups.has(group)
   }
 
+  get pausedCount(): number {
+    return this.#shard.pausedGroups.count
+  }
+
   setPaused(group: string, paused: boolean): Promise<void> {
     return this.#shard.commit([{ kind: opKinds.groupPaused, payload: encodeGroupPaused(group, paused) }])
   }

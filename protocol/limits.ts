@@ -11,6 +11,8 @@ export const limits = {
   bodyBytesMax: 4 * 1024 * 1024,
   /** Nesting of arrays and maps in a body. */
   bodyDepthMax: 8,
+  /** Different keys of all maps in a body. */
+  bodyKeysMax: 1_024,
   /** One record batch, header included, as stored: so also the largest message, less some overhead. */
   batchBytesMax: 4 * 1024 * 1024,
   /** Size of a compressed batch after decompression. */

@@ -1,3 +1,4 @@
+import { MillraceError } from '../../protocol/index.js'
 import { describeGroup, groupNames, listGroups } from './describe.js'
 import type { GroupHost } from './host.js'
 import { LivenessClock } from './liveness_clock.js'
@@ -50,6 +51,8 @@ export class Groups {
   /** The last time at which each group had members (wall clock); kept only while offsets can expire. */
   readonly #activeAtMs = new Map<string, number>()
   readonly #startedAtMs: number
+  /** Pauses that are being committed. */
+  readonly #pausing = new Set<string>()
 
   constructor(options: GroupsOptions) {
     const { host, settings, nowMs = Date.now } = options
@@ -100,11 +103,34 @@ export class Groups {
     return this.#commands.commit(request)
   }
 
-  /** @throws MillraceError BAD_NAME, STORAGE_FAILED */
+  /**
+   * A group may be paused before it exists, so names of paused groups have a limit of their own: `groupsMax`.
+   * @throws MillraceError BAD_NAME, LIMIT_EXCEEDED, STORAGE_FAILED
+   */
   async setPaused(group: string, paused: boolean): Promise<void> {
     checkGroupName(group)
-    if (this.#host.isPaused(group) !== paused) await this.#host.setPaused(group, paused)
+    if (this.#host.isPaused(group) !== paused) {
+      if (paused) await this.#pause(group)
+      else await this.#host.setPaused(group, false)
+    }
     this.#membership.pauseChanged(group)
+  }
+
+  async #pause(group: string): Promise<void> {
+    const { groupsMax } = this.#settings
+    let count = this.#host.pausedCount
+    for (const name of this.#pausing) if (!this.#host.isPaused(name)) count++
+    if (count >= groupsMax)
+      throw new MillraceError(
+        'LIMIT_EXCEEDED',
+        `${groupsMax} groups are paused (groupsMax), no more are allowed`,
+      )
+    this.#pausing.add(group)
+    try {
+      await this.#host.setPaused(group, true)
+    } finally {
+      this.#pausing.delete(group)
+    }
   }
 
   /** See OffsetCommands.prepare. */

@@ -18,6 +18,7 @@ export interface GroupHost {
   /** Resolves when the offsets are durable and in `offsets`; calls take effect in their order. */
   commitOffsets(group: string, committedAtMs: number, entries: readonly OffsetEntry[]): Promise<void>
   isPaused(group: string): boolean
+  readonly pausedCount: number
   /** Resolves when it is durable. */
   setPaused(group: string, paused: boolean): Promise<void>
   /** Resolves when the removal of the group's offsets, and of its pause, is durable. */

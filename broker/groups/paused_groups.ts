@@ -19,6 +19,10 @@ export class PausedGroups {
     this.#prefix = prefix
   }
 
+  get count(): number {
+    return this.#paused.size
+  }
+
   has(group: string): boolean {
     return this.#paused.has(group)
   }

@@ -1,7 +1,7 @@
 import { batchOfRecords, type commands, type ReplyOf, runsOf } from '../../protocol/index.js'
 import type { BrokerContext } from '../context.js'
 import type { Delivery, Leased } from '../queues/index.js'
-import type { Handler } from './handler.js'
+import type { Handler, HandlerReply } from './handler.js'
 import { withHealth } from './with_health.js'
 import { withOldest } from './with_oldest.js'
 
@@ -76,11 +76,8 @@ export const queueHandlers = {
 
 function leaseReply(
   broker: BrokerContext,
-  [grant, deliveries]: Leased,
-): {
-  body: LeaseReply
-  payload: readonly Uint8Array[]
-} {
+  { grant, deliveries, reservedBytes }: Leased,
+): HandlerReply<LeaseReply> {
   const batches: LeaseReply['batches'][number][] = []
   const payload: Uint8Array[] = []
   for (const some of runsOfBatches(deliveries)) {
@@ -97,7 +94,11 @@ function leaseReply(
     broker.metrics.fetchedBytes += batch.length
     broker.metrics.fetchedRecords += some.length
   }
-  return { body: { grantId: grant?.id ?? 0, leaseMs: grant?.leaseMs ?? 0, batches }, payload }
+  return {
+    body: { grantId: grant?.id ?? 0, leaseMs: grant?.leaseMs ?? 0, batches },
+    payload,
+    acquiredBytes: reservedBytes,
+  }
 }
 
 /** Messages next to each other whose timestamps are counted from the same one share a batch, in ascending order. */

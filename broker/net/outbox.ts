@@ -84,6 +84,11 @@ export class Outbox {
     })
   }
 
+  /** Counts `bytes` of a future reply at once, whether or not there is room; released as after `acquire`. */
+  reserve(bytes: number): void {
+    this.#add(bytes)
+  }
+
   release(bytes: number): void {
     if (this.#closed) return
     this.#bytes -= bytes

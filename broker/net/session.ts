@@ -149,6 +149,11 @@ export class Session {
     return this.#outbox.acquire(bytes)
   }
 
+  /** See Outbox. */
+  reserve(bytes: number): void {
+    this.#outbox.reserve(bytes)
+  }
+
   release(bytes: number): void {
     this.#outbox.release(bytes)
   }

@@ -34,6 +34,15 @@ export interface QueueHost {
 export interface WorkerSession {
   readonly clientName: string
   readonly address: string
+  /** Whether a reply of any size is allowed now. */
+  readonly hasRoom: boolean
+  /** Target size of a reply, bytes; 0 if none is allowed now. */
+  readonly roomBytes: number
+  /** Resolves when there may be room for a reply of this size. */
+  roomChange(bytes: number): Promise<void>
+  /** Counts a reply that is being prepared against the limits of the connection. */
+  reserve(bytes: number): void
+  release(bytes: number): void
   onClose(callback: () => void): () => void
 }
 

@@ -27,6 +27,10 @@ export interface Asker {
   readonly messagesMax: number
   readonly bytesMax: number
   readonly leaseMs: number
+  /** Room on its connection that its reply has; whoever is given the messages releases it. */
+  reservedBytes: number
+  /** Its connection has no room for a reply. */
+  waitsForRoom: boolean
   /** Called once. */
   readonly given: (grant: Grant | undefined, deliveries: readonly Delivery[], error?: unknown) => void
 }
@@ -223,14 +227,47 @@ export class LiveGroup implements MessagesOwner {
   /** Hands out what can be handed out. */
   pump(): void {
     if (this.#isClosed || this.record.settings.paused) return
-    while (this.#askers.length > 0 && this.#messages.readyCount > 0) {
-      const asker = this.#askers.shift() as Asker
-      const { messages, expired } = this.#messages.take(asker.messagesMax, asker.bytesMax)
+    while (this.#messages.readyCount > 0) {
+      const asker = this.#askers.find(canTake)
+      if (asker === undefined) break
+      const { roomBytes } = asker.session
+      if (roomBytes === 0) {
+        this.#awaitRoom(asker, 1)
+        continue
+      }
+      const { messages, expired } = this.#messages.take(
+        asker.messagesMax,
+        Math.min(asker.bytesMax, roomBytes),
+      )
       if (expired.length > 0) void this.busy(() => this.#expired(expired))
-      if (messages.length > 0) void this.busy(() => this.#lease(asker, messages))
-      else this.#askers.unshift(asker)
+      if (messages.length > 0) this.#give(asker, messages)
     }
     this.#messages.refill()
+  }
+
+  /** Leases messages to one who asks, if its connection has room for them. */
+  #give(asker: Asker, messages: QueueMessage[]): void {
+    const { session } = asker
+    let bytes = 0
+    for (const message of messages) bytes += message.bytes
+    if (bytes > session.roomBytes && !session.hasRoom) {
+      this.#messages.putBack(messages)
+      this.#awaitRoom(asker, bytes)
+      return
+    }
+    this.#askers.splice(this.#askers.indexOf(asker), 1)
+    session.reserve(bytes)
+    asker.reservedBytes = bytes
+    void this.busy(() => this.#lease(asker, messages))
+  }
+
+  /** Others are given messages meanwhile. */
+  #awaitRoom(asker: Asker, bytes: number): void {
+    asker.waitsForRoom = true
+    void asker.session.roomChange(bytes).then(() => {
+      asker.waitsForRoom = false
+      this.pump()
+    })
   }
 
   /**
@@ -564,6 +601,10 @@ export class LiveGroup implements MessagesOwner {
       })
     return failed
   }
+}
+
+function canTake({ waitsForRoom }: Asker): boolean {
+  return !waitsForRoom
 }
 
 /** Takes a message out of its lease, as far as others see; undefined when it is not under that lease. */

@@ -14,8 +14,9 @@ import type { Topic } from '../topics/topic.js'
 import { listDeadLetters, redrive } from './dead_letter_commands.js'
 import { deadTopicName } from './dead_letter_topic.js'
 import { describeQueue } from './describe.js'
+import type { Grant } from './grants.js'
 import type { QueueHost, WorkerSession } from './host.js'
-import { type Asker, LiveGroup, type Worker } from './live_group.js'
+import { type Asker, type Delivery, LiveGroup, type Worker } from './live_group.js'
 import { encodeQueueConfigured, encodeQueueDeleted, encodeQueueSubscribed } from './ops.js'
 import { peekQueue } from './peek.js'
 import { deadCount, type QueueRecord } from './queues_view.js'
@@ -44,7 +45,12 @@ export const queueLimitsDefault: QueueLimits = {
 }
 
 /** What is leased to one who asked. */
-export type Leased = Parameters<Asker['given']>
+export interface Leased {
+  readonly grant: Grant | undefined
+  readonly deliveries: readonly Delivery[]
+  /** Room that the reply has on its connection; whoever sends the reply releases it. */
+  readonly reservedBytes: number
+}
 
 /** The queue groups of a shard: who works in them, and what people change about them. */
 export class Queues {
@@ -138,31 +144,36 @@ export class Queues {
       )
     const leaseMs = Math.min(Math.max(request.leaseMs, this.#limits.leaseMsMin), this.#limits.leaseMsMax)
     const waitMs = Math.min(request.waitMs, limits.fetchWaitMsMax)
-    const leased = await new Promise<Leased>((resolve) => {
+    return new Promise<Leased>((resolve, reject) => {
       const asker: Asker = {
         workerId,
         session,
         messagesMax,
         bytesMax,
         leaseMs,
-        given: (...result) => {
+        reservedBytes: 0,
+        waitsForRoom: false,
+        given: (grant, deliveries, error) => {
           clearTimeout(timer)
           unsubscribe()
-          resolve(result)
+          const { reservedBytes } = asker
+          if (error === undefined) resolve({ grant, deliveries, reservedBytes })
+          else {
+            session.release(reservedBytes)
+            reject(error)
+          }
         },
       }
       const timer = setTimeout(() => live.stopAsking(asker), coarseWaitMs(waitMs))
       const unsubscribe = session.onClose(() => live.stopAsking(asker))
       live.ask(asker)
     })
-    if (leased[2] !== undefined) throw leased[2]
-    return leased
   }
 
   /**
    * Gives back what was leased to one whose connection has ended before the answer.
    */
-  async giveBack(group: string, [grant]: Leased): Promise<void> {
+  async giveBack(group: string, { grant }: Leased): Promise<void> {
     const live = this.#live.get(group)
     if (grant === undefined || live === undefined) return
     await live.giveBack(grant)

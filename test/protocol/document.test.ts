@@ -62,6 +62,7 @@ test('names the limits that a client meets', () => {
     ['frame before `hello`', shown(limits.frameBytesBeforeHelloMax)],
     ['frame before `hello`', shown(limits.frameBytesMax)],
     ['body of a frame', `${shown(limits.bodyBytesMax)}, ${limits.bodyDepthMax}`],
+    ['different keys', shown(limits.bodyKeysMax)],
     ['requests of a connection', shown(limits.inFlightRequestsMax)],
     ['record batch', shown(limits.batchBytesMax)],
     ['records of a batch', `${shown(limits.batchRecordsMax)}, ${shown(limits.batchRecordsBytesMax)}`],

@@ -1,5 +1,6 @@
 import * as assert from 'uvu/assert'
 import {
+  checkBody,
   decodeBody,
   encodeBody,
   encodeFrame,
@@ -93,6 +94,32 @@ test('a larger limit counts for the frames after it', () => {
   const raised = new FrameDecoder(100)
   raised.frameBytesMax = 1_000
   assert.is(raised.push(frame).length, 1)
+})
+
+const uniqueKeys = (count: number, each: number): Uint8Array =>
+  encodeBody(
+    Array.from({ length: count / each }, (_, i) =>
+      Object.fromEntries(
+        Array.from({ length: each }, (_, k) => [`key-${i * each + k}`, [{ a: 'text' }, -5]]),
+      ),
+    ),
+  )
+
+test('refuses more different keys than the limit before it builds anything, in one map or in many', () => {
+  for (const each of [1, 16, 4_096])
+    refuses(() => checkBody(uniqueKeys(4_096, each)), /more than 1024 different keys/)
+})
+
+test('takes many maps with the same keys of any form, and few keys whatever they are', () => {
+  const values = [1, -1, 70_000, 0.5, 'x'.repeat(300), Buffer.alloc(70_000), null, true, [1, [2]], { b: {} }]
+  const maps = Array.from({ length: 500 }, (_, i) =>
+    Object.fromEntries(
+      Array.from({ length: 17 }, (_, k) => [`key-${k}`, values[(i * 17 + k) % values.length]]),
+    ),
+  )
+  const some = maps.slice(0, 130)
+  assert.equal(decodeBody(encodeBody({ some })), { some })
+  assert.type(decodeBody(uniqueKeys(1_000, 1)), 'object')
 })
 
 const nested = (depth: number): Uint8Array => Uint8Array.from([...Array<number>(depth).fill(0x91), 0xc0])

@@ -108,6 +108,10 @@ export class FakeHost implements GroupHost {
 
   readonly paused = new Set<string>()
 
+  get pausedCount(): number {
+    return this.paused.size
+  }
+
   isPaused(group: string): boolean {
     return this.paused.has(group)
   }

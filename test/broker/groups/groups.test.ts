@@ -68,6 +68,17 @@ class FakeMember {
   }
 }
 
+test('names of paused groups have a limit, also when many are paused at the same time', async ({ defer }) => {
+  const { groups } = setUp(defer, 1, { groupsMax: 3 })
+  const paused = await Promise.all(
+    ['a', 'b', 'c', 'd', 'e'].map((group) => codeOf(groups.setPaused(group, true))),
+  )
+  assert.equal(paused, [undefined, undefined, undefined, 'LIMIT_EXCEEDED', 'LIMIT_EXCEEDED'])
+  await groups.setPaused('a', true)
+  await groups.setPaused('b', false)
+  await groups.setPaused('d', true)
+})
+
 test('starts a lone member within 100 ms', async ({ defer }) => {
   const tookMs: number[] = []
   for (let run = 0; run < 3; run++) {
