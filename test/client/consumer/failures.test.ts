@@ -96,6 +96,30 @@ test('what a consumer tries again is reported to onError, or is one warning for 
   assert.match(warned[0] ?? '', /a consumer of "t" tries again: MillraceError: .*no room.*onError/)
 })
 
+test('a dead broker is noticed as soon by a consumer that is idle as by a busy one', async (context) => {
+  class TimedPort extends FakePort {
+    readonly fetchTimes: { readonly waitMs: number; readonly timeoutMs: number | undefined }[] = []
+    override toOwner<Request, Reply>(
+      ...[owner, command, body, options]: Parameters<typeof FakePort.prototype.toOwner<Request, Reply>>
+    ): Promise<{ readonly body: Reply; readonly payload: Uint8Array }> {
+      if (command.name === 'fetch') {
+        const { waitMs } = body as { waitMs: number }
+        this.fetchTimes.push({ waitMs, timeoutMs: options?.timeoutMs })
+      }
+      return super.toOwner(owner, command, body, options)
+    }
+  }
+  const port = new TimedPort()
+  const nothing = { body: { partitions: [] }, payload: new Uint8Array() }
+  for (let n = 0; n < 8; n++) port.fetches.push(() => nothing)
+  const consumer = consume(context, port)
+  await consumer.start()
+  await waitFor('the ninth fetch', () => port.fetchTimes.length === 9)
+  assert.is(port.fetchTimes[0]?.waitMs, 500)
+  assert.is(port.fetchTimes[8]?.waitMs, 10_000)
+  for (const { timeoutMs } of port.fetchTimes) assert.is(timeoutMs, 30_000)
+})
+
 test('an error of start that nobody handles is an unhandled rejection, and one in the loop is not told twice', async (context) => {
   const port = new FakePort()
   const missing = (): Consumer<string, string> =>
