@@ -5,18 +5,24 @@ export function printJson(value: unknown): void {
 
 /** Prints rows in columns; the first row is the heading. Numbers stand to the right. */
 export function printTable(rows: readonly (readonly (string | number)[])[]): void {
+  process.stdout.write(`${tableText(rows)}\n`)
+}
+
+/** As `printTable`, without a line end after the last row. */
+export function tableText(rows: readonly (readonly (string | number)[])[]): string {
   const widths: number[] = []
   for (const row of rows) {
     for (const [column, cell] of row.entries())
       widths[column] = Math.max(widths[column] ?? 0, String(cell).length)
   }
-  for (const row of rows) {
+  const lines = rows.map((row) => {
     const cells = row.map((cell, column) => {
       const width = widths[column] ?? 0
       return typeof cell === 'number' ? String(cell).padStart(width) : cell.padEnd(width)
     })
-    process.stdout.write(`${cells.join('  ').trimEnd()}\n`)
-  }
+    return cells.join('  ').trimEnd()
+  })
+  return lines.join('\n')
 }
 
 /**

@@ -1,5 +1,7 @@
 import { Command, CommanderError } from 'commander'
 import { clientVersion } from '../client/index.js'
+import { addBench } from './commands/bench.js'
+import { addCompletion } from './commands/completion.js'
 import { addConsume } from './commands/consume.js'
 import { addContext } from './commands/context.js'
 import { addExport } from './commands/export.js'
@@ -12,6 +14,7 @@ import { addRepair } from './commands/repair.js'
 import { addRequest } from './commands/request.js'
 import { addServe } from './commands/serve.js'
 import { addStatus } from './commands/status.js'
+import { addTop } from './commands/top.js'
 import { addTopic } from './commands/topic.js'
 import { chooseServer } from './contexts.js'
 import { errorText, exitCodeOf, exitCodes } from './errors.js'
@@ -40,7 +43,10 @@ export async function run(argv: readonly string[]): Promise<number> {
     addLater,
     addRepair,
     addRequest,
+    addTop,
+    addBench,
     addContext,
+    addCompletion,
   ])
     add(program)
   inherit(program)
