@@ -1,9 +1,16 @@
-import { MillraceError } from '../protocol/index.js'
+import { MillraceError, type TopicSettings } from '../protocol/index.js'
 import { encodeTrims, opKinds, retentionOffset, type Trim } from '../storage/index.js'
 import type { Logger } from './log.js'
 import type { Partition } from './partition/partition.js'
 import type { Shard } from './shard.js'
 import type { WallClock } from './wall_clock.js'
+
+/** What can go of a partition, by the settings of its topic at the time. */
+interface Found {
+  readonly partition: Partition
+  readonly offset: number
+  readonly settings: TopicSettings
+}
 
 /** Partitions between two turns of the event loop. */
 const partitionsPerTurn = 500
@@ -62,16 +69,21 @@ export class Retention {
     try {
       await this.#newestSeen
       const nowMs = this.#clock.earliestMs
-      const trims: Trim[] = []
+      const found: Found[] = []
       let looked = 0
       for (const partition of [...this.#shard.catalog.partitions]) {
         if (this.#stopped) return
         this.#shard.producers.expire(partition, nowMs)
         const { startOffset } = partition
+        const { settings } = partition.topic
         const offset = await this.#target(partition, nowMs)
-        if (offset > startOffset) trims.push([partition.log.id, offset])
+        if (offset > startOffset) found.push({ partition, offset, settings })
         if (++looked % partitionsPerTurn === 0) await new Promise((resolve) => setImmediate(resolve))
       }
+      // Settings that were changed meanwhile may keep more: the next run applies them.
+      const trims = found
+        .filter(({ partition, settings }) => partition.topic.settings === settings)
+        .map(({ partition, offset }): Trim => [partition.log.id, offset])
       if (trims.length > 0) {
         await this.#shard.commit([{ kind: opKinds.logsTrimmed, payload: encodeTrims(trims) }])
         this.#logger.debug({ partitions: trims.length }, 'retention dropped old data')

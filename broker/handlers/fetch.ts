@@ -57,6 +57,8 @@ async function fetchSlowly(
     session.release(collector.acquiredBytes)
     const wait = new DataWait(broker.longPolls, collector.partitions, collector.missingBytes, leftMs)
     const unsubscribe = session.onClose(wait.end)
+    // The wait does not know what happened between the collection and its own begin.
+    if (collector.isOutdated) wait.end()
     await wait.over
     unsubscribe()
     collector = await collect(context, request)
@@ -75,6 +77,7 @@ async function collect({ broker, session }: RequestContext, request: FetchReques
     const { hasRoom, roomBytes } = session
     const collector = new FetchCollector(broker, request, roomBytes)
     collector.collectFromMemory()
+    collector.noteEnds()
     collector.acquiredBytes = collector.needsJournal ? collector.bytesMax : collector.bytes
     fetchTurns.add(collector.acquiredBytes)
     await session.acquire(collector.acquiredBytes)
@@ -107,6 +110,8 @@ class FetchCollector {
   readonly bytesMax: number
   /** Number of existing partitions. */
   readonly partitions: Partition[] = []
+  /** Ends of the partitions at the time of the collection; unknown if no pause follows it. */
+  #ends: readonly number[] | undefined
   /** Reserved room for the reply. */
   acquiredBytes = 0
   readonly #replies: PartitionReply[] = []
@@ -141,6 +146,20 @@ class FetchCollector {
 
   get missingBytes(): number {
     return Math.min(this.#request.bytesMin, this.bytesMax) - this.#bytes
+  }
+
+  /** To be called in the turn of `collectFromMemory`, if there is a pause before `isOutdated` is asked. */
+  noteEnds(): void {
+    this.#ends = this.partitions.map(({ endOffset }) => endOffset)
+  }
+
+  /** Whether partitions have new data, or were deleted, since they were read. */
+  get isOutdated(): boolean {
+    const ends = this.#ends
+    return (
+      ends !== undefined &&
+      this.partitions.some(({ endOffset, log }, index) => endOffset !== ends[index] || log.dropped)
+    )
   }
 
   /**

@@ -47,8 +47,7 @@ async function commit(
   request: TransactionRequest,
   payload: Uint8Array,
 ): Promise<TransactionReply> {
-  const ops: Op[] = batchesOf(broker, request, payload)
-  const baseOffsets = ops.map(() => -1)
+  const baseOffsets = request.batches.map(() => -1)
   const parts: Part[] = []
   try {
     for (const { group, entries } of request.acks) parts.push(await broker.queues.prepareAcks(group, entries))
@@ -62,6 +61,8 @@ async function commit(
       const ops = [{ kind: opKinds.offsetsCommitted, payload }]
       parts.push({ ops, done: prepared.ended, failed: prepared.ended })
     }
+    // In the turn of the commit: topics may have been deleted or changed while leases were looked up.
+    const ops: Op[] = batchesOf(broker, request, payload)
     for (const part of parts) ops.push(...part.ops)
     const atMs = broker.clock.earliestMs
     ops.push({ kind: opKinds.transaction, payload: encodeTransaction(request.id, atMs) })

@@ -35,6 +35,8 @@ async function firstInBlock(
   timeMs: number,
 ): Promise<number | undefined> {
   const [result] = await shard.read([{ log, offset, bytesMax: Math.max(1, bytesMax) }])
+  // Retention has dropped the block meanwhile: the next one has the answer.
+  if (isMillraceError(result?.error, 'OFFSET_OUT_OF_RANGE') && offset < log.startOffset) return undefined
   if (result?.error !== undefined) throw result.error
   for (const run of result?.chunks ?? []) {
     for (const batch of splitBatches(run)) {

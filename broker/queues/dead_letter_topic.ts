@@ -53,6 +53,8 @@ export class DeadLetterTopic {
         ops.push({ log: dead.log, batch })
       }
     }
+    // The messages were read in between.
+    if (this.#host.catalog.byLog(dead.log.id) === undefined) throw goneError()
     return ops
   }
 
@@ -85,7 +87,7 @@ export class DeadLetterTopic {
   async #partition(): Promise<Partition> {
     await this.#withTopic()
     const dead = this.#host.catalog.byId(this.#record.deadTopicId)?.partitions[0]
-    if (dead === undefined) throw new MillraceError('UNKNOWN_TOPIC', 'the dead-letter topic is gone')
+    if (dead === undefined) throw goneError()
     return dead
   }
 
@@ -108,4 +110,8 @@ export class DeadLetterTopic {
     const payload = encodeQueueConfigured({ queueId, group, settings, deadTopicId: topic.topicId })
     await this.#host.commit([{ kind: opKinds.queueConfigured, payload }])
   }
+}
+
+function goneError(): MillraceError {
+  return new MillraceError('UNKNOWN_TOPIC', 'the dead-letter topic is gone')
 }

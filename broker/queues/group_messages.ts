@@ -238,7 +238,8 @@ export class GroupMessages implements DataWaiter {
       this.#closeLane(logId, lane)
       throw error
     }
-    this.#readAhead.add(lane)
+    // Its topic may have been deleted while its messages were read.
+    if (!lane.isClosed) this.#readAhead.add(lane)
   }
 
   #closeLane(logId: number, lane: Lane): void {

@@ -144,8 +144,10 @@ export class QueuesView implements View {
         const { queueId, logId, offsets } = decodeQueueRedriven(payload)
         const queue = this.#byId.get(queueId)
         if (queue === undefined) return
-        for (const offset of offsetsOf(offsets)) queue.redriven.add(offset)
-        this.#change(queueId, logId)?.reopened(offsets)
+        // Two requests at once may name the same letters: it may be in work again when the second one is applied.
+        const fresh = [...offsetsOf(offsets)].filter((offset) => !queue.redriven.has(offset))
+        for (const offset of fresh) queue.redriven.add(offset)
+        this.#change(queueId, logId)?.reopened(runsOf(fresh))
         return
       }
       default:

@@ -526,13 +526,15 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
   }
 
   #run(message: WorkMessage<Value, Key>): void {
+    // A microtask later: a handler that returns or throws at once must not fill the stack with the next.
+    const finishSoon = (outcome: Outcome): void => queueMicrotask(() => this.#finish(message, outcome))
     let result: unknown
     try {
       const ahead = this.#topics.get(message.topic)?.ahead ?? false
       const value = ahead ? message.decode() : undefined
       result = value instanceof Promise ? value.then(() => this.#handle(message)) : this.#handle(message)
     } catch (error) {
-      this.#finish(message, outcomeOf(error))
+      finishSoon(outcomeOf(error))
       return
     }
     if (isThenable(result)) {
@@ -540,8 +542,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
         () => this.#finish(message, acknowledged),
         (error: unknown) => this.#finish(message, outcomeOf(error)),
       )
-      // A microtask later: a handler that returns at once must not fill the stack with the next.
-    } else queueMicrotask(() => this.#finish(message, acknowledged))
+    } else finishSoon(acknowledged)
   }
 
   #handle(message: WorkMessage<Value, Key>): unknown {

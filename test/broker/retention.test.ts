@@ -1,4 +1,8 @@
 import * as assert from 'uvu/assert'
+import type { Logger } from '../../broker/log.js'
+import { Retention } from '../../broker/retention.js'
+import type { Shard } from '../../broker/shard.js'
+import type { WallClock } from '../../broker/wall_clock.js'
 import { commands, errorTable } from '../../protocol/index.js'
 import type { RawClient } from '../helpers/raw_client.js'
 import { suite } from '../helpers/suite.js'
@@ -129,6 +133,39 @@ test('a run that fails shows in the health, and the next one makes it good', asy
     return (await broker.status()).health.status === 'ok'
   })
   assert.is(await startOf(client, topicId), 1)
+})
+
+test('data that new settings keep is not dropped by a run that began before', async () => {
+  const settings = { retentionMs: 1_000, retentionBytes: -1 }
+  const topic = { settings }
+  const entry = { firstOffset: 0, recordCount: 2, bytes: 100, position: 1, lastTimestamp: 1 }
+  const log = {
+    id: 1,
+    startOffset: 0,
+    endOffset: 2,
+    liveBytes: 100,
+    reclaimedOffset: 0,
+    index: {
+      from: async (offset: number) => {
+        if (offset === 0) topic.settings = { ...settings, ...changed }
+        return offset === 0 ? [entry] : []
+      },
+    },
+  }
+  let changed: { retentionMs?: number } = {}
+  let commits = 0
+  const shard = {
+    catalog: { partitions: [{ topic, log, startOffset: 0 }] },
+    producers: { expire: () => {} },
+    commit: async () => void commits++,
+  } as unknown as Shard
+  const clock = { earliestMs: 1_000_000, wasAt: () => {} } as unknown as WallClock
+  const logger = { debug: () => {}, warn: () => {} } as unknown as Logger
+  const retention = new Retention(shard, clock, logger, 3_600_000)
+  changed = { retentionMs: -1 }
+  await retention.run()
+  assert.is(commits, 0)
+  await retention.close()
 })
 
 test.run()

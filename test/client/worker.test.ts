@@ -674,4 +674,32 @@ test('a worker that comes back is told of settings that changed meanwhile', () =
   )
 })
 
+test('handlers that throw at once do not pile up on the stack', async (context) => {
+  const { client, work } = await start(context)
+  const count = 2_000
+  await publish(
+    client,
+    Array.from({ length: count }, (_, n) => String(n)),
+  )
+  const limit = Error.stackTraceLimit
+  context.defer(() => {
+    Error.stackTraceLimit = limit
+  })
+  Error.stackTraceLimit = 500
+  let failed = 0
+  let depthMax = 0
+  const worker = work(
+    () => {
+      failed++
+      const error = new Error('not today')
+      depthMax = Math.max(depthMax, error.stack?.split('\n').length ?? 0)
+      throw error
+    },
+    { concurrency: 1_000, onFailed: () => {}, settings: { retry: { kind: 'fixed', delay: '1h' } } },
+  )
+  await worker.ready
+  await waitFor('all to fail', () => failed === count)
+  assert.ok(depthMax < 50, `${depthMax} frames`)
+})
+
 test.run()

@@ -1,5 +1,11 @@
 import * as assert from 'uvu/assert'
 import { DeliveryState, type DeliveryStore } from '../../../broker/queues/delivery_state.js'
+import { encodeQueueConfigured, encodeQueueLeased, encodeQueueRedriven } from '../../../broker/queues/ops.js'
+import { QueuesView } from '../../../broker/queues/queues_view.js'
+import { queueSettingsDefault } from '../../../broker/queues/settings.js'
+import type { Catalog } from '../../../broker/topics/catalog.js'
+import { memoryEngines, opKinds } from '../../../storage/index.js'
+import { State } from '../../../storage/state.js'
 import { suite } from '../../helpers/suite.js'
 
 const test = suite('broker/queues/delivery_state')
@@ -85,6 +91,21 @@ test('redriven dead letters are open, and nothing else of their log is', () => {
   state.leased(7, 1_000, [5, 1])
   state.done([5, 1])
   assert.equal(seen(state), [Number.MAX_SAFE_INTEGER, [[6, 0, 0, 0]]])
+})
+
+test('a dead letter that two requests redrive at once is reopened once', async () => {
+  const catalog = { onChange: () => {}, byLog: () => ({ topic: { topicId: 9 }, index: 0 }) }
+  const state = await State.open(await memoryEngines().open('state'))
+  const view = new QueuesView(state, catalog as unknown as Catalog)
+  const configured = { queueId: 1, group: 'crew', settings: queueSettingsDefault, deadTopicId: 9 }
+  view.apply(opKinds.queueConfigured, encodeQueueConfigured(configured))
+  const redriven = encodeQueueRedriven({ queueId: 1, logId: 5, offsets: [3, 2] })
+  view.apply(opKinds.queueRedriven, redriven)
+  const leased = { queueId: 1, logId: 5, grantId: 7, leaseMs: 1_000, offsets: [3, 1], workerId: 'w' }
+  view.apply(opKinds.queueLeased, encodeQueueLeased(leased))
+  view.apply(opKinds.queueRedriven, redriven)
+  const open = view.byName('crew')?.states.get(5)?.open
+  assert.equal([open?.get(3)?.grantId, open?.get(4)?.grantId], [7, 0])
 })
 
 test('what is stored is what is loaded, over any course of events', (context) => {
