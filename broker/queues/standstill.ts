@@ -75,6 +75,8 @@ function workerReasons(
     reasons.push(
       `every worker has as many messages as it takes: ${inFlight} are in flight, ${live.readyCount} are ready`,
     )
+  else if (waiting > 0 && live.askers.length > 0 && live.askers.every(({ waitsForRoom }) => waitsForRoom))
+    reasons.push('no worker that asks reads its replies fast enough: their connections have no room for more')
   let absent = 0
   let firstEndMs = Number.POSITIVE_INFINITY
   for (const { workerId, messages, deadlineMs } of live?.grants.values() ?? []) {

@@ -63,6 +63,11 @@ class RawWorker {
     return (await this.#raw.request(commands.queueSettle, { group, entries })).body
   }
 
+  /** Reads no replies any more. */
+  stopReading(): void {
+    this.#raw.socket.pause()
+  }
+
   destroy(): void {
     this.#raw.destroy()
   }
@@ -233,6 +238,19 @@ test('a disk that has too little space for dead letters', async (context) => {
   const error = await worker.settle(await worker.lease(1), 'fail').catch((reason: unknown) => reason)
   assert.is((error as MillraceError).code, 'STORAGE_FULL')
   assert.match(await reasonsOf(next), /can't write dead letters and tries again: .*\n(.*\n)*.*(disk|space)/)
+})
+
+test('a worker that asks and does not read the replies', async (context) => {
+  const harness = await Harness.start(context, { connectionOutboundBytesMax: 2 ** 20 })
+  const topicId = await harness.createTopic('tasks')
+  const worker = await RawWorker.open(context, harness)
+  const asked = Array.from({ length: 40 }, () => worker.lease(4, 60_000).catch(() => undefined))
+  await waitFor('the requests', async () => (await describe(harness)).workers[0]?.asking === true)
+  worker.stopReading()
+  for (let i = 0; i < 80; i++) await harness.publish(topicId, 0, ['x'.repeat(256 * 1024)])
+  await untilReason(harness, /their connections have no room for more/)
+  worker.destroy()
+  await Promise.all(asked)
 })
 
 test('messages that can not be read, and the group goes on when they can', async (context) => {
