@@ -77,6 +77,34 @@ test('a shared block is rewritten without the dead, and the chain behind it stil
   assert.is((await valuesOf(again.store, logOf(again.store, 1))).at(-1), '49=k49')
 })
 
+test('a part of a shared block of which some records live is kept whole when the block is rewritten', async (context) => {
+  const engines = new FaultyEngines()
+  const { store } = await openTestStore(context, { engines, tailCacheBytes: 0 })
+  const [half, dead] = await createLogs(store, 1, 2)
+  const values = Array.from({ length: 10 }, (_, index) => `v${index}`)
+  await store.commit([
+    { log: half, batch: batchOf(...values) },
+    { log: dead, batch: batchOfBytes(new Uint8Array(5_000)) },
+  ])
+  await trim(store, half, 5)
+  await trim(store, dead, 1)
+  await reclaimAll(store)
+  const bytes = (await engines.entries('journal')).reduce((sum, [, value]) => sum + value.length, 0)
+  assert.ok(bytes < 4_000, `the block was not rewritten: ${bytes} bytes`)
+  assert.equal(await valuesOf(store, half), ['5=v5', '6=v6', '7=v7', '8=v8', '9=v9'])
+})
+
+test('retention keeps what is exactly as old as the limit', async (context) => {
+  const { store } = await openTestStore(context)
+  const [log] = await createLogs(store, 1)
+  for (const timestamp of [1_000, 2_000]) {
+    await store.commit([{ log, batch: batchOfBytes(new Uint8Array(100), timestamp) }])
+  }
+  assert.is(await retentionOffset(log, { olderThanMs: 1_000 }), 0)
+  assert.is(await retentionOffset(log, { olderThanMs: 1_001 }), 1)
+  assert.is(await retentionOffset(log, { olderThanMs: 2_000 }), 1)
+})
+
 test('a dropped log leaves nothing in either database', async (context) => {
   const engines = new FaultyEngines()
   const { store } = await openTestStore(context, { engines })

@@ -1,6 +1,8 @@
 import * as assert from 'uvu/assert'
+import { Session } from '../../../broker/net/session.js'
+import { Partition } from '../../../broker/partition/partition.js'
 import { commands, errorTable } from '../../../protocol/index.js'
-import { suite } from '../../helpers/suite.js'
+import { suite, type TestContext } from '../../helpers/suite.js'
 import { waitFor } from '../../helpers/wait_for.js'
 import {
   batchOf,
@@ -250,5 +252,47 @@ test('a wait ends with its connection', async (context) => {
   await waiting
   await waitFor('the wait to end', () => polls.size === 0)
 })
+
+test('a wait that is over leaves nothing with its connection and its partitions', async (context) => {
+  const broker = await testBroker(context)
+  const client = await testClient(context, broker)
+  const topicId = await createTopic(client, 'orders')
+  const subscribed = watchBalance(context)
+  for (let n = 0; n < 3; n++) await fetchPartition(client, topicId, 0, n, { waitMs: 10 })
+  const waiting = fetchPartition(client, topicId, 0, 0, { waitMs: 60_000 })
+  await waitFor('the fetch to wait', () => subscribed.partitions === 1)
+  assert.is(subscribed.connections, 1)
+  await publish(client, [topicId, 0, batchOf(['a'])])
+  await waiting
+  assert.equal(subscribed, { connections: 0, partitions: 0 })
+})
+
+/** How many callbacks connections have for their end, and partitions for new data, of those that came since. */
+function watchBalance({ defer }: TestContext): { connections: number; partitions: number } {
+  const open = { connections: 0, partitions: 0 }
+  const { onClose } = Session.prototype
+  const { wait, stopWaiting } = Partition.prototype
+  Session.prototype.onClose = function (callback) {
+    const unsubscribe = onClose.call(this, callback)
+    open.connections++
+    return () => {
+      open.connections--
+      unsubscribe()
+    }
+  }
+  Partition.prototype.wait = function (waiter) {
+    open.partitions++
+    wait.call(this, waiter)
+  }
+  Partition.prototype.stopWaiting = function (waiter) {
+    open.partitions--
+    stopWaiting.call(this, waiter)
+  }
+  defer(() => {
+    Session.prototype.onClose = onClose
+    Object.assign(Partition.prototype, { wait, stopWaiting })
+  })
+  return open
+}
 
 test.run()

@@ -52,6 +52,31 @@ test('a message that is appended while its place is read is not cancelled as wel
   assert.equal(committed, [opKinds.delayedFired])
 })
 
+test('only messages that are due are appended, to the millisecond', async () => {
+  const waiting = [1_000, 1_001, 1_400].map((dueMs, sequence) => ({ ...message, dueMs, sequence }))
+  const appended: number[] = []
+  const near = { lacks: () => false, first: () => waiting, nextDueMs: undefined }
+  const later = {
+    delayed: { near },
+    metrics: { publishedRecords: 0, publishedBytes: 0 },
+    shard: {
+      catalog: { byId: () => undefined },
+      commit: async (ops: readonly { readonly payload: Uint8Array }[]) => {
+        for (const { payload } of ops)
+          for (const { dueMs } of decodeDelayedRefs(payload)) appended.push(dueMs)
+      },
+    },
+  } as unknown as Later
+  const firing = new DelayedFiring(later)
+  assert.is(await firing.fire(999), false)
+  assert.equal(appended, [])
+  await firing.fire(1_000)
+  assert.equal(appended, [1_000])
+  waiting.shift()
+  await firing.fire(1_399)
+  assert.equal(appended, [1_000, 1_001])
+})
+
 test('a message is ended once, however close the end of its append is to the end of the read', async () => {
   const ticks = async (count: number): Promise<void> => {
     for (let left = count; left > 0; left--) await undefined

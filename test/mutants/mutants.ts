@@ -1,0 +1,181 @@
+/** A fault in the source text that tests must notice. */
+export interface Mutant {
+  /** Lower case with dashes. */
+  readonly name: string
+  /** Path of the source file in the repository. */
+  readonly file: string
+  /** Occurs once in the file. */
+  readonly text: string
+  readonly replacement: string
+  /** Test files whose path contains one of these run; one of them must fail. */
+  readonly areas: readonly string[]
+  /** What would break for users. */
+  readonly why: string
+}
+
+/** All mutants. A new one is an entry here; keep `text` short, so that it survives other changes. */
+export const mutants: readonly Mutant[] = [
+  {
+    name: 'large-commit-without-sync',
+    file: 'storage/level_engine.ts',
+    text: 'await batch.write({ sync: true })',
+    replacement: 'await batch.write({ sync: false })',
+    areas: ['storage/level_engine'],
+    why: 'a power cut loses what was acknowledged',
+  },
+  {
+    name: 'small-commit-without-sync',
+    file: 'storage/level_engine.ts',
+    text: 'this.#db.batch(ops as EngineOp[], { sync: true })',
+    replacement: 'this.#db.batch(ops as EngineOp[], { sync: false })',
+    areas: ['storage/level_engine'],
+    why: 'a power cut loses what was acknowledged',
+  },
+  {
+    name: 'iterator-left-open',
+    file: 'storage/level_engine.ts',
+    text: 'await iterator.close()',
+    replacement: '// left open',
+    areas: ['storage/level_engine'],
+    why: 'each range read keeps a snapshot of LevelDB and its files',
+  },
+  {
+    name: 'retention-age-boundary',
+    file: 'storage/retention.ts',
+    text: 'entry.lastTimestamp < olderThanMs',
+    replacement: 'entry.lastTimestamp <= olderThanMs',
+    areas: ['storage/reclaim.test'],
+    why: 'retention drops messages that are exactly as old as the limit',
+  },
+  {
+    name: 'reclaim-loses-partly-live-part',
+    file: 'storage/reclaim_sweep.ts',
+    text: 'firstOffset + recordCount > log.startOffset',
+    replacement: 'firstOffset + 0 * recordCount >= log.startOffset',
+    areas: ['storage/reclaim.test'],
+    why: 'the live messages of a partly dead part of a block are lost',
+  },
+  {
+    name: 'range-takes-changes-late',
+    file: 'storage/state.ts',
+    text: `    const oldest = this.#oldest
+    const stored = await this.durableRange({ ...options, limit })`,
+    replacement: `    const stored = await this.durableRange({ ...options, limit })
+    const oldest = this.#oldest`,
+    areas: ['storage/state'],
+    why: 'a checkpoint that ends during the read is missing from it: delayed messages are forgotten or come twice',
+  },
+  {
+    name: 'get-takes-changes-late',
+    file: 'storage/state.ts',
+    text: 'return later === undefined ? stored : later.value',
+    replacement: 'return later === undefined || later !== undefined ? stored : undefined',
+    areas: ['storage/state'],
+    why: 'a read misses what changed while the engine read',
+  },
+  {
+    name: 'failed-checkpoint-drops-changes',
+    file: 'storage/state.ts',
+    text: 'if (active.changes.get(key) === undefined) active.changes.set(key, change)',
+    replacement: 'if (active.changes.get(key) !== undefined) active.changes.set(key, change)',
+    areas: ['storage/state'],
+    why: 'what a failed checkpoint did not write is lost',
+  },
+  {
+    name: 'delayed-early',
+    file: 'broker/later/delayed_firing.ts',
+    text: 'if (message.dueMs > nowMs ||',
+    replacement: 'if (message.dueMs > nowMs + 400 ||',
+    areas: ['broker/later/delayed_firing'],
+    why: 'delayed messages come before their time',
+  },
+  {
+    name: 'fired-while-cancelled',
+    file: 'broker/later/delayed_firing.ts',
+    text: 'if (this.#ending.has(message.sequence)) continue',
+    replacement: '',
+    areas: ['broker/later/delayed_firing'],
+    why: 'a delayed message is both cancelled and appended, or appended twice',
+  },
+  {
+    name: 'fetch-stays-subscribed',
+    file: 'broker/handlers/fetch.ts',
+    text: `    unsubscribe()
+    collector`,
+    replacement: '    collector',
+    areas: ['broker/handlers/fetch'],
+    why: 'each long poll leaves a callback with its connection: memory grows for ever',
+  },
+  {
+    name: 'wait-stays-with-partition',
+    file: 'broker/long_polls.ts',
+    text: 'for (const partition of this.#partitions) partition.stopWaiting(this)',
+    replacement: '',
+    areas: ['broker/handlers/fetch'],
+    why: 'each long poll leaves a waiter with its partitions: memory grows, publishes get slower',
+  },
+  {
+    name: 'hello-time-of-last-sweep',
+    file: 'broker/net/session.ts',
+    text: '    this.#stateSinceMs = performance.now()\n    this.#receivedAtMs',
+    replacement: '    this.#stateSinceMs = host.nowMs\n    this.#receivedAtMs',
+    areas: ['broker/net/session'],
+    why: 'a connection ends before its time to say hello is over',
+  },
+  {
+    name: 'failed-attempt-not-counted',
+    file: 'broker/queues/delivery_state.ts',
+    text: 'message.attempts++',
+    replacement: '',
+    areas: ['broker/queues'],
+    why: 'a message that always fails is delivered for ever',
+  },
+  {
+    name: 'unreceived-leases-stay',
+    file: 'broker/queues/live_group.ts',
+    text: 'return this.busy(() => this.#releaseAll(lost))',
+    replacement: 'return this.busy(() => this.#releaseAll(lost.slice(0, 0)))',
+    areas: ['broker/queues/unreceived_leases'],
+    why: 'an attempt counts that no handler saw',
+  },
+  {
+    name: 'deletion-unnoticed-by-workers',
+    file: 'broker/queues/live_group.ts',
+    text: 'if (!worker.topicIds.includes(topicId)) continue',
+    replacement: 'if (worker.topicIds.length >= 0) continue',
+    areas: ['broker/queues/deleted_topics'],
+    why: 'a worker waits for ever when its topic is created again',
+  },
+  {
+    name: 'commit-of-former-epoch',
+    file: 'broker/groups/group.ts',
+    text: 'if (slot.epoch !== epoch) return',
+    replacement: 'if (slot.epoch < epoch) return',
+    areas: ['broker/groups'],
+    why: 'a member that lost its partition and got it again commits an offset of before',
+  },
+  {
+    name: 'commit-passes-unacknowledged',
+    file: 'client/consumer/acks.ts',
+    text: 'run === undefined ? this.#floor : run.firstOffset + run.ackedInOrder',
+    replacement: 'run === undefined ? this.#floor : run.firstOffset + run.ackedInOrder + 1',
+    areas: ['client/consumer/acks'],
+    why: 'the committed offset passes a message that nobody acknowledged',
+  },
+  {
+    name: 'retry-under-new-sequence',
+    file: 'client/producer/partition_queue.ts',
+    text: 'if (batch.sequence === undefined) {',
+    replacement: 'if (batch.sequence === undefined || batch.sequence >= 0) {',
+    areas: ['client/producer'],
+    why: 'a retry is appended again',
+  },
+  {
+    name: 'producer-gap-accepted',
+    file: 'broker/partition/producers.ts',
+    text: "if (!endsBefore(header, expected)) return { kind: 'gap', expected }",
+    replacement: 'if (!endsBefore(header, expected)) return append',
+    areas: ['broker/partition', 'broker/idempotence'],
+    why: 'a batch is appended although one before it is missing: order is lost',
+  },
+]
