@@ -151,7 +151,7 @@ export class Consumer<Value = unknown, Key = unknown, Item extends Message = Mes
     const runner = new Runner<Value, Key>(
       {
         take: () => (this.#closing === undefined ? this.#take(next, (message) => ({ message })) : undefined),
-        mayStart: (stream) => !stream.paused && !this.#engine.delivery.suspended,
+        isSuspended: () => this.#engine.delivery.suspended,
         offer: (stream) => void this.#engine.delivery.offer(stream),
         handled: (stream) => this.#engine.handled(stream),
         idle: () => {

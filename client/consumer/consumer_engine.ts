@@ -9,9 +9,9 @@ import type { ConsumeOptions, ConsumerSettings, StartPosition } from './options.
 import { type OffsetCommitter, PartitionStream } from './partition_stream.js'
 import type { Decoder } from './record_run.js'
 import { Refusals } from './refusals.js'
-import type { StreamHandlers } from './runner.js'
 import { SoloSource } from './solo_source.js'
 import type { PartitionSource, StreamHost } from './source.js'
+import { StreamHandlers } from './stream_handlers.js'
 import { StreamTable } from './stream_table.js'
 
 /** How long a fetch may take. A long wait for messages counts, so that a dead broker is noticed as soon as with a short one. */
@@ -95,7 +95,7 @@ export class ConsumerEngine<Value, Key> {
   /** Handlers that `consumer.run` calls acknowledge the messages, of partitions that are there and of those that come. */
   useHandlers(): void {
     this.#hasHandlers = true
-    for (const stream of this.table.values()) stream.handlers ??= newHandlers()
+    for (const stream of this.table.values()) stream.handlers ??= new StreamHandlers()
   }
 
   /** A handler has ended. */
@@ -236,7 +236,7 @@ export class ConsumerEngine<Value, Key> {
       onAck: this.#options.settings.group === undefined ? undefined : (acked) => this.#acked(acked),
     })
     stream.paused = this.pauseNew
-    if (this.#hasHandlers) stream.handlers = newHandlers()
+    if (this.#hasHandlers) stream.handlers = new StreamHandlers()
     return stream
   }
 
@@ -247,8 +247,4 @@ export class ConsumerEngine<Value, Key> {
     this.delivery.offer(stream)
     this.#options.onReady()
   }
-}
-
-function newHandlers<Value, Key>(): StreamHandlers<Value, Key> {
-  return { running: 0, waiting: 0, lanes: new Map() }
 }

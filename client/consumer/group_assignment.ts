@@ -216,6 +216,8 @@ export class GroupAssignment<Value, Key> {
     // A handler that runs is waited for: the broker takes the partition away when that takes too long.
     const isBounded = stream.handlers === undefined
     if (stream.state === 'dropped' || stream.drained || (isBounded && waitMs <= 0)) return
+    // Messages that have to be handled first may wait for nothing but this.
+    if (!isBounded) this.#options.onChanged()
     const timer = isBounded ? setTimeout(() => this.#release(stream), waitMs) : undefined
     await this.#whenReleased(stream)
     clearTimeout(timer)

@@ -10,7 +10,7 @@ import {
 import { AckWindow } from './acks.js'
 import { DecodeError, unreadableMessage } from './message.js'
 import { type Decoder, RecordRun, type RecordSource } from './record_run.js'
-import type { StreamHandlers } from './runner.js'
+import type { StreamHandlers } from './stream_handlers.js'
 
 /** Who commits the offsets of a stream: a member of a group. */
 export interface OffsetCommitter {
@@ -122,7 +122,7 @@ export class PartitionStream<Value, Key> implements RecordSource<Value, Key> {
 
   /** Whether nothing that was delivered can be acknowledged any more, or has to be. */
   get drained(): boolean {
-    return this.handlers === undefined ? (this.acks?.unacked ?? 0) === 0 : this.handlers.running === 0
+    return this.handlers === undefined ? (this.acks?.unacked ?? 0) === 0 : this.handlers.areDone
   }
 
   /** Bytes of batches that are not delivered wholly. */

@@ -3,6 +3,7 @@ import { checkChoice, checkOptions } from '../options.js'
 import { type Deferred, deferred } from './deferred.js'
 import type { Message } from './message.js'
 import { PartitionStream } from './partition_stream.js'
+import type { Lane, Waiting } from './stream_handlers.js'
 
 /** Options of `consumer.run`. */
 export interface RunOptions {
@@ -28,8 +29,8 @@ export interface RunSettings {
 export interface RunnerHost<Value, Key> {
   /** The next message; undefined when there is none now or the consumer closes. May throw. */
   take(): Message<Value, Key> | undefined | Promise<Message<Value, Key> | undefined>
-  /** Whether messages of the stream may be handed to a handler now. */
-  mayStart(stream: PartitionStream<Value, Key>): boolean
+  /** Whether no message may be handed to a handler: the partitions may be another's. */
+  isSuspended(): boolean
   /** A stream that had to wait for its handlers may deliver again. */
   offer(stream: PartitionStream<Value, Key>): void
   /** A handler of the stream has ended. */
@@ -40,25 +41,8 @@ export interface RunnerHost<Value, Key> {
   failed(error: unknown): void
 }
 
-/** The handlers of one stream. */
-export interface StreamHandlers<Value, Key> {
-  running: number
-  /** Messages that wait because a message of their key is being handled. */
-  waiting: number
-  /** By key, those that run or wait. */
-  readonly lanes: Map<string, Lane<Value, Key>>
-}
-
-interface Entry<Value, Key> {
-  readonly message: Message<Value, Key>
+interface Entry<Value, Key> extends Waiting<Value, Key> {
   readonly stream: PartitionStream<Value, Key>
-  readonly version: number
-}
-
-/** The messages of one key of one stream: one is handled, the others wait. */
-interface Lane<Value, Key> {
-  readonly key: string
-  readonly waiting: Entry<Value, Key>[]
 }
 
 /** Messages of a stream that may wait behind busy keys; then the stream delivers no more. */
@@ -89,6 +73,8 @@ export class Runner<Value, Key> {
   readonly #ready = new Map<Lane<Value, Key>, PartitionStream<Value, Key>>()
   #running = 0
   #isStopped = false
+  /** Whether no handler starts any more, whatever waits. */
+  #hasFailed = false
   /** Whether a message is being decoded: messages are taken in order, so none is taken meanwhile. */
   #isDecoding = false
   #isWaking = false
@@ -126,10 +112,14 @@ export class Runner<Value, Key> {
     if (this.#isIdle && !this.#isStopped) this.#host.idle()
   }
 
-  /** Starts no more handlers; resolves when none runs, or `finishTimeoutMs` is over, or `signal` is aborted. */
+  /**
+   * Takes no more messages. Resolves when the handlers that run have ended, and those of messages that wait before them in
+   * their partition; or `finishTimeoutMs` is over, or `signal` is aborted.
+   */
   async finish(signal: AbortSignal): Promise<void> {
     this.#isStopped = true
-    if (this.#running === 0 || signal.aborted) return
+    this.wake()
+    if (this.#isFinished || signal.aborted) return
     const finished = deferred<void>()
     this.#finished = finished
     const timer = setTimeout(finished.resolve, this.#settings.finishTimeoutMs)
@@ -138,6 +128,7 @@ export class Runner<Value, Key> {
     await finished.promise
     signal.removeEventListener('abort', onAbort)
     clearTimeout(timer)
+    this.#hasFailed = true
   }
 
   get #isIdle(): boolean {
@@ -145,37 +136,54 @@ export class Runner<Value, Key> {
   }
 
   get #hasRoom(): boolean {
-    return this.#running < this.#settings.concurrency && !this.#isStopped
+    return this.#running < this.#settings.concurrency && !this.#hasFailed
+  }
+
+  /** Whether nothing has to be handled any more before the consumer closes. */
+  get #isFinished(): boolean {
+    if (this.#running > 0) return false
+    if (this.#hasFailed || this.#host.isSuspended()) return true
+    for (const [lane, stream] of this.#ready) if (stream.handlers?.isOwed(lane) === true) return false
+    return true
   }
 
   #startReady(): void {
     for (const [lane, stream] of this.#ready) {
-      if (!this.#hasRoom) return
-      const entry = this.#firstOf(lane, stream)
-      if (entry === undefined) {
+      if (!this.#hasRoom || this.#host.isSuspended()) return
+      this.#prune(lane, stream)
+      const [next] = lane.waiting
+      if (next === undefined) {
         this.#ready.delete(lane)
         stream.handlers?.lanes.delete(lane.key)
-      } else if (this.#host.mayStart(stream)) {
+      } else if (this.#mayStart(lane, stream)) {
         this.#ready.delete(lane)
         lane.waiting.shift()
         if (stream.handlers !== undefined) stream.handlers.waiting--
-        this.#start(entry, lane)
+        this.#start({ ...next, stream }, lane)
       }
     }
   }
 
-  /** The first message of a lane that still is this consumer's. */
-  #firstOf(lane: Lane<Value, Key>, stream: PartitionStream<Value, Key>): Entry<Value, Key> | undefined {
-    for (;;) {
-      const [entry] = lane.waiting
-      if (entry === undefined || isCurrent(entry)) return entry
+  /** A stream that goes, and a consumer that closes, only handle what stands before something that was started. */
+  #mayStart(lane: Lane<Value, Key>, stream: PartitionStream<Value, Key>): boolean {
+    if (this.#isStopped || stream.state === 'revoking') return stream.handlers?.isOwed(lane) ?? false
+    return !stream.paused
+  }
+
+  /** Forgets messages of a lane that are not this consumer's any more. */
+  #prune(lane: Lane<Value, Key>, stream: PartitionStream<Value, Key>): void {
+    for (
+      let [next] = lane.waiting;
+      next !== undefined && !isCurrent({ ...next, stream });
+      [next] = lane.waiting
+    ) {
       lane.waiting.shift()
       if (stream.handlers !== undefined) stream.handlers.waiting--
     }
   }
 
   #take(): void {
-    while (this.#hasRoom && !this.#isDecoding) {
+    while (this.#hasRoom && !this.#isStopped && !this.#isDecoding) {
       try {
         const message = this.#host.take()
         if (message === undefined) return
@@ -215,7 +223,7 @@ export class Runner<Value, Key> {
     const name = Buffer.from(key.buffer, key.byteOffset, key.byteLength).toString('latin1')
     const busy = stream.handlers.lanes.get(name)
     if (busy !== undefined) {
-      busy.waiting.push(entry)
+      busy.waiting.push({ message, version: entry.version })
       stream.handlers.waiting++
       this.#hold(stream)
       return
@@ -228,7 +236,10 @@ export class Runner<Value, Key> {
   #start(entry: Entry<Value, Key>, lane: Lane<Value, Key> | undefined): void {
     const { message, stream } = entry
     this.#running++
-    if (stream.handlers !== undefined) stream.handlers.running++
+    if (stream.handlers !== undefined) {
+      stream.handlers.running++
+      stream.handlers.lastStarted = Math.max(stream.handlers.lastStarted, message.offset)
+    }
     this.#hold(stream)
     // Also what a handler throws at once comes back later: it must not be called from itself.
     Promise.resolve()
@@ -249,11 +260,15 @@ export class Runner<Value, Key> {
     if (lane !== undefined && lane.waiting.length > 0) this.#ready.set(lane, stream)
     else if (lane !== undefined) stream.handlers?.lanes.delete(lane.key)
     if (failure === undefined) message.ack()
-    else this.#host.failed(failure.error)
+    else {
+      this.#hasFailed = true
+      this.#host.failed(failure.error)
+    }
+    this.wake()
     this.#host.handled(stream)
     this.#hold(stream)
     this.wake()
-    if (this.#running === 0) this.#finished?.resolve()
+    if (this.#isFinished) this.#finished?.resolve()
   }
 
   /** Lets the stream wait while it has to, and deliver again when it has not. */
@@ -275,8 +290,11 @@ export class Runner<Value, Key> {
 }
 
 /** Whether the message still is this consumer's: its partition has not moved, nor was its position changed. */
-function isCurrent<Value, Key>({ stream, version }: Entry<Value, Key>): boolean {
-  return stream.state === 'active' && stream.version === version
+function isCurrent<Value, Key>({ message, stream, version }: Entry<Value, Key>): boolean {
+  if (stream.acks === undefined) return stream.state === 'active' && stream.version === version
+  // A stream that goes forgets what is buffered, which changes its version, and lets acknowledgements count until it is gone.
+  const isHeld = stream.state === 'active' || stream.state === 'revoking'
+  return isHeld && message.run.acks?.window === stream.acks
 }
 
 function bad(name: string, value: unknown, expected: string): MillraceError {
