@@ -12,6 +12,7 @@ import type { State } from '../storage/index.js'
  *     1a  queueId u64                a queue group, see queues/queues_view.ts
  *     1b  queueId u64, logId u32     position of a queue group in a partition log
  *     1c  queueId u64, logId u32, page u64   a page of its messages that are not done
+ *     1e  queueId u64, page u64      redriven dead letters of a queue group, see queues/redriven_letters.ts
  *     1d  committedAtMs u64, id      ids of transactions, see queues/transactions_view.ts
  *     15  group                       a paused stream group
  *     16                             number of delayed messages of each topic
@@ -31,6 +32,7 @@ export const viewTables = {
   queueProgress: 0x1b,
   queuePage: 0x1c,
   transactionIds: 0x1d,
+  queueRedriven: 0x1e,
   delayed: 0x16,
   delayedId: 0x17,
   schedule: 0x18,

@@ -21,6 +21,7 @@ import {
   decodeQueueSettled,
   decodeQueueSubscribed,
 } from './ops.js'
+import { RedrivenLetters, type RedrivenStore } from './redriven_letters.js'
 
 /** A queue group as it is durable. */
 export interface QueueRecord {
@@ -36,7 +37,7 @@ export interface QueueRecord {
   /** By log id. */
   readonly states: Map<number, DeliveryState>
   /** Dead letters that were redriven, by offset in their log. */
-  readonly redriven: Set<number>
+  readonly redriven: RedrivenLetters
 }
 
 interface StoredQueue {
@@ -65,6 +66,7 @@ export class QueuesView implements View {
   /** With states that have changed since the last checkpoint. */
   readonly #changed = new Map<DeliveryState, DeliveryStore>()
   readonly #changedQueues = new Set<QueueRecord>()
+  readonly #changedRedriven = new Set<QueueRecord>()
 
   constructor(state: State, catalog: Catalog) {
     this.#state = state
@@ -85,6 +87,13 @@ export class QueuesView implements View {
   }
 
   async load(): Promise<void> {
+    await this.#loadQueues()
+    for await (const [key, value] of tableEntries(this.#state, viewTables.queueRedriven))
+      this.#byId.get(readU64(key, 1))?.redriven.load(readU64(key, 9), value)
+    await this.#loadProgress()
+  }
+
+  async #loadQueues(): Promise<void> {
     for await (const [key, value] of tableEntries(this.#state, viewTables.queue)) {
       const { group, settings, deadTopicId, topics, deletedTopics } = decodeBody(value) as StoredQueue
       const queueId = readU64(key, 1)
@@ -96,15 +105,20 @@ export class QueuesView implements View {
         topics: new Map(topics),
         deletedTopics: new Set(deletedTopics),
         states: new Map(),
-        redriven: new Set(),
+        redriven: new RedrivenLetters(),
       })
     }
+  }
+
+  async #loadProgress(): Promise<void> {
     for await (const [key, value] of tableEntries(this.#state, viewTables.queueProgress)) {
       const queue = this.#byId.get(readU64(key, 1))
       if (queue === undefined) continue
-      const [next, redriven] = decodeBody(value) as [number, number[]]
+      // Before there were pages of their own, the redriven letters stood here.
+      const [next, redriven = []] = decodeBody(value) as [number, number[]?]
       const logId = readU32(key, 9)
       queue.states.set(logId, new DeliveryState(next))
+      if (redriven.length > 0) this.#changedRedriven.add(queue)
       for (const offset of offsetsOf(redriven)) queue.redriven.add(offset)
     }
     for await (const [key, value] of tableEntries(this.#state, viewTables.queuePage)) {
@@ -147,6 +161,7 @@ export class QueuesView implements View {
         // Two requests at once may name the same letters: it may be in work again when the second one is applied.
         const fresh = [...offsetsOf(offsets)].filter((offset) => !queue.redriven.has(offset))
         for (const offset of fresh) queue.redriven.add(offset)
+        this.#changedRedriven.add(queue)
         this.#change(queueId, logId)?.reopened(runsOf(fresh))
         return
       }
@@ -171,6 +186,11 @@ export class QueuesView implements View {
       this.#state.put(queueKey(queueId), encodeBody(stored))
     }
     this.#changedQueues.clear()
+    for (const queue of this.#changedRedriven) {
+      const log = this.#catalog.byId(queue.deadTopicId)?.partitions[0]?.log
+      queue.redriven.save(this.#redrivenStoreOf(queue), log?.startOffset ?? 0)
+    }
+    this.#changedRedriven.clear()
   }
 
   /** Where a queue group is in a log; undefined when it does not read it. */
@@ -208,7 +228,7 @@ export class QueuesView implements View {
         topics: new Map(),
         deletedTopics: new Set(),
         states: new Map(),
-        redriven: new Set(),
+        redriven: new RedrivenLetters(),
       }
       this.#add(queue)
     }
@@ -234,6 +254,8 @@ export class QueuesView implements View {
     this.#byId.delete(queue.queueId)
     this.#byName.delete(queue.group)
     this.#changedQueues.delete(queue)
+    this.#changedRedriven.delete(queue)
+    queue.redriven.drop(this.#redrivenStoreOf(queue))
     this.#state.del(queueKey(queue.queueId))
   }
 
@@ -242,7 +264,8 @@ export class QueuesView implements View {
     const isDeadTopic = queue.deadTopicId === topicId
     if (isDeadTopic) {
       queue.deadTopicId = 0
-      queue.redriven.clear()
+      queue.redriven.drop(this.#redrivenStoreOf(queue))
+      this.#changedRedriven.delete(queue)
     }
     const wasRead = queue.topics.delete(topicId)
     if (wasRead) keepName(queue.deletedTopics, name)
@@ -263,14 +286,17 @@ export class QueuesView implements View {
     this.#byName.set(queue.group, queue)
   }
 
+  #redrivenStoreOf({ queueId }: QueueRecord): RedrivenStore {
+    return {
+      putPage: (page, value) => this.#state.put(redrivenKey(queueId, page), value),
+      delPage: (page) => this.#state.del(redrivenKey(queueId, page)),
+    }
+  }
+
   #storeOf(queue: QueueRecord, logId: number): DeliveryStore {
     const { queueId } = queue
     return {
-      putProgress: (next) => {
-        const isDead = this.#catalog.byLog(logId)?.topic.topicId === queue.deadTopicId
-        const redriven = isDead ? runsOf([...queue.redriven].sort((a, b) => a - b)) : []
-        this.#state.put(progressKey(queueId, logId), encodeBody([next, redriven]))
-      },
+      putProgress: (next) => this.#state.put(progressKey(queueId, logId), encodeBody([next])),
       putPage: (page, value) => this.#state.put(pageKey(queueId, logId, page), value),
       delPage: (page) => this.#state.del(pageKey(queueId, logId, page)),
     }
@@ -294,9 +320,7 @@ export function deadCount(queue: QueueRecord, catalog: Catalog): number {
   const partitions = catalog.byId(queue.deadTopicId)?.partitions ?? []
   for (const { log } of partitions) dead += log.endOffset - log.startOffset
   // Retention may have dropped some that were redriven.
-  const startOffset = partitions[0]?.log.startOffset ?? 0
-  if (startOffset === 0) dead -= queue.redriven.size
-  else for (const offset of queue.redriven) if (offset >= startOffset) dead--
+  dead -= queue.redriven.countFrom(partitions[0]?.log.startOffset ?? 0)
   return Math.max(0, dead)
 }
 
@@ -321,6 +345,14 @@ function pageKey(queueId: number, logId: number, page: number): Buffer {
   writeU64(key, queueId, 1)
   key.writeUInt32BE(logId, 9)
   writeU64(key, page, 13)
+  return key
+}
+
+function redrivenKey(queueId: number, page: number): Buffer {
+  const key = Buffer.allocUnsafe(17)
+  key[0] = viewTables.queueRedriven
+  writeU64(key, queueId, 1)
+  writeU64(key, page, 9)
   return key
 }
 
