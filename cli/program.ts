@@ -20,9 +20,8 @@ import { chooseServer } from './contexts.js'
 import { errorText, exitCodeOf, exitCodes } from './errors.js'
 import { watchOutput } from './output.js'
 
-/** Runs the command line and returns its exit code; results go to stdout, everything else to stderr. */
-export async function run(argv: readonly string[]): Promise<number> {
-  watchOutput()
+/** The commands of the program. */
+export function createProgram(): Command {
   const program = new Command('millrace')
     .description('A message broker: a durable partitioned log in one process')
     .version(clientVersion, '-V, --version', 'print the version')
@@ -51,6 +50,13 @@ export async function run(argv: readonly string[]): Promise<number> {
     add(program)
   inherit(program)
   program.hook('preAction', (_, command) => chooseServer(command))
+  return program
+}
+
+/** Runs the command line and returns its exit code; results go to stdout, everything else to stderr. */
+export async function run(argv: readonly string[]): Promise<number> {
+  watchOutput()
+  const program = createProgram()
   try {
     await program.parseAsync(argv as string[])
     return Number(process.exitCode ?? exitCodes.ok)
