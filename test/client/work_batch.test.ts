@@ -58,7 +58,10 @@ async function start(context: TestContext): Promise<Setup> {
         const groups = await client.queues.list()
         if (!groups.some(({ group }) => group === 'crew')) return false
         const { partitions } = await client.queues.describe('crew')
-        return partitions.every(({ doneOffset, endOffset }) => doneOffset === endOffset)
+        // A group has no partitions before its first worker has opened it.
+        return (
+          partitions.length > 0 && partitions.every(({ doneOffset, endOffset }) => doneOffset === endOffset)
+        )
       }),
   }
 }
