@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import * as assert from 'uvu/assert'
 import { runPackagesWork, type WorkReport } from '../../examples/work.js'
+import { deadlineFactor } from '../helpers/engine_mode.js'
 import { suite } from '../helpers/suite.js'
 
 const test = suite('e2e/work')
@@ -12,7 +13,9 @@ const fromRoot = (path: string): string => fileURLToPath(new URL(`../../../${pat
 const whole = fromRoot('../shared/data/packages.ndjson.gz')
 const sample = fromRoot('examples/data/packages_sample.ndjson.gz')
 
+const file = existsSync(whole) ? whole : sample
 const brokerKills = 20
+const deadlineMs = 100_000 * deadlineFactor
 
 function check(report: WorkReport, kills = 0): void {
   assert.is(report.lines, existsSync(whole) ? 63_438 : 2_000)
@@ -37,13 +40,13 @@ function check(report: WorkReport, kills = 0): void {
 
 test(
   'every line is done or a dead letter with its reason, though workers crash, freeze, hang, fail and answer late',
-  async () => check(await runPackagesWork(existsSync(whole) ? whole : sample)),
+  async () => check(await runPackagesWork(file, { deadlineMs })),
   { deadlineMs: 120_000 },
 )
 
 test(
   `the same with a broker that is killed ${brokerKills} times meanwhile`,
-  async () => check(await runPackagesWork(existsSync(whole) ? whole : sample, { brokerKills }), brokerKills),
+  async () => check(await runPackagesWork(file, { brokerKills, deadlineMs }), brokerKills),
   { deadlineMs: 120_000 },
 )
 

@@ -1,4 +1,7 @@
 import * as assert from 'uvu/assert'
+import { fetchHandlers } from '../../../broker/handlers/fetch.js'
+import type { RequestContext } from '../../../broker/handlers/handler.js'
+import { LongPolls } from '../../../broker/long_polls.js'
 import { Session } from '../../../broker/net/session.js'
 import { Partition } from '../../../broker/partition/partition.js'
 import { commands, errorTable } from '../../../protocol/index.js'
@@ -294,5 +297,45 @@ function watchBalance({ defer }: TestContext): { connections: number; partitions
   })
   return open
 }
+
+test('data that comes between the read and the wait is not waited for', async () => {
+  const log = { id: 1, dropped: false }
+  const partition = { log, startOffset: 0, endOffset: 0, wait: () => {}, stopWaiting: () => {} }
+  const batch = batchOf(['a'])
+  const broker = {
+    shard: {
+      partition: () => partition,
+      readTail: () =>
+        partition.endOffset === 0
+          ? { chunks: [], bytes: 0 }
+          : { chunks: [batch], bytes: batch.length, memory: [] },
+    },
+    settings: { frameBytesMax: 1_000_000 },
+    fetchTurns: { isUsedUp: false, add: () => {} },
+    longPolls: new LongPolls(),
+    draining: false,
+    metrics: { fetchedBytes: 0, fetchedRecords: 0 },
+  }
+  const session = {
+    // So that it collects with a pause.
+    hasRoom: false,
+    roomBytes: 1_000_000,
+    isOpen: true,
+    acquire: async () => {
+      partition.endOffset = 1
+    },
+    release: () => {},
+    onClose: () => () => {},
+  }
+  const context = { broker, session } as unknown as RequestContext
+  const request = {
+    waitMs: 60_000,
+    bytesMin: 1,
+    bytesMax: 1_000_000,
+    partitions: [[1, 0, 0, 1_000_000] as [number, number, number, number]],
+  }
+  const { body } = await fetchHandlers.fetch(context, request, new Uint8Array(0))
+  assert.is(body.partitions[0]?.[3], batch.length)
+})
 
 test.run()
