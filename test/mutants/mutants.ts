@@ -85,8 +85,14 @@ export const mutants: readonly Mutant[] = [
     name: 'newest-page-taken-late',
     file: 'storage/log_index.ts',
     text: `    const newest = this.#newest
-    const page = await this.#readPage(offset)`,
+    const page = await this.#readPage(offset)
+    if (page !== undefined && page.endOffset > offset) return page
+    // \`offset\` is after the last entry of its page, or before the first page: the next page has the answer.
+    const next = await this.#pageAfter(offset)`,
     replacement: `    const page = await this.#readPage(offset)
+    if (page !== undefined && page.endOffset > offset) return page
+    // \`offset\` is after the last entry of its page, or before the first page: the next page has the answer.
+    const next = await this.#pageAfter(offset)
     const newest = this.#newest`,
     areas: ['storage/log_index'],
     why: 'a reader skips a page that fills while it reads, and its offsets are stored as lost',

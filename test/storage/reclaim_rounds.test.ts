@@ -137,6 +137,39 @@ test('operations of blocks that are written during the checkpoint of a round are
   assert.equal(await engines.entries('journal'), [])
 })
 
+test('a record of operations that grows while a round runs is left to a later one', async (context) => {
+  const engines = new FaultyEngines()
+  const { store } = await openTestStore(context, { engines })
+  const ids = Array.from({ length: 150 }, (_, n) => n + 1)
+  // A record for each, more than one step of the sweep takes.
+  const logs = await createLogs(store, ...ids)
+  for (const log of logs) await store.commit([{ log, batch: batchOf('x') }])
+  await trim(store, ...logs.map((log): [PartitionLog, number] => [log, 1]))
+  const note = () => store.commit([{ kind: noteKind, payload: Buffer.from('x') }])
+  let step: 'checkpoint' | 'sweep' | 'done' = 'checkpoint'
+  engines.beforeCommit = async (name) => {
+    if (step === 'checkpoint' && name === 'state') {
+      step = 'sweep'
+      await note()
+    } else if (step === 'sweep' && name === 'journal' && swept()) {
+      step = 'done'
+      await store.checkpoint()
+      await note()
+    }
+  }
+  let checkpoint = store.stats.checkpointPosition
+  const swept = (): boolean => {
+    const before = checkpoint
+    checkpoint = store.stats.checkpointPosition
+    return checkpoint > before
+  }
+  await store.reclaim()
+  assert.is(step, 'done')
+  await store.reclaim()
+  await store.reclaim()
+  assert.equal(await engines.entries('journal'), [])
+})
+
 test('garbage that is not worth a round costs no write', async (context) => {
   const engines = new FaultyEngines()
   const { store } = await openTestStore(context, {
