@@ -12,13 +12,13 @@ import {
 import type { CommittedOffsets, PausedGroups } from './groups/index.js'
 import type { DelayedView, MessageIds, SchedulesView } from './later/index.js'
 import type { Partition } from './partition/partition.js'
-import type { ProducerLimits, ProducersView } from './partition/producers_view.js'
+import type { ProducersView } from './partition/producers_view.js'
 import type { QueuesView, TransactionsView } from './queues/index.js'
-import { ShardViews } from './shard_views.js'
+import { ShardViews, type ViewLimits } from './shard_views.js'
 import type { Catalog } from './topics/catalog.js'
 import { TopicCommands, type TopicDefaults } from './topics/topic_commands.js'
 
-export interface ShardSettings extends ProducerLimits, TopicDefaults {
+export interface ShardSettings extends ViewLimits, TopicDefaults {
   readonly dir: string
   readonly engine: 'level' | 'memory'
   readonly tailCacheBytes: number

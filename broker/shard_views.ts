@@ -64,6 +64,10 @@ class GroupOffsetsView implements View {
   }
 }
 
+export interface ViewLimits extends ProducerLimits {
+  readonly messageIdsMax?: number | undefined
+}
+
 /** All views of a shard's journal. */
 export class ShardViews implements Omit<Views, 'load'> {
   readonly catalog: Catalog
@@ -77,7 +81,7 @@ export class ShardViews implements Omit<Views, 'load'> {
   readonly schedules: SchedulesView
   readonly #byKind = new Map<number, View>()
 
-  private constructor(host: ViewHost, limits: ProducerLimits) {
+  private constructor(host: ViewHost, limits: ViewLimits) {
     this.catalog = new Catalog(host)
     this.producers = new ProducersView(host.state, limits)
     this.boot = new BootView(host.state)
@@ -85,7 +89,7 @@ export class ShardViews implements Omit<Views, 'load'> {
     this.queues = new QueuesView(host.state, this.catalog)
     this.transactions = new TransactionsView(host.state)
     const topicOf = (topicId: number) => this.catalog.byId(topicId)
-    this.messageIds = new MessageIds(host.state, topicOf)
+    this.messageIds = new MessageIds(host.state, topicOf, limits.messageIdsMax)
     this.delayed = new DelayedView(host.state, this.messageIds, topicOf)
     this.schedules = new SchedulesView(host.state, topicOf)
     this.catalog.onChange((change, topic) => {
@@ -102,7 +106,7 @@ export class ShardViews implements Omit<Views, 'load'> {
   }
 
   /** Restores the views from the last checkpoint of a store. */
-  static async load(host: ViewHost, limits: ProducerLimits): Promise<ShardViews> {
+  static async load(host: ViewHost, limits: ViewLimits): Promise<ShardViews> {
     const views = new ShardViews(host, limits)
     await views.boot.load()
     await views.catalog.load()

@@ -29,6 +29,8 @@ export const opKinds = {
   scheduleFired: 14,
   /** Ids of messages that were appended at once, for deduplication. */
   messageIds: 15,
+  /** The ids of messages that came before a time are forgotten. */
+  messageIdsExpired: 16,
 } as const
 
 export type OpKind = (typeof opKinds)[keyof typeof opKinds]
@@ -69,6 +71,7 @@ const diskEffects: Readonly<Record<keyof typeof opKinds, DiskEffect>> = {
   scheduleDeleted: 'frees',
   scheduleFired: 'finishes',
   messageIds: 'grows',
+  messageIdsExpired: 'frees',
 }
 
 const effectByKind: ReadonlyMap<number, DiskEffect> = new Map(

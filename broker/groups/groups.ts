@@ -74,7 +74,7 @@ export class Groups {
       isPaused: (group) => host.isPaused(group),
       onExpired: (group, memberIds) => options.onExpired?.(group, memberIds),
     })
-    this.#commands = new OffsetCommands({ host, settings, hasRoom, membership: this.#membership })
+    this.#commands = new OffsetCommands({ host, settings, hasRoom, membership: this.#membership, nowMs })
     this.#timers = [setInterval(() => this.#membership.sweep(), sweepIntervalMs).unref()]
     if (settings.groupOffsetsRetentionMs >= 0) {
       this.#timers.push(setInterval(() => void this.expireOffsets(nowMs()), offsetsExpiryIntervalMs).unref())

@@ -11,6 +11,8 @@ import type { CommitReply, CommitRequest, GroupTopic, SeekReply, SeekRequest } f
 type CommitEntry = CommitRequest['offsets'][number]
 
 export interface OffsetCommandsOptions {
+  /** Wall clock for the age of offsets, ms since 1970; it should not jump ahead. */
+  readonly nowMs: () => number
   readonly host: GroupHost
   readonly membership: Membership
   readonly settings: GroupSettings
@@ -181,7 +183,7 @@ export class OffsetCommands {
 
   async #write(name: string, entries: readonly OffsetEntry[]): Promise<void> {
     const { host, membership } = this.#options
-    const commit = host.commitOffsets(name, Date.now(), entries)
+    const commit = host.commitOffsets(name, this.#options.nowMs(), entries)
     membership.commitStarted(name, commit)
     this.#begun(name)
     try {

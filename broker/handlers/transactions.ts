@@ -56,7 +56,7 @@ async function commit(
         ([topicId, partition, epoch, offset]) => [topicId, partition, epoch, offset, undefined] as const,
       )
       const prepared = broker.groups.prepareCommit({ group, memberId, offsets: entries })
-      const committedAtMs = Date.now()
+      const committedAtMs = broker.clock.earliestMs
       const payload = encodeOffsetsCommitted({ group, committedAtMs, entries: prepared.entries })
       const ops = [{ kind: opKinds.offsetsCommitted, payload }]
       parts.push({ ops, done: prepared.ended, failed: prepared.ended })

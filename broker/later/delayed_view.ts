@@ -93,7 +93,7 @@ export class DelayedView implements View {
     this.#state.del(key)
     if (id !== '') {
       this.#state.del(delayedIdKey(topicId, id))
-      if (fired) this.#ids.appended(topicId, id, { partition, offset })
+      if (fired) this.#ids.appended(topicId, id, { partition, offset }, dueMs)
       else this.#ids.forget(topicId, id)
     }
     this.#add(topicId, -1)

@@ -1,4 +1,5 @@
 import { isMillraceError } from '../../protocol/index.js'
+import { opKinds } from '../../storage/index.js'
 import type { Admission } from '../admission.js'
 import type { BrokerSettings } from '../config.js'
 import type { Logger } from '../log.js'
@@ -6,7 +7,7 @@ import type { Metrics } from '../metrics.js'
 import type { Shard } from '../shard.js'
 import { DelayedFiring } from './delayed_firing.js'
 import type { DelayedView } from './delayed_view.js'
-import type { MessageIds } from './message_ids.js'
+import { encodeMessageIdsExpired, type MessageIds } from './message_ids.js'
 import type { PendingId } from './publish_each.js'
 import { ScheduleFiring } from './schedule_firing.js'
 import type { SchedulesView } from './schedules_view.js'
@@ -101,7 +102,7 @@ export class Later implements LaterParts {
    * @throws MillraceError STORAGE_FULL, STORAGE_FAILED; what was not done is still due
    */
   async run(): Promise<void> {
-    this.#expireIds()
+    await this.#expireIds()
     for (let more = true; more && this.#phase !== 'closed'; ) {
       const nowMs = this.clock.earliestMs
       // First, because a low disk rejects messages that fire, and must not prevent that space becomes free.
@@ -157,11 +158,14 @@ export class Later implements LaterParts {
     return Math.min(delayedMs, scheduleMs, nowMs + restMsMax)
   }
 
-  #expireIds(): void {
+  /** As an operation, so that the ids are a function of the journal alone. */
+  async #expireIds(): Promise<void> {
     const nowMs = this.clock.earliestMs
     if (Math.abs(nowMs - this.#expiredMs) < restMsMax) return
     this.#expiredMs = nowMs
-    this.ids.expire(nowMs)
+    if (!this.ids.hasExpired(nowMs)) return
+    const payload = encodeMessageIdsExpired(nowMs)
+    await this.shard.commit([{ kind: opKinds.messageIdsExpired, payload }])
   }
 
   /** Delayed messages of deleted topics go. */

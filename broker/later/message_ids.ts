@@ -47,6 +47,16 @@ export function encodeMessageIds({ arrivedAtMs, topicId, ids }: MessageIdsOp): U
   return encodeBody([arrivedAtMs, topicId, ids])
 }
 
+/** Payload of messageIdsExpired: the time that the windows of the topics count from; stands on disk. */
+export function encodeMessageIdsExpired(nowMs: number): Uint8Array {
+  return encodeBody([nowMs])
+}
+
+function decodeMessageIdsExpired(payload: Uint8Array): number {
+  const [nowMs] = decodeBody(payload) as [number]
+  return nowMs
+}
+
 function decodeMessageIds(payload: Uint8Array): MessageIdsOp {
   const [arrivedAtMs, topicId, ids] = decodeBody(payload) as [number, number, MessageIdsOp['ids']]
   return { arrivedAtMs, topicId, ids }
@@ -57,15 +67,22 @@ function decodeMessageIds(payload: Uint8Array): MessageIdsOp {
  * delayed messages. Who adds to it keeps it within bounds.
  */
 export class MessageIds implements View {
-  readonly kinds = [opKinds.messageIds]
+  readonly kinds = [opKinds.messageIds, opKinds.messageIdsExpired]
   readonly #state: State
   readonly #topicOf: (topicId: number) => Topic | undefined
+  readonly #countMax: number
   readonly #table = new IdTable()
   readonly #topics = new Map<number, TopicIds>()
   readonly #unsaved = new Set<Second>()
 
-  constructor(state: State, topicOf: (topicId: number) => Topic | undefined) {
+  /** @param countMax ids that are remembered at most when delayed messages fire; who adds others keeps the limit itself */
+  constructor(
+    state: State,
+    topicOf: (topicId: number) => Topic | undefined,
+    countMax: number = Number.POSITIVE_INFINITY,
+  ) {
     this.#state = state
+    this.#countMax = countMax
     this.#topicOf = topicOf
   }
 
@@ -104,7 +121,11 @@ export class MessageIds implements View {
     this.#unsaved.clear()
   }
 
-  apply(_kind: number, payload: Uint8Array): void {
+  apply(kind: number, payload: Uint8Array): void {
+    if (kind === opKinds.messageIdsExpired) {
+      this.expire(decodeMessageIdsExpired(payload))
+      return
+    }
     const { arrivedAtMs, topicId, ids } = decodeMessageIds(payload)
     const topic = this.#topicOf(topicId)
     if (topic === undefined) return
@@ -119,12 +140,24 @@ export class MessageIds implements View {
     this.#set(topic.topicId, digestOf(topic.topicId, id), { second, partition, offset })
   }
 
-  /** A delayed message was appended; offset -1: it went nowhere. From the fold alone. */
-  appended(topicId: number, id: string, { partition, offset }: SeenMessage): void {
+  /**
+   * A delayed message was appended; offset -1: it went nowhere. Its id is remembered from the time of its delivery on: it may
+   * have been delayed for longer than the window of its topic. From the fold alone.
+   */
+  appended(topicId: number, id: string, { partition, offset }: SeenMessage, dueMs: number): void {
     const digest = digestOf(topicId, id)
     const slot = this.#table.find(digest)
-    if (slot < 0 || this.#table.offset(slot) !== delayed) return
-    this.#set(topicId, digest, { second: this.#table.second(slot), partition, offset })
+    const dueSecond = Math.floor(dueMs / 1000)
+    if (slot >= 0) {
+      if (this.#table.offset(slot) !== delayed) return
+      const second = Math.max(this.#table.second(slot), dueSecond)
+      this.#set(topicId, digest, { second, partition, offset })
+      return
+    }
+    const topic = this.#topicOf(topicId)
+    if (topic === undefined || dedupeWindowMsOf(topic.settings) === 0) return
+    if (this.#table.size < this.#countMax)
+      this.#set(topicId, digest, { second: dueSecond, partition, offset })
   }
 
   /** The id is free again: its message was cancelled. From the fold alone. */
@@ -133,7 +166,17 @@ export class MessageIds implements View {
     if (slot >= 0) this.#hide(topicId, slot)
   }
 
-  /** Forgets what no topic wants to know any more. */
+  /** Whether there are ids that no topic wants to know any more. */
+  hasExpired(nowMs: number): boolean {
+    for (const [topicId, topic] of this.#topics) {
+      const settings = this.#topicOf(topicId)
+      for (const { second } of topic.seconds.values())
+        if (settings === undefined || isOver(second, settings, nowMs)) return true
+    }
+    return false
+  }
+
+  /** Forgets what no topic wants to know any more. From the fold alone: a reader of the journal forgets at the same place. */
   expire(nowMs: number): void {
     for (const [topicId, topic] of this.#topics) {
       const settings = this.#topicOf(topicId)

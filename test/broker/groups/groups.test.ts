@@ -68,6 +68,16 @@ class FakeMember {
   }
 }
 
+test('a commit has the time of the clock that the groups were given', async ({ defer }) => {
+  const host = new FakeHost()
+  host.topics.create('orders', 1)
+  const groups = new Groups({ host, settings: groupSettingsDefault, nowMs: () => 1_234 })
+  defer(() => groups.drain())
+  const topicId = host.topics.byName('orders')?.topicId as number
+  await groups.commit({ group: 'billing', offsets: [[topicId, 0, 0, 0, undefined]] })
+  assert.is(host.offsets.lastCommitMs('billing'), 1_234)
+})
+
 test('names of paused groups have a limit, also when many are paused at the same time', async ({ defer }) => {
   const { groups } = setUp(defer, 1, { groupsMax: 3 })
   const paused = await Promise.all(

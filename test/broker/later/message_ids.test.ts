@@ -1,6 +1,11 @@
 import * as assert from 'uvu/assert'
 import { digestOf, IdTable } from '../../../broker/later/id_table.js'
-import { encodeMessageIds, MessageIds, type SeenMessage } from '../../../broker/later/message_ids.js'
+import {
+  encodeMessageIds,
+  encodeMessageIdsExpired,
+  MessageIds,
+  type SeenMessage,
+} from '../../../broker/later/message_ids.js'
 import type { Topic } from '../../../broker/topics/topic.js'
 import { opKinds } from '../../../storage/index.js'
 import { State } from '../../../storage/state.js'
@@ -42,14 +47,17 @@ test('what it knows is what a plain map knows, over any course of events and res
         model.set(key, { ...entry, second: Math.floor(nowMs / 1000) })
       }
     } else if (random.chance(0.3)) {
-      ids.appended(topicId, id, at)
-      if (known?.offset === -1) model.set(key, { ...known, ...at })
+      const dueMs = nowMs + random.int(-2_000, 0)
+      const second = Math.floor(dueMs / 1000)
+      ids.appended(topicId, id, at, dueMs)
+      if (known === undefined) model.set(key, { second, ...at })
+      else if (known.offset === -1) model.set(key, { second: Math.max(known.second, second), ...at })
     } else if (random.chance(0.2)) {
       ids.forget(topicId, id)
       model.delete(key)
     } else if (random.chance(0.1)) {
       nowMs += random.int(0, 3_000)
-      ids.expire(nowMs)
+      ids.apply(opKinds.messageIdsExpired, encodeMessageIdsExpired(nowMs))
       for (const [other, entry] of model) if (isOver(entry)) model.delete(other)
     } else if (random.chance(0.25)) {
       ids.save()
@@ -95,6 +103,33 @@ test('many ids come and go, and the table stays as small as what it holds', () =
     }
     assert.is(table.size, 0)
   }
+})
+
+test('an id that was delayed for longer than its window is remembered from its delivery on', async () => {
+  const state = await State.open(await new FaultyEngines().open('state'))
+  const ids = new MessageIds(state, topicOf)
+  const topic = topicOf(1) as Topic
+  const arrivedAtMs = 1_700_000_000_000
+  const dueMs = arrivedAtMs + 3_600_000
+  for (const [id, expires] of [
+    ['forgotten while it was delayed', true],
+    ['known when it was due', false],
+  ] as const) {
+    const delayedId = [id, 0, -1] as const
+    ids.apply(opKinds.messageIds, encodeMessageIds({ arrivedAtMs, topicId: 1, ids: [delayedId] }))
+    if (expires) ids.apply(opKinds.messageIdsExpired, encodeMessageIdsExpired(dueMs))
+    ids.appended(1, id, { partition: 3, offset: 7 }, dueMs)
+    assert.equal(ids.seen(topic, id, dueMs + windowMs - 1), { partition: 3, offset: 7 })
+    assert.is(ids.seen(topic, id, dueMs + windowMs + 1_000), undefined)
+  }
+})
+
+test('an id that fires is not remembered when there is no room for more', async () => {
+  const state = await State.open(await new FaultyEngines().open('state'))
+  const ids = new MessageIds(state, topicOf, 1)
+  ids.appended(1, 'one', { partition: 0, offset: 1 }, 1_700_000_000_000)
+  ids.appended(1, 'two', { partition: 0, offset: 2 }, 1_700_000_000_000)
+  assert.is(ids.count, 1)
 })
 
 test.run()
