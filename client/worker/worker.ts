@@ -123,6 +123,8 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
   #mayHaveLost = false
   /** Until then a lease may run whose reply is lost, ms of the monotonic clock. */
   #doubtUntilMs = 0
+  /** When all leases were named last, ms of the monotonic clock. */
+  #reportedAtMs = 0
   #opening: Promise<void> | undefined
   #isOpen = false
   #isOver = false
@@ -603,7 +605,9 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
     const { timeoutMs, leaseMs } = this.#settings
     const [oldest] = this.#requested
     const overdueMs = oldest === undefined ? 0 : monotonicMs() - oldest.atMs - this.#leaseWaitMs
-    this.#keeper.reportAlways(overdueMs > leaseMs / 4 || monotonicMs() < this.#doubtUntilMs)
+    const isInDoubt = overdueMs > leaseMs / 4 || monotonicMs() < this.#doubtUntilMs
+    this.#keeper.reportAlways(isInDoubt)
+    if (isInDoubt) this.#reportHeld()
     const isFreed = this.#slots?.expire(nowMs - timeoutMs) ?? false
     for (const [message, startedMs] of this.#running) {
       if (nowMs - startedMs < timeoutMs) break
@@ -613,6 +617,21 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
       this.#finish(message, { outcome: 'fail', error: error.message, cause: error })
     }
     if (isFreed) this.#work()
+  }
+
+  /**
+   * Names all leases over a connection that was open before. The lease thread replaces a connection without replies, and the
+   * replies to a new one may be held back as well: its requests would not arrive.
+   */
+  #reportHeld(): void {
+    const { group, leaseMs } = this.#settings
+    const nowMs = monotonicMs()
+    if (this.#isClosing || nowMs - this.#reportedAtMs < leaseMs / 8) return
+    this.#reportedAtMs = nowMs
+    const grants = [...this.#grants.keys()]
+    const { cluster } = this.#host
+    // The lease thread learns of lost leases, and the next report follows soon.
+    cluster.control(commands.queueExtend, { group, workerId: this.id, grants }).catch(() => {})
   }
 
   #leasesLost(grantIds: readonly number[]): void {

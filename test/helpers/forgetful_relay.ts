@@ -13,6 +13,8 @@ export interface ForgetfulRelay {
   loseReplies(): void
   /** Holds back the broker's data on the open connections, until the returned function is called. */
   holdReplies(): () => void
+  /** The same, also on connections that are opened meanwhile. */
+  holdAllReplies(): () => void
   /** Ends the open connections. */
   cut(): void
 }
@@ -21,11 +23,13 @@ export async function startForgetfulRelay(context: TestContext, targetPort: numb
   const sockets = new Set<Socket>()
   const upstreams = new Set<Socket>()
   const forgotten = new Set<Socket>()
+  let holdsNew = false
   const server = createServer((client) => {
     const upstream = connect(targetPort, '127.0.0.1')
     upstreams.add(upstream)
     relay(client, upstream)
     relay(upstream, client)
+    if (holdsNew) upstream.pause()
   })
   const relay = (from: Socket, to: Socket): void => {
     sockets.add(from)
@@ -57,6 +61,14 @@ export async function startForgetfulRelay(context: TestContext, targetPort: numb
       for (const socket of held) socket.pause()
       return () => {
         for (const socket of held) socket.resume()
+      }
+    },
+    holdAllReplies: () => {
+      holdsNew = true
+      for (const socket of upstreams) socket.pause()
+      return () => {
+        holdsNew = false
+        for (const socket of upstreams) socket.resume()
       }
     },
     cut: () => {

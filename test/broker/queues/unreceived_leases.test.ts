@@ -261,6 +261,25 @@ test('a reply that is held back for longer than its lease costs no attempt', asy
 })
 
 test(
+  'a reply that is held back on each connection for longer than its lease costs no attempt',
+  async (context) => {
+    const harness = await Harness.start(context)
+    const topicId = await harness.createTopic('tasks')
+    const relay = await startForgetfulRelay(context, harness.broker.address.port)
+    const { handled } = await work(context, harness, relay.port, 4_000)
+    const letGo = relay.holdAllReplies()
+    await harness.publish(topicId, 0, ['0'])
+    await waitFor('the lease', async () => (await inFlight(harness.client)) === 1)
+    await waitFor('its end', async () => (await inFlight(harness.client)) === 0, { deadlineMs: 20_000 })
+    assert.is((await harness.client.queues.describe(group)).dead, 0)
+    letGo()
+    await waitFor('the message', () => handled.length === 1)
+    assert.is(handled[0]?.attempt, 1)
+  },
+  { deadlineMs: 40_000 },
+)
+
+test(
   'a lease that two restarts meet is not renewed by the second',
   async (context) => {
     const dir = await context.tempDir()
