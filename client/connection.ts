@@ -64,8 +64,13 @@ interface Unsent {
 /** Requests wait while the socket holds this many unsent bytes. */
 const socketBytesMax = 1024 * 1024
 const unsentMax = 10_000
-/** Interval of the check of pending requests: one timer for all, instead of one for each. */
+/**
+ * Pending requests are checked at the earliest deadline, and no more often than this: one timer for all, and an idle
+ * connection with long polls sleeps.
+ */
 const sweepIntervalMs = 50
+/** The longest pause; a timer of Node ends at once if it is too long. */
+const sweepIntervalMsMax = 60_000
 
 /** All connections read into this buffer in turn: a new buffer for every read costs more than the copy. */
 const received = Buffer.allocUnsafeSlow(256 * 1024)
@@ -88,6 +93,7 @@ export class Connection {
   #correlation = 0
   #corked = false
   #sweep: NodeJS.Timeout | undefined
+  #sweepAtMs = Number.POSITIVE_INFINITY
   #closed: MillraceError | undefined
 
   private constructor(address: Address, options: ConnectionOptions) {
@@ -191,7 +197,7 @@ export class Connection {
         return reject(error)
       }
       this.#pending.set(correlation, pending)
-      this.#watchDeadlines()
+      this.#watchDeadline(pending.deadlineMs)
       if (signal !== undefined) this.#watchSignal(signal, pending)
     })
   }
@@ -328,20 +334,27 @@ export class Connection {
     else pending.resolve(reply)
   }
 
-  #watchDeadlines(): void {
-    if (this.#sweep !== undefined) return
-    this.#sweep = setInterval(() => this.#expire(), sweepIntervalMs)
+  #watchDeadline(deadlineMs: number): void {
+    if (deadlineMs < this.#sweepAtMs - sweepIntervalMs) this.#sweepAt(deadlineMs)
+  }
+
+  #sweepAt(timeMs: number): void {
+    clearTimeout(this.#sweep)
+    const nowMs = performance.now()
+    const delayMs = Math.min(Math.max(Math.ceil(timeMs - nowMs), sweepIntervalMs), sweepIntervalMsMax)
+    this.#sweepAtMs = nowMs + delayMs
+    this.#sweep = setTimeout(() => this.#expire(), delayMs)
   }
 
   #expire(): void {
-    if (this.#pending.size + this.#onWire === 0) {
-      clearInterval(this.#sweep)
-      this.#sweep = undefined
-      return
-    }
+    this.#sweepAtMs = Number.POSITIVE_INFINITY
     const nowMs = performance.now()
+    let nextMs = this.#onWire > 0 ? this.#silence.endsAtMs + 1 : Number.POSITIVE_INFINITY
     for (const [correlation, pending] of this.#pending) {
-      if (pending.deadlineMs > nowMs) continue
+      if (pending.deadlineMs > nowMs) {
+        nextMs = Math.min(nextMs, pending.deadlineMs)
+        continue
+      }
       this.#pending.delete(correlation)
       pending.reject(
         new MillraceError(
@@ -352,6 +365,7 @@ export class Connection {
     }
     // The check runs after the sockets were read, because this process itself may have been stopped.
     if (this.#isSilent) setImmediate(() => this.#endIfSilent())
+    if (nextMs < Number.POSITIVE_INFINITY) this.#sweepAt(nextMs)
   }
 
   get #isSilent(): boolean {
@@ -387,7 +401,7 @@ export class Connection {
   #end(error: MillraceError): void {
     if (this.#closed !== undefined) return
     this.#closed = error
-    clearInterval(this.#sweep)
+    clearTimeout(this.#sweep)
     this.#socket.destroy()
     const pending = [...this.#pending.values()]
     this.#pending.clear()

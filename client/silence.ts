@@ -32,6 +32,11 @@ export class Silence {
     return nowMs - this.#sinceMs > this.#patienceMs
   }
 
+  /** When the silence is too long, if the peer sends nothing until then. */
+  get endsAtMs(): number {
+    return this.#sinceMs + this.#patienceMs
+  }
+
   get patienceMs(): number {
     return this.#patienceMs
   }
