@@ -1,5 +1,5 @@
 import { type BatchHeader, batchHeaderBytes, checkBatch, writeBatchHeader } from './batch_header.js'
-import { compressionNumbers } from './compression.js'
+import { type Compression, compress, compressionNumbers } from './compression.js'
 import { MillraceError } from './errors.js'
 import { limits } from './limits.js'
 import { RecordCursor } from './record_cursor.js'
@@ -37,7 +37,7 @@ export const noProducer: ProducerStamp = { producerId: 0, producerEpoch: 0, base
 const compressionAt = 17
 
 /**
- * Joins encoded records, uncompressed, without base offset and producer.
+ * Joins encoded records, without base offset and producer.
  * @param firstTimestamp first timestamp of their batch, the base of their timestamp deltas
  * @param lastTimestamp their largest timestamp
  */
@@ -45,18 +45,23 @@ export function batchOfRecords(
   records: readonly Uint8Array[],
   firstTimestamp: number,
   lastTimestamp: number,
+  compression: Compression = 'none',
 ): Buffer {
   let recordsBytes = 0
   for (const { length } of records) recordsBytes += length
-  const batch = Buffer.allocUnsafe(batchHeaderBytes + recordsBytes)
+  let batch = Buffer.allocUnsafe(batchHeaderBytes + recordsBytes)
   let at = batchHeaderBytes
   for (const record of records) {
     batch.set(record, at)
     at += record.length
   }
+  if (compression !== 'none') {
+    const packed = compress(compression, batch.subarray(batchHeaderBytes))
+    batch = Buffer.concat([batch.subarray(0, batchHeaderBytes), packed])
+  }
   writeBatchHeader(batch, {
     baseOffset: 0,
-    compression: compressionNumbers.none,
+    compression: compressionNumbers[compression],
     recordCount: records.length,
     firstTimestamp,
     lastTimestamp: Math.max(firstTimestamp, lastTimestamp),

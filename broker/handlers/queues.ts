@@ -1,6 +1,6 @@
-import { batchOfRecords, type commands, type ReplyOf, runsOf } from '../../protocol/index.js'
+import { type commands, MillraceError, type ReplyOf, runsOf } from '../../protocol/index.js'
 import type { BrokerContext } from '../context.js'
-import type { Delivery, Leased } from '../queues/index.js'
+import { type Delivery, type Leased, leaseBatch } from '../queues/index.js'
 import type { Handler, HandlerReply } from './handler.js'
 import { withHealth } from './with_health.js'
 import { withOldest } from './with_oldest.js'
@@ -86,7 +86,8 @@ function leaseReply(
     let lastTimestamp = 0
     for (const { message } of some) lastTimestamp = Math.max(lastTimestamp, message.timestamp)
     const records = some.map(({ record }) => record.bytes)
-    const batch = batchOfRecords(records, record.firstTimestamp, lastTimestamp)
+    const batch = leaseBatch(records, record.firstTimestamp, lastTimestamp, broker.queues.payloadBytesMax)
+    if (batch === undefined) throw new MillraceError('INTERNAL', 'a leased message does not fit into a frame')
     const offsets = runsOf(some.map(({ message }) => message.offset))
     const attempts = some.map(({ message }) => message.attempts)
     payload.push(batch)

@@ -45,7 +45,7 @@ export class DeadLetterTopic {
         if (ending.kind !== 'dead') continue
         const { reason, error } = ending
         const origin = { topic: topic.name, partition: index, offset: message.offset }
-        const attempts = message.attempts + (reason === 'expired' ? 0 : 1)
+        const attempts = message.attempts + (reason === 'expired' || reason === 'too-large' ? 0 : 1)
         const atMs = this.#host.nowMs()
         const death = { group: this.#record.group, reason, error, attempts, atMs, origin }
         const batch = deadLetter(records.get(message.offset), death, payloadBytesMax)

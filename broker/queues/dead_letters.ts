@@ -2,7 +2,7 @@ import { limits, RecordBatchBuilder } from '../../protocol/index.js'
 import type { ReadRecord } from './read_records.js'
 
 /** Why a message became a dead letter. */
-export type DeathReason = 'attempts' | 'rejected' | 'expired' | 'unreadable'
+export type DeathReason = 'attempts' | 'rejected' | 'expired' | 'unreadable' | 'too-large'
 
 export interface Death {
   readonly group: string

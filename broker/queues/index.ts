@@ -1,5 +1,6 @@
 export { describeQueue } from './describe.js'
 export type { QueueHost, WorkerSession } from './host.js'
+export { leaseBatch } from './lease_batch.js'
 export type { Delivery } from './live_group.js'
 export { type Leased, type QueueLimits, Queues, queueLimitsDefault } from './queues.js'
 export { QueuesView } from './queues_view.js'

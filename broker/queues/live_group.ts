@@ -6,6 +6,7 @@ import { type Grant, Grants } from './grants.js'
 import { GroupMessages, type MessagesOwner } from './group_messages.js'
 import type { QueueHost, WorkerSession } from './host.js'
 import type { Lane } from './lane.js'
+import { leaseBatch } from './lease_batch.js'
 import { encodeQueueLeaseBounded, encodeQueueLeased } from './ops.js'
 import { byLane, type MessageState, type QueueMessage } from './queue_message.js'
 import type { QueueRecord } from './queues_view.js'
@@ -18,6 +19,7 @@ import {
   type SettleEntry,
   type Settlement,
   settledOps,
+  tooLargeEnding,
 } from './settlements.js'
 
 /** A worker that asks for messages. */
@@ -462,12 +464,24 @@ export class LiveGroup implements MessagesOwner {
   /** Those that can be read; the others are done with. */
   async #readable(messages: QueueMessage[]): Promise<QueueMessage[]> {
     const lost = await this.#messages.load(messages)
-    if (lost.length === 0) return messages
+    // A large message is taken alone.
+    const tooLarge = messages.length === 1 ? messages.filter((message) => !this.#fitsFrame(message)) : []
+    if (lost.length === 0 && tooLarge.length === 0) return messages
     await this.#commit(
-      lost.map((message) => ({ message, ending: { kind: 'done' } })),
+      [
+        ...lost.map((message) => ({ message, ending: { kind: 'done' } as const })),
+        ...tooLarge.map((message) => ({ message, ending: tooLargeEnding(message) })),
+      ],
       'leasing',
     )
-    return messages.filter(({ record }) => record !== undefined)
+    return messages.filter((message) => message.record !== undefined && !tooLarge.includes(message))
+  }
+
+  /** Only a message that was compressed can be larger than a frame. */
+  #fitsFrame({ record, timestamp, bytes }: QueueMessage): boolean {
+    const { payloadBytesMax } = this.#host
+    if (record === undefined || bytes < payloadBytesMax / 2) return true
+    return leaseBatch([record.bytes], record.firstTimestamp, timestamp, payloadBytesMax) !== undefined
   }
 
   /**

@@ -72,6 +72,11 @@ export class Queues {
     })
   }
 
+  /** Largest batch that fits into a frame of a reply, bytes. */
+  get payloadBytesMax(): number {
+    return this.#host.payloadBytesMax
+  }
+
   /**
    * Takes a worker in, and makes the group a queue group of its topics.
    * @throws MillraceError BAD_NAME, UNKNOWN_TOPIC, BAD_CONFIG, GROUP_ACTIVE, LIMIT_EXCEEDED, DRAINING, STORAGE_FAILED
@@ -134,8 +139,13 @@ export class Queues {
   async lease(request: LeaseRequest, session: WorkerSession): Promise<Leased> {
     if (this.#draining) throw new MillraceError('DRAINING')
     const { group, workerId } = request
-    const messagesMax = Math.min(request.messagesMax, leasedMessagesMax)
-    const bytesMax = Math.min(request.bytesMax, leasedBytesMax)
+    const { payloadBytesMax } = this
+    const messagesMax = Math.min(
+      request.messagesMax,
+      leasedMessagesMax,
+      Math.floor(payloadBytesMax / bytesPerLeasedMessage),
+    )
+    const bytesMax = Math.min(request.bytesMax, leasedBytesMax, Math.floor(payloadBytesMax / 2))
     const live = this.#live.get(this.#record(group).group)
     if (live?.workers.get(workerId)?.session !== session)
       throw new MillraceError(
@@ -422,6 +432,8 @@ export class Queues {
 const delayMsMax = 366 * 86_400_000
 /** What one answer holds, whatever is asked for. */
 const leasedMessagesMax = 10_000
+/** Room for the header of a batch and the entry of the body, which each message may have for itself. */
+const bytesPerLeasedMessage = 256
 const leasedBytesMax = 4 * 1024 * 1024
 
 /** @throws MillraceError BAD_NAME */

@@ -50,6 +50,12 @@ export function expiredEnding({ expired }: QueueSettings): Ending {
     : { kind: 'dead', reason: 'expired', error: 'it was older than its time to live' }
 }
 
+/** A message that no frame has room for. */
+export function tooLargeEnding({ bytes }: Pick<QueueMessage, 'bytes'>): Ending {
+  const error = `the message has ${bytes} bytes and does not fit into a frame, also when it is compressed`
+  return { kind: 'dead', reason: 'too-large', error }
+}
+
 /** Of what becomes dead letters, so much is in memory at a time: each is read and written whole. */
 const partBytesMax = 4 * 1024 * 1024
 const partDeathsMax = 1_000
