@@ -33,6 +33,8 @@ async function top(options: TopOptions): Promise<void> {
     if (!interrupt.signal.aborted) throw error
   } finally {
     interrupt.release()
+    // The prompt of the shell comes below the last view.
+    if (process.stdout.isTTY === true && options.once === undefined) process.stdout.write('\n')
   }
 }
 
