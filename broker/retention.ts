@@ -2,6 +2,7 @@ import { MillraceError, type TopicSettings } from '../protocol/index.js'
 import { encodeTrims, opKinds, retentionOffset, type Trim } from '../storage/index.js'
 import type { Logger } from './log.js'
 import type { Partition } from './partition/partition.js'
+import { encodeProducersForgotten, type SilentProducer } from './partition/producers_view.js'
 import type { Shard } from './shard.js'
 import type { WallClock } from './wall_clock.js'
 
@@ -14,6 +15,8 @@ interface Found {
 
 /** Partitions between two turns of the event loop. */
 const partitionsPerTurn = 500
+/** Producers that one run forgets; the next one goes on. */
+const silentPerRunMax = 10_000
 
 /**
  * Drops old data by the settings of topics: by the publisher's timestamp of the newest record in a block,
@@ -70,10 +73,11 @@ export class Retention {
       await this.#newestSeen
       const nowMs = this.#clock.earliestMs
       const found: Found[] = []
+      const silent: SilentProducer[] = []
       let looked = 0
       for (const partition of [...this.#shard.catalog.partitions]) {
         if (this.#stopped) return
-        this.#shard.producers.expire(partition, nowMs)
+        this.#shard.producers.findSilent(partition, nowMs, silent, silentPerRunMax)
         const { startOffset } = partition
         const { settings } = partition.topic
         const offset = await this.#target(partition, nowMs)
@@ -87,6 +91,10 @@ export class Retention {
       if (trims.length > 0) {
         await this.#shard.commit([{ kind: opKinds.logsTrimmed, payload: encodeTrims(trims) }])
         this.#logger.debug({ partitions: trims.length }, 'retention dropped old data')
+      }
+      if (silent.length > 0) {
+        const payload = encodeProducersForgotten(silent)
+        await this.#shard.commit([{ kind: opKinds.producersForgotten, payload }])
       }
       this.#problem = undefined
     } catch (error) {

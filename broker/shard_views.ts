@@ -79,7 +79,7 @@ export class ShardViews implements Omit<Views, 'load'> {
   readonly messageIds: MessageIds
   readonly delayed: DelayedView
   readonly schedules: SchedulesView
-  readonly #byKind = new Map<number, View>()
+  readonly #byKind = new Map<number, Pick<View, 'apply'>>()
 
   private constructor(host: ViewHost, limits: ViewLimits) {
     this.catalog = new Catalog(host)
@@ -103,6 +103,9 @@ export class ShardViews implements Omit<Views, 'load'> {
     for (const view of all) {
       for (const kind of view.kinds) this.#byKind.set(kind, view)
     }
+    this.#byKind.set(opKinds.producersForgotten, {
+      apply: (_, payload) => this.producers.applyForgotten(payload, (logId) => this.catalog.byLog(logId)),
+    })
   }
 
   /** Restores the views from the last checkpoint of a store. */

@@ -31,6 +31,8 @@ export const opKinds = {
   messageIds: 15,
   /** The ids of messages that came before a time are forgotten. */
   messageIdsExpired: 16,
+  /** Idempotent producers that were silent for too long are forgotten. */
+  producersForgotten: 17,
 } as const
 
 export type OpKind = (typeof opKinds)[keyof typeof opKinds]
@@ -72,6 +74,7 @@ const diskEffects: Readonly<Record<keyof typeof opKinds, DiskEffect>> = {
   scheduleFired: 'finishes',
   messageIds: 'grows',
   messageIdsExpired: 'frees',
+  producersForgotten: 'frees',
 }
 
 const effectByKind: ReadonlyMap<number, DiskEffect> = new Map(

@@ -81,6 +81,11 @@ export class ProducerTable {
     return this.#states.get(producerId)
   }
 
+  /** All producers, those with the longest silence first. */
+  get states(): Iterable<ProducerState> {
+    return this.#states.values()
+  }
+
   /** The producer with the longest silence. */
   get oldest(): ProducerState | undefined {
     return this.#states.values().next().value

@@ -1,4 +1,4 @@
-import type { BatchHeader } from '../../protocol/index.js'
+import { type BatchHeader, decodeBody, encodeBody } from '../../protocol/index.js'
 import type { State } from '../../storage/index.js'
 import { logIdOfProducerKey, producerKey, tableEntries, viewTables } from '../state_keys.js'
 import type { Partition } from './partition.js'
@@ -15,6 +15,18 @@ export interface ProducerLimits {
   readonly producerIdleMs: number
   /** The wall clock otherwise. A producer must not look older than it is because the clock was set back for a moment. */
   readonly clock?: { readonly latestMs: number } | undefined
+}
+
+/** A producer as it was when its silence was noticed. */
+export type SilentProducer = readonly [logId: number, producerId: number, epoch: number, nextSequence: number]
+
+/** Payload of producersForgotten; stands on disk. */
+export function encodeProducersForgotten(silent: readonly SilentProducer[]): Uint8Array {
+  return encodeBody(silent)
+}
+
+function decodeProducersForgotten(payload: Uint8Array): readonly SilentProducer[] {
+  return decodeBody(payload) as SilentProducer[]
 }
 
 /** Keeps the idempotent producers of all partitions within their limits, and in the state. */
@@ -72,11 +84,28 @@ export class ProducersView {
     if (isOver && table.size > 1) this.#forgetOldest(partition)
   }
 
-  /** Forgets producers that were silent for too long. */
-  expire(partition: Partition, nowMs: number): void {
+  /** Adds to `silent` the producers of a partition that were silent for too long, until it has `countMax`. */
+  findSilent(partition: Partition, nowMs: number, silent: SilentProducer[], countMax: number): void {
     const table = partition.producersIfAny
+    if (table === undefined || table.hasPending) return
     const beforeMs = nowMs - this.#limits.producerIdleMs
-    while ((table?.oldest?.lastUsedMs ?? nowMs) < beforeMs) this.#forgetOldest(partition)
+    for (const { producerId, lastUsedMs, epoch, nextSequence } of table.states) {
+      if (lastUsedMs >= beforeMs || silent.length >= countMax) return
+      silent.push([partition.log.id, producerId, epoch, nextSequence])
+    }
+  }
+
+  /**
+   * Forgets producers, as an operation of the journal says: `lastUsedMs` depends on when a broker read a batch, so the
+   * decision must be in the journal. A producer that has published since the decision stays.
+   */
+  applyForgotten(payload: Uint8Array, partitionOf: (logId: number) => Partition | undefined): void {
+    for (const [logId, producerId, epoch, nextSequence] of decodeProducersForgotten(payload)) {
+      const partition = partitionOf(logId)
+      const state = partition?.producersIfAny?.get(producerId)
+      if (partition === undefined || state?.epoch !== epoch || state.nextSequence !== nextSequence) continue
+      this.#forget(partition, state)
+    }
   }
 
   /** The partition is gone. */
@@ -102,10 +131,13 @@ export class ProducersView {
 
   #forgetOldest(partition: Partition): void {
     const { oldest } = partition.producers
-    if (oldest === undefined) return
-    partition.producers.forget(oldest.producerId)
-    this.#changed.delete(oldest)
-    this.#state.del(producerKey(partition.log.id, oldest.producerId))
+    if (oldest !== undefined) this.#forget(partition, oldest)
+  }
+
+  #forget(partition: Partition, state: ProducerState): void {
+    partition.producers.forget(state.producerId)
+    this.#changed.delete(state)
+    this.#state.del(producerKey(partition.log.id, state.producerId))
     this.#count--
   }
 }
