@@ -62,7 +62,7 @@ export const mutants: readonly Mutant[] = [
     const stored = await this.durableRange({ ...options, limit })`,
     replacement: `    const stored = await this.durableRange({ ...options, limit })
     const oldest = this.#oldest`,
-    areas: ['storage/state'],
+    areas: ['storage/state', 'later/near_messages'],
     why: 'a checkpoint that ends during the read is missing from it: delayed messages are forgotten or come twice',
   },
   {
