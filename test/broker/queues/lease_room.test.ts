@@ -59,12 +59,21 @@ test('a worker that does not read its replies holds no more than its connection 
 
   const other = await openWorker(context, harness, 'other')
   const taken = await lease(other, 'other')
-  assert.is(taken, perLease, 'the others get messages meanwhile')
+  assert.ok(taken > 0, 'the others get messages meanwhile')
 
   deaf.socket.resume()
-  replies.at(-1)?.catch(() => {})
+  // A lease takes what stands in line, which may be less than it asks for.
   let received = taken
-  for (const reply of replies.slice(0, -1)) received += await reply
+  const count = (reply: Promise<number>): Promise<void> =>
+    reply.then(
+      (some) => {
+        received += some
+      },
+      () => {},
+    )
+  for (const reply of replies) void count(reply)
+  for (let n = 0; n < messages; n++) void count(lease(deaf, 'deaf'))
+  await waitFor('all messages', () => received >= messages)
   assert.is(received, messages)
 })
 
