@@ -2,14 +2,14 @@ import { MillraceError } from '../protocol/index.js'
 
 export const portDefault = 7420
 
-/** Where a broker listens. */
+/** Address of a broker. */
 export interface Address {
   readonly host: string
   readonly port: number
 }
 
 /**
- * Reads `host`, `host:port` or `[ipv6]:port`; the port defaults to 7420.
+ * Parses `host`, `host:port` or `[ipv6]:port`; the default port is 7420.
  * @throws MillraceError BAD_OPTION
  */
 export function parseAddress(text: string): Address {

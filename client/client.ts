@@ -51,7 +51,7 @@ import {
 
 type Messages<Value, Key> = Iterable<MessageInput<Value, Key>> | AsyncIterable<MessageInput<Value, Key>>
 
-/** A request of a worker that died should reach another one before whoever asked gives up. */
+/** Short leases: when a worker dies, another one must get its request before the caller times out. */
 const respondLeaseMs = 10_000
 
 export type BrokerStatus = ReplyOf<typeof commands.status>
@@ -59,22 +59,22 @@ export type BrokerStatus = ReplyOf<typeof commands.status>
 export interface ConnectOptions {
   /** Addresses as `host:port`, tried in turn. Default localhost:7420. */
   readonly servers?: string | readonly string[] | undefined
-  /** Shown by the broker's status and group descriptions. Default "millrace". */
+  /** The status of the broker and descriptions of groups show this name. Default "millrace". */
   readonly clientName?: string | undefined
-  /** Credentials for brokers that ask for them. */
+  /** Credentials for a broker that requires them. */
   readonly token?: string | undefined
-  /** For one attempt to connect. Default 5,000. */
+  /** Time limit of one connection attempt. Default 5,000. */
   readonly connectTimeoutMs?: number | undefined
-  /** For a request and its reply, reconnecting included. Default 30,000. */
+  /** Time limit of a request until its reply, including reconnects. Default 30,000. */
   readonly requestTimeoutMs?: number | undefined
-  /** Pauses between attempts to reconnect: they double from about `initialMs` up to `maxMs`. Default 50 and 2,000. */
+  /** Pauses between reconnect attempts: they double from about `initialMs` to `maxMs`. Default 50 and 2,000. */
   readonly reconnect?:
     | { readonly initialMs?: number | undefined; readonly maxMs?: number | undefined }
     | undefined
   readonly producer?: ProducerOptions | undefined
-  /** How long `close` lets published messages finish. Default 30,000. */
+  /** How long `close` waits for pending messages. Default 30,000. */
   readonly closeTimeoutMs?: number | undefined
-  /** Ends the attempt to connect; once connected, aborting closes the client. */
+  /** Aborts the connection attempt; after the connection is open, aborting it closes the client. */
   readonly signal?: AbortSignal | undefined
 }
 
@@ -97,8 +97,8 @@ const bulkOptionNames: OptionNames<BulkPublishOptions> = { signal: true, onAckno
  *
  *     await using client = await connect('localhost:7420')
  *
- * @param target one address, several that are tried in turn, or options
- * @throws MillraceError NOT_CONNECTED naming each address and why it failed, BAD_OPTION, UNSUPPORTED_VERSION
+ * @param target one address, several addresses to try in turn, or options
+ * @throws MillraceError NOT_CONNECTED with each address and its error, BAD_OPTION, UNSUPPORTED_VERSION
  */
 export async function connect(target: string | readonly string[] | ConnectOptions = {}): Promise<Client> {
   const options: ConnectOptions =
@@ -116,7 +116,7 @@ export async function connect(target: string | readonly string[] | ConnectOption
   return client
 }
 
-/** A connection to a broker and everything that can be done through it. Use `connect`. */
+/** A connection to a broker, with all operations on it. Create it with `connect`. */
 export class Client implements AsyncDisposable {
   readonly topics: TopicsAdmin
   readonly groups: GroupsAdmin
@@ -139,7 +139,7 @@ export class Client implements AsyncDisposable {
     this.close({ timeoutMs: 0 }).catch(() => {})
   }
   #closing: Promise<unknown> | undefined
-  /** While it closes, handlers that still run may publish; then nobody may. */
+  /** While the client closes, running handlers may still publish. After that, every publish fails. */
   #isClosed = false
 
   /** Use `connect`. */
@@ -182,17 +182,17 @@ export class Client implements AsyncDisposable {
   }
 
   /**
-   * Whether the client has a connection to a broker. It opens a lost one again as soon as something needs it: consumers and
-   * workers always do, an idle client does not.
+   * Whether the client has a connection to a broker. The client reopens a lost connection as soon as it needs one:
+   * consumers and workers always need it, an idle client does not.
    */
   get isConnected(): boolean {
     return this.#story.isConnected
   }
 
   /**
-   * Calls `listener` for each event of the client: `disconnected`, `reconnecting` (before each attempt) and `connected`.
-   * They are about the client as a whole, not about each of its sockets. Without a listener for `disconnected` or
-   * `reconnecting`, the first loss of the connection prints a process warning.
+   * Calls `listener` for each event of the client: `disconnected`, `reconnecting` (before each attempt) and
+   * `connected`. The events describe the client as a whole, not each of its sockets. Without a listener for
+   * `disconnected` or `reconnecting`, the first loss of the connection prints a process warning.
    *
    *     client.on('disconnected', ({ address, error }) => log.warn(`${address}: ${error.message}`))
    *
@@ -203,24 +203,25 @@ export class Client implements AsyncDisposable {
     return this
   }
 
-  /** As `on`, for the next event only. @throws MillraceError BAD_OPTION for an unknown event */
+  /** Like `on`, for the next event only. @throws MillraceError BAD_OPTION for an unknown event */
   once<Name extends keyof ClientEvents>(event: Name, listener: ClientListener<Name>): this {
     this.#emitter.add(event, listener, true)
     return this
   }
 
-  /** Ends what `on` or `once` with the same listener began. */
+  /** Removes a listener that `on` or `once` added. */
   off<Name extends keyof ClientEvents>(event: Name, listener: ClientListener<Name>): this {
     this.#emitter.remove(event, listener)
     return this
   }
 
   /**
-   * Publishes a message; resolves when it would survive a crash of the broker. Messages of one key, and messages without
-   * a key that are published one after the other's receipt, are read in this order.
-   * Aborting `signal` ends the wait; a message that is in the buffer by then may still be published.
-   * @throws MillraceError UNKNOWN_TOPIC, UNKNOWN_PARTITION, ENCODE_FAILED, VALUE_TOO_LARGE, BUFFER_FULL (if so configured),
-   * DELIVERY_TIMEOUT (the outcome is unknown), CLOSED
+   * Publishes a message; resolves when the message survives a crash of the broker. Consumers read messages with the
+   * same key in the order of their `publish` calls. The same holds for messages without a key if each is published
+   * after the receipt of the one before.
+   * Aborting `signal` ends the wait; a message that is already in the buffer may still be published.
+   * @throws MillraceError UNKNOWN_TOPIC, UNKNOWN_PARTITION, ENCODE_FAILED, VALUE_TOO_LARGE, BUFFER_FULL (if so
+   * configured), DELIVERY_TIMEOUT (the outcome is unknown), CLOSED
    */
   publish(
     topic: string,
@@ -246,10 +247,10 @@ export class Client implements AsyncDisposable {
   }
 
   /**
-   * Publishes many messages, without a promise for each; resolves when all are durable. Takes from `messages` only as
-   * fast as the broker acknowledges. Aborting `signal` ends it; what was taken by then may still be published, and
-   * `onAcknowledged` has told how many messages are.
-   * @throws MillraceError as `publish`, for the first message that fails; the others may have been published
+   * Publishes many messages without a promise for each; resolves when all of them are durable. It reads `messages` only
+   * as fast as the broker acknowledges them. Aborting `signal` ends the call; messages that it has already read may
+   * still be published. `onAcknowledged` reports the number of durable messages.
+   * @throws MillraceError like `publish`, for the first message that fails; other messages may have been published
    */
   publishMany(
     topic: string,
@@ -272,13 +273,13 @@ export class Client implements AsyncDisposable {
     return tracePublish(known.name, undefined, () => this.#publisher.publishMany(known, messages, options))
   }
 
-  /** Resolves when everything that was published before is durable or has failed. */
+  /** Resolves when every message published before this call is durable or has failed. */
   flush(): Promise<void> {
     return this.#publisher.flush()
   }
 
   /**
-   * Reads one topic or several, alone or in a group.
+   * Reads one topic or several, alone or as a member of a group.
    * @throws MillraceError BAD_OPTION, CLOSED
    */
   consume<Input, Output, Key, Name extends string>(
@@ -305,8 +306,9 @@ export class Client implements AsyncDisposable {
   }
 
   /**
-   * Handles the messages of a queue group, with any number of other workers: each message by one of them. A handler that
-   * resolves acknowledges its message; one that throws has failed, and the message comes again as the group's settings say.
+   * Handles the messages of a queue group together with any number of other workers; each message goes to one of them.
+   * When the handler resolves, the worker acknowledges the message. When it throws, the attempt has failed, and the
+   * broker delivers the message again according to the settings of the group.
    * @throws MillraceError BAD_OPTION, CLOSED
    */
   work<Input, Output, Key, Name extends string>(
@@ -328,9 +330,9 @@ export class Client implements AsyncDisposable {
   }
 
   /**
-   * As `work`, with a handler that gets up to `messagesMax` messages at a time. When it resolves, the messages are
-   * acknowledged. When it throws, the attempt of each of them has failed. `batch.fail` and `batch.ack` settle single messages,
-   * whatever becomes of the rest.
+   * Like `work`, with a handler that gets up to `messagesMax` messages at a time. When it resolves, the worker
+   * acknowledges the messages. When it throws, the attempt of each message has failed. `batch.fail` and `batch.ack`
+   * settle single messages, independently of the rest.
    *
    *     client.workBatch(mails, { group: 'mailer', messagesMax: 50, waitMs: 20 }, async (batch) => {
    *       const bounced = await sendAll(batch.messages.map(({ value }) => value))
@@ -358,8 +360,8 @@ export class Client implements AsyncDisposable {
   }
 
   /**
-   * Asks a service, and resolves with its reply.
-   * @throws MillraceError REQUEST_TIMEOUT, REPLY_FAILED with what the service said, and all that `publish` throws; the
+   * Sends a request to a service, and resolves with its reply.
+   * @throws MillraceError REQUEST_TIMEOUT, REPLY_FAILED with the error of the service, every error of `publish`; the
    * reason of `signal`
    */
   async request<RequestIn, RequestOut, ReplyIn, ReplyOut, Key>(
@@ -376,9 +378,9 @@ export class Client implements AsyncDisposable {
   }
 
   /**
-   * Replies to the requests of a service, as one of any number of workers: what the handler resolves with is the reply, what
-   * it throws is the asker's error. A request whose worker dies goes to another one.
-   * @param options as `work`; the group is `respond.TOPIC` unless it is named, leases are 10 s long
+   * Replies to the requests of a service, together with any number of other workers. The result of the handler is the
+   * reply; an error of the handler becomes the error of the caller. When a worker dies, its requests go to another one.
+   * @param options like those of `work`; the default group is `respond.TOPIC`, and leases last 10 s
    * @throws MillraceError BAD_OPTION, CLOSED
    */
   respond<RequestIn, RequestOut, ReplyIn, ReplyOut, Key>(
@@ -397,10 +399,10 @@ export class Client implements AsyncDisposable {
   }
 
   /**
-   * Publishes messages, acknowledges messages that are being handled, and commits offsets, all of it in one commit of the
-   * broker or nothing of it. Nothing is sent when `build` throws.
-   * @throws what `build` throws; MillraceError LEASE_LOST, UNKNOWN_TOPIC, ENCODE_FAILED, VALUE_TOO_LARGE, CLOSED and others:
-   * then nothing was done; REQUEST_TIMEOUT, CONNECTION_LOST: the outcome is unknown
+   * Publishes messages, acknowledges messages in progress and commits offsets, atomically: the broker commits either
+   * all of it or nothing. When `build` throws, the client sends nothing.
+   * @throws the error of `build`; MillraceError LEASE_LOST, UNKNOWN_TOPIC, ENCODE_FAILED, VALUE_TOO_LARGE, CLOSED and
+   * others: nothing was committed; REQUEST_TIMEOUT, CONNECTION_LOST: the outcome is unknown
    */
   async transaction<T>(build: (transaction: Transaction) => T | Promise<T>): Promise<T> {
     if (this.#isClosed) throw new MillraceError('CLOSED', 'the client is closed')
@@ -410,16 +412,16 @@ export class Client implements AsyncDisposable {
     return result
   }
 
-  /** How the broker is. */
+  /** Returns the status of the broker. */
   async status(options: CallOptions = {}): Promise<BrokerStatus> {
     checkCallOptions('client.status', options)
     return this.#cluster.call(commands.status, {}, { ...options, repeatable: true })
   }
 
   /**
-   * Lets handlers of workers and consumers finish (they may still publish), closes consumers (committing what is
-   * acknowledged), lets published messages finish, and disconnects. Messages that are not acknowledged after `timeoutMs`
-   * fail with CLOSED. May be called again, to wait less.
+   * Waits for the handlers of workers and consumers (they may still publish), closes consumers and commits acknowledged
+   * messages, waits for pending publishes, and disconnects. Messages that are not durable after `timeoutMs` fail with
+   * CLOSED. A second call can shorten the wait.
    */
   async close(options: { readonly timeoutMs?: number | undefined } = {}): Promise<void> {
     checkOptions('client.close', options, { timeoutMs: true })
@@ -432,11 +434,11 @@ export class Client implements AsyncDisposable {
     return this.close()
   }
 
-  /** Lets what was begun come to its end. */
+  /** Completes the work in progress. */
   async #finish(): Promise<void> {
     this.#signal?.removeEventListener('abort', this.#onAbort)
     const handling = [...this.#workers, ...[...this.#consumers].filter((one) => one.stats().running > 0)]
-    // Handlers that end meanwhile may still publish.
+    // These handlers may still publish.
     if (handling.length > 0) await Promise.allSettled(handling.map((one) => one.close()))
     this.#isClosed = true
     this.#publisher.close()
@@ -480,7 +482,7 @@ export class Client implements AsyncDisposable {
     if (this.#closing !== undefined) throw new MillraceError('CLOSED', 'the client is closed')
     const worked = listOf(topics).map((one) => {
       const topic = topicOf(one)
-      // Work has a value: only a topic that is defined so may have tombstones among it.
+      // A worker accepts tombstones only in a topic that is defined with them.
       const source = readerOf(topic, typeof one !== 'string' && topic.tombstones)
       return { name: topic.name, source, ahead: source.ahead }
     })

@@ -14,7 +14,7 @@ import type { BrokerLimits, Reply, RequestOptions } from './connection.js'
 import type { LinkWatcher } from './events.js'
 import { Link, type LinkOptions } from './link.js'
 
-/** What the metadata cache knows of a topic. */
+/** An entry of the metadata cache. */
 export interface TopicInfo {
   readonly name: string
   readonly topicId: number
@@ -24,23 +24,23 @@ export interface TopicInfo {
 }
 
 /**
- * Requests of different kinds have sockets of their own: the broker holds a publisher back by not reading its socket,
- * and that must not stop the heartbeats of the same client.
+ * Each kind of request has its own socket: the broker slows a publisher down by not reading its socket, and that must
+ * not delay the heartbeats of the same client.
  */
 export type Lane = 'control' | 'publish' | 'fetch' | 'replies'
 
 export interface CallOptions {
   readonly timeoutMs?: number | undefined
   readonly signal?: AbortSignal | undefined
-  /** Whether the request may be sent again when its outcome is unknown. */
+  /** Whether the client may send the request again when its outcome is unknown. */
   readonly repeatable?: boolean
-  /** What is sent behind the body. */
+  /** Bytes that follow the body. */
   readonly payload?: readonly Uint8Array[] | undefined
 }
 
 const topicsCachedMax = 10_000
 
-/** The brokers as a client sees them: connections by broker and lane, and who owns what. */
+/** The brokers of a client: connections by broker and lane, and the owners of partitions. */
 export class Cluster {
   readonly #seeds: readonly Address[]
   readonly #options: LinkOptions
@@ -58,7 +58,7 @@ export class Cluster {
     this.#options = options
   }
 
-  /** What the broker allows, as it said last; known once `connect` has resolved. */
+  /** The limits in the last hello reply of the broker; known once `connect` has resolved. */
   get limits(): BrokerLimits {
     if (this.#limits === undefined) throw new MillraceError('NOT_CONNECTED')
     return this.#limits
@@ -68,14 +68,14 @@ export class Cluster {
     return this.#options.requestTimeoutMs
   }
 
-  /** @throws MillraceError NOT_CONNECTED naming every address and why it failed */
+  /** @throws MillraceError NOT_CONNECTED with every address and its error */
   async connect(signal?: AbortSignal): Promise<void> {
     await this.#link('control').connectOnce(signal)
   }
 
   /**
-   * A request that any broker can answer, on the control lane. A retryable refusal is tried again until the time is
-   * over, and so is an unknown outcome when the request is `repeatable`.
+   * Sends a request that any broker can answer, on the control lane. It retries until the time limit after a retryable
+   * error, and after an unknown outcome if the request is `repeatable`.
    */
   async call<Request, Body>(
     command: Command<Request, Body>,
@@ -102,7 +102,7 @@ export class Cluster {
     }
   }
 
-  /** One request on the control lane, not repeated. */
+  /** Sends one request on the control lane, without retries. */
   async control<Request, Body>(
     command: Command<Request, Body>,
     body: Request,
@@ -111,7 +111,7 @@ export class Cluster {
     return (await this.#link('control').request(command, body, options)).body
   }
 
-  /** One request to the broker `owner`, not repeated. */
+  /** Sends one request to the broker `owner`, without retries. */
   toOwner<Request, Body>(
     owner: number,
     lane: Lane,
@@ -128,7 +128,7 @@ export class Cluster {
   }
 
   /**
-   * The topic, asked for when it is not known, or when `fresh`.
+   * Returns the topic; asks the broker if the topic is not in the cache, or if `fresh`.
    * @throws MillraceError UNKNOWN_TOPIC
    */
   topic(
@@ -141,7 +141,7 @@ export class Cluster {
     if (asking === undefined) {
       const asked = this.#ask(name).then(
         (info) => {
-          // An answer that was on its way when the topic was forgotten may be about the topic as it was before.
+          // A reply to a request from before `forget` may describe the topic as it was before.
           if (this.#asking.get(name) === asked) this.#know(info)
           return info
         },
@@ -158,12 +158,12 @@ export class Cluster {
     return unlessAborted(asking, signal)
   }
 
-  /** The broker that owns a partition, as far as known. */
+  /** The broker that owns a partition, if it is in the cache. */
   ownerOf(topic: string, partition: number): number {
     return this.#topics.get(topic)?.owners[partition] ?? 0
   }
 
-  /** Forgets what is known of a topic. */
+  /** Removes a topic from the cache. */
   forget(name: string): void {
     this.#topics.delete(name)
     this.#asking.delete(name)
@@ -195,7 +195,7 @@ export class Cluster {
   }
 
   #link(lane: Lane, owner?: number): Link {
-    // While there is one broker, the addresses that the program named reach it best: they may be those of a proxy.
+    // With one broker, the addresses from the program reach it best: they may be addresses of a proxy.
     const address = owner === undefined || this.#brokers.size <= 1 ? undefined : this.#brokers.get(owner)
     const key = address === undefined ? lane : `${lane}/${owner}`
     let link = this.#links.get(key)

@@ -5,19 +5,21 @@ import type { Receipt } from './producer/batch.js'
 import type { MessageInput } from './record.js'
 import type { SettledOutcome, WorkBatch, WorkMessage } from './worker/index.js'
 
-/** What a trace of `millrace:publish` carries: one call of `publish` or `publishMany`, until the messages are durable. */
+/**
+ * The data of a trace of `millrace:publish`: one call of `publish` or `publishMany`, until the messages are durable.
+ */
 export interface PublishTrace {
   readonly topic: string
   /**
-   * The message; undefined for `publishMany`. It is a copy: a subscriber of `start` may replace it, for example with one
-   * that has a header for the trace.
+   * The message; undefined for `publishMany`. It is a copy: a subscriber of `start` may replace it, for example to add
+   * a trace header.
    */
   message: MessageInput<unknown, unknown> | undefined
   readonly result?: Receipt | BulkReceipt
   readonly error?: unknown
 }
 
-/** What `millrace:receive` carries: a message or a batch that a loop over a consumer gets, or a message that a worker got. */
+/** The data of `millrace:receive`: a message or a batch that a consumer loop or a worker received. */
 export interface ReceiveEvent {
   /** Undefined for a consumer without a group. */
   readonly group: string | undefined
@@ -25,33 +27,39 @@ export interface ReceiveEvent {
   readonly batch?: MessageBatch
 }
 
-/** What a trace of `millrace:handle` carries: one call of the handler of a worker, or of `consumer.run`. */
+/** The data of a trace of `millrace:handle`: one call of a handler of a worker or of `consumer.run`. */
 export interface HandleTrace {
   readonly group: string | undefined
   /** Undefined for a handler of `workBatch`. */
   readonly message?: WorkMessage | Message
-  /** For a handler of `workBatch`. */
+  /** Only for a handler of `workBatch`. */
   readonly batch?: WorkBatch
   readonly error?: unknown
 }
 
-/** What `millrace:settle` carries: the broker has confirmed how a delivery ended, or that a stream group is at an offset. */
+/**
+ * The data of `millrace:settle`: the broker has confirmed the outcome of a delivery, or a committed offset of a stream
+ * group.
+ */
 export interface SettleEvent {
   readonly group: string
   readonly topic: string
   readonly partition: number
-  /** Of the message of a queue group; for a stream group the offset of the first message that is not acknowledged. */
+  /**
+   * For a queue group the offset of the message; for a stream group the offset of the first message that is not
+   * acknowledged.
+   */
   readonly offset: number
   /** Undefined for a stream group. */
   readonly message?: WorkMessage
   readonly outcome: SettledOutcome | 'commit'
-  /** What the handler threw, for "fail" and "reject". */
+  /** The error of the handler, for "fail" and "reject". */
   readonly error?: unknown
 }
 
 /**
- * The channels of `node:diagnostics_channel` for tracing and metrics. Without subscribers they cost nothing: ask
- * `hasSubscribers` before anything is made for them.
+ * The channels of `node:diagnostics_channel` for tracing and metrics. Without subscribers they cost nothing: check
+ * `hasSubscribers` before you allocate data for them.
  */
 export const channels = {
   publish: tracingChannel<unknown, PublishTrace>('millrace:publish'),
@@ -60,7 +68,7 @@ export const channels = {
   settle: channel('millrace:settle'),
 } as const
 
-/** Calls `publish` under a trace. */
+/** Calls `publish` inside a trace. */
 export function tracePublish<Result extends Receipt | BulkReceipt>(
   topic: string,
   message: MessageInput<unknown, unknown> | undefined,
@@ -70,7 +78,7 @@ export function tracePublish<Result extends Receipt | BulkReceipt>(
   return channels.publish.tracePromise(() => publish(trace.message), trace)
 }
 
-/** Calls a handler under a trace. */
+/** Calls a handler inside a trace. */
 export function traceHandle(
   group: string | undefined,
   work: WorkMessage | Message | WorkBatch,

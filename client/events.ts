@@ -6,31 +6,31 @@ import { undisturbed, Warnings } from './warnings.js'
 export interface ConnectedEvent {
   /** `host:port` */
   readonly address: string
-  /** The attempt that succeeded, from 1; 0 when the client did not have to try again. */
+  /** Number of the attempt that succeeded, from 1; 0 if the client did not have to retry. */
   readonly attempt: number
 }
 
-/** The client has no connection to a broker any more, or can't open one that it needs. */
+/** The client has lost its connection to the broker, or cannot open one that it needs. */
 export interface DisconnectedEvent {
   /** `host:port` */
   readonly address: string
-  /** Why: CONNECTION_LOST, NOT_CONNECTED and others. */
+  /** The reason: CONNECTION_LOST, NOT_CONNECTED and others. */
   readonly error: MillraceError
 }
 
 /** The client will try to connect. */
 export interface ReconnectingEvent {
-  /** `host:port` that it tries first. */
+  /** `host:port` of the first address that the client will try. */
   readonly address: string
-  /** Attempts since the connection was lost, this one included. */
+  /** Number of this attempt since the loss of the connection, from 1. */
   readonly attempt: number
-  /** ms until the attempt. */
+  /** Delay before the attempt, in ms. */
   readonly delayMs: number
-  /** Why the attempt before failed, or why the connection was lost. */
+  /** Why the last attempt failed, or why the connection was lost. */
   readonly error: MillraceError
 }
 
-/** The events of a client by name. */
+/** The events of a client, by name. */
 export interface ClientEvents {
   readonly connected: ConnectedEvent
   readonly disconnected: DisconnectedEvent
@@ -47,7 +47,7 @@ const names: { readonly [Name in keyof ClientEvents]: true } = {
   reconnecting: true,
 }
 
-/** The listeners of a client. What one throws is an uncaught exception. */
+/** The listeners of a client. An error of a listener is an uncaught exception. */
 export class ClientEmitter {
   readonly #listeners = new Map<keyof ClientEvents, { listener: AnyListener; isOnce: boolean }[]>()
 
@@ -82,19 +82,19 @@ export class ClientEmitter {
   }
 }
 
-/** What a link tells of its connections. */
+/** Receives the events of links. */
 export interface LinkWatcher {
   opened(link: object, address: Address): void
   lost(link: object, address: Address, error: MillraceError): void
-  /** The link tries to connect after `delayMs`, because it was lost or because the attempt before has failed. */
+  /** The link will try to connect after `delayMs`, because it was lost or because its last attempt failed. */
   retries(link: object, address: Address, delayMs: number, error: unknown, isFailure: boolean): void
-  /** Nobody needs the link any more: it stops trying. */
+  /** Nothing needs the link any more: it stops trying. */
   gaveUp(link: object): void
 }
 
 /**
- * Makes one story of the connections of a client, which has several to a broker: it is disconnected when it has none left,
- * or when it can't open one; and the attempts of one link stand for those of all.
+ * Combines the events of a client's connections; a client has several to one broker. The client is disconnected when it
+ * has no connection, or when it cannot open one that it needs. The attempts of one link stand for those of all links.
  */
 export class ConnectionStory implements LinkWatcher {
   readonly #emitter: ClientEmitter
@@ -153,7 +153,7 @@ export class ConnectionStory implements LinkWatcher {
     if (this.#speaker === link) this.#speaker = undefined
   }
 
-  /** The client is closed: nothing is told any more. */
+  /** The client is closed: no more events. */
   close(): void {
     this.#state = 'closed'
   }

@@ -21,8 +21,8 @@ type State =
   | { readonly name: 'closed' }
 
 /**
- * A connection that heals: it is opened when first needed, tries its addresses in turn, and after a loss tries again
- * with growing pauses for as long as somebody wants it.
+ * A connection that reconnects. It opens when it is first needed, and tries its addresses in turn. After a loss it
+ * tries again with growing pauses, as long as a request waits for it.
  */
 export class Link {
   readonly #addresses: readonly Address[]
@@ -32,14 +32,14 @@ export class Link {
   readonly #closing = new AbortController()
   #next = 0
   #state: State = { name: 'idle' }
-  /** Why the last connection ended, until there is another one. */
+  /** Why the last connection ended; undefined while there is a connection. */
   #loss: MillraceError | undefined
-  /** When the last of those that wait for a connection gives up, ms of the monotonic clock. */
+  /** Latest deadline of the requests that wait for a connection, in ms of the monotonic clock. */
   #wantedUntilMs = 0
 
   /**
-   * @param onHello called with what the broker says at each new connection
-   * @param watcher told of connections and attempts
+   * @param onHello called with the broker's hello reply for each new connection
+   * @param watcher gets the events of connections and attempts
    */
   constructor(
     addresses: readonly Address[],
@@ -53,14 +53,14 @@ export class Link {
     this.#onHello = onHello
   }
 
-  /** The connection, if there is one now. */
+  /** The open connection, or undefined. */
   get connection(): Connection | undefined {
     return this.#state.name === 'connected' ? this.#state.connection : undefined
   }
 
   /**
    * Tries every address once.
-   * @throws MillraceError NOT_CONNECTED naming each address and why it failed
+   * @throws MillraceError NOT_CONNECTED with each address and its error
    */
   async connectOnce(signal?: AbortSignal): Promise<Connection> {
     const failures: string[] = []
@@ -83,8 +83,8 @@ export class Link {
   }
 
   /**
-   * Sends a request, once a connection is there; does not repeat it.
-   * @throws as `Connection.request`; NOT_CONNECTED when no broker answered in time, CLOSED
+   * Sends a request as soon as there is a connection; does not repeat it.
+   * @throws the errors of `Connection.request`; NOT_CONNECTED if no broker answered in time, CLOSED
    */
   async request<Request, Body>(
     command: Command<Request, Body>,
@@ -100,7 +100,7 @@ export class Link {
     return connection.request(command, body, { ...options, timeoutMs: leftMs })
   }
 
-  /** Ends the connection and every attempt to get one. */
+  /** Closes the connection and stops every connection attempt. */
   close(): void {
     const state = this.#state
     this.#state = { name: 'closed' }
@@ -109,7 +109,7 @@ export class Link {
     if (state.name === 'connected') state.connection.close(error)
   }
 
-  /** Waits for a connection, at most `timeoutMs`; attempts go on for others that wait. */
+  /** Waits for a connection, at most `timeoutMs`; attempts continue for other requests that wait. */
   #connected(timeoutMs: number, signal?: AbortSignal): Promise<Connection> {
     if (this.#state.name === 'connected') return Promise.resolve(this.#state.connection)
     if (this.#state.name === 'closed') return Promise.reject(closedError())
@@ -172,7 +172,7 @@ function closedError(): MillraceError {
   return new MillraceError('CLOSED', 'the client is closed')
 }
 
-/** The same promise, but it rejects when it takes too long or the signal is aborted. */
+/** Wraps a promise: it rejects at the time limit or when the signal is aborted. */
 function within<T>(promise: Promise<T>, timeoutMs: number, signal?: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => {

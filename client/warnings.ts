@@ -1,11 +1,11 @@
 import { isMillraceError } from '../protocol/index.js'
 
-/** Kinds of problems that one subject warns about, at most: a flood of new kinds ends as well. */
+/** Limit of the kinds of problems that one subject warns about, so that new kinds cannot flood the output. */
 const kindsMax = 20
 
 /**
- * Tells the operator of a program about problems that the program itself has no handler for. Each kind of problem is one
- * process warning of the type "MillraceWarning": Node prints it on stderr, and `process.on('warning')` gets it.
+ * Warns the operator of a program about problems that the program itself has no handler for. Each kind of problem makes
+ * one process warning of the type "MillraceWarning": Node prints it on stderr and emits it to `process.on('warning')`.
  */
 export class Warnings {
   readonly #subject: string
@@ -13,8 +13,8 @@ export class Warnings {
   readonly #warned = new Set<string>()
 
   /**
-   * @param subject what has the problem: `a worker of queue group "mailer"`
-   * @param remedy how the program gets to know every problem instead of the first one
+   * @param subject the component with the problem, such as `a worker of queue group "mailer"`
+   * @param remedy how the program can receive every problem, not only the first
    */
   constructor(subject: string, remedy: string) {
     this.#subject = subject
@@ -22,9 +22,9 @@ export class Warnings {
   }
 
   /**
-   * Warns unless it has warned about an error of this kind before.
-   * @param what what the subject did, a part of the kind
-   * @param where one case of it, not a part of the kind
+   * Warns unless it has already warned about an error of this kind.
+   * @param what the failed action of the subject; part of the kind
+   * @param where the place of this error; not part of the kind
    */
   warn(error: unknown, what = '', where = ''): void {
     const kind = `${what}/${kindOf(error)}`
@@ -38,12 +38,12 @@ export class Warnings {
   }
 }
 
-/** Whether there is no connection to the broker, about which the client itself has an event and a warning. */
+/** Whether the cause is a missing connection to the broker: the client has an event and a warning for that. */
 export function isConnectionError(error: unknown): boolean {
   return isMillraceError(error, 'CONNECTION_LOST', 'NOT_CONNECTED')
 }
 
-/** What a callback of the application throws is an uncaught exception, and ends nothing of what called it. */
+/** Turns an error of an application callback into an uncaught exception, so that the caller continues. */
 export function undisturbed<Args extends unknown[]>(
   callback: (...args: Args) => void,
 ): (...args: Args) => void {

@@ -5,7 +5,7 @@ const errorTextMax = 1_000
 
 export const acknowledged: Outcome = { outcome: 'ack' }
 
-/** Maps an error of a handler to an outcome. */
+/** Converts an error of a handler to an outcome. */
 export function outcomeOf(error: unknown): Outcome {
   const text = errorText(error)
   if (error instanceof Reject) return { outcome: 'reject', error: text, cause: error }
@@ -14,7 +14,7 @@ export function outcomeOf(error: unknown): Outcome {
   return { outcome: 'fail', error: text, cause: error }
 }
 
-/** The text of an error, shortened; also for values that have no text. */
+/** The text of an error, shortened; works for any thrown value. */
 export function errorText(error: unknown): string {
   try {
     return String(error instanceof Error ? error.message : error).slice(0, errorTextMax)

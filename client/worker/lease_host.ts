@@ -13,21 +13,21 @@ import {
 
 const restartPauseMs = 1_000
 
-/** A worker whose leases are kept. */
+/** The callbacks of a worker whose leases the host keeps. */
 export interface LeaseOwner {
   reported(report: LeaseThreadReport): void
   /** The thread failed, or did not start. */
   failed(error: unknown): void
-  /** Lease keeping has begun anew and knows no leases. */
+  /** Lease keeping has restarted and knows no leases. */
   restarted(): void
 }
 
-/** The place of a worker at its host. */
+/** The registration of a worker at its host. */
 export interface LeaseSeat {
-  /** Resolves when leases are kept: from then on a handler may block the event loop. */
+  /** Resolves when lease keeping runs: from then on a handler may block the event loop. */
   readonly started: Promise<void>
   post(message: LeaseThreadMessage): void
-  /** Resolves when nothing is sent to the broker for this worker any more. */
+  /** Resolves when lease keeping sends nothing more to the broker for this worker. */
   close(): Promise<void>
 }
 
@@ -35,28 +35,28 @@ interface Seat {
   readonly id: number
   readonly data: LeaseThreadData
   readonly owner: LeaseOwner
-  /** Lease keeping in this thread, when there can be no other. */
+  /** Runs lease keeping in the main thread, if there is no thread for it. */
   inside: LeaseKeeping | undefined
   whenClosed: (() => void) | undefined
 }
 
 /**
- * Runs lease keeping for all workers of the process in one thread, so that a handler which keeps the event loop busy does
- * not lose its messages. The thread runs while there are workers. If it does not start, as in a program that a bundler put
- * into one file, lease keeping runs in the main thread.
+ * Runs lease keeping for all workers of the process in one thread, so that a handler that blocks the event loop does
+ * not lose its messages. The thread runs while there are workers. If it cannot start, for example in a bundled program,
+ * lease keeping runs in the main thread.
  */
 export class LeaseHost {
   readonly #threadUrl: () => URL
   readonly #seats = new Map<number, Seat>()
-  /** Of the thread that runs, or that will be started next. */
+  /** State of the current thread, or of the next one. */
   #started = deferred<void>()
   #thread: Thread | undefined
   #restart: NodeJS.Timeout | undefined
   #nextId = 1
-  /** Why the thread can not start. */
+  /** Why the thread cannot start. */
   #problem: MillraceError | undefined
 
-  /** @param threadUrl where the code of the thread is */
+  /** @param threadUrl location of the code of the thread */
   constructor(threadUrl: () => URL = () => new URL('./lease_thread.js', import.meta.url)) {
     this.#threadUrl = threadUrl
   }
@@ -137,7 +137,7 @@ export class LeaseHost {
 
   #openInside(seat: Seat, problem: MillraceError): void {
     seat.inside = keepLeases(seat.data, (report) => seat.owner.reported(report))
-    // Not while the worker is being made.
+    // `failed` must not run inside the constructor of the worker.
     queueMicrotask(() => {
       if (!this.#seats.has(seat.id)) return
       seat.owner.failed(problem)
@@ -155,13 +155,13 @@ export class LeaseHost {
     const thread = this.#thread
     return new Promise((resolve) => {
       seat.whenClosed = resolve
-      // Nothing else may hold the process by now.
+      // Nothing else may keep the process running now, so the thread must do so until it has replied.
       thread.ref()
       this.#send({ worker: seat.id, close: true })
     })
   }
 
-  /** Forgets a worker; ends the thread after the last one. */
+  /** Removes a worker; ends the thread after the last one. */
   #closed(id: number): void {
     const seat = this.#seats.get(id)
     this.#seats.delete(id)

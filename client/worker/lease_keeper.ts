@@ -5,8 +5,8 @@ import { LoopWatch, type LoopWatcher } from './loop_watch.js'
 const loopWatch = new LoopWatch()
 
 /**
- * The leases of a worker: prolongs them through the thread of its host, which stops when the event loop has not turned for
- * `blockedMsMax`, and knows which of them the worker still has.
+ * The leases of a worker. It extends them through the thread of its host, which stops when the event loop has not
+ * turned for `blockedMsMax`, and it knows which leases the worker still has.
  */
 export class LeaseKeeper {
   readonly #leaseMs: number
@@ -18,17 +18,17 @@ export class LeaseKeeper {
   #removed: number[] = []
   #reportsAlways = false
   #extendedAtMs = 0
-  /** Questions whether the leases are still there: those that were put, and those that are answered. */
+  /** Numbers of checks whether the leases still exist: the last check requested, and the last check answered. */
   #asked = 0
   #answered = 0
-  /** When this process was seen to run again after it had stood still. */
+  /** End of the last long stall of this process, in ms. */
   #stalledUntilMs = 0
   #isClosed = false
 
   /**
-   * @param onLost told of leases that are over
-   * @param onExtended told when all others were prolonged
-   * @param onError told when the thread failed; it is started again, or the main thread takes over
+   * @param onLost gets the leases that are lost
+   * @param onExtended called when all other leases were extended
+   * @param onError gets the error when the thread failed; the thread restarts, or the main thread takes over
    */
   constructor(
     data: Omit<LeaseThreadData, 'beat'>,
@@ -57,16 +57,16 @@ export class LeaseKeeper {
     )
   }
 
-  /** Resolves when leases are kept: from then on a handler may block the event loop. */
+  /** Resolves when lease keeping runs: from then on a handler may block the event loop. */
   get started(): Promise<void> {
     return this.#seat.started
   }
 
-  /** @param requestedAtMs when the request was sent that it was given for, by `monotonicMs` */
+  /** @param requestedAtMs time of the request for this lease, by `monotonicMs` */
   add(grantId: number, requestedAtMs: number): void {
     const nowMs = loopWatch.look()
-    // The reply may have lain in the socket while the process stood still.
-    // A reply that took long may be one of a lease that is over.
+    // The reply may have waited in the socket while the process stood still, or it took so long that its lease may be
+    // over.
     const isLate = nowMs - requestedAtMs >= this.#leaseMs / 2
     const isSuspect = isLate || requestedAtMs < this.#stalledUntilMs
     if (isSuspect) this.#asked++
@@ -75,8 +75,8 @@ export class LeaseKeeper {
   }
 
   /**
-   * Whether a lease is still there, as far as this process can know. After it was frozen, or cut off from its broker, it does
-   * not know until the broker has told.
+   * Whether the worker still has a lease, as far as this process can know. After a stall of the process, or a lost
+   * connection, the answer is no until the broker confirms the lease.
    */
   holds(grantId: number): boolean {
     const nowMs = loopWatch.look()
@@ -85,14 +85,14 @@ export class LeaseKeeper {
     return nowMs - Math.max(grant.givenAtMs, this.#extendedAtMs) < this.#leaseMs
   }
 
-  /** Whether the broker is told which leases there are even when there are none: a reply may be lost or held up. */
+  /** Sends reports of leases to the broker even if there are none. Needed when a reply may be lost or delayed. */
   reportAlways(isOn: boolean): void {
     if (isOn === this.#reportsAlways) return
     this.#reportsAlways = isOn
     this.#post({})
   }
 
-  /** Nothing of it is handled any more. */
+  /** Removes a lease whose messages are all settled. */
   remove(grantId: number): void {
     if (this.#grants.delete(grantId)) this.#removed.push(grantId)
   }
@@ -103,7 +103,7 @@ export class LeaseKeeper {
     return this.#seat.close()
   }
 
-  /** When the process stood still for long, the leases that it has are in question. */
+  /** After a long stall of the process, its leases need a check. */
   #stoodStill(gapMs: number, nowMs: number): void {
     if (gapMs < this.#leaseMs / 2) return
     this.#stalledUntilMs = nowMs
@@ -129,6 +129,6 @@ export class LeaseKeeper {
 
 interface Grant {
   readonly givenAtMs: number
-  /** The question that has to be answered before it counts as held; 0: none. */
+  /** Number of the check that must be answered before the lease counts as held; 0: none. */
   readonly question: number
 }

@@ -3,7 +3,7 @@ import type { Address } from '../address.js'
 import { Cluster } from '../cluster.js'
 import type { LinkOptions } from '../link.js'
 
-/** What lease keeping is started with. */
+/** Configuration of lease keeping for one worker. */
 export interface LeaseThreadData {
   readonly addresses: readonly Address[]
   readonly options: LinkOptions
@@ -12,41 +12,43 @@ export interface LeaseThreadData {
   readonly leaseMs: number
   /** See `WorkOptions`. */
   readonly blockedMsMax: number
-  /** When the event loop of the worker turned last, by the process's monotonic clock in ms. */
+  /** Time of the last turn of the worker's event loop, in ms of the process's monotonic clock. */
   readonly beat: BigInt64Array
 }
 
 export interface LeaseThreadMessage {
   readonly added: readonly number[]
   readonly removed: readonly number[]
-  /** The number of the last question whether the leases are still there; a new one is answered at once. */
+  /** Number of the last check whether the leases still exist; lease keeping runs a new check at once. */
   readonly question: number
-  /** Whether the broker is told which leases there are even when there are none. */
+  /** Whether to send reports to the broker even without leases. */
   readonly reportsAlways: boolean
 }
 
 export interface LeaseThreadReport {
   readonly lost: readonly number[]
   /**
-   * All others were prolonged at this time or later, by the process's monotonic clock in ms, after this question was put.
-   * Absent: not all of them.
+   * All other leases were extended at this time or later, in ms of the process's monotonic clock, after the check
+   * `question`. Absent if some leases were not extended.
    */
   readonly extended?: { readonly atMs: number; readonly question: number }
 }
 
 const grantsPerRequest = 10_000
-/** A broker that does not answer for a quarter of a lease, or for this, has a connection too many: the next one may do. */
+/**
+ * If the broker does not answer within a quarter of a lease, or within this time, lease keeping opens a new connection.
+ */
 const patienceMsMin = 500
 const retryMsMin = 100
 
-/** What is sent to the thread: the number of a worker, and what the worker wants. */
+/** A message to the thread: the number of a worker, and its request. */
 export type ToLeaseThread = { readonly worker: number } & (
   | { readonly open: LeaseThreadData }
   | { readonly message: LeaseThreadMessage }
   | { readonly close: true }
 )
 
-/** What the thread sends: that it runs, or a report for a worker, or that the worker is closed. */
+/** A message from the thread: it has started, or a report for a worker, or a worker is closed. */
 export type FromLeaseThread =
   | { readonly started: true }
   | { readonly worker: number; readonly report: LeaseThreadReport }
@@ -62,7 +64,7 @@ export interface LeaseKeeping {
 class SharedClusters {
   readonly #clusters = new Map<string, { readonly cluster: Cluster; users: number }>()
 
-  /** Returns the cluster for these options, and what releases it. */
+  /** Returns the cluster for these options, and a function that releases it. */
   take({ addresses, options, leaseMs }: LeaseThreadData): [cluster: Cluster, release: () => void] {
     const key = JSON.stringify([addresses, options, leaseMs])
     const patienceMs = Math.min(options.requestTimeoutMs, Math.max(patienceMsMin, leaseMs / 4))
@@ -84,7 +86,7 @@ class SharedClusters {
 
 const clusters = new SharedClusters()
 
-/** Prolongs leases a few times within their length, for as long as the event loop of the worker turns now and then. */
+/** Extends leases several times within their length, while the event loop of the worker turns regularly. */
 export function keepLeases(data: LeaseThreadData, report: (report: LeaseThreadReport) => void): LeaseKeeping {
   const { group, workerId, leaseMs, blockedMsMax, beat } = data
   const [cluster, release] = clusters.take(data)
@@ -120,7 +122,8 @@ export function keepLeases(data: LeaseThreadData, report: (report: LeaseThreadRe
       report({ lost: [], extended: { atMs: Number(nowMs), question: asked } })
       isDone = true
     } catch {
-      // Tried again soon, while the lease runs. If the broker can't be reached for longer, the worker learns from its own requests.
+      // The next attempt comes soon, before the lease ends. If the broker stays unreachable, the worker learns it from
+      // its own requests.
     } finally {
       isExtending = false
     }

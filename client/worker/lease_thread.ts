@@ -1,7 +1,7 @@
 import { parentPort } from 'node:worker_threads'
 import { type FromLeaseThread, keepLeases, type LeaseKeeping, type ToLeaseThread } from './lease_keeping.js'
 
-// A thread of its own: see LeaseHost.
+// The entry point of the lease thread: see LeaseHost.
 if (parentPort !== null) {
   const port = parentPort
   const keepings = new Map<number, LeaseKeeping>()

@@ -1,19 +1,19 @@
-/** How often the event loop is seen to turn. */
+/** Interval of the timer that watches the event loop. */
 const beatIntervalMs = 100
-/** A gap of this length between two turns is told. */
+/** A gap of this length between two turns is reported. */
 const gapMsMin = 2 * beatIntervalMs
 
-/** Who wants to know of the event loop. */
+/** Receives events of the event loop. */
 export interface LoopWatcher {
-  /** The event loop turned; called about ten times a second. */
+  /** The event loop turned; called about ten times per second. */
   turned(): void
   /** The process did not run for `gapMs`, until `nowMs` of the monotonic clock. */
   stoodStill(gapMs: number, nowMs: number): void
 }
 
-/** Watches the event loop with one timer for all watchers of the process, and none without watchers. */
+/** Watches the event loop with one timer for all watchers of the process, and no timer without watchers. */
 export class LoopWatch {
-  /** When the event loop turned last, by the process's monotonic clock in ms; shared with other threads. */
+  /** Time of the last turn of the event loop, in ms of the process's monotonic clock; shared with other threads. */
   readonly beat = new BigInt64Array(new SharedArrayBuffer(8))
   readonly #watchers = new Set<LoopWatcher>()
   #timer: NodeJS.Timeout | undefined
@@ -35,7 +35,7 @@ export class LoopWatch {
     this.#timer = undefined
   }
 
-  /** The time, ms of the monotonic clock. When the process stood still before, its watchers are told first. */
+  /** Returns the time in ms of the monotonic clock. If the process stood still before, it first calls the watchers. */
   look(): number {
     const nowMs = monotonicMs()
     const gapMs = nowMs - this.#seenMs

@@ -6,91 +6,100 @@ import type { WorkMessage } from './work_message.js'
 
 export type { QueueSettings } from '../../protocol/index.js'
 
-/** How a queue group handles its messages; kept by the broker. What is absent keeps its value, or the default. */
+/**
+ * How a queue group handles its messages; the broker stores these settings. An absent setting keeps its value, or gets
+ * the default.
+ */
 export interface QueueOptions {
-  /** "key": at most one message of a key is on its way at a time, in order. Default "none". */
+  /** "key": at most one message of a key is in progress at a time, in order. Default "none". */
   readonly order?: 'none' | 'key' | undefined
-  /** Attempts after which a message becomes a dead letter. Default 10. */
+  /** Number of attempts after which a message becomes a dead letter. Default 10. */
   readonly attemptsMax?: number | undefined
-  /** How long a message that has failed waits. Default exponential from 1 s to 1 h, up to 20 % less at random. */
+  /** Delay of a message after a failed attempt. Default: exponential from 1 s to 1 h, up to 20 % less at random. */
   readonly retry?:
     | {
         readonly kind: 'fixed' | 'exponential'
-        /** Before the second attempt; "exponential" doubles it each time. */
+        /** Delay before the second attempt; "exponential" doubles it for each further attempt. */
         readonly delay: Duration
-        /** Where "exponential" stops growing. Default 1 h. */
+        /** Upper limit of "exponential". Default 1 h. */
         readonly max?: Duration | undefined
-        /** Share of a delay that is random, 0 to 1. Default 0.2. */
+        /** Random share of a delay, 0 to 1. Default 0.2. */
         readonly jitter?: number | undefined
       }
     | undefined
-  /** Age at which a message that waits expires; 0: never (default). */
+  /** Age at which a waiting message expires; 0: never (default). */
   readonly ttl?: Duration | undefined
-  /** What becomes of a message that expires. Default "dead-letter". */
+  /** What happens to an expired message. Default "dead-letter". */
   readonly expired?: 'dead-letter' | 'drop' | undefined
-  /** Whether messages with a higher priority go first. Default false. */
+  /** Whether messages with a higher priority are delivered first. Default false. */
   readonly priorities?: boolean | undefined
-  /** Whether nothing is handed out. */
+  /** Stops deliveries. */
   readonly paused?: boolean | undefined
 }
 
-/** How a delivery ended: done, an attempt that failed, a dead letter, or given back. */
+/** How a delivery ended: acknowledged, a failed attempt, a dead letter, or released. */
 export type SettledOutcome = 'ack' | 'fail' | 'reject' | 'release'
 
-/** How a worker works. */
+/** Options of a worker. */
 export interface WorkOptions {
-  /** The queue group. */
+  /** Name of the queue group. */
   readonly group: string
-  /** Handlers that run at the same time. Default 10. */
+  /** Number of handlers that run at the same time. Default 10. */
   readonly concurrency?: number | undefined
-  /** Messages that are leased at most: those that are handled and those that wait for it. Default twice `concurrency`. */
+  /** Limit of leased messages: those in a handler and those that wait for one. Default twice `concurrency`. */
   readonly prefetch?: number | undefined
-  /** After this the broker gives messages of a worker that fell silent to others. Default 30,000, at least 1,000. */
+  /**
+   * Lease length: the broker gives the messages of an unresponsive worker to others after this time. Default 30,000, at
+   * least 1,000.
+   */
   readonly leaseMs?: number | undefined
-  /** A handler that takes longer has failed, and its result counts no more. Default 600,000. */
+  /** Time limit of a handler. A longer call has failed, and its result is ignored. Default 600,000. */
   readonly timeoutMs?: number | undefined
   /**
-   * Leases are prolonged by a thread of their own, also while a handler keeps the event loop busy, but no longer than
-   * this: then the process counts as hung. Default 60,000, at least 1,000.
+   * A separate thread extends leases even while a handler blocks the event loop, but no longer than this: then the
+   * process counts as hung. Default 60,000, at least 1,000.
    */
   readonly blockedMsMax?: number | undefined
-  /** Where the group begins in topics that it has not read yet. Default "earliest". */
+  /** Where the group starts in topics that it has not read yet. Default "earliest". */
   readonly start?: 'earliest' | 'latest' | undefined
   /**
-   * Settings of the group, applied when the worker starts. Give the same to all workers of a group: `onError` is called
-   * with BAD_CONFIG, which names each setting and both values, when they differ from those that other workers gave.
+   * Settings of the group; they apply when the worker starts. Give the same settings to all workers of a group: if they
+   * differ, `onError` gets a BAD_CONFIG error that names each setting and both values.
    */
   readonly settings?: QueueOptions | undefined
-  /** How long `close` lets handlers finish. Default 30,000. */
+  /** How long `close` waits for running handlers. Default 30,000. */
   readonly closeTimeoutMs?: number | undefined
-  /** Aborting it closes the worker, as `close` does: it takes no more messages and lets handlers finish. */
+  /** Aborting it closes the worker, like `close`: the worker takes no more messages and waits for its handlers. */
   readonly signal?: AbortSignal | undefined
   /**
-   * Called when the broker has confirmed, durably, how a delivery ended. `error` is what the handler threw, or the error of
-   * its timeout; undefined for the outcomes "ack" and "release".
+   * Called when the broker has durably confirmed how a delivery ended. `error` is the error of the handler, or of its
+   * timeout; undefined for the outcomes "ack" and "release".
    */
   readonly onSettled?: ((message: WorkMessage, outcome: SettledOutcome, error?: unknown) => void) | undefined
   /**
-   * Called at once when a handler throws or takes longer than `timeoutMs`. `attempt` is `message.attempt`. The default
-   * prints a process warning for the first error of each kind; it does not warn about `RetryAfter`.
+   * Called at once when a handler throws or exceeds `timeoutMs`. `attempt` is `message.attempt`. The default prints a
+   * process warning for the first error of each kind, except `RetryAfter`.
    */
   readonly onFailed?: ((message: WorkMessage, error: unknown, attempt: number) => void) | undefined
   /**
-   * Called with what the worker itself could not do and tries again, with leases that were lost, and with the error that
-   * ends the worker. The default prints a process warning for the first error of each kind.
+   * Called with errors of the worker itself (it tries again), with lost leases, and with the error that ends the
+   * worker. The default prints a process warning for the first error of each kind.
    */
   readonly onError?: ((error: unknown) => void) | undefined
 }
 
-/** How a worker works that handles batches. */
+/** Options of a worker with a batch handler. */
 export interface WorkBatchOptions extends WorkOptions {
-  /** Most messages of one batch. Default 100. */
+  /** Upper limit of messages in one batch. Default 100. */
   readonly messagesMax?: number | undefined
-  /** How long messages wait for a full batch; 0 (default): a batch has what is there when a handler is free. */
+  /**
+   * How long to wait for a full batch; 0 (default): a batch gets the messages that are available when a handler is
+   * free.
+   */
   readonly waitMs?: number | undefined
-  /** Batches that are handled at the same time. Default 1. */
+  /** Number of batches that are handled at the same time. Default 1. */
   readonly concurrency?: number | undefined
-  /** Messages that are leased at most. Default twice `concurrency` times `messagesMax`. */
+  /** Limit of leased messages. Default twice `concurrency` times `messagesMax`. */
   readonly prefetch?: number | undefined
 }
 
@@ -104,13 +113,13 @@ export interface WorkSettings {
   readonly start: 'earliest' | 'latest'
   readonly settings: QueueSettingsInput | undefined
   readonly closeTimeoutMs: number
-  /** For a worker that handles batches. */
+  /** Only for a worker with a batch handler. */
   readonly batch: BatchSettings | undefined
   readonly signal: AbortSignal | undefined
   readonly onSettled: ((message: WorkMessage, outcome: SettledOutcome, error?: unknown) => void) | undefined
-  /** Undefined: the worker warns. */
+  /** Undefined: the worker prints warnings. */
   readonly onFailed: ((message: WorkMessage, error: unknown, attempt: number) => void) | undefined
-  /** Undefined: the worker warns. */
+  /** Undefined: the worker prints warnings. */
   readonly onError: ((error: unknown) => void) | undefined
 }
 
@@ -143,7 +152,7 @@ const settingNames: OptionNames<QueueOptions> = {
 const retryMaxMsDefault = 3_600_000
 const jitterDefault = 0.2
 
-/** Refuses unknown options of a worker. @throws MillraceError BAD_OPTION */
+/** Rejects unknown options of a worker. @throws MillraceError BAD_OPTION */
 export function checkWorkOptions(where: string, options: Partial<WorkOptions>): void {
   checkOptions<Partial<WorkOptions>>(where, options, optionNames)
 }
@@ -154,7 +163,7 @@ export function workSettings(options: WorkOptions): WorkSettings {
   return settingsOf(options, 10, undefined)
 }
 
-/** As `workSettings`, for a worker that handles batches. @throws MillraceError BAD_OPTION */
+/** Like `workSettings`, for a worker with a batch handler. @throws MillraceError BAD_OPTION */
 export function workBatchSettings(options: WorkBatchOptions): WorkSettings {
   checkOptions<WorkBatchOptions>('client.workBatch', options, batchOptionNames)
   const messagesMax = whole('messagesMax', options.messagesMax ?? 100, 1)
@@ -192,7 +201,7 @@ function settingsOf(
   }
 }
 
-/** Settings as the broker takes them. @throws MillraceError BAD_OPTION */
+/** Converts settings to the form of the protocol. @throws MillraceError BAD_OPTION */
 export function queueSettingsInput(options: QueueOptions): QueueSettingsInput {
   checkOptions('the settings of a queue group', options, settingNames, 'settings.')
   const { order, attemptsMax, retry, ttl, expired, priorities, paused } = options

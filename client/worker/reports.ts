@@ -2,13 +2,13 @@ import { isConnectionError, undisturbed, Warnings } from '../warnings.js'
 import type { WorkSettings } from './options.js'
 import { RetryAfter, type WorkMessage } from './work_message.js'
 
-/** Where a worker reports to: the callbacks of the program, or process warnings in their place. */
+/** The error callbacks of a worker: those of the program, or process warnings as the default. */
 export interface WorkerReports {
   readonly onError: (error: unknown) => void
   readonly onFailed: <Value, Key>(message: WorkMessage<Value, Key>, error: unknown) => void
 }
 
-/** The reports of a worker with these settings. */
+/** Returns the callbacks of the worker with these settings. */
 export function workerReports({ group, onError, onFailed }: WorkSettings): WorkerReports {
   const subject = `a worker of queue group "${group}"`
   const warnings = new Warnings(subject, 'give client.work the option "onError" to get them all')

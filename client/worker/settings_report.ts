@@ -1,10 +1,10 @@
 import { MillraceError, type QueueSettings, type QueueSettingsInput } from '../../protocol/index.js'
 
 /**
- * Why the settings of a queue group are not what all of its workers gave; undefined when nothing differs.
- * @param given what this worker gave
- * @param inForce what the broker has
- * @param replaced what the group had for its other workers before this worker changed it
+ * Describes how the settings of a queue group differ between its workers; undefined if nothing differs.
+ * @param given the settings of this worker
+ * @param inForce the settings at the broker
+ * @param replaced the settings from other workers that this worker replaced
  */
 export function settingsConflict(
   group: string,
@@ -29,7 +29,7 @@ export function settingsConflict(
 
 type Difference = readonly [name: string, first: string, second: string]
 
-/** The settings of the first object that are not the same in the second. */
+/** The settings of the first object that differ in the second. */
 function differences(first: QueueSettingsInput, second: QueueSettings): Difference[] {
   return (Object.keys(second) as (keyof QueueSettings)[]).flatMap((name): Difference[] => {
     if (first[name] === undefined) return []

@@ -9,27 +9,30 @@ export interface Outcome {
   readonly outcome: SettleEntry['outcome']
   readonly delayMs?: number | undefined
   readonly error?: string | undefined
-  /** What the handler threw; it stays in this process. */
+  /** The error of the handler; the client does not send it. */
   readonly cause?: unknown
 }
 
-/** A delivery that has ended. */
+/** A finished delivery. */
 interface Delivered {
   readonly place: Place
 }
 
 export interface SettlerOptions<Message extends Delivered> {
-  /** Sends one request and tries it again while that can help; a request that is tried again has the same number. */
+  /** Sends one request; a retry has the same request number. */
   readonly send: (
     entries: readonly SettleEntry[],
     requestNumber: number,
   ) => Promise<{ readonly refused: readonly (readonly [number, number])[] }>
-  /** An acknowledgement came too late: somebody else may have handled the message as well. */
+  /** An acknowledgement came too late: another worker may have handled the message too. */
   readonly refused: (message: Message) => void
   readonly failed: (error: unknown) => void
-  /** The broker has confirmed it. */
+  /** The broker has confirmed the outcome. */
   readonly confirmed: (message: Message, outcome: Outcome) => void
-  /** Confirmed, refused or given up: its lease is of no use any more. Not called for what `close` gives up. */
+  /**
+   * The outcome is confirmed, refused or abandoned: the worker does not need the lease any more. Not called for
+   * outcomes that `close` abandons.
+   */
   readonly ended: (message: Message) => void
 }
 
@@ -38,23 +41,26 @@ interface Pending<Message> {
   readonly outcome: Outcome
 }
 
-/** What is sent and what waits to be sent. */
+/** Outcomes in flight and waiting outcomes. */
 interface Line<Message> {
   pending: Pending<Message>[]
   inFlight: number
 }
 
-/** Of each line. */
+/** Limit of each line. */
 const requestsInFlightMax = 4
 const entriesMax = 20_000
-/** A request has to stay below what a body may have. */
+/** Limit of error texts in a request, so that the request fits into a body. */
 const errorBytesMax = 1024 * 1024
 const pauseMs = 200
 
-/** Tells the broker how deliveries ended: those of one turn of the event loop together. */
+/** Reports to the broker how deliveries ended, in one request for each turn of the event loop. */
 export class Settler<Message extends Delivered> {
   readonly #options: SettlerOptions<Message>
-  /** What is done with needs no room on the broker's disk, so nothing that may become a dead letter holds it up. */
+  /**
+   * Acknowledgements need no disk space at the broker, so they must not wait behind outcomes that may make dead
+   * letters.
+   */
   readonly #done: Line<Message> = { pending: [], inFlight: 0 }
   readonly #failed: Line<Message> = { pending: [], inFlight: 0 }
   #requests = 0
@@ -66,7 +72,7 @@ export class Settler<Message extends Delivered> {
     this.#options = options
   }
 
-  /** Deliveries whose end the broker has not confirmed. */
+  /** Whether the broker has confirmed all outcomes. */
   get isIdle(): boolean {
     return [this.#done, this.#failed].every(({ pending, inFlight }) => pending.length === 0 && inFlight === 0)
   }
@@ -79,13 +85,13 @@ export class Settler<Message extends Delivered> {
     this.#plan()
   }
 
-  /** Resolves when everything that was added is confirmed or given up. */
+  /** Resolves when all added outcomes are confirmed or abandoned. */
   idle(): Promise<void> {
     if (this.isIdle) return Promise.resolve()
     return new Promise((resolve) => this.#whenIdle.push(resolve))
   }
 
-  /** Gives up what is not confirmed. */
+  /** Abandons unconfirmed outcomes. */
   close(): void {
     this.#isClosed = true
     this.#done.pending = []
@@ -126,7 +132,7 @@ export class Settler<Message extends Delivered> {
     else this.#idle()
   }
 
-  /** Says it until the broker has heard it or the worker is closed, while the lease runs on; undefined: it was in vain. */
+  /** Sends the outcomes until the broker answers or the worker closes, while the lease lasts; undefined: no success. */
   async #refusedOf(
     entries: readonly Entry<Message>[],
   ): Promise<readonly (readonly [number, number])[] | undefined> {
@@ -170,13 +176,13 @@ interface Entry<Message> {
   readonly settled: readonly Pending<Message>[]
 }
 
-/** What ended in the same way under one grant goes together. */
+/** Combines equal outcomes under one lease. */
 function entriesOf<Message extends Delivered>(pending: readonly Pending<Message>[]): Entry<Message>[] {
   const together = new Map<string, Pending<Message>[]>()
   let last: Pending<Message> | undefined
   let beside: Pending<Message>[] = []
   for (const one of pending) {
-    // Mostly it is the same as the one before.
+    // Most outcomes equal the one before.
     if (
       last !== undefined &&
       last.outcome === one.outcome &&

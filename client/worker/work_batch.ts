@@ -3,12 +3,12 @@ import { acknowledged, outcomeOf } from './handling.js'
 import type { Outcome } from './settler.js'
 import type { WorkMessage } from './work_message.js'
 
-/** Messages that a handler of `client.workBatch` handles together. */
+/** Messages that one call of a `client.workBatch` handler handles together. */
 export class WorkBatch<Item extends object = WorkMessage> {
-  /** In the order in which the broker gave them; at least one. Their values are decoded. */
+  /** In delivery order; at least one. Their values are decoded. */
   readonly messages: readonly Item[]
   readonly #members: ReadonlySet<object>
-  // Not of Item, so that a batch of one topic can be given where one of any topic is expected.
+  // The type does not name Item, so that a batch of one topic is assignable to a batch of any topic.
   readonly #settle: (message: object, outcome: Outcome) => void
 
   /** @internal */
@@ -19,9 +19,9 @@ export class WorkBatch<Item extends object = WorkMessage> {
   }
 
   /**
-   * Acknowledges one message now, whatever becomes of the rest. It does nothing for a message that is settled already or that
-   * is not this worker's any more.
-   * @throws MillraceError BAD_OPTION when the message does not belong to the batch
+   * Acknowledges one message now, independently of the rest. It has no effect on a message that is settled already or
+   * that this worker has lost.
+   * @throws MillraceError BAD_OPTION if the message does not belong to the batch
    */
   ack(message: Item): void {
     this.#check(message)
@@ -29,9 +29,9 @@ export class WorkBatch<Item extends object = WorkMessage> {
   }
 
   /**
-   * Ends the attempt of one message with an error, as a handler of `client.work` does that throws it: `Reject` makes a dead
-   * letter, `RetryAfter` sets the delay. The rest of the batch is not affected.
-   * @throws MillraceError BAD_OPTION when the message does not belong to the batch
+   * Ends the attempt of one message with an error, as if a handler of `client.work` had thrown it: `Reject` makes a
+   * dead letter, `RetryAfter` sets the delay. The rest of the batch is not affected.
+   * @throws MillraceError BAD_OPTION if the message does not belong to the batch
    */
   fail(message: Item, error: unknown): void {
     this.#check(message)
@@ -49,12 +49,12 @@ export interface BatchSettings {
   readonly waitMs: number
 }
 
-/** A batch whose handler runs, and when that began; ms of the monotonic clock. */
+/** A batch with a running handler, and its start time in ms of the monotonic clock. */
 export interface BatchSlot {
   readonly startedMs: number
 }
 
-/** Decides when a batch starts and how large it is, and counts the handlers that run. */
+/** Decides when a batch starts and how large it is, and counts the running handlers. */
 export class BatchSlots {
   readonly #settings: BatchSettings
   readonly #concurrency: number
@@ -62,7 +62,7 @@ export class BatchSlots {
   /** Oldest first. */
   readonly #running = new Set<BatchSlot>()
   #timer: NodeJS.Timeout | undefined
-  /** Whether the messages that wait have waited for a full batch for long enough. */
+  /** Whether the waiting messages have waited long enough for a full batch. */
   #isDue = false
 
   /** @param onDue called when a batch that is not full may start */
@@ -72,7 +72,7 @@ export class BatchSlots {
     this.#onDue = onDue
   }
 
-  /** How many of the messages that wait make up the next batch; 0 when none may start now. */
+  /** Size of the next batch; 0 if none may start now. */
   sizeFor(waiting: number): number {
     const { messagesMax, waitMs } = this.#settings
     if (waiting === 0 || this.#running.size >= this.#concurrency) return 0
@@ -96,7 +96,9 @@ export class BatchSlots {
     this.#running.delete(slot)
   }
 
-  /** Makes room for handlers that were started at `ms` or before: they take too long. Returns whether there were any. */
+  /**
+   * Frees the slots of handlers that started at `ms` or before, which have timed out. Returns whether there were any.
+   */
   expire(ms: number): boolean {
     const before = this.#running.size
     for (const slot of this.#running) {
@@ -106,7 +108,7 @@ export class BatchSlots {
     return this.#running.size < before
   }
 
-  /** Forgets how long messages have waited. */
+  /** Resets the wait for a full batch. */
   stop(): void {
     clearTimeout(this.#timer)
     this.#timer = undefined

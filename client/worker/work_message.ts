@@ -2,13 +2,13 @@ import { limits, MillraceError, type RecordCursor, readRecordHeaders } from '../
 import { DecodeError, headersAsText, type RawMessage } from '../consumer/index.js'
 import type { KeyOf, NameOf, OutputOf } from '../topic.js'
 
-/** Where a message comes from, and how it is read. */
+/** The topic of a message, and its decoders. */
 export interface WorkSource<Value, Key> {
   readonly key: (bytes: Uint8Array) => Key
   readonly value: (bytes: Uint8Array | undefined) => Value | Promise<Value>
 }
 
-/** Where the broker has a message: what its acknowledgement names. */
+/** Position of a message at the broker; an acknowledgement names it. */
 export interface Place {
   readonly topicId: number
   readonly partition: number
@@ -28,14 +28,14 @@ const deadPartitionHeader = 'millrace-dead-partition'
 const deadOffsetHeader = 'millrace-dead-offset'
 
 /**
- * A message that a worker handles. One that was redriven tells the topic, partition and offset where it came from first.
- * It keeps the memory of what it came with: copy out what is kept for long.
+ * A message that a worker handles. A redriven message has the topic, partition and offset of its original message. A
+ * message holds the memory of its whole reply: copy data that you keep for long.
  */
 export class WorkMessage<Value = unknown, Key = unknown, Name extends string = string> implements RawMessage {
   readonly timestamp: number
   readonly keyBytes: Uint8Array | undefined
   readonly valueBytes: Uint8Array | undefined
-  /** Which delivery this is, from 1 on: one more than those that ended otherwise than in an acknowledgement. */
+  /** Number of this attempt, from 1. Attempts that failed or whose lease expired count; released deliveries do not. */
   readonly attempt: number
   /** @internal */
   readonly place: Place
@@ -52,8 +52,8 @@ export class WorkMessage<Value = unknown, Key = unknown, Name extends string = s
   #lost: unknown
 
   /**
-   * @param topic undefined for a message that was redriven: its headers tell
-   * @param cursor stands on the record
+   * @param topic undefined for a redriven message: its headers name the topic
+   * @param cursor is at the record
    */
   constructor(
     topic: string | undefined,
@@ -89,7 +89,7 @@ export class WorkMessage<Value = unknown, Key = unknown, Name extends string = s
     return this.#number(deadOffsetHeader) ?? this.place.offset
   }
 
-  /** The key, decoded by the topic's key codec; undefined when the message has none. @throws DecodeError */
+  /** The key, decoded by the topic's key codec; undefined without a key. @throws DecodeError */
   get key(): Key | undefined {
     if (this.keyBytes === undefined) return undefined
     try {
@@ -99,7 +99,10 @@ export class WorkMessage<Value = unknown, Key = unknown, Name extends string = s
     }
   }
 
-  /** The value, decoded by the topic's codec or checked by its schema; null for a tombstone, of a topic that has them. @throws DecodeError */
+  /**
+   * The value, decoded by the topic's codec or checked by its schema; null for a tombstone of a topic with tombstones.
+   * @throws DecodeError
+   */
   get value(): Value {
     if (this.#decoded !== undefined) return this.#decoded.value
     const value = this.decode()
@@ -127,7 +130,7 @@ export class WorkMessage<Value = unknown, Key = unknown, Name extends string = s
     return bytes && Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('utf8')
   }
 
-  /** Aborted when the message is not this worker's any more: its lease was lost, or its time is over. */
+  /** Aborted when the worker has lost the message: its lease was lost, or its handler timed out. */
   get signal(): AbortSignal {
     if (this.#abort === undefined) {
       this.#abort = new AbortController()
@@ -136,7 +139,7 @@ export class WorkMessage<Value = unknown, Key = unknown, Name extends string = s
     return this.#abort.signal
   }
 
-  /** Decodes the value ahead of its first use; a promise where the schema is asynchronous. @internal */
+  /** Decodes the value ahead of its first read; returns a promise if the schema is asynchronous. @internal */
   decode(): Value | Promise<Value> {
     let value: Value | Promise<Value>
     try {
@@ -170,20 +173,20 @@ export class WorkMessage<Value = unknown, Key = unknown, Name extends string = s
   }
 }
 
-/** What workers get as the value of a topic; of a bare name, bytes. */
+/** The value of a message of this topic; bytes for a topic name. */
 export type WorkOutputOf<Of> = Of extends string ? Uint8Array : OutputOf<Of>
 
-/** The message of a topic that a worker handles; for several topics a union that `message.topic` tells apart. */
+/** The message of a topic that a worker handles; for several topics a union that `message.topic` narrows. */
 export type WorkMessageOf<Of> = Of extends unknown
   ? WorkMessage<WorkOutputOf<Of>, KeyOf<Of>, NameOf<Of>>
   : never
 
-/** Thrown by a handler: the message becomes a dead letter at once. */
+/** Throw it in a handler: the message becomes a dead letter at once. */
 export class Reject extends Error {
   override readonly name = 'Reject'
 }
 
-/** Thrown by a handler: the attempt has failed, and the next one comes after `delayMs`. */
+/** Throw it in a handler: the attempt has failed, and the next one follows after `delayMs`. */
 export class RetryAfter extends Error {
   override readonly name = 'RetryAfter'
   readonly delayMs: number

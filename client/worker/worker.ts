@@ -25,14 +25,14 @@ import { type Outcome, Settler } from './settler.js'
 import { BatchSlots, WorkBatch } from './work_batch.js'
 import { WorkMessage, type WorkOwner, type WorkSource } from './work_message.js'
 
-/** Handles a message: resolves when it is done with, throws when the attempt has failed. */
+/** Handles a message: resolves to acknowledge it, throws if the attempt has failed. */
 export type WorkHandler<Value, Key, Name extends string = string> = (
   message: WorkMessage<Value, Key, Name>,
 ) => unknown
 
 /**
- * Handles a batch: resolves when all of its messages are done with, except those that it has settled itself; throws when the
- * attempt of each message that is not settled has failed.
+ * Handles a batch: resolves to acknowledge all messages that it has not settled itself; throws if the attempt of each
+ * message that is not settled has failed.
  */
 export type WorkBatchHandler<Value, Key, Name extends string = string> = (
   batch: WorkBatch<WorkMessage<Value, Key, Name>>,
@@ -41,32 +41,32 @@ export type WorkBatchHandler<Value, Key, Name extends string = string> = (
 export interface WorkTopic<Value, Key> {
   readonly name: string
   readonly source: WorkSource<Value, Key>
-  /** Whether values are decoded before the handler gets them: their schema may be asynchronous. */
+  /** Whether to decode values before the call of the handler: their schema may be asynchronous. */
   readonly ahead: boolean
 }
 
-/** What a worker needs of its client. */
+/** The parts of the client that a worker needs. */
 export interface WorkerHost {
   readonly cluster: Cluster
-  /** For the thread that prolongs leases. */
+  /** For the thread that extends leases. */
   readonly addresses: readonly Address[]
   readonly options: LinkOptions
   /** Called when the worker has ended. */
   readonly ended: () => void
 }
 
-/** What a worker has done since it was started. */
+/** Counters of a worker since its start. */
 export interface WorkerStats {
-  /** Messages whose handler runs. */
+  /** Messages with a running handler. */
   readonly running: number
   /** Messages that wait for a handler. */
   readonly buffered: number
   readonly acked: number
   readonly failed: number
   readonly rejected: number
-  /** Handlers whose time was over; they may still run. */
+  /** Handlers that timed out; they may still run. */
   readonly timedOut: number
-  /** Messages whose lease was lost before their end was told. */
+  /** Messages that lost their lease before the broker knew their outcome. */
   readonly lost: number
 }
 
@@ -77,24 +77,24 @@ const leaseBytesMax = 4 * 1024 * 1024
 const leaseRequestsMax = 2
 const leaseMessagesMax = 10_000
 const timeoutCheckMs = 50
-/** For a worker without running handlers: how often it looks for replies that are held up. */
+/** Interval at which a worker without running handlers checks for delayed replies. */
 const idleCheckMsMax = 1_000
 const retryPauseMs = 200
 const leaveTimeoutMs = 5_000
 const closePollMs = 5
-/** For what was given back last, whatever the time that closing may take. */
+/** Time limit for the last released messages, independent of the time limit of `close`. */
 const settleTimeoutMs = 1_000
 
-/** Handles the messages of a queue group. Made by `client.work`; ends with `close` or with its client. */
+/** Handles the messages of a queue group. Created by `client.work`; ends with `close` or with its client. */
 export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
-  /** Unique for ever; `group describe` shows it. */
+  /** Globally unique; `queue describe` shows it. */
   readonly id = randomUUID()
   readonly #host: WorkerHost
   readonly #topics: ReadonlyMap<string, WorkTopic<Value, Key>>
   readonly #settings: WorkSettings
   readonly #handler: WorkHandler<Value, Key>
   readonly #batchHandler: WorkBatchHandler<Value, Key>
-  /** For a worker that handles batches. */
+  /** Only for a worker with a batch handler. */
   readonly #slots: BatchSlots | undefined
   readonly #settler: Settler<WorkMessage<Value, Key>>
   readonly #keeper: LeaseKeeper
@@ -110,20 +110,20 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
   /** Messages that wait for a handler, oldest first. */
   #buffered: WorkMessage<Value, Key>[] = []
   #bufferedHead = 0
-  /** When each handler was started, oldest first; ms of the monotonic clock. */
+  /** Start time of each handler, oldest first; ms of the monotonic clock. */
   readonly #running = new Map<WorkMessage<Value, Key>, number>()
-  /** Messages of each grant whose end the broker has not confirmed: until then their lease must last. */
+  /** Messages of each lease whose outcome the broker has not confirmed: until then the lease must last. */
   readonly #grants = new Map<number, Set<WorkMessage<Value, Key>>>()
   readonly #reportedConflicts = new Set<string>()
   #asked = 0
-  /** When each lease request was sent whose reply has not come, oldest first; ms of the monotonic clock. */
+  /** Start time of each open lease request, oldest first; ms of the monotonic clock. */
   readonly #requested = new Set<{ readonly atMs: number }>()
   readonly #leaseWaitMs: number
-  /** Whether a lease reply may be lost that the broker has not been told of. */
+  /** Whether a lost reply may have carried leases that the broker still counts as held. */
   #mayHaveLost = false
-  /** Until then a lease may run whose reply is lost, ms of the monotonic clock. */
+  /** Until this time a lease from a lost reply may last; ms of the monotonic clock. */
   #doubtUntilMs = 0
-  /** When all leases were named last, ms of the monotonic clock. */
+  /** Time of the last report of all leases; ms of the monotonic clock. */
   #reportedAtMs = 0
   #opening: Promise<void> | undefined
   #isOpen = false
@@ -144,9 +144,9 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
   readonly #ready: Promise<void>
   #isReadyAwaited = false
   /**
-   * Resolves when the worker is closed; rejects when the broker refuses it for good, as for an unknown topic. When the
-   * program handles neither this rejection nor that of `ready`, and gave no `onError`, it is an unhandled rejection, which
-   * ends the process: a worker that has ended must not look alive.
+   * Resolves when the worker is closed; rejects on a permanent error of the broker, such as an unknown topic. If the
+   * program handles neither this rejection nor that of `ready`, and gave no `onError`, it is an unhandled rejection,
+   * which ends the process: a failed worker must not look alive.
    */
   readonly closed: Promise<void>
 
@@ -174,7 +174,8 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
     })
     this.#ready.catch(() => {})
     const { group, leaseMs, blockedMsMax } = settings
-    // A reply that takes longer is held up, and is reported before its lease is over.
+    // A reply that takes longer counts as delayed, and the worker reports its leases before the lease of that reply
+    // ends.
     this.#leaseWaitMs = Math.min(leaseWaitMsMax, Math.floor(leaseMs / 4))
     const { onError, onFailed } = workerReports(settings)
     this.#onError = onError
@@ -221,7 +222,10 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
     this.#ask()
   }
 
-  /** Resolves when the broker knows the worker and its group; rejects when it refuses, or the worker is closed before. */
+  /**
+   * Resolves when the broker knows the worker and its group; rejects if the broker refuses, or if the worker closes
+   * first.
+   */
   get ready(): Promise<void> {
     this.#isReadyAwaited = true
     return this.#ready
@@ -240,8 +244,8 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
   }
 
   /**
-   * Takes no more messages, gives those back that no handler has begun with, and lets handlers finish for
-   * `closeTimeoutMs`; what they have not finished then is given back too, and none of that counts as an attempt.
+   * Takes no more messages, releases messages without a running handler, and waits for handlers for `closeTimeoutMs`.
+   * It also releases messages whose handlers have not finished by then. No released message counts as an attempt.
    */
   close(): Promise<void> {
     this.#ended ??= this.#end().then(() => {
@@ -255,7 +259,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
     return this.close()
   }
 
-  /** Ends it without waiting for anybody: what it holds comes to others when the leases are over. @internal */
+  /** Ends the worker without waiting; other workers get its messages when the leases end. @internal */
   kill(): void {
     this.#killing.abort()
     this.#settler.close()
@@ -303,16 +307,16 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
     return this.#closing.signal.aborted
   }
 
-  /** Messages that are leased and not done with. */
+  /** Leased messages without an outcome. */
   get #held(): number {
     return this.#running.size + this.#buffered.length - this.#bufferedHead
   }
 
-  /** Asks for as many messages as there is room for, once that is worth a request. */
+  /** Requests as many messages as there is room for, once the number is worth a request. */
   #ask(): void {
     if (this.#isClosing) return
     if (!this.#isOpen) {
-      // What they bring belongs to the leases that are named when the worker opens the group again.
+      // Replies to open requests belong to the leases that the worker lists when it opens the group again.
       if (this.#requested.size > 0) return
       this.#opening ??= this.#open().finally(() => {
         this.#opening = undefined
@@ -336,7 +340,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
       workerId: this.id,
       topics: [...this.#topics.keys()],
       settings,
-      // What people have changed since stays when the connection is lost.
+      // After a reconnect the worker must not undo changes of the settings by an operator.
       again: this.#wasOpen,
       ...(this.#wasOpen ? { held: [...this.#grants.keys()] } : {}),
       start,
@@ -348,7 +352,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
       })
       this.#reportConflict(settingsConflict(group, settings, body.settings, body.replaced))
       for (const { topic, topicId } of body.topics) this.#topicNames.set(topicId, topic)
-      // The first handler may block the event loop for longer than its lease.
+      // Wait for lease keeping: the first handler may block the event loop for longer than its lease.
       await this.#keeper.started
       this.#isOpen = true
       this.#wasOpen = true
@@ -361,7 +365,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
     }
   }
 
-  /** Waits a moment for a topic of the same name, or ends the worker when none was made for long. */
+  /** Waits for a new topic of the same name, or ends the worker when none was created in time. */
   async #topicGone(cause: MillraceError): Promise<void> {
     if (!this.#topicWait.isWaiting && !this.#isClosing) this.#onError(cause)
     if (!this.#topicWait.isOver) return pause(topicPollMs, this.#closing.signal)
@@ -408,7 +412,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
 
   #take({ grantId, batches }: LeaseReply, payload: Uint8Array, requestedAtMs: number): void {
     const messages = this.#read(grantId, batches, payload)
-    // A lease of nothing that can be read is left to end: nobody would ever settle it.
+    // A lease without readable messages is left to expire: no handler would ever settle it.
     if (messages.size === 0) return
     this.#grants.set(grantId, messages)
     this.#keeper.add(grantId, requestedAtMs)
@@ -439,7 +443,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
     return messages
   }
 
-  /** A dead letter that was redriven comes from another topic than the one that it is read like. */
+  /** A redriven dead letter has another topic, and so other decoders. */
   #topicOf(name: string | undefined, cursor: RecordCursor): WorkTopic<Value, Key> {
     const known = name === undefined ? undefined : this.#topics.get(name)
     if (known !== undefined) return known
@@ -486,7 +490,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
 
   #takeBuffered(): WorkMessage<Value, Key> | undefined {
     const message = this.#buffered[this.#bufferedHead]
-    // Somebody else may be done with it. The keeper tells soon whether the lease is still there.
+    // Another worker may have handled the message. The keeper soon reports whether the lease still exists.
     if (message === undefined || !this.#keeper.holds(message.place.grantId)) return undefined
     this.#bufferedHead++
     if (this.#bufferedHead > 1_024 && this.#bufferedHead * 2 > this.#buffered.length) {
@@ -498,7 +502,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
 
   /** Never rejects. */
   async #runBatch(messages: readonly WorkMessage<Value, Key>[]): Promise<void> {
-    // A message that does not decode must not spoil the attempts of the others.
+    // A message that does not decode must not fail the attempts of the others.
     const decoded = await Promise.all(messages.map((message) => this.#decode(message)))
     const good = messages.filter((message, index) => decoded[index] === true && this.#running.has(message))
     if (good.length === 0) return
@@ -515,7 +519,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
     for (const message of good) this.#finish(message, outcome)
   }
 
-  /** Whether key and value of a message decode; if not, its attempt has failed. */
+  /** Checks that key and value of a message decode; if not, its attempt has failed. */
   async #decode(message: WorkMessage<Value, Key>): Promise<boolean> {
     try {
       void message.key
@@ -528,7 +532,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
   }
 
   #run(message: WorkMessage<Value, Key>): void {
-    // A microtask later: a handler that returns or throws at once must not fill the stack with the next.
+    // Runs in a microtask: handlers that return or throw at once must not nest on the stack.
     const finishSoon = (outcome: Outcome): void => queueMicrotask(() => this.#finish(message, outcome))
     let result: unknown
     try {
@@ -584,7 +588,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
     this.#keeper.remove(grantId)
   }
 
-  /** Often while handlers run, which have a time limit, and rarely while there is nothing to do. */
+  /** Checks often while handlers run, because they have a time limit, and rarely while the worker is idle. */
   #checkLater(): void {
     clearTimeout(this.#timer)
     if (this.#isOver) return
@@ -620,8 +624,8 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
   }
 
   /**
-   * Names all leases over a connection that was open before. The lease thread replaces a connection without replies, and the
-   * replies to a new one may be held back as well: its requests would not arrive.
+   * Reports all leases over a connection that is already open. The lease thread replaces a connection without replies,
+   * but the replies on a new one may be delayed too, and then its requests would not arrive.
    */
   #reportHeld(): void {
     const { group, leaseMs } = this.#settings
@@ -643,7 +647,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
       this.#buffered = buffered.filter((message) => !messages.has(message))
       this.#bufferedHead = 0
       const lost = buffered.filter((message) => messages.has(message))
-      // The answer to the settlement of the others tells what became of them.
+      // Messages without a running handler are being settled; the reply to that tells their outcome.
       for (const message of messages) if (this.#running.delete(message)) lost.push(message)
       const error = new MillraceError('LEASE_LOST')
       this.#lost += lost.length
@@ -654,11 +658,11 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
     this.#ask()
   }
 
-  /** Waits a moment, or ends the worker when trying again can't help. */
+  /** Waits a moment, or ends the worker if the error is permanent. */
   async #trouble(error: unknown): Promise<void> {
     if (this.#isClosing) return
     const isFinal = isMillraceError(error) && !error.retryable
-    // An error that ends the worker comes out of `closed` when nothing else reports it.
+    // An error that ends the worker rejects `closed` if nothing else reports it.
     if (this.#settings.onError !== undefined || !isFinal) this.#onError(error)
     if (isFinal) {
       const isReported = this.#settings.onError !== undefined || (this.#isReadyAwaited && !this.#wasOpen)
