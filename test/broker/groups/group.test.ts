@@ -271,6 +271,8 @@ test('fences the owner during a seek and gives it a new epoch afterwards', () =>
   const [[, , third]] = owned(group, a) as [OwnedEntry]
   assert.ok(third > second && second > epoch)
   assert.is(group.commitProblem(a, topicId, partition, third), undefined)
+  for (const former of [epoch, second])
+    assert.match(group.commitProblem(a, topicId, partition, former) as string, /another epoch/)
   assert.ok(group.takeChanged().has(a))
 })
 

@@ -77,6 +77,39 @@ test('only messages that are due are appended, to the millisecond', async () => 
   assert.equal(appended, [1_000, 1_001])
 })
 
+test('a message that is being appended or cancelled is not appended as well', async () => {
+  const committed: number[] = []
+  const endings: (() => void)[] = []
+  const near = { lacks: () => false, first: () => [message], nextDueMs: undefined }
+  const stored = delayedKey(message.dueMs, message.sequence).subarray(1)
+  const later = {
+    delayed: { near },
+    pendingIds: new Map(),
+    metrics: { publishedRecords: 0, publishedBytes: 0 },
+    shard: {
+      catalog: { topic: () => ({ topicId: 1 }), byId: () => undefined },
+      store: { state: { get: async () => stored } },
+      commit: (ops: readonly { readonly kind: number }[]) => {
+        committed.push(...ops.map(({ kind }) => kind))
+        return new Promise<void>((resolve) => endings.push(resolve))
+      },
+    },
+  } as unknown as Later
+  const firing = new DelayedFiring(later)
+  const first = firing.fire(2_000)
+  await firing.fire(2_000)
+  assert.equal(committed, [opKinds.delayedFired])
+  endings.shift()?.()
+  await first
+
+  const cancelled = firing.cancel('jobs', 'one')
+  await new Promise((resolve) => setImmediate(resolve))
+  await firing.fire(2_000)
+  assert.equal(committed, [opKinds.delayedFired, opKinds.delayedCancelled])
+  endings.shift()?.()
+  assert.is(await cancelled, true)
+})
+
 test('a message is ended once, however close the end of its append is to the end of the read', async () => {
   const ticks = async (count: number): Promise<void> => {
     for (let left = count; left > 0; left--) await undefined

@@ -99,6 +99,16 @@ test('a worker that comes back and does not name a lease gets the message again,
   assert.is((await harness.client.queues.describe(group)).dead, 0)
 })
 
+test('a lease that its worker has received counts when the worker falls silent', async (context) => {
+  const { harness, topicId } = await start(context, ['0'])
+  const worker = await openRaw(context, harness, topicId, { leaseMs: 1_000 })
+  const { grantId } = await worker.lease()
+  await worker.raw.request(commands.queueExtend, { group, grants: [grantId] })
+  worker.raw.destroy()
+  const isDead = async (): Promise<boolean> => (await harness.client.queues.describe(group)).dead === 1
+  await waitFor('the dead letter', isDead, { deadlineMs: 20_000 })
+})
+
 test('a lease that the worker names stays, and so does one that it has named before', async (context) => {
   const { harness, topicId } = await start(context, ['0', '1', '2'])
   const before = await openRaw(context, harness, topicId)

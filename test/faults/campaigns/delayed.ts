@@ -15,7 +15,7 @@ export const delayed: Campaign = {
   name: 'delayed',
   title: 'kill -9 of the broker under bursts of delayed messages and schedules',
   rounds: { full: 20, short: 1 },
-  roundDeadlineMs: 300_000,
+  roundDeadlineMs: 240_000,
   unavailable: async () => undefined,
   round: (context) => runKillTrial(context, delayedPlan),
 }

@@ -8,7 +8,7 @@ export const delayedPower: Campaign = {
   name: 'delayed-power',
   title: 'loss of power under bursts of delayed messages and schedules',
   rounds: { full: 10, short: 1 },
-  roundDeadlineMs: 300_000,
+  roundDeadlineMs: 240_000,
   unavailable: loopVolumeUnavailable,
   round: (context) => runPowerTrial(context, delayedPlan),
 }

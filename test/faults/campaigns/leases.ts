@@ -14,7 +14,7 @@ export const leases: Campaign = {
   name: 'leases',
   title: 'kill -9 of the broker under workers whose replies are held back, lost and cut',
   rounds: { full: 20, short: 1 },
-  roundDeadlineMs: 300_000,
+  roundDeadlineMs: 240_000,
   unavailable: async () => undefined,
   round: (context) => runKillTrial(context, leasesPlan),
 }

@@ -8,7 +8,7 @@ export const leasesPower: Campaign = {
   name: 'leases-power',
   title: 'loss of power under workers whose replies are held back, lost and cut',
   rounds: { full: 10, short: 1 },
-  roundDeadlineMs: 300_000,
+  roundDeadlineMs: 240_000,
   unavailable: loopVolumeUnavailable,
   round: (context) => runPowerTrial(context, leasesPlan),
 }

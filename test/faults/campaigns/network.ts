@@ -16,6 +16,8 @@ const longMs = { min: 5_500, max: 7_000 }
 
 /** Messages are given up in the midst of a fault, or sent again until it is over. */
 const deliveryTimeoutsMs = [1_500, 30_000]
+/** Few enough for a busy machine to read and check all of them in time. */
+const shortPublisherRate = 100
 
 /** Something that networks do, from now until the proxy is healed. */
 interface Disturbance {
@@ -66,7 +68,10 @@ export const network: Campaign = {
     const trial = await Trial.start(context, {
       workload: rng.pick(['log', 'stream-groups', 'mix']),
       clients: 2,
-      client: { deliveryTimeoutMs: rng.pick(deliveryTimeoutsMs) },
+      client: {
+        deliveryTimeoutMs: rng.pick(deliveryTimeoutsMs),
+        ...(context.short ? { publisherRate: shortPublisherRate } : {}),
+      },
       clientAddress: ({ port }) => {
         brokerPort = port
         return { host: '127.0.0.1', port: proxy.port }

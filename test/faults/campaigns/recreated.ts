@@ -14,7 +14,7 @@ export const recreated: Campaign = {
   name: 'recreated',
   title: 'kill -9 of the broker under a topic that is deleted and created again and again',
   rounds: { full: 20, short: 1 },
-  roundDeadlineMs: 300_000,
+  roundDeadlineMs: 240_000,
   unavailable: async () => undefined,
   round: (context) => runKillTrial(context, recreatedPlan),
 }

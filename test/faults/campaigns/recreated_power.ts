@@ -8,7 +8,7 @@ export const recreatedPower: Campaign = {
   name: 'recreated-power',
   title: 'loss of power under a topic that is deleted and created again and again',
   rounds: { full: 10, short: 1 },
-  roundDeadlineMs: 300_000,
+  roundDeadlineMs: 240_000,
   unavailable: loopVolumeUnavailable,
   round: (context) => runPowerTrial(context, recreatedPlan),
 }
