@@ -1,4 +1,12 @@
-import type { Client, ConsumeOptions, DecodeError, Message, StartPosition } from '../../client/index.js'
+import {
+  bytes,
+  type Client,
+  type ConsumeOptions,
+  type DecodeError,
+  defineTopic,
+  type Message,
+  type StartPosition,
+} from '../../client/index.js'
 import { type StopPosition, Stops } from './stops.js'
 
 export interface ReadOptions {
@@ -27,12 +35,14 @@ export async function* readMessages(
   client: Client,
   topics: readonly string[],
   options: ReadOptions,
-): AsyncGenerator<readonly Message<Uint8Array | null, string>[]> {
+): AsyncGenerator<readonly Message<Uint8Array | null, Uint8Array>[]> {
   const { group, from, partitions, follow, until, starts, signal, hooks } = options
   // A consumer would wait for a topic that does not exist.
   for (const topic of topics) await client.topics.describe(topic, { signal })
   let stops: Stops | undefined
-  const consumer = client.consume(topics, {
+  // Keys and values stay bytes: the topics may hold anything.
+  const raw = topics.map((topic) => defineTopic(topic, { key: bytes, tombstones: true }))
+  const consumer = client.consume(raw, {
     group,
     from: starts === undefined ? from : 'latest',
     partitions,
@@ -43,10 +53,10 @@ export async function* readMessages(
       hooks.onSkipped?.(skipped)
       stops?.skipped(skipped, skipped.toOffset)
     },
-    onDecodeError: (error, raw) => {
+    onDecodeError: (error, skipped) => {
       if (error.part !== 'batch') return 'throw'
       tellUnreadable(error)
-      stops?.skipped(raw, error.endOffset)
+      stops?.skipped(skipped, error.endOffset)
       return 'skip'
     },
   })

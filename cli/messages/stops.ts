@@ -1,6 +1,6 @@
 import type { Client, Consumer, Message, TopicPartition } from '../../client/index.js'
 
-type Raw = Message<Uint8Array | null, string>
+type Raw = Message<Uint8Array | null, Uint8Array>
 
 /** Where reading stops: before an offset of each partition, or before a time. */
 export type StopPosition = number | Date
@@ -13,7 +13,7 @@ const timerMsMax = 2 ** 31 - 1
 /** The offsets at which a consumer is done with its partitions. Closes the consumer when it is done with all of them. */
 export class Stops {
   readonly #client: Client
-  readonly #consumer: Consumer<Uint8Array | null, string>
+  readonly #consumer: Consumer<Uint8Array | null, Uint8Array>
   readonly #topics: readonly string[]
   readonly #until: StopPosition
   readonly #follow: boolean
@@ -27,7 +27,7 @@ export class Stops {
    */
   constructor(
     client: Client,
-    consumer: Consumer<Uint8Array | null, string>,
+    consumer: Consumer<Uint8Array | null, Uint8Array>,
     topics: readonly string[],
     until: StopPosition,
     follow: boolean,

@@ -40,7 +40,10 @@ function randomMessage(random: Random, partitions: number): Input {
 /** Everything in a topic, as text that tells all bytes apart. */
 async function contentsOf(client: Client, topic: string): Promise<string[][]> {
   const found: string[][] = []
-  const consumer = client.consume(topic, { from: 'earliest', until: 'end' })
+  const consumer = client.consume(defineTopic(topic, { key: bytes, tombstones: true }), {
+    from: 'earliest',
+    until: 'end',
+  })
   for await (const { partition, offset, timestamp, keyBytes, valueBytes, headerBytes } of consumer) {
     const hex = (some: Uint8Array | undefined): string =>
       some === undefined ? '-' : Buffer.from(some).toString('hex')
