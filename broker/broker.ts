@@ -2,6 +2,7 @@ import { stat } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import type { EngineFactory } from '../storage/index.js'
 import { Admission } from './admission.js'
+import { Backups } from './backups.js'
 import type { BrokerSettings } from './config.js'
 import { settingsOf } from './config.js'
 import type { BrokerContext } from './context.js'
@@ -111,6 +112,7 @@ class RunningBroker implements Broker, BrokerContext {
   readonly longPolls = new LongPolls()
   readonly fetchTurns = new TurnBudget(fetchBytesPerTurnMax)
   readonly retention: Retention
+  readonly backups: Backups
   readonly metrics: Metrics
   readonly logger: Logger
   readonly clock: WallClock
@@ -133,6 +135,7 @@ class RunningBroker implements Broker, BrokerContext {
     const { admission, metrics } = this
     this.later = new Later({ shard, clock: new WallClock(), admission, logger, metrics, settings })
     this.retention = new Retention(shard, clock, logger, settings.retentionIntervalMs)
+    this.backups = new Backups(shard)
     const connectionsMax = connectionsAllowed(settings.connectionsMax, descriptorsMaxOfProcess())
     if (connectionsMax < settings.connectionsMax)
       logger.warn(
@@ -196,6 +199,7 @@ class RunningBroker implements Broker, BrokerContext {
     this.queues.close()
     await this.later.close()
     await this.retention.close()
+    await this.backups.close()
     this.metrics.close()
     await this.shard.close()
     this.logger.info('the broker is closed')

@@ -1,4 +1,5 @@
 import type { Admission } from './admission.js'
+import type { Backups } from './backups.js'
 import type { BrokerSettings } from './config.js'
 import type { Groups } from './groups/index.js'
 import type { Later } from './later/index.js'
@@ -27,6 +28,7 @@ export interface BrokerContext {
   /** Budget for replies with messages. */
   readonly fetchTurns: TurnBudget
   readonly retention: Retention
+  readonly backups: Backups
   readonly metrics: Metrics
   readonly logger: Logger
   readonly clock: WallClock

@@ -7,6 +7,7 @@ import {
   MillraceError,
 } from '../protocol/index.js'
 import type { BrokerContext } from './context.js'
+import { backupHandlers } from './handlers/backup.js'
 import { connectionHandlers } from './handlers/connection.js'
 import { fetchHandlers } from './handlers/fetch.js'
 import { groupHandlers } from './handlers/groups.js'
@@ -30,6 +31,7 @@ const handlers: { readonly [K in keyof typeof commands]: Handler<(typeof command
   ...replyHandlers,
   ...transactionHandlers,
   ...laterHandlers,
+  ...backupHandlers,
 }
 
 type AnyHandler = (context: RequestContext, request: unknown, payload: Uint8Array) => Reply | Promise<Reply>

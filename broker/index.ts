@@ -1,4 +1,13 @@
-export { checkFolder, type FolderProblem, type RepairOptions, repairFolder } from '../storage/index.js'
+export {
+  type BackupManifest,
+  checkFolder,
+  type FolderProblem,
+  type RepairOptions,
+  repairFolder,
+  restoreBackup,
+  verifyBackup,
+  writeBackup,
+} from '../storage/index.js'
 export { type Broker, type BrokerOptions, startBroker } from './broker.js'
 export { type BrokerSettings, type ConfigSources, configSchema, envName, loadConfig } from './config.js'
 export type { Setting } from './config_values.js'

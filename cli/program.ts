@@ -1,5 +1,6 @@
 import { Command, CommanderError } from 'commander'
 import { clientVersion } from '../client/index.js'
+import { addBackup } from './commands/backup.js'
 import { addBench } from './commands/bench.js'
 import { addCompletion } from './commands/completion.js'
 import { addConsume } from './commands/consume.js'
@@ -41,6 +42,7 @@ export function createProgram(): Command {
     addQueue,
     addLater,
     addRepair,
+    addBackup,
     addRequest,
     addTop,
     addBench,

@@ -2,6 +2,7 @@ import { commands, MillraceError, type ReplyOf } from '../protocol/index.js'
 import { type Address, parseAddress } from './address.js'
 import { GroupsAdmin, TopicsAdmin } from './admin.js'
 import { pause } from './backoff.js'
+import { type Backup, beginBackup } from './backup.js'
 import type { BulkPublishOptions, BulkReceipt } from './bulk_publish.js'
 import { Cluster } from './cluster.js'
 import {
@@ -410,6 +411,14 @@ export class Client implements AsyncDisposable {
     const result = await build(transaction)
     await transaction.commit()
     return result
+  }
+
+  /**
+   * Begins a backup of all that is durable now, which `millrace backup` stores and `millrace restore` reads.
+   * @throws MillraceError BACKUP_RUNNING, STORAGE_FULL, STORAGE_FAILED
+   */
+  backup(options: CallOptions = {}): Promise<Backup> {
+    return beginBackup(this.#cluster, options)
   }
 
   /** Returns the status of the broker. */

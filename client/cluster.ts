@@ -80,18 +80,26 @@ export class Cluster {
   async call<Request, Body>(
     command: Command<Request, Body>,
     body: Request,
-    { timeoutMs = this.requestTimeoutMs, signal, repeatable = false, payload }: CallOptions = {},
+    options?: CallOptions,
   ): Promise<Body> {
+    return (await this.exchange(command, body, options)).body
+  }
+
+  /** As `call`, with the payload of the reply. */
+  async exchange<Request, Body>(
+    command: Command<Request, Body>,
+    body: Request,
+    { timeoutMs = this.requestTimeoutMs, signal, repeatable = false, payload }: CallOptions = {},
+  ): Promise<Reply<Body>> {
     const deadlineMs = performance.now() + timeoutMs
     for (let failures = 1; ; failures++) {
       const leftMs = deadlineMs - performance.now()
       try {
-        const reply = await this.#link('control').request(command, body, {
+        return await this.#link('control').request(command, body, {
           timeoutMs: Math.max(1, leftMs),
           signal,
           payload,
         })
-        return reply.body
       } catch (error) {
         const unknown = isMillraceError(error, 'CONNECTION_LOST', 'REQUEST_TIMEOUT')
         const again = isMillraceError(error) && error.retryable && (repeatable || !unknown)

@@ -14,6 +14,7 @@ export {
   type TopicSummary,
   TopicsAdmin,
 } from './admin.js'
+export type { Backup, BackupChunk } from './backup.js'
 export type { BulkPublishOptions, BulkReceipt } from './bulk_publish.js'
 export { type BrokerStatus, Client, type ConnectOptions, connect } from './client.js'
 export { bytes, type Codec, json, msgpack, string, type ValueFormat } from './codecs.js'

@@ -85,6 +85,13 @@ export const errorTable = {
     retryable: false,
     summary: 'a schedule has a pattern or time zone that can not be read, or is never due',
   },
+  BACKUP_RUNNING: { number: 90, retryable: false, summary: 'the broker makes one backup at a time' },
+  UNKNOWN_BACKUP: {
+    number: 91,
+    retryable: false,
+    summary: 'the backup has ended: the broker or its log started again, or nobody read it for a minute',
+  },
+  BAD_BACKUP: { number: 92, retryable: false, summary: 'a backup is incomplete or damaged' },
   REPLY_FAILED: {
     number: 71,
     retryable: false,

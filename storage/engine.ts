@@ -47,6 +47,15 @@ export interface Engine {
    * writes in memory writes them out first, also if the range is empty.
    */
   compact(gte: Uint8Array, lt: Uint8Array): Promise<void>
+  /** A view of the entries as of now, until it is closed. Writes go on; the engine keeps replaced entries meanwhile. */
+  snapshot?(): EngineSnapshot
+  close(): Promise<void>
+}
+
+/** The entries of an engine at one moment. */
+export interface EngineSnapshot {
+  /** Entries in key order. */
+  range(options: RangeOptions): Promise<EngineEntry[]>
   close(): Promise<void>
 }
 

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { mkdir, open, readdir, readFile, realpath, rename, rm } from 'node:fs/promises'
+import { mkdir, open, readdir, readFile, realpath, rename, rm, stat } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { MillraceError } from '../protocol/index.js'
@@ -19,6 +19,8 @@ interface LockHolder {
   readonly startedAt: string
   /** Start of the process in clock ticks since boot (Linux), which tells a reused pid from the holder. */
   readonly startTicks?: string
+  /** Device and inode of the folder, which tell a copy of the folder from the original. */
+  readonly folder?: string
 }
 
 /** A data folder that this process holds until `release`. */
@@ -83,7 +85,9 @@ async function lock(path: string): Promise<void> {
   held.add(path)
   try {
     const holder = await readHolder(path)
-    if (holder !== undefined && isAlive(holder)) {
+    const folder = await identityOf(path)
+    const isCopied = holder?.folder !== undefined && holder.folder !== folder
+    if (holder !== undefined && !isCopied && isAlive(holder)) {
       throw inUse(path, `process ${holder.pid} on ${holder.host}, started at ${holder.startedAt}`)
     }
     const startTicks = startTicksOf(process.pid)
@@ -92,6 +96,7 @@ async function lock(path: string): Promise<void> {
       host: hostname(),
       startedAt: new Date(Date.now() - process.uptime() * 1000).toISOString(),
       ...(startTicks === undefined ? {} : { startTicks }),
+      folder,
     }
     await writeSynced(path, lockName, `${JSON.stringify(self)}\n`)
   } catch (error) {
@@ -105,6 +110,11 @@ async function unlock(path: string): Promise<void> {
   const holder = await readHolder(path)
   if (holder?.pid === process.pid) await rm(join(path, lockName), { force: true })
   held.delete(path)
+}
+
+async function identityOf(path: string): Promise<string> {
+  const { dev, ino } = await stat(path, { bigint: true })
+  return `${dev}:${ino}`
 }
 
 async function readHolder(path: string): Promise<LockHolder | undefined> {

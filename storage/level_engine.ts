@@ -1,7 +1,7 @@
 import { setImmediate } from 'node:timers/promises'
 import { Level } from 'level'
 import { MillraceError } from '../protocol/index.js'
-import type { Engine, EngineEntry, EngineOp, RangeOptions } from './engine.js'
+import type { Engine, EngineEntry, EngineOp, EngineSnapshot, RangeOptions } from './engine.js'
 
 const mebibyte = 1024 * 1024
 const opsPerTurn = 512
@@ -58,6 +58,21 @@ export class LevelEngine implements Engine {
       return await iterator.all().catch(throwCorrupt)
     } finally {
       await iterator.close()
+    }
+  }
+
+  snapshot(): EngineSnapshot {
+    const snapshot = this.#db.snapshot()
+    return {
+      range: async ({ gte, lt, limit, reverse = false }) => {
+        const iterator = this.#db.iterator({ gte, lt, limit, reverse, snapshot })
+        try {
+          return await iterator.all().catch(throwCorrupt)
+        } finally {
+          await iterator.close()
+        }
+      },
+      close: () => snapshot.close(),
     }
   }
 

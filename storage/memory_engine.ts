@@ -1,4 +1,4 @@
-import type { Engine, EngineEntry, EngineFactory, EngineOp, RangeOptions } from './engine.js'
+import type { Engine, EngineEntry, EngineFactory, EngineOp, EngineSnapshot, RangeOptions } from './engine.js'
 import { SortedBytesMap } from './sorted_bytes_map.js'
 
 /** An engine without a disk: for tests, and for brokers that need no durability. */
@@ -15,6 +15,12 @@ export class MemoryEngine implements Engine {
 
   async range(options: RangeOptions): Promise<EngineEntry[]> {
     return this.#entries.range(options)
+  }
+
+  snapshot(): EngineSnapshot {
+    const entries = new SortedBytesMap<Uint8Array>()
+    for (const [key, value] of this.#entries.entries()) entries.set(key, value)
+    return { range: async (options) => entries.range(options), close: async () => {} }
   }
 
   async commit(ops: readonly EngineOp[]): Promise<void> {

@@ -1,7 +1,7 @@
 import { rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { MillraceError } from '../protocol/index.js'
-import type { Engine, EngineEntry, EngineOp, RangeOptions } from './engine.js'
+import type { Engine, EngineEntry, EngineOp, EngineSnapshot, RangeOptions } from './engine.js'
 import { stateEndKey } from './keys.js'
 import { LevelEngine } from './level_engine.js'
 import type { LevelReports } from './level_folder.js'
@@ -19,9 +19,9 @@ const entriesPerCommit = 1_000
 /** A database and its copy. Writes go to the copy first, so every entry that a reader sees is in both. */
 class MirroredEngine implements Engine {
   readonly copy: Engine
-  readonly #first: Engine
+  readonly #first: LevelEngine
 
-  constructor(first: Engine, copy: Engine) {
+  constructor(first: LevelEngine, copy: LevelEngine) {
     this.#first = first
     this.copy = copy
   }
@@ -36,6 +36,10 @@ class MirroredEngine implements Engine {
 
   range(options: RangeOptions): Promise<EngineEntry[]> {
     return this.#first.range(options)
+  }
+
+  snapshot(): EngineSnapshot {
+    return this.#first.snapshot()
   }
 
   async commit(ops: readonly EngineOp[]): Promise<void> {

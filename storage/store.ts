@@ -1,5 +1,6 @@
 import { EventEmitter } from 'node:events'
 import { MillraceError, readBatchHeader, splitBatches } from '../protocol/index.js'
+import { BackupSource } from './backup_source.js'
 import type { Operation } from './block.js'
 import { BufferPool } from './buffer_pool.js'
 import { CheckpointSchedule } from './checkpoint_schedule.js'
@@ -121,7 +122,10 @@ export class Store {
   #closing: Promise<void> | undefined
   #timers: NodeJS.Timeout[] = []
   #disk: DiskWatch | undefined
+  /** Blocks must stay as they are: reclaim pauses. */
+  #isBackingUp = false
   #commits = 0
+  #backup: BackupSource | undefined
 
   private constructor(parts: Parts, engines: EnginePair, state: State) {
     this.#parts = parts
@@ -146,7 +150,7 @@ export class Store {
         await this.#checkpointing
         await this.checkpoint()
       },
-      active: () => this.#phase === 'serving',
+      active: () => this.#phase === 'serving' && !this.#isBackingUp,
       diskWasFull: () => isOutOfSpace(this.#rejection),
       problem: (text) => this.#note(text),
     })
@@ -287,6 +291,7 @@ export class Store {
     while (this.#groupCommit.pumping !== undefined) await this.#groupCommit.pumping
     const failed = this.#failure !== undefined
     this.#phase = 'closing'
+    await this.#backup?.close('the broker stops')
     for (const timer of this.#timers) clearInterval(timer)
     await this.#disk?.stop()
     await this.#reopening
@@ -299,6 +304,46 @@ export class Store {
       await this.#engines.close()
       await this.#parts.folder?.release()
     }
+  }
+
+  /**
+   * A view of everything that is durable now, for a backup. Reclaim pauses until it is closed. A full disk or a rejected
+   * write ends it.
+   * @throws MillraceError BACKUP_RUNNING, STORAGE_FULL on a full disk, STORAGE_FAILED, CLOSED, BAD_REQUEST if the engine
+   * has no snapshots
+   */
+  async beginBackup(): Promise<BackupSource> {
+    if (this.#isBackingUp) throw new MillraceError('BACKUP_RUNNING')
+    this.#checkBackup()
+    this.#isBackingUp = true
+    try {
+      await this.#reclaiming
+      await this.#checkpointing
+      await this.checkpoint()
+      this.#checkBackup()
+      const snapshot = this.#engines.state.snapshot?.()
+      if (snapshot === undefined) throw new MillraceError('BAD_REQUEST', 'this broker has no backups')
+      this.#backup = new BackupSource(this.#journal.last.position, snapshot, this.#journal, () => {
+        this.#isBackingUp = false
+        this.#backup = undefined
+      })
+      return this.#backup
+    } catch (error) {
+      this.#isBackingUp = false
+      throw error
+    }
+  }
+
+  #checkBackup(): void {
+    const refusal = this.#refusal([])
+    if (refusal !== undefined) throw refusal
+    if (this.#disk?.space === 'full') throw new MillraceError('STORAGE_FULL', this.#spaceText(this.#disk))
+  }
+
+  #endBackup(reason: string): void {
+    this.#backup?.close(`the backup has ended: ${reason}`).catch((error: unknown) => {
+      this.#note(`a snapshot of the state can't be closed: ${textOf(error)}`)
+    })
   }
 
   /** Brings the state of the views to disk, so that replay begins here. Resolves also when that failed. */
@@ -460,6 +505,7 @@ export class Store {
     repeat(() => void this.reclaim(), settings.reclaimIntervalMs)
     if (folder === undefined) return
     this.#disk = new DiskWatch(folder.path, settings, settings.diskWatchIntervalMs, () => {
+      if (this.#disk?.space === 'full') this.#endBackup('the disk is full')
       this.events.emit('health', this.health)
     })
     await this.#disk.start()
@@ -490,6 +536,7 @@ export class Store {
     if (this.#isWriting) {
       this.#phase = 'reopening'
       this.#rejection = error
+      this.#endBackup(failure)
       this.#failure = failure
       this.#logs.rollBack()
       this.#parts.views.rolledBack()

@@ -1,3 +1,4 @@
+import * as backup from './backup.js'
 import type { Command } from './command.js'
 import * as connection from './connection.js'
 import * as groups from './groups.js'
@@ -53,6 +54,9 @@ export const commands = {
   scheduleSet: later.scheduleSet,
   scheduleDelete: later.scheduleDelete,
   scheduleList: later.scheduleList,
+  backupBegin: backup.backupBegin,
+  backupRead: backup.backupRead,
+  backupEnd: backup.backupEnd,
 } as const
 
 const byNumber: ReadonlyMap<number, Command<unknown, unknown>> = new Map(

@@ -38,6 +38,15 @@ export const goldenBodies: Record<CommandName, { readonly request: unknown; read
       },
     },
   },
+  backupBegin: {
+    request: {},
+    reply: { backupId: uuid, position: 1_000_000, bytes: 5_000_000_000, brokerVersion: '0.1.0' },
+  },
+  backupRead: {
+    request: { backupId: uuid, chunk: 3 },
+    reply: { part: 'journal', entries: 16, checksum: 3_735_928_559 },
+  },
+  backupEnd: { request: { backupId: uuid }, reply: {} },
   ping: { request: {}, reply: {} },
   status: {
     request: {},

@@ -69,6 +69,22 @@ test('a folder of something else is refused and not touched', async (context) =>
   assert.equal(await readdir(dir), ['photos'])
 })
 
+test('a copy of a folder opens while the original is open', async (context) => {
+  const dir = await context.tempDir()
+  const { store } = await openTestStore(context, { dir })
+  const copy = join(await context.tempDir(), 'copy')
+  await mkdir(copy)
+  // As of another process: the pid is alive, and the lock names the original.
+  const holder = JSON.parse(await readFile(join(dir, 'LOCK'), 'utf8'))
+  const lock = { ...holder, pid: process.ppid, startTicks: undefined }
+  await writeFile(join(copy, 'LOCK'), JSON.stringify(lock))
+  const copied = await openTestStore(context, { dir: copy })
+  await copied.store.close()
+  await store.close()
+  await writeFile(join(dir, 'LOCK'), JSON.stringify(lock))
+  assert.ok(isMillraceError(await refusal(openTestStore(context, { dir })), 'FOLDER_IN_USE'))
+})
+
 test('a folder of a newer format is refused and not touched', async (context) => {
   const dir = await context.tempDir()
   const marker = '{"format":"millrace","version":99}'
