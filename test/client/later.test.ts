@@ -39,7 +39,7 @@ async function rejects(promise: Promise<unknown>, expected: RegExp): Promise<voi
 
 test('a delayed message comes when it is due, not before, with its due time as its timestamp', async (context) => {
   const { client } = await start(context)
-  const dueMs = Date.now() + 200
+  const dueMs = Date.now() + 2_000
   const receipt = await client.publish(jobs, {
     key: 'k',
     value: 'later',
