@@ -7,7 +7,7 @@ export class Channel<Item> implements AsyncIterable<Item> {
   #wakeReader: (() => void) | undefined
   #wakeWriter: (() => void) | undefined
 
-  /** @param itemsMax items at which the writer waits */
+  /** @param itemsMax number of items at which the writer waits */
   constructor(itemsMax = 1_000) {
     this.#itemsMax = itemsMax
   }
@@ -25,13 +25,13 @@ export class Channel<Item> implements AsyncIterable<Item> {
     }
   }
 
-  /** No more items come; the reader gets those that are left. */
+  /** Ends the input; the reader still gets the items that are left. */
   end(): void {
     this.#ended = true
     this.#wakeReader?.()
   }
 
-  /** The reader is gone: the writer gets the error. */
+  /** Ends the reader: the writer gets the error. */
   fail(error: unknown): void {
     this.#failure = { error }
     this.#items = []

@@ -3,7 +3,7 @@ import { MillraceError } from '../client/index.js'
 
 /**
  * Asks a question on the terminal; true for "y" or "yes".
- * @param flag what answers it on the command line
+ * @param flag the flag that answers it on the command line
  * @throws MillraceError BAD_OPTION without a terminal
  */
 export async function confirmed(question: string, flag: string): Promise<boolean> {

@@ -5,7 +5,7 @@ import type { Command } from 'commander'
 import { MillraceError } from '../client/index.js'
 import { suggestion } from '../protocol/index.js'
 
-/** Named servers, and which of them is in use. */
+/** Named servers, and the current one. */
 export interface Contexts {
   readonly current: string | undefined
   /** Addresses by name. */
@@ -14,13 +14,13 @@ export interface Contexts {
 
 const nameForm = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/
 
-/** `$XDG_CONFIG_HOME/millrace/contexts.json`; without the variable in `~/.config`. */
+/** `$XDG_CONFIG_HOME/millrace/contexts.json`; without the variable, the file is in `~/.config`. */
 export function contextsFile(env: NodeJS.ProcessEnv = process.env): string {
   const { XDG_CONFIG_HOME: home = '' } = env
   return join(home === '' ? join(homedir(), '.config') : home, 'millrace', 'contexts.json')
 }
 
-/** @throws MillraceError BAD_CONFIG that names the file when it is damaged */
+/** @throws MillraceError BAD_CONFIG that names the file if it is damaged */
 export async function readContexts(): Promise<Contexts> {
   const file = contextsFile()
   let text: string
@@ -46,7 +46,7 @@ export async function readContexts(): Promise<Contexts> {
   return { current, servers: servers as Record<string, string> }
 }
 
-/** Replaces the file as a whole. */
+/** Replaces the file atomically. */
 export async function writeContexts(contexts: Contexts): Promise<void> {
   const file = contextsFile()
   await mkdir(dirname(file), { recursive: true })
@@ -64,7 +64,7 @@ export function checkContextName(name: string): void {
     )
 }
 
-/** The address of a context. @throws MillraceError BAD_OPTION with the nearest name */
+/** The address of a context. @throws MillraceError BAD_OPTION with the most similar name */
 export function serverOfContext({ servers }: Contexts, name: string): string {
   const server = Object.hasOwn(servers, name) ? servers[name] : undefined
   if (server !== undefined) return server
@@ -74,8 +74,8 @@ export function serverOfContext({ servers }: Contexts, name: string): string {
 }
 
 /**
- * Gives a command its server: `--server`, else `--context`, else MILLRACE_SERVER, else MILLRACE_CONTEXT, else the context in
- * use, else the default.
+ * Chooses the server of a command: `--server`, else `--context`, else MILLRACE_SERVER, else MILLRACE_CONTEXT, else the
+ * current context, else the default.
  * @throws MillraceError BAD_OPTION, BAD_CONFIG
  */
 export async function chooseServer(command: Command): Promise<void> {

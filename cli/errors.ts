@@ -1,11 +1,14 @@
 import { isMillraceError } from '../client/index.js'
 
-/** Success, failure, wrong usage, ended by Ctrl-C before it was done (128 and the number of SIGINT, as shells have it). */
+/**
+ * Exit codes: success, failure, wrong usage, interrupted by Ctrl-C before the end (128 and the number of SIGINT, the
+ * convention of shells).
+ */
 export const exitCodes = { ok: 0, failed: 1, usage: 2, interrupted: 130 } as const
 
 export const defaultServer = 'localhost:7420'
 
-/** Words for what the operating system calls by a code. */
+/** Messages for error codes of the operating system. */
 const fileProblems: Readonly<Record<string, string>> = {
   ENOENT: 'there is no such file',
   EISDIR: 'it is a folder',
@@ -13,12 +16,12 @@ const fileProblems: Readonly<Record<string, string>> = {
   EPERM: 'this user may not read it',
 }
 
-/** Wrong usage or failure: an option that makes no sense is the user's to mend. */
+/** The exit code of an error: wrong usage or failure. The user can correct an invalid option. */
 export function exitCodeOf(error: unknown): number {
   return isMillraceError(error, 'BAD_OPTION') ? exitCodes.usage : exitCodes.failed
 }
 
-/** What went wrong, in words that help somebody who has never seen the program. */
+/** The message of an error, for a reader who does not know the program. */
 export function errorText(error: unknown, server = process.env.MILLRACE_SERVER ?? defaultServer): string {
   if (isMillraceError(error, 'NOT_CONNECTED')) {
     return `no broker answers at ${server}; start one with "millrace serve", or name another with --server (${error.message.replace(/^no broker answers: /, '')})`

@@ -2,12 +2,12 @@ import { createReadStream } from 'node:fs'
 import { createGunzip } from 'node:zlib'
 import { limits, MillraceError } from '../protocol/index.js'
 
-/** Longer than any broker takes; what has no line ends is not collected for ever. */
+/** Larger than the message limit of any broker; limits the memory for input without line ends. */
 const lineBytesMax = limits.frameBytesMax
 const newline = 0x0a
 const carriageReturn = 0x0d
 
-/** The bytes of a file, of stdin for `-`; files that end in `.gz` are unpacked. */
+/** The bytes of a file, of stdin for `-`; files that end in `.gz` are decompressed. */
 export function openInput(file: string): AsyncIterable<Uint8Array> {
   if (file === '-') return process.stdin
   const stream = createReadStream(file)
@@ -18,9 +18,9 @@ export function openInput(file: string): AsyncIterable<Uint8Array> {
 }
 
 /**
- * Cuts bytes into lines, without their line ends (LF or CR LF); a last line without one is a line too.
+ * Splits bytes into lines, without their line ends (LF or CR LF); the last line needs no line end.
  * @param bytesMax largest line, default 16 MiB
- * @throws MillraceError VALUE_TOO_LARGE at a larger line
+ * @throws MillraceError VALUE_TOO_LARGE for a larger line
  */
 export async function* lines(
   input: AsyncIterable<Uint8Array>,

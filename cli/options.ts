@@ -10,7 +10,7 @@ import {
 } from '../client/index.js'
 import { defaultServer, exitCodes } from './errors.js'
 
-/** Options of every command that talks to a broker. */
+/** Options of every command that connects to a broker. */
 export interface CommonOptions {
   readonly server: string
   readonly json?: true
@@ -28,7 +28,7 @@ export function withCommon(command: Command): Command {
     .option('--json', 'print JSON for machines')
 }
 
-/** Connects; the signal ends the attempt, and is of no account later. */
+/** Connects; the signal ends the connection attempt, and has no effect later. */
 export async function openClient(
   { server }: Pick<CommonOptions, 'server'>,
   signal?: AbortSignal,
@@ -47,7 +47,7 @@ export async function openClient(
   }
 }
 
-/** Says on stderr when the broker is gone, and when it is back. */
+/** Reports on stderr when the connection is lost, and when it is back. */
 function tellConnection(client: Client): void {
   let told: string | undefined
   client.on('reconnecting', ({ address, error }) => {
@@ -68,7 +68,7 @@ export function addressesOf(server: string): string[] {
   return addresses
 }
 
-/** A port alone is a port of this machine. */
+/** A port alone means localhost. */
 function withHost(server: string): string {
   return /^:?\d+$/.test(server.trim()) ? `localhost:${server.trim().replace(':', '')}` : server
 }
@@ -136,7 +136,7 @@ export function collect<T>(
 
 /**
  * A signal that the first Ctrl-C or SIGTERM aborts.
- * @param again what the next ones do; by default they end the process at once
+ * @param again called for further signals; by default they end the process at once
  */
 export function interruptSignal(again: () => void = () => process.exit(exitCodes.interrupted)): {
   readonly signal: AbortSignal

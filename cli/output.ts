@@ -1,14 +1,14 @@
-/** Prints a value for machines, as one line. */
+/** Prints a value as one line of JSON. */
 export function printJson(value: unknown): void {
   process.stdout.write(`${JSON.stringify(value)}\n`)
 }
 
-/** Prints rows in columns; the first row is the heading. Numbers stand to the right. */
+/** Prints rows in columns; the first row is the heading. Numbers are right-aligned. */
 export function printTable(rows: readonly (readonly (string | number)[])[]): void {
   process.stdout.write(`${tableText(rows)}\n`)
 }
 
-/** As `printTable`, without a line end after the last row. */
+/** Like `printTable`, without a line end after the last row. */
 export function tableText(rows: readonly (readonly (string | number)[])[]): string {
   const widths: number[] = []
   for (const row of rows) {
@@ -26,8 +26,8 @@ export function tableText(rows: readonly (readonly (string | number)[])[]): stri
 }
 
 /**
- * Lets the program end quietly when the reader of its output has ended (`| head`), and with a message when the output
- * can't be written for another reason, such as a full disk.
+ * Ends the program silently when the reader of its output has ended (`| head`), and with a message when writing the
+ * output fails for another reason, such as a full disk.
  */
 export function watchOutput(): void {
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
@@ -37,14 +37,14 @@ export function watchOutput(): void {
   })
 }
 
-/** Writes to stdout and resolves once the bytes have left the process: false when nobody reads any more. */
+/** Writes to stdout and resolves once the bytes have left the process; false if the reader has ended. */
 export function writeOutput(bytes: Uint8Array): Promise<boolean> {
   return new Promise((resolve) => process.stdout.write(bytes, (error) => resolve(!error)))
 }
 
 const refreshMs = 200
 
-/** A line on stderr that counts while work goes on; shown on a terminal only. */
+/** A progress line with a counter on stderr; shown only on a terminal. */
 export class Progress {
   readonly #label: string
   readonly #startedMs = performance.now()
@@ -71,7 +71,7 @@ export class Progress {
   }
 }
 
-/** Bytes for people: 1.5 MB. */
+/** Human-readable bytes: 1.5 MB. */
 export function formatBytes(bytes: number): string {
   if (bytes < 0) return 'unlimited'
   const units = ['B', 'kB', 'MB', 'GB', 'TB', 'PB']
@@ -84,7 +84,7 @@ export function formatBytes(bytes: number): string {
   return `${unit === 0 ? value : value.toPrecision(3)} ${units[unit]}`
 }
 
-/** A duration for people: 3 d 4 h; -1 is forever. */
+/** A human-readable duration: 3 d 4 h; -1 means forever. */
 export function formatDuration(ms: number): string {
   if (ms < 0) return 'forever'
   const parts: string[] = []
@@ -103,7 +103,7 @@ export function formatDuration(ms: number): string {
   return parts.slice(0, 2).join(' ') || '0 s'
 }
 
-/** A number of messages for people: 1 message, 2 messages. */
+/** A number of messages as text: 1 message, 2 messages. */
 export function counted(messages: number): string {
   return `${messages} message${messages === 1 ? '' : 's'}`
 }

@@ -70,7 +70,7 @@ export async function run(argv: readonly string[]): Promise<number> {
   }
 }
 
-/** Subcommands don't take over these settings of their parent by themselves when they are made with `command()` later. */
+/** Subcommands created with `command()` later do not inherit these settings of their parent. */
 function inherit(parent: Command): void {
   for (const command of parent.commands) {
     command.copyInheritedSettings(parent)

@@ -3,8 +3,8 @@ import { exitCodes } from './errors.js'
 import { interruptSignal } from './options.js'
 
 /**
- * Ctrl-C on a command that publishes its input. The first one ends the input: what was read is published, unless the
- * broker is gone. The second one gives up, and the third ends the process.
+ * Handles Ctrl-C in a command that publishes its input. The first one ends the input: the command publishes the lines
+ * that it has read, unless the broker is unreachable. The second one gives up, and the third one ends the process.
  */
 export class PublishInterrupt {
   readonly #giveUp = new AbortController()
@@ -23,7 +23,7 @@ export class PublishInterrupt {
     return this.#giveUp.signal
   }
 
-  /** Gives up once the input has ended and the client has no connection. Returns the end of the watch. */
+  /** Gives up if the input has ended and the client has no connection. Returns a function that ends the watch. */
   watch(client: Client): () => void {
     const stopped = (): void => {
       if (!client.isConnected) {
@@ -42,7 +42,7 @@ export class PublishInterrupt {
   }
 }
 
-/** Ends when the signal is aborted, also while the input says nothing; an input of stdin is then closed. */
+/** Ends when the signal is aborted, even while the input is silent; then it closes stdin. */
 export async function* untilAborted<T>(input: AsyncGenerator<T>, signal: AbortSignal): AsyncGenerator<T> {
   const aborted = new Promise<IteratorResult<T>>((resolve) => {
     signal.addEventListener('abort', () => resolve({ done: true, value: undefined }), { once: true })

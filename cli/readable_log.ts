@@ -8,7 +8,7 @@ const levelNames: Readonly<Record<number, string>> = {
 }
 const shownElsewhere = new Set(['level', 'time', 'pid', 'hostname', 'name', 'msg', 'err'])
 
-/** Turns pino's JSON lines into lines for people: time, level, message, fields. */
+/** Converts JSON lines of pino to readable lines: time, level, message, fields. */
 export function readableLines(target: NodeJS.WritableStream): { write(line: string): void } {
   return {
     write(line) {
@@ -17,7 +17,7 @@ export function readableLines(target: NodeJS.WritableStream): { write(line: stri
   }
 }
 
-/** One line of pino's, for people; what is no such line stays as it is. */
+/** Formats one line of pino; returns any other line unchanged. */
 export function readableLine(line: string): string {
   let entry: Record<string, unknown>
   try {

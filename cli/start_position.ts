@@ -1,7 +1,7 @@
 import { InvalidArgumentError } from 'commander'
 import type { StartPosition } from '../client/index.js'
 
-/** Reads `earliest`, `latest`, an offset, or a time as ISO 8601; for commander. */
+/** Parses `earliest`, `latest`, an offset, or a time in ISO 8601; for commander. */
 export function startPosition(text: string): StartPosition {
   if (text === 'earliest' || text === 'latest') return text
   const position = offsetOrTime(text)
@@ -9,7 +9,7 @@ export function startPosition(text: string): StartPosition {
   throw new InvalidArgumentError('expected earliest, latest, an offset, or a time like 2026-01-31T12:00:00Z')
 }
 
-/** Reads an offset, or a time as ISO 8601; for commander. */
+/** Parses an offset, or a time in ISO 8601; for commander. */
 export function stopPosition(text: string): number | Date {
   const position = offsetOrTime(text)
   if (position !== undefined) return position

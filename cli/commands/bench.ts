@@ -34,17 +34,17 @@ interface BenchResult {
   readonly consumed: number
   readonly publishedPerSecond: number
   readonly publishedBytesPerSecond: number
-  /** From publish to receipt by the consumer, ms; absent when nothing came. */
+  /** From publish to receipt by the consumer, in ms; absent if no message arrived. */
   readonly latencyMs:
     | { readonly p50: number; readonly p99: number; readonly p999: number; readonly max: number }
     | undefined
 }
 
-/** The time of publishing stands at the start of each value. */
+/** Each value starts with its publish time. */
 const stampBytes = 8
-/** How long the consumer may take for the rest when publishing has ended. */
+/** How long the consumer may take for the remaining messages after the last publish. */
 const drainMs = 10_000
-/** Values differ, so that compression does not see one value again and again. */
+/** Values differ, so that compression cannot reduce them to one. */
 const valuesCount = 64
 
 export function addBench(program: Command): void {
@@ -158,7 +158,7 @@ async function measure(
   }
 }
 
-/** Messages with the time in their values, at a rate or as fast as they are taken. */
+/** Messages with the publish time in their values, at a rate or as fast as the broker acknowledges. */
 async function* valuesFor({
   rate,
   valueBytes,
@@ -174,7 +174,7 @@ async function* valuesFor({
   const startedMs = performance.now()
   for (let count = 0; !signal.aborted; count++) {
     let nowMs = performance.now()
-    // Short pauses: a timer is not exact to the millisecond, the count is.
+    // Short pauses: a timer is not exact to the millisecond, but the count of messages is.
     while (rate > 0 && count >= ((nowMs - startedMs) / 1_000) * rate && nowMs < endMs && !signal.aborted) {
       await sleep(1)
       nowMs = performance.now()

@@ -12,7 +12,7 @@ export function addCompletion(program: Command): void {
     .action((shell: Shell) => {
       process.stdout.write(completionScripts[shell])
     })
-  // The scripts call it for each completion.
+  // The completion scripts call it for each completion.
   program
     .command('__complete', { hidden: true })
     .argument('[words...]')

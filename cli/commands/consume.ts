@@ -84,7 +84,7 @@ export function addConsume(program: Command): void {
 async function consume(topics: readonly string[], options: ConsumeOptions): Promise<void> {
   check(topics, options)
   const interrupt = interruptSignal()
-  // A terminal shows the messages themselves; a counter is for output that goes elsewhere.
+  // A terminal shows the messages themselves; the counter is for redirected output.
   const progress = new Progress('consumed', process.stderr.isTTY === true && process.stdout.isTTY !== true)
   try {
     await withClient(
@@ -164,7 +164,7 @@ class Printing {
     }
   }
 
-  /** Prints the last messages; returns where to go on, or undefined when that is enough. */
+  /** Prints the last messages; returns the offsets to continue from, or undefined if the command is finished. */
   async #printLast(last: number): Promise<ReadonlyMap<string, readonly number[]> | undefined> {
     const { starts, ends } = await lastOffsets(this.#client, this.#topics, last, this.#signal)
     const goOn = new Map([...ends].map(([topic, offsets]) => [topic, [...offsets]]))
@@ -188,7 +188,7 @@ class Printing {
     return readMessages(this.#client, this.#topics, options)
   }
 
-  /** Resolves with false when nobody reads the output any more. */
+  /** Resolves with false if the reader of the output has ended. */
   async #write(lines: readonly Uint8Array[]): Promise<boolean> {
     if (lines.length > 0 && !(await writeOutput(Buffer.concat(lines)))) return false
     this.#printed += lines.length
@@ -197,7 +197,7 @@ class Printing {
   }
 }
 
-/** The loss of the connection is told by the client. */
+/** The client already reports a lost connection. */
 function tellRetry(error: unknown): void {
   if (isMillraceError(error, 'CONNECTION_LOST', 'NOT_CONNECTED')) return
   process.stderr.write(`millrace: ${errorText(error)}; trying again\n`)

@@ -25,7 +25,7 @@ interface ImportOptions extends CommonOptions {
 
 type Input = MessageInput<Uint8Array | null, Uint8Array>
 
-/** JSON writes a control character as six. */
+/** JSON escapes a control character as six characters. */
 const lineBytesMax = 8 * limits.frameBytesMax
 
 export function addImport(program: Command): void {
@@ -94,7 +94,7 @@ function report(
   if (interrupt.stop.aborted) process.exitCode = exitCodes.interrupted
 }
 
-/** A topic that messages are imported to. */
+/** A topic that receives imported messages. */
 interface Target extends TopicSummary {
   readonly channel: Channel<Input>
   readonly done: Promise<unknown>
@@ -102,7 +102,7 @@ interface Target extends TopicSummary {
   tooOld: number
 }
 
-/** One run of the command: a stream of messages for each topic, so that topics do not wait for each other. */
+/** One run of the command: one stream of messages per topic, so that topics do not wait for each other. */
 class Import {
   readonly targets = new Map<string, Target>()
   /** Messages read so far. */
@@ -126,7 +126,7 @@ class Import {
     return published
   }
 
-  /** @throws MillraceError of the first line that can't be imported; the messages before it are published */
+  /** @throws MillraceError for the first line that is not valid; the messages before it are published */
   async run(input: AsyncIterable<Uint8Array>): Promise<void> {
     const failures: unknown[] = []
     try {
@@ -179,7 +179,10 @@ class Import {
     return { key, value, headers, timestamp, partition: this.#options.repartition ? undefined : partition }
   }
 
-  /** Creates the topic as it was exported. A topic that exists needs as many partitions, and keeps its settings. */
+  /**
+   * Creates the topic as in the export. An existing topic must have the same number of partitions, and keeps its
+   * settings.
+   */
   async #ensure(name: string, { options }: TopicLine): Promise<void> {
     const found = await this.#client.topics.ensure(name, options)
     if (found.created)
@@ -201,7 +204,7 @@ class Import {
         this.#progress.update(this.published)
       },
     })
-    // The reader of the input gets the error, too: it would wait for room.
+    // The reader of the input must get the error too: otherwise it would wait for room.
     done.catch((error: unknown) => channel.fail(error))
     const target: Target = { ...topic, channel, done, published: 0, tooOld: 0 }
     this.targets.set(name, target)

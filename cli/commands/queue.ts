@@ -222,7 +222,7 @@ function addDeadLetters(queue: Command): void {
     })
 }
 
-/** `slice(-0)` would be all. */
+/** `slice(-0)` would return all. */
 function last<Item>(items: readonly Item[], count: number): Item[] {
   return items.slice(Math.max(0, items.length - count))
 }

@@ -11,9 +11,9 @@ interface RepairCommandOptions {
 }
 
 interface RepairResult {
-  /** What was changed. */
+  /** Changed files. */
   readonly done: readonly string[]
-  /** What is damaged and can't be mended. */
+  /** Damage that cannot be repaired. */
   readonly damage: readonly string[]
 }
 

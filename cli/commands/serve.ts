@@ -68,12 +68,12 @@ async function serve(options: ServeOptions): Promise<void> {
 interface Flag {
   /** The name of the setting. */
   readonly name: string
-  /** How the user wrote it, for messages. */
+  /** How the user wrote the setting, for messages. */
   readonly flag: string
   readonly value: string
 }
 
-/** The settings on the command line. @throws MillraceError BAD_OPTION when one is given twice */
+/** The settings on the command line. @throws MillraceError BAD_OPTION for a setting that is given twice */
 function flagsOf({ set = {}, data, host, port }: ServeOptions): readonly Flag[] {
   const flags: Flag[] = Object.entries(set).map(([name, value]) => ({ name, flag: `--set ${name}`, value }))
   for (const [name, flag, value] of [
@@ -111,7 +111,7 @@ function stopSignal(): Promise<void> {
   })
 }
 
-/** JSON lines for machines; on a terminal, lines for people. */
+/** JSON lines for machines; readable lines on a terminal. */
 async function serveLogger(level: string): Promise<Logger> {
   const { pino } = await import('pino')
   if (process.stderr.isTTY !== true)

@@ -9,7 +9,7 @@ export function addStatus(program: Command): void {
       const status = await withClient(options, (client) => client.status())
       if (options.json) printJson(status)
       else printTable(rows(status))
-      // Scripts ask whether it is well: anything but a failed broker answers with success.
+      // For scripts: the exit code is success unless the broker has failed.
       if (status.health.status === 'failed') process.exitCode = 1
     },
   )

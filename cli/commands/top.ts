@@ -33,7 +33,7 @@ async function top(options: TopOptions): Promise<void> {
     if (!interrupt.signal.aborted) throw error
   } finally {
     interrupt.release()
-    // The prompt of the shell comes below the last view.
+    // Leave the last view above the prompt of the shell.
     if (process.stdout.isTTY === true && options.once === undefined) process.stdout.write('\n')
   }
 }
@@ -57,7 +57,7 @@ async function watch(
   }
 }
 
-/** A terminal shows the newest view only, cut to its height. */
+/** A terminal shows only the newest view, cut to its height. */
 function textOf(view: TopView, { once }: TopOptions): string {
   const isScreen = process.stdout.isTTY === true && once === undefined
   const text = `${headOf(view)}\n${tablesOf(view)}`

@@ -3,23 +3,23 @@ import { connect } from '../../client/index.js'
 import { chooseServer, readContexts } from '../contexts.js'
 import { addressesOf } from '../options.js'
 
-/** A completion that waits for longer disturbs. */
+/** The user notices a completion that takes longer. */
 const brokerTimeoutMs = 1_000
 
-/** What the words before the last one mean. */
+/** The meaning of the words before the last one. */
 interface Parsed {
   readonly command: Command
   /** Options with their values. */
   readonly values: ReadonlyMap<Option, string>
   /** Arguments given so far. */
   readonly args: readonly string[]
-  /** The option whose value is being written. */
+  /** The option whose value is incomplete. */
   readonly open: Option | undefined
 }
 
 /**
- * Candidates for the last of the words, sorted: subcommands, flags, choices, and names that the broker or the contexts know.
- * Empty where the shell should complete file names, or when no broker answers.
+ * Candidates for the last word, sorted: subcommands, flags, choices, and names from the broker or the contexts. Empty
+ * if the shell should complete file names, or if no broker answers.
  */
 export async function completionsOf(program: Command, words: readonly string[]): Promise<string[]> {
   const last = words.at(-1) ?? ''
@@ -75,7 +75,7 @@ function argumentAt({ registeredArguments }: Command, index: number): Argument |
   return registeredArguments[index] ?? (last?.variadic === true ? last : undefined)
 }
 
-/** Names of the kind that an argument or option has. */
+/** Names for an argument or option. */
 async function namesFor(kind: string, parsed: Parsed): Promise<readonly string[]> {
   const { command } = parsed
   const family = command.parent?.name()

@@ -1,8 +1,8 @@
 export type Shell = 'bash' | 'zsh' | 'fish'
 
 /**
- * The scripts ask the program itself for candidates, so that they always fit its version, and know the topics and groups of
- * the broker. Without candidates the shell completes file names.
+ * The scripts ask the program itself for candidates, so that the candidates match its version and include the topics
+ * and groups of the broker. Without candidates the shell completes file names.
  */
 export const completionScripts: Readonly<Record<Shell, string>> = {
   bash: `# bash completion of millrace: source <(millrace completion bash)

@@ -1,7 +1,7 @@
 import { InvalidArgumentError } from 'commander'
 import { MillraceError, type RawMessage } from '../../client/index.js'
 
-/** A header that a message must have, with this value if there is one. */
+/** A header that a message must have, with this value if one is given. */
 export interface HeaderFilter {
   readonly name: string
   readonly value?: string
@@ -14,7 +14,7 @@ export interface FilterOptions {
   readonly ignoreCase?: true
 }
 
-/** Reads `name` or `name=value`; for commander. */
+/** Parses `name` or `name=value`; for commander. */
 export function headerFilter(text: string): HeaderFilter {
   const at = text.indexOf('=')
   if (at === 0 || text === '') throw new InvalidArgumentError('expected name or name=value')
@@ -22,8 +22,8 @@ export function headerFilter(text: string): HeaderFilter {
 }
 
 /**
- * Whether a message passes all filters; undefined without filters.
- * @throws MillraceError BAD_OPTION when `--grep` is no regular expression
+ * Returns a function that tells whether a message passes all filters; undefined without filters.
+ * @throws MillraceError BAD_OPTION if `--grep` is not a valid regular expression
  */
 export function messageFilter(options: FilterOptions): ((message: RawMessage) => boolean) | undefined {
   const { key, header = [], grep, ignoreCase } = options

@@ -8,7 +8,7 @@ export interface TopicLine {
   readonly options: TopicOptions & { readonly partitions: number }
 }
 
-/** A line with a message, as `jsonLineOf` writes it. */
+/** A line with a message, in the format of `jsonLineOf`. */
 export interface MessageLine {
   readonly kind: 'message'
   readonly topic: string | undefined
@@ -28,9 +28,9 @@ const loneSurrogate = /\p{Surrogate}/u
 const base64Text = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/
 
 /**
- * Reads a line of an export, or of `consume --format json`.
+ * Parses a line of an export, or of `consume --format json`.
  * @param line its number, for messages
- * @throws MillraceError DECODE_FAILED that names the line, the field and what was expected
+ * @throws MillraceError DECODE_FAILED that names the line, the field and the expected value
  */
 export function importLineOf(bytes: Uint8Array, line: number): TopicLine | MessageLine {
   const fields = objectOf(parsed(bytes, line), line, 'the line')
@@ -109,7 +109,7 @@ function wholeOf(value: unknown, line: number, what: string): number {
   throw bad(line, `${what} is ${JSON.stringify(value)}, expected a whole number from 0`)
 }
 
-/** A limit: -1 is none. */
+/** A limit: -1 means unlimited. */
 function limitOf(value: unknown, line: number, what: string): number {
   return value === -1 ? -1 : wholeOf(value, line, what)
 }

@@ -1,23 +1,23 @@
 import type { Client, Message } from '../../client/index.js'
 
-/** Messages are ordered by timestamp; within a partition by offset, whatever their timestamps are. */
+/** Orders messages by timestamp, but messages of one partition by offset, whatever their timestamps are. */
 interface Kept<Item> {
   readonly orderMs: number
   readonly item: Item
 }
 
-/** Keeps the newest of the messages that it gets. */
+/** Keeps the newest of the added messages. */
 export class Newest<Item> {
   readonly #count: number
   readonly #newestMs = new Map<string, number>()
   #kept: Kept<Item>[] = []
 
-  /** @param count how many are kept */
+  /** @param count number of messages to keep */
   constructor(count: number) {
     this.#count = count
   }
 
-  /** Takes a message; those of a partition come in order. */
+  /** Adds a message; messages of one partition must come in order. */
   add({ topic, partition, timestamp }: Pick<Message, 'topic' | 'partition' | 'timestamp'>, item: Item): void {
     const key = `${topic}/${partition}`
     const orderMs = Math.max(timestamp, this.#newestMs.get(key) ?? 0)
@@ -26,14 +26,14 @@ export class Newest<Item> {
     if (this.#kept.length >= 2 * this.#count + 1_000) this.#trim()
   }
 
-  /** The newest ones, oldest first. */
+  /** The newest messages, oldest first. */
   take(): Item[] {
     this.#trim()
     return this.#kept.map(({ item }) => item)
   }
 
   #trim(): void {
-    // The sort is stable: messages of a partition keep their order.
+    // The sort is stable: messages of one partition keep their order.
     this.#kept.sort((a, b) => a.orderMs - b.orderMs)
     this.#kept = this.#kept.slice(-this.#count)
   }

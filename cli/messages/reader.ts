@@ -12,13 +12,13 @@ import { type StopPosition, Stops } from './stops.js'
 export interface ReadOptions {
   readonly group?: string | undefined
   readonly from: StartPosition
-  /** Only of one topic. */
+  /** Requires a single topic. */
   readonly partitions?: readonly number[] | undefined
   /** Wait for more messages at the end. */
   readonly follow: boolean
-  /** Stop before this. Without a group. */
+  /** Stop before this position. Requires no group. */
   readonly until?: StopPosition | undefined
-  /** Start at these offsets instead of `from`: by topic, then by partition. Without a group. */
+  /** Start at these offsets instead of `from`: by topic, then by partition. Requires no group. */
   readonly starts?: ReadonlyMap<string, readonly number[]> | undefined
   readonly signal: AbortSignal
   readonly hooks: Pick<ConsumeOptions, 'onSkipped' | 'onError'>
@@ -27,9 +27,9 @@ export interface ReadOptions {
 const messagesMax = 1_000
 
 /**
- * Reads topics, and yields messages of one partition that stood next to each other. Leaves out batches that can't be
- * opened, and says so on stderr.
- * @throws MillraceError UNKNOWN_TOPIC and all that a consumer throws
+ * Reads topics, and yields consecutive messages of one partition. It skips batches that cannot be opened, and reports
+ * them on stderr.
+ * @throws MillraceError UNKNOWN_TOPIC and every error of a consumer
  */
 export async function* readMessages(
   client: Client,

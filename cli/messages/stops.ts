@@ -5,12 +5,12 @@ type Raw = Message<Uint8Array | null, Uint8Array>
 /** Where reading stops: before an offset of each partition, or before a time. */
 export type StopPosition = number | Date
 
-/** How long after a time messages with an earlier timestamp may still be on their way. */
+/** How long after a time messages with an earlier timestamp may still arrive. */
 const graceMs = 1_000
 /** The longest delay of a timer. */
 const timerMsMax = 2 ** 31 - 1
 
-/** The offsets at which a consumer is done with its partitions. Closes the consumer when it is done with all of them. */
+/** The end offset of each partition for a consumer. Closes the consumer when all partitions have reached their end. */
 export class Stops {
   readonly #client: Client
   readonly #consumer: Consumer<Uint8Array | null, Uint8Array>
@@ -22,8 +22,8 @@ export class Stops {
   #timer: NodeJS.Timeout | undefined
 
   /**
-   * @param consumer one that has started
-   * @param follow whether a time or offset that no message has reached yet is waited for
+   * @param consumer a consumer that has started
+   * @param follow whether to wait for a time or an offset that no message has reached yet
    */
   constructor(
     client: Client,
@@ -61,7 +61,7 @@ export class Stops {
     if (isComing) this.#waitForTime()
   }
 
-  /** The messages, of one partition, that are before its stop. */
+  /** The messages of one partition that are before its end. */
   take(messages: readonly Raw[]): readonly Raw[] {
     const [first] = messages
     const last = messages.at(-1)
@@ -73,7 +73,7 @@ export class Stops {
     return end < 0 ? messages : messages.slice(0, end)
   }
 
-  /** Retention has dropped messages that were to be read. */
+  /** Retention has dropped messages in the range. */
   skipped(one: TopicPartition, toOffset: number): void {
     if (toOffset >= this.#stopOf(one)) this.#reached(one)
   }
@@ -82,7 +82,7 @@ export class Stops {
     clearTimeout(this.#timer)
   }
 
-  /** A partition that was added later counts only while there is something to wait for. */
+  /** A partition that was added later counts only while the command still waits for messages. */
   #stopOf(one: TopicPartition): number {
     return this.#stops.get(keyOf(one)) ?? (this.#timeLeftMs > 0 ? Number.POSITIVE_INFINITY : 0)
   }
@@ -101,7 +101,7 @@ export class Stops {
     this.#timer = setTimeout(look, Math.min(leftMs, timerMsMax))
   }
 
-  /** Reads no more of a partition. */
+  /** Stops reading a partition. */
   #reached(one: TopicPartition): void {
     if (!this.#open.delete(keyOf(one))) return
     this.#consumer.pause([{ topic: one.topic, partition: one.partition }])

@@ -24,7 +24,7 @@ const escapes: Readonly<Record<string, string>> = { n: '\n', t: '\t', r: '\r', '
 
 /**
  * Compiles a format like `%t[%p] %o: %k %v`. A line end follows each message, unless the format ends with `\n` or `\0`.
- * An absent key or value is empty. For commander.
+ * An absent key or value becomes the empty text. For commander.
  * @throws InvalidArgumentError for an unknown directive
  */
 export function messageTemplate(text: string): MessageFormat {

@@ -1,4 +1,4 @@
-/** A bucket is this much longer than the one before: quantiles are exact to 2 percent. */
+/** Ratio between a bucket and the one before: quantiles are exact to 2 percent. */
 const growth = 1.02
 const smallestMs = 0.001
 const bucketsMax = 1_200
@@ -17,7 +17,7 @@ export class Latencies {
     this.#maxMs = Math.max(this.#maxMs, ms)
   }
 
-  /** Quantiles in ms; undefined when nothing was added. */
+  /** Quantiles in ms; undefined without latencies. */
   summary():
     | { readonly p50: number; readonly p99: number; readonly p999: number; readonly max: number }
     | undefined {

@@ -7,7 +7,7 @@ import {
   type TopicDescription,
 } from '../../client/index.js'
 
-/** What a broker says about itself at one time. */
+/** The state of a broker at one time. */
 export interface Snapshot {
   /** ms of the monotonic clock. */
   readonly atMs: number
@@ -27,7 +27,7 @@ export interface TopView {
   readonly publishedBytesPerSecond: number
   readonly fetchedPerSecond: number
   readonly fetchedBytesPerSecond: number
-  /** The busiest first. */
+  /** The busiest ones first. */
   readonly topics: readonly {
     readonly topic: string
     readonly partitions: number
@@ -54,10 +54,10 @@ export interface TopView {
   }[]
 }
 
-/** Requests on their way at a time. */
+/** Number of requests in flight at a time. */
 const requestsMax = 16
 
-/** Asks for everything. What is deleted meanwhile is left out. @throws MillraceError */
+/** Requests the complete state. Topics and groups that are deleted meanwhile are omitted. @throws MillraceError */
 export async function snapshotOf(client: Client, signal: AbortSignal): Promise<Snapshot> {
   const options = { signal }
   const status = await client.status(options)
@@ -153,7 +153,7 @@ function consumedOf({ partitions }: GroupDescription): number {
   return sum(partitions, ({ committedOffset }) => committedOffset ?? 0)
 }
 
-/** Messages that are done, whatever their offsets. */
+/** Number of finished messages, independent of their offsets. */
 function doneOf({ partitions }: QueueDescription): number {
   return sum(
     partitions,

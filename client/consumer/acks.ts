@@ -1,4 +1,4 @@
-/** Finished runs stay at the head of the queue up to this number, so that a removal rarely moves entries. */
+/** Finished runs stay at the head of the queue up to this number, so that most removals move no entries. */
 const compactAt = 64
 
 /** Delivered messages of a run, from `first` to before `end`. */
@@ -9,18 +9,18 @@ export interface AckRange {
 }
 
 /**
- * Acknowledgements of one partition, in any order. The committable offset is the one before which every message is
- * acknowledged. Pure: no sockets, timers or promises.
+ * Acknowledgements of one partition, in any order. The committable offset is the offset of the first message without an
+ * acknowledgement. Pure: no sockets, timers or promises.
  *
  * Messages are delivered in runs (a run is the rest of one record batch), so the window is a queue of runs. While
- * acknowledgements come in order, the usual case, each costs a comparison and an addition. Only a run with
+ * acknowledgements arrive in order, which is the usual case, each costs a comparison and an addition. Only a run with
  * acknowledgements out of order gets a bitmap.
  */
 export class AckWindow {
   /** Delivered, unacknowledged messages. */
   unacked = 0
   #floor: number
-  /** Runs that are not completely acknowledged, oldest first; `#head` is the index of the oldest. */
+  /** Unfinished runs, oldest first; `#head` is the index of the oldest. */
   #runs: AckRun[] = []
   #head = 0
   readonly #onAck: () => void
@@ -56,7 +56,7 @@ export class AckWindow {
     return this.#end
   }
 
-  /** Starts a run of `count` messages from `firstOffset`, which is not before the end of the last one. */
+  /** Starts a run of `count` messages from `firstOffset`, which must not be before the end of the last run. */
   open(firstOffset: number, count: number): AckRun {
     if (firstOffset > this.#end) this.#skipTo(firstOffset)
     const run = new AckRun(this, firstOffset, count)
@@ -64,14 +64,14 @@ export class AckWindow {
     return run
   }
 
-  /** Counts messages before `offset` that no run holds as acknowledged: they no longer exist. */
+  /** Counts messages before `offset` that are in no run as acknowledged: they no longer exist. */
   skipTo(offset: number): void {
     if (offset <= this.#end) return
     this.#skipTo(offset)
     this.#onAck()
   }
 
-  /** For `AckRun`: some of its messages were acknowledged. */
+  /** For `AckRun`: the application acknowledged some of its messages. */
   acked(run: AckRun, count: number): void {
     this.unacked -= count
     if (run.done && this.#runs[this.#head] === run) this.#dropDone()
@@ -105,11 +105,11 @@ export class AckWindow {
   }
 }
 
-/** Consecutive messages, delivered or to be delivered. */
+/** Consecutive messages of one batch, delivered or not. */
 export class AckRun {
   readonly firstOffset: number
   readonly count: number
-  /** Acknowledged messages from the start of the run without a gap. */
+  /** Number of acknowledged messages from the start of the run up to the first gap. */
   ackedInOrder = 0
   readonly window: AckWindow
   #ackedAhead: Uint8Array | undefined
@@ -155,7 +155,7 @@ export class AckRun {
     if (count > 0) this.window.acked(this, count)
   }
 
-  /** The offset before which everything would be acknowledged with these ranges of the run. */
+  /** The committable offset after an acknowledgement of these ranges of the run. */
   committableWith(ranges: readonly AckRange[]): number {
     let offset = this.firstOffset + this.ackedInOrder
     for (const { first, end } of [...ranges].sort((a, b) => a.first - b.first)) {
@@ -172,7 +172,7 @@ export class AckRun {
   }
 }
 
-/** Sets bytes to 1 and returns how many were not. */
+/** Sets bytes to 1 and returns how many were 0. */
 function mark(bytes: Uint8Array, from: number, to: number): number {
   let changed = 0
   for (let index = from; index < to; index++) {

@@ -1,6 +1,6 @@
 import type { Command } from '../../protocol/index.js'
 
-/** A topic as the metadata cache knows it. */
+/** A topic in the metadata cache. */
 export interface TopicInfo {
   readonly name: string
   readonly topicId: number
@@ -15,7 +15,7 @@ export interface PortRequestOptions {
 
 /** The functions that a consumer needs from the client: requests over its lanes, and metadata. */
 export interface BrokerPort {
-  /** A request about groups; on the connection of heartbeats. */
+  /** A request about groups, on the connection of heartbeats. */
   control<Request, Reply>(
     command: Command<Request, Reply>,
     body: Request,

@@ -10,21 +10,21 @@ export interface CommitterOptions<Value, Key> {
   readonly port: BrokerPort
   readonly group: string
   readonly memberId: string
-  /** How often acknowledged offsets are committed; 0: at once. */
+  /** Interval of commits of acknowledged offsets; 0: at once. */
   readonly intervalMs: number
-  /** The partition is another's by now, or gone. */
+  /** The partition belongs to another member by now, or is gone. */
   readonly onFenced: (stream: PartitionStream<Value, Key>) => void
   /** The broker does not know the member. */
   readonly onUnknownMember: () => void
-  /** A commit was refused, and is tried again. */
+  /** A commit failed; the committer tries again. */
   readonly onRetry?: ((error: unknown) => void) | undefined
-  /** Commits are refused for good. */
+  /** A commit failed permanently. */
   readonly onFailed: (error: unknown) => void
 }
 
 interface Waiter<Value, Key> {
   readonly streams: Set<PartitionStream<Value, Key>>
-  /** Commits that were sent before this number don't count for it. */
+  /** Requests with a number below this do not count for the waiting call. */
   readonly since: number
   readonly done: Deferred<void>
 }
@@ -34,12 +34,12 @@ interface Entry<Value, Key> {
   readonly offset: number
 }
 
-/** Calls of `commit` that may wait at the same time. */
+/** Limit of waiting calls of `commit`. */
 const waitersMax = 10_000
 
 /**
- * Commits what is acknowledged, in the background: one request at a time for all partitions that moved, sent again
- * after retryable errors.
+ * Commits acknowledged offsets in the background: one request at a time for all partitions with new acknowledgements.
+ * After a retryable error it sends the request again.
  */
 export class Committer<Value, Key> implements OffsetCommitter {
   readonly group: string
@@ -49,11 +49,11 @@ export class Committer<Value, Key> implements OffsetCommitter {
   readonly #abort = new AbortController()
   readonly #waiters = new Set<Waiter<Value, Key>>()
   #timer: NodeJS.Timeout | undefined
-  /** Resolves when what is under way is over. */
+  /** Resolves when no request is open. */
   #turn: Promise<void> | undefined
   #sent = 0
   #failures = 0
-  /** Commits that the broker has confirmed, counted by request. */
+  /** Number of commit requests that the broker has confirmed. */
   commits = 0
 
   constructor(options: CommitterOptions<Value, Key>) {
@@ -62,7 +62,7 @@ export class Committer<Value, Key> implements OffsetCommitter {
     this.memberId = options.memberId
   }
 
-  /** What is acknowledged of a stream has grown. Runs for every acknowledgement. */
+  /** The committable offset of a stream has grown. This runs for every acknowledgement. */
   changed(stream: PartitionStream<Value, Key>): void {
     if (stream.commitPending) return
     stream.commitPending = true
@@ -72,8 +72,8 @@ export class Committer<Value, Key> implements OffsetCommitter {
   }
 
   /**
-   * Resolves once all that is acknowledged of these streams now is committed durably.
-   * @throws MillraceError FENCED when one has moved to another member before, CLOSED, LIMIT_EXCEEDED
+   * Resolves once the offsets that are acknowledged now are committed durably.
+   * @throws MillraceError FENCED if a partition has moved to another member before, CLOSED, LIMIT_EXCEEDED
    */
   async commit(streams: Iterable<PartitionStream<Value, Key>>): Promise<void> {
     if (this.#waiters.size >= waitersMax) {
@@ -94,9 +94,7 @@ export class Committer<Value, Key> implements OffsetCommitter {
     await waiter.done.promise
   }
 
-  /**
-   * Does the work while nothing is committed otherwise: an older offset that was under way would come after a newer one.
-   */
+  /** Runs the work while no other commit is open: otherwise an older offset could arrive after a newer one. */
   async exclusively<T>(work: () => Promise<T>): Promise<T> {
     while (this.#turn !== undefined) await this.#turn
     const { promise, resolve } = deferred<void>()
@@ -111,7 +109,7 @@ export class Committer<Value, Key> implements OffsetCommitter {
     }
   }
 
-  /** The stream was dropped: nothing of it can be committed any more. */
+  /** The stream was dropped: its offsets can no longer be committed. */
   forget(stream: PartitionStream<Value, Key>): void {
     this.#dirty.delete(stream)
     for (const waiter of this.#waiters) {
@@ -121,7 +119,7 @@ export class Committer<Value, Key> implements OffsetCommitter {
     }
   }
 
-  /** Sends nothing any more; waiting calls of `commit` fail with CLOSED. */
+  /** Sends no more requests; waiting calls of `commit` fail with CLOSED. */
   close(): void {
     clearTimeout(this.#timer)
     this.#abort.abort()
@@ -163,7 +161,7 @@ export class Committer<Value, Key> implements OffsetCommitter {
     return entries
   }
 
-  /** Whether some entries must be sent again. Never rejects. */
+  /** Returns whether some entries must be sent again. Never rejects. */
   async #send(entries: readonly Entry<Value, Key>[]): Promise<boolean> {
     this.#sent++
     const moved: Entry<Value, Key>[] = []
@@ -208,7 +206,7 @@ export class Committer<Value, Key> implements OffsetCommitter {
     channels.settle.publish({ group, topic, partition, offset, outcome: 'commit' })
   }
 
-  /** Whether the entry must be sent again. */
+  /** Returns whether the entry must be sent again. */
   #refused({ stream }: Entry<Value, Key>, error: MillraceError): boolean {
     if (error.retryable) {
       this.#options.onRetry?.(error)

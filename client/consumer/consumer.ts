@@ -23,7 +23,7 @@ import { Runner, type RunOptions, runSettings } from './runner.js'
 import { type ConsumerStats, type PartitionLag, partitionStats } from './stats.js'
 import { namesOf } from './stream_table.js'
 
-/** A topic to consume, and how to read it. */
+/** A topic to consume, and its decoders. */
 export interface ConsumedTopic<Value, Key> {
   readonly name: string
   readonly decoder: Decoder<Value, Key>
@@ -31,7 +31,7 @@ export interface ConsumedTopic<Value, Key> {
 
 /** Options of `consumer.batches`. */
 export interface BatchOptions {
-  /** Most messages of one batch. Default 10,000. */
+  /** Upper limit of messages in one batch. Default 10,000. */
   readonly messagesMax?: number | undefined
 }
 
@@ -43,9 +43,9 @@ const batchMessagesMaxDefault = 10_000
  * Reads topics, alone or as a member of a group. Iterate over it for one message at a time, or over `batches()`. It
  * starts with the first iteration, or with `start()`.
  *
- * Leaving the loop closes it, and so does every error that comes out of it: what was acknowledged is committed, the
- * group is left, and the next consumer goes on with the first message that was not acknowledged. When the signal is
- * aborted the loop ends without an error.
+ * When you leave the loop, the consumer closes. It also closes when the loop throws. Closing commits the acknowledged
+ * messages and leaves the group. The next consumer continues with the first message that was not acknowledged. When the
+ * signal is aborted, the loop ends without an error.
  *
  *     for await (const message of client.consume(orders, { group: 'billing', from: 'earliest', signal })) {
  *       await bill(message.value)
@@ -93,18 +93,20 @@ export class Consumer<Value = unknown, Key = unknown, Item extends Message = Mes
     this.#signal?.addEventListener('abort', this.#onAbort, { once: true })
   }
 
-  /** The partitions that it has now. */
+  /** The partitions that it reads now. */
   get assignment(): readonly TopicPartition[] {
     return namesOf(this.#engine.table.values())
   }
 
   /**
-   * Starts without waiting for the first iteration; resolves when the first partitions and their offsets are known, so
-   * that with "latest" everything that is published afterwards will be delivered.
-   * @throws MillraceError UNKNOWN_TOPIC, UNKNOWN_PARTITION, FENCED (another has this instanceId), CLOSED and others
+   * Starts without waiting for the first iteration; resolves when the first partitions and their offsets are known.
+   * With "latest", the consumer delivers everything that is published after that.
+   * @throws MillraceError UNKNOWN_TOPIC, UNKNOWN_PARTITION, FENCED (another member has this instanceId), CLOSED and
+   * others
    */
   start(): Promise<void> {
-    // A promise of its own: one that nobody handles must show, although the consumer itself handles the error too.
+    // A new promise for each call: Node must report a rejection that the caller does not handle, although the consumer
+    // itself handles the error too.
     return this.#startOnce().then(noop)
   }
 
@@ -115,7 +117,7 @@ export class Consumer<Value = unknown, Key = unknown, Item extends Message = Mes
     )
   }
 
-  /** Iterates by batch: messages of one partition that stood next to each other. The fastest way to read. */
+  /** Iterates by batch: consecutive messages of one partition. The fastest way to read. */
   batches(options: BatchOptions = {}): AsyncIterableIterator<BatchOf<Item>, undefined> {
     checkOptions('consumer.batches', options, { messagesMax: true })
     const { messagesMax = batchMessagesMaxDefault } = options
@@ -129,19 +131,21 @@ export class Consumer<Value = unknown, Key = unknown, Item extends Message = Mes
   }
 
   /**
-   * Calls the handler for each message, for up to `concurrency` messages at the same time, and acknowledges a message when
-   * its handler resolves. The order within each partition (or key, with `order: 'key'`) is kept. A partition that moves to
-   * another member, and `close`, wait until its running handlers have ended: none of their messages comes again.
+   * Calls the handler for each message, for up to `concurrency` messages at the same time, and acknowledges a message
+   * when its handler resolves. The messages of each partition (or key, with `order: 'key'`) are handled in order.
+   * Before a partition moves to another member, and in `close`, the consumer waits for its running handlers, so that
+   * none of their messages is delivered again.
    *
-   * A handler that throws ends the consumer, as it ends a loop: the other handlers finish, what is acknowledged is
-   * committed, and the promise rejects with the error. Its message is not acknowledged: the next consumer starts with it.
-   * A handler that waits for `close()` of its own consumer would wait for itself, until `finishTimeoutMs` is over.
+   * A handler that throws ends the consumer, like an error in a loop: the other handlers finish, the acknowledged
+   * messages are committed, and the promise rejects with the error. The message of that handler is not acknowledged:
+   * the next consumer starts with it. A handler must not wait for `close()` of its own consumer: it would wait for
+   * itself until `finishTimeoutMs` is over.
    *
    *     await client.consume(orders, { group: 'billing', signal }).run(({ value }) => bill(value), { concurrency: 20 })
    *
    * @returns a promise that resolves when the consumer is closed: by `close`, its signal or `until: 'end'`
-   * @throws what a handler throws; MillraceError BAD_OPTION, also when the consumer is iterated over already, and all that
-   * iterating throws
+   * @throws the error of a handler; every error of iterating; MillraceError BAD_OPTION, also if the consumer is
+   * iterated over already
    */
   async run(handler: (message: Item) => unknown, options: RunOptions = {}): Promise<void> {
     const settings = runSettings(options)
@@ -175,21 +179,21 @@ export class Consumer<Value = unknown, Key = unknown, Item extends Message = Mes
   }
 
   /**
-   * Commits what is acknowledged so far; resolves when it is durable. Not needed for progress, which is committed in the
-   * background anyway. Without a group it does nothing.
-   * @throws MillraceError FENCED when a partition has moved to another member before
+   * Commits the messages acknowledged so far; resolves when the commit is durable. You do not need it for progress: the
+   * consumer commits in the background. Without a group it does nothing.
+   * @throws MillraceError FENCED if a partition has moved to another member before
    */
   commit(): Promise<void> {
     return this.#engine.source.commit()
   }
 
-  /** Delivers nothing of these partitions (or of all) until `resume`. @throws MillraceError UNKNOWN_PARTITION */
+  /** Delivers no messages of these partitions (default: all) until `resume`. @throws MillraceError UNKNOWN_PARTITION */
   pause(partitions?: readonly PartitionRef[]): void {
     if (partitions === undefined) this.#engine.pauseNew = true
     for (const stream of this.#select(partitions)) stream.paused = true
   }
 
-  /** Ends `pause`. @throws MillraceError UNKNOWN_PARTITION */
+  /** Resumes delivery after `pause`. @throws MillraceError UNKNOWN_PARTITION */
   resume(partitions?: readonly PartitionRef[]): void {
     if (partitions === undefined) this.#engine.pauseNew = false
     for (const stream of this.#select(partitions)) {
@@ -200,8 +204,8 @@ export class Consumer<Value = unknown, Key = unknown, Item extends Message = Mes
   }
 
   /**
-   * Goes on at another position of a partition that this consumer has. What is buffered of it is forgotten, later
-   * acknowledgements of messages delivered before count no more, and in a group the new position is committed.
+   * Continues at another position of a partition of this consumer. It discards buffered messages of the partition,
+   * ignores later acknowledgements of messages delivered before, and in a group commits the new position.
    * @throws MillraceError UNKNOWN_PARTITION, BAD_OPTION, CLOSED
    */
   async seek(target: {
@@ -215,7 +219,7 @@ export class Consumer<Value = unknown, Key = unknown, Item extends Message = Mes
     const ref = topic === undefined ? partition : { topic, partition }
     const stream = this.#engine.table.find(ref)
     const [offset] = typeof at === 'number' ? [at] : await this.#engine.find([stream], at)
-    // While the offset was looked for the partition may have moved away.
+    // The partition may have moved away during the request for the offset.
     if (this.#engine.table.find(ref) !== stream || offset === undefined) return this.seek(target)
     this.#engine.move(stream, offset)
   }
@@ -225,7 +229,7 @@ export class Consumer<Value = unknown, Key = unknown, Item extends Message = Mes
     return this.#engine.table.find(partition).position
   }
 
-  /** How far behind each partition is; asks the broker for the ends. */
+  /** The lag of each partition; asks the broker for the end offsets. */
   async lag(): Promise<PartitionLag[]> {
     const streams = [...this.#engine.table.values()].filter((stream) => stream.state === 'active')
     const ends = await this.#engine.find(streams, 'latest')
@@ -238,7 +242,7 @@ export class Consumer<Value = unknown, Key = unknown, Item extends Message = Mes
     })
   }
 
-  /** What it is doing, from memory alone. */
+  /** The state of the consumer, without a request to the broker. */
   stats(): ConsumerStats {
     const streams = [...this.#engine.table.values()]
     return {
@@ -256,8 +260,9 @@ export class Consumer<Value = unknown, Key = unknown, Item extends Message = Mes
   }
 
   /**
-   * Ends the loop, commits what is acknowledged and leaves the group. Hooks are not called for what is given up by it.
-   * @throws MillraceError when what is acknowledged can't be committed within `closeTimeoutMs`; it is closed all the same
+   * Ends the loop, commits acknowledged messages and leaves the group. It does not call hooks for the partitions that
+   * it gives up.
+   * @throws MillraceError if the commit does not succeed within `closeTimeoutMs`; the consumer is closed even then
    */
   close(): Promise<void> {
     return this.#closeOnce().then(noop)
@@ -267,7 +272,7 @@ export class Consumer<Value = unknown, Key = unknown, Item extends Message = Mes
     return this.close()
   }
 
-  /** Ends it without waiting for handlers of `run`. @internal */
+  /** Ends the consumer without waiting for handlers of `run`. @internal */
   kill(): void {
     this.#killing.abort()
   }
@@ -319,14 +324,14 @@ export class Consumer<Value = unknown, Key = unknown, Item extends Message = Mes
     }
   }
 
-  /** Ends everything with an error, which comes out of the loop once what is acknowledged is committed. */
+  /** Ends the consumer with an error; the loop throws it after the commit of acknowledged messages. */
   #fail(error: unknown): void {
     if (this.#closing !== undefined) return
     this.#failure = { error }
     this.#closeOnce().catch(noop)
   }
 
-  /** @param traced what the channel for received messages gets of an item */
+  /** @param traced converts an item to the data for the channel of received messages */
   #iterate<One extends object>(
     take: () => Taken<One>,
     traced: (item: One) => object,
@@ -375,7 +380,7 @@ export class Consumer<Value = unknown, Key = unknown, Item extends Message = Mes
   }
 }
 
-/** Where a consumer reports what it tries again. */
+/** The callback for errors that the consumer retries. */
 function retriesOf(
   { group, onError }: ConsumeOptions,
   topics: readonly { readonly name: string }[],

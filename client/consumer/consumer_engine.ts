@@ -14,18 +14,21 @@ import type { PartitionSource, StreamHost } from './source.js'
 import { StreamHandlers } from './stream_handlers.js'
 import { StreamTable } from './stream_table.js'
 
-/** How long a fetch may take. A long wait for messages counts, so that a dead broker is noticed as soon as with a short one. */
+/**
+ * Time limit of a fetch. The time that the fetch waits for messages counts, so that a long wait does not delay the
+ * detection of a dead broker.
+ */
 const fetchTimeoutMs = 30_000
-/** How long a fetch may take beyond the time that it may wait for messages, at least. */
+/** Minimum time limit of a fetch beyond its wait for messages. */
 const fetchReplyMs = 20_000
 
 export interface EngineOptions<Value, Key> {
   readonly port: BrokerPort
   readonly settings: ConsumerSettings
   readonly hooks: Pick<ConsumeOptions, 'onAssigned' | 'onRevoked' | 'onSkipped'>
-  /** Told of what failed and is tried again. */
+  /** Receives errors that the consumer retries. */
   readonly onRetry: (error: unknown) => void
-  /** By name of the topic. */
+  /** By topic name. */
   readonly decoders: ReadonlyMap<string, Decoder<Value, Key>>
   /** There may be messages to deliver, or the end may be reached. */
   readonly onReady: () => void
@@ -33,7 +36,7 @@ export interface EngineOptions<Value, Key> {
 }
 
 /**
- * What works behind a consumer: puts together where partitions come from, the fetches that fill their streams, and the
+ * The internals of a consumer: it connects the source of partitions, the fetches that fill their streams, and the
  * delivery that empties them.
  */
 export class ConsumerEngine<Value, Key> {
@@ -41,7 +44,7 @@ export class ConsumerEngine<Value, Key> {
   readonly delivery: Delivery<Value, Key>
   readonly fetcher: Fetcher<Value, Key>
   readonly source: PartitionSource<Value, Key>
-  /** Set for partitions that come from now on. */
+  /** Applies to partitions that arrive from now on. */
   pauseNew = false
   #hasHandlers = false
   readonly #options: EngineOptions<Value, Key>
@@ -66,20 +69,20 @@ export class ConsumerEngine<Value, Key> {
     this.source = this.#newSource()
   }
 
-  /** Whether all that `until: 'end'` asks for is delivered. */
+  /** Whether everything for `until: 'end'` is delivered. */
   get finished(): boolean {
     if (!this.#options.settings.untilEnd || !this.source.settled) return false
     for (const stream of this.table.values()) if (stream.state !== 'active' || !stream.finished) return false
     return true
   }
 
-  /** The offset of each stream that `at` means. @throws MillraceError CLOSED and others */
+  /** Finds the offset of each stream for the position `at`. @throws MillraceError CLOSED and others */
   find(streams: readonly PartitionStream<Value, Key>[], at: StartPosition): Promise<number[]> {
     const queries = streams.map(({ topic, topicId, partition }) => ({ topic, topicId, partition, at }))
     return findOffsets(this.#options.port, queries, this.#abort.signal)
   }
 
-  /** The application wants a stream to go on at `offset`. */
+  /** The application moves a stream to `offset`. */
   move(stream: PartitionStream<Value, Key>, offset: number): void {
     stream.restart(offset)
     this.source.moved(stream)
@@ -92,7 +95,7 @@ export class ConsumerEngine<Value, Key> {
     this.fetcher.consider(stream)
   }
 
-  /** Handlers that `consumer.run` calls acknowledge the messages, of partitions that are there and of those that come. */
+  /** Switches current and future partitions to acknowledgement by the handlers of `consumer.run`. */
   useHandlers(): void {
     this.#hasHandlers = true
     for (const stream of this.table.values()) stream.handlers ??= new StreamHandlers()
@@ -103,7 +106,7 @@ export class ConsumerEngine<Value, Key> {
     if (stream.state !== 'active') this.source.acked(stream)
   }
 
-  /** Gives up fetches, buffers and all that is under way; the source must be closed before. */
+  /** Stops fetches and discards buffers; the source must be closed before. */
   close(): void {
     this.#abort.abort(new MillraceError('CLOSED', 'the consumer was closed'))
     this.fetcher.close()
@@ -138,7 +141,7 @@ export class ConsumerEngine<Value, Key> {
           return
         }
         await this.#refusals.handle(stream, error)
-        // What was passed over may have been all that was left to read.
+        // The skipped messages may have been the last ones to read.
         this.#options.onReady()
       },
       onRetry: (error) => this.#options.onRetry(error),
@@ -196,7 +199,7 @@ export class ConsumerEngine<Value, Key> {
     const ends = this.#options.settings.untilEnd ? await this.find(streams, 'latest') : []
     for (const [index, stream] of streams.entries()) {
       if (stream.state !== 'starting') continue
-      // Unless the application has moved it already.
+      // Unless the application has moved the stream already.
       if (stream.version === 0) stream.restart(offsets[index] ?? 0)
       stream.stopAt = ends[index] ?? Number.POSITIVE_INFINITY
       stream.endOffset = ends[index]

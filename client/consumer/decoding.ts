@@ -14,7 +14,7 @@ export class DecodingDelivery<Value, Key> {
   /** Skipped messages. */
   skipped = 0
 
-  /** @param ahead whether a decoder of the topics needs it */
+  /** @param ahead whether to decode before delivery, for the decoders of the topics */
   constructor(delivery: Delivery<Value, Key>, policy: DecodeErrorPolicy, ahead: boolean) {
     this.#delivery = delivery
     this.#policy = policy
@@ -46,7 +46,7 @@ export class DecodingDelivery<Value, Key> {
     )
   }
 
-  /** The next message behind the batches that can't be opened, if the policy leaves them out. */
+  /** The next message behind the batches that cannot be opened, if the policy skips them. */
   #nextReadable(): Message<Value, Key> | undefined {
     for (;;) {
       try {
@@ -103,7 +103,7 @@ export class DecodingDelivery<Value, Key> {
     return false
   }
 
-  /** Returns if the policy leaves out what the error is about, and throws the error otherwise. */
+  /** Returns if the policy skips the messages of the error, and throws the error otherwise. */
   #allow(error: unknown): void {
     if (!(error instanceof DecodeError) || this.#policy === 'throw') throw error
     if (this.#policy !== 'skip' && this.#policy(error, error.raw) !== 'skip') throw error

@@ -11,13 +11,13 @@ export interface DeletedTopicsOptions {
   readonly onDeleted: (error: MillraceError) => void
 }
 
-/** Watches for topics of a stream group that are deleted, and for those that are created again. */
+/** Detects topics of a stream group that are deleted or created again. */
 export class DeletedTopics {
   readonly #options: DeletedTopicsOptions
   readonly #abort = new AbortController()
-  /** Topics that are looked for, and whether they may have been deleted again since the last look began. */
+  /** Topics with a running check, and whether a topic may have been deleted again since the check began. */
   readonly #checking = new Map<string, boolean>()
-  /** Ids of the topics that were assigned first, by name. */
+  /** First assigned id of each topic, by name. */
   readonly #firstIds = new Map<string, number>()
   readonly #deleted = new Set<string>()
 
@@ -25,7 +25,7 @@ export class DeletedTopics {
     this.#options = options
   }
 
-  /** Whether the topic that the consumer began with was deleted. */
+  /** Whether the topic from the start of the consumer was deleted. */
   has(topic: string): boolean {
     return this.#deleted.has(topic)
   }
@@ -37,7 +37,7 @@ export class DeletedTopics {
     else if (firstId !== topicId) this.#deleted.add(topic)
   }
 
-  /** Looks whether a topic is there; a missing one has some time to be created again. */
+  /** Checks whether a topic exists; a missing topic may be created again within a time limit. */
   check(topic: string, goneId?: number): void {
     if (goneId !== undefined) this.#deleted.add(topic)
     if (this.#abort.signal.aborted) return

@@ -2,22 +2,22 @@ import type { Message } from './message.js'
 import type { PartitionStream } from './partition_stream.js'
 import type { RecordRun } from './record_run.js'
 
-/** Messages of one run that are handed over together. */
+/** Messages of one run that are delivered together. */
 export interface MessageGroup<Value, Key> {
   readonly run: RecordRun<Value, Key>
   readonly messages: Message<Value, Key>[]
 }
 
 export interface DeliveryOptions<Value, Key> {
-  /** Delivered messages without acknowledgement at which a partition waits. */
+  /** Number of delivered messages without acknowledgement at which a partition waits. */
   readonly unackedMax: number
   /** Called when a batch of a stream was delivered and its memory is free. */
   readonly onConsumed: (stream: PartitionStream<Value, Key>) => void
 }
 
 /**
- * Hands out buffered messages. Streams that have some take turns batch by batch, so that one with much traffic does not
- * keep the others waiting; one that is paused or waits for acknowledgements is passed over.
+ * Delivers buffered messages. Streams with messages take turns batch by batch, so that one with much traffic does not
+ * delay the others. It skips a stream that is paused or waits for acknowledgements.
  */
 export class Delivery<Value, Key> {
   readonly #options: DeliveryOptions<Value, Key>
@@ -28,12 +28,12 @@ export class Delivery<Value, Key> {
     this.#options = options
   }
 
-  /** Delivers nothing while it is set: the partitions may be another's. */
+  /** Delivers nothing while set: the partitions may belong to another member. */
   suspended = false
-  /** Messages handed out, in all. */
+  /** Number of delivered messages. */
   delivered = 0
 
-  /** Whether a stream may deliver at all now. */
+  /** Whether a stream may deliver now. */
   canDeliver(stream: PartitionStream<Value, Key>): boolean {
     const isFree = stream.state === 'active' && !stream.paused && !stream.busy
     return isFree && stream.hasMessages && !this.waitsForAcks(stream)
@@ -43,7 +43,7 @@ export class Delivery<Value, Key> {
     return stream.acks !== undefined && stream.acks.unacked >= this.#options.unackedMax
   }
 
-  /** To be called when a stream may have something to deliver; returns whether it has. */
+  /** Call it when a stream may have messages to deliver; returns whether it has some. */
   offer(stream: PartitionStream<Value, Key>): boolean {
     if (!this.canDeliver(stream)) {
       stream.stalled = true
@@ -57,9 +57,9 @@ export class Delivery<Value, Key> {
   }
 
   /**
-   * The next message, or undefined when there is none now.
-   * @throws DecodeError if a publisher packed a batch wrongly, MillraceError CORRUPT if the bytes of a batch are damaged; the
-   * next call throws it again, unless `skipUnreadable` was called
+   * The next message, or undefined if there is none now.
+   * @throws DecodeError if a publisher packed a batch wrongly, MillraceError CORRUPT if the bytes of a batch are
+   * damaged; the next call throws it again, unless `skipUnreadable` was called
    */
   next(): Message<Value, Key> | undefined {
     for (;;) {
@@ -76,9 +76,9 @@ export class Delivery<Value, Key> {
   }
 
   /**
-   * The next messages of one run, at most `countMax`, or undefined when there are none now.
-   * @throws DecodeError if a publisher packed a batch wrongly, MillraceError CORRUPT if the bytes of a batch are damaged; the
-   * next call throws it again, unless `skipUnreadable` was called
+   * The next messages of one run, at most `countMax`, or undefined if there are none now.
+   * @throws DecodeError if a publisher packed a batch wrongly, MillraceError CORRUPT if the bytes of a batch are
+   * damaged; the next call throws it again, unless `skipUnreadable` was called
    */
   nextGroup(countMax: number): MessageGroup<Value, Key> | undefined {
     for (;;) {
@@ -100,7 +100,7 @@ export class Delivery<Value, Key> {
     }
   }
 
-  /** Leaves out the messages of the DecodeError that was thrown last; returns their number. */
+  /** Skips the messages of the last DecodeError; returns their number. */
   skipUnreadable(): number {
     const stream = this.#current
     if (stream === undefined) return 0
@@ -153,7 +153,7 @@ function read<Value, Key>(
   }
 }
 
-/** Stops before a failure, so that what was read before it is delivered first. */
+/** Stops before a failure, so that the messages before it are delivered first. */
 function readOrStop<Value, Key>(
   stream: PartitionStream<Value, Key>,
   run: RecordRun<Value, Key>,

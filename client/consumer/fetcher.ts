@@ -16,9 +16,9 @@ type FetchReply = ReplyOf<typeof commands.fetch>
 export interface FetcherOptions<Value, Key> {
   readonly bufferBytesMax: number
   readonly fetchBytesMax: number
-  /** The longest wait of a fetch. */
+  /** Upper limit of the wait of a fetch. */
   readonly fetchWaitMs: number
-  /** The streams of the consumer, all of them. */
+  /** All streams of the consumer. */
   readonly streams: () => Iterable<PartitionStream<Value, Key>>
   /** Sends a fetch to the broker `owner`; rejects when `signal` is aborted. */
   readonly send: (
@@ -30,23 +30,25 @@ export interface FetcherOptions<Value, Key> {
   readonly ownerOf: (stream: PartitionStream<Value, Key>) => number
   /** New messages are buffered. */
   readonly onMessages: (stream: PartitionStream<Value, Key>) => void
-  /** The broker refused a partition; it is fetched again as soon as this has resolved, unless it was dropped. */
+  /** The broker refused a partition; the fetcher tries it again once this has resolved, unless it was dropped. */
   readonly onRefused: (stream: PartitionStream<Value, Key>, error: MillraceError) => Promise<void>
-  /** A fetch or a partition of it was refused, and is tried again. */
+  /** The broker refused a fetch or a partition of it; the fetcher tries again. */
   readonly onRetry?: ((error: unknown) => void) | undefined
-  /** Nothing can be fetched any more. */
+  /** Fetching has failed permanently. */
   readonly onFailed: (error: unknown) => void
 }
 
-/** The first wait for messages. While nothing comes, each wait is twice as long, so that idle consumers cost little. */
+/**
+ * The first wait for messages. While no message arrives, each wait is twice as long, so that idle consumers cost
+ * little.
+ */
 const firstWaitMs = 500
-/** After this time partitions that find no memory for a fetch get a small one. */
+/** After this time, partitions without memory for a fetch get a small one. */
 const starvedMs = 500
-/** Fetches that wait for their replies, at most, for each broker. */
+/** Limit of open fetches for each broker. */
 const openFetchesMax = 6
 /**
- * Very many partitions are spread over several fetches: every message that comes makes its fetch end and be sent again
- * with all of its partitions.
+ * Limit of partitions in one fetch: every message ends its fetch, and the next one names all of its partitions again.
  */
 const spreadFetches = 4
 const partitionsPerFetchMin = 1_000
@@ -57,9 +59,9 @@ interface Asked<Value, Key> {
 }
 
 /**
- * Keeps the buffers of the streams filled, within a budget of bytes. A partition is in at most one open fetch. All that
- * are hungry at the same moment share one; those that get hungry while others are in a long poll get a fetch of their
- * own.
+ * Fills the buffers of the streams, within a budget of bytes. A partition is in at most one open fetch. All partitions
+ * that need messages at the same moment share one fetch; partitions that need some while others are in a long poll get
+ * their own fetch.
  */
 export class Fetcher<Value, Key> {
   readonly #options: FetcherOptions<Value, Key>
@@ -73,7 +75,7 @@ export class Fetcher<Value, Key> {
   #waitMs: number
   /** Since when partitions wait for memory. */
   #starvedSinceMs: number | undefined
-  /** Bytes of batches that came, in all. */
+  /** Total bytes of fetched batches. */
   fetchedBytes = 0
 
   constructor(options: FetcherOptions<Value, Key>) {
@@ -91,14 +93,14 @@ export class Fetcher<Value, Key> {
     return open
   }
 
-  /** To be called when a stream may want messages: it became active or was resumed, moved or delivered from. */
+  /** Call it when a stream may need messages: it became active, was resumed or moved, or has delivered some. */
   consider(stream: PartitionStream<Value, Key>): void {
     if (!this.#wants(stream)) return
     this.#hungry.add(stream)
     this.#planPump()
   }
 
-  /** To be called when streams came or went. */
+  /** Call it when streams were added or removed. */
   streamsChanged(): void {
     this.#partitions = 0
     for (const stream of this.#options.streams()) {
@@ -107,7 +109,7 @@ export class Fetcher<Value, Key> {
     }
   }
 
-  /** Gives up all open fetches. */
+  /** Cancels all open fetches. */
   close(): void {
     this.#abort.abort(new MillraceError('CLOSED', 'the consumer was closed'))
     clearTimeout(this.#retryTimer)
@@ -125,7 +127,7 @@ export class Fetcher<Value, Key> {
     )
   }
 
-  /** All that got hungry in this turn of the event loop go into one fetch. */
+  /** Partitions that need messages in the same turn of the event loop share one fetch. */
   #planPump(): void {
     if (this.#pumpPlanned) return
     this.#pumpPlanned = true
@@ -169,7 +171,7 @@ export class Fetcher<Value, Key> {
     this.#retryTimer = setTimeout(() => this.#pump(), Math.ceil(delayMs))
   }
 
-  /** Returns false when there is no memory or no slot for a fetch now. */
+  /** Returns false if there is no memory or no slot for a fetch now. */
   #fetch(owner: number, streams: readonly PartitionStream<Value, Key>[], isStarved: boolean): boolean {
     const { bufferBytesMax, fetchBytesMax } = this.#options
     const share = shareBytes(bufferBytesMax, this.#partitions)
@@ -239,7 +241,7 @@ export class Fetcher<Value, Key> {
     this.consider(stream)
   }
 
-  /** Buffers what came; partitions with an error are put into `refused`. */
+  /** Buffers fetched messages; adds partitions with an error to `refused`. */
   #accept(
     body: FetchReply,
     payload: Uint8Array,
@@ -280,7 +282,7 @@ export class Fetcher<Value, Key> {
       for (const { stream } of asked) delay(stream)
       return
     }
-    // The consumer may be closing already and take its time: until then each next fetch would fail at once.
+    // The consumer may take some time to close: until then each further fetch would fail at once.
     this.close()
     this.#options.onFailed(error)
   }
@@ -288,7 +290,7 @@ export class Fetcher<Value, Key> {
   /** Never rejects. */
   async #refused(ask: Asked<Value, Key>, error: MillraceError): Promise<void> {
     if (error.retryable) {
-      // That a partition has moved is no trouble.
+      // A moved partition is not an error.
       if (error.code !== 'NOT_OWNER') this.#options.onRetry?.(error)
       delay(ask.stream)
     }

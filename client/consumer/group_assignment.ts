@@ -9,20 +9,20 @@ export interface GroupAssignmentOptions<Value, Key> {
   readonly table: StreamTable<Value, Key>
   readonly committer: Committer<Value, Key>
   readonly from: StartPosition
-  /** Whether the topic was created again while the consumer read it: all of the new one came after it had begun. */
+  /** Whether the topic was created again after the consumer had started: then it reads the new topic from its start. */
   readonly isRecreated?: (topic: string) => boolean
   readonly revokeGraceMs: number
   readonly newStream: (grant: Grant) => PartitionStream<Value, Key>
   /** Finds and sets the positions of new streams. */
   readonly locate: (streams: ReadonlyMap<PartitionStream<Value, Key>, StartPosition>) => Promise<void>
-  /** Streams with their positions known may deliver from now on. */
+  /** Streams with known positions may deliver from now on. */
   readonly activate: (streams: readonly PartitionStream<Value, Key>[]) => void
   readonly onAssigned: (partitions: readonly TopicPartition[]) => void | Promise<void>
   readonly onRevoked: (
     partitions: readonly TopicPartition[],
     reason: { readonly lost: boolean },
   ) => void | Promise<void>
-  /** The streams of the table are others than before. */
+  /** The table of streams has changed. */
   readonly onChanged: () => void
   readonly onFailed: (error: unknown) => void
 }
@@ -31,22 +31,22 @@ export interface GroupAssignmentOptions<Value, Key> {
 interface Start<Value, Key> {
   readonly grant: Grant
   readonly stream: PartitionStream<Value, Key>
-  /** The stream of the same partition in the membership from before. */
+  /** The stream of the same partition in the last membership. */
   readonly before: PartitionStream<Value, Key> | undefined
 }
 
-/** What an assignment changes. */
+/** The changes of an assignment. */
 export interface AssignmentDiff<Value, Key> {
   readonly granted: readonly Grant[]
-  /** To be given up in order. */
+  /** Partitions to give up in order. */
   readonly revoked: readonly PartitionStream<Value, Key>[]
-  /** Gone already, or granted anew under another epoch. */
+  /** Partitions that are already lost, or granted again under another epoch. */
   readonly lost: readonly PartitionStream<Value, Key>[]
 }
 
 /**
- * Compares what a consumer has with what it should own. A stream that is being given up is left alone, also when the
- * broker grants it again meanwhile: the grant comes again once it has been given up.
+ * Compares the streams of a consumer with its assignment. A stream that is being given up is not changed, even if the
+ * broker grants it again meanwhile: the broker repeats the grant after that.
  */
 export function diffAssignment<Value, Key>(
   streams: Iterable<PartitionStream<Value, Key>>,
@@ -67,37 +67,37 @@ export function diffAssignment<Value, Key>(
 }
 
 /**
- * Follows the assignments of a group: starts streams for partitions that come, gives up those that go without losing
- * acknowledgements, and drops those that are lost.
+ * Applies the assignments of a group: starts streams for new partitions, gives up revoked ones without losing
+ * acknowledgements, and drops lost ones.
  */
 export class GroupAssignment<Value, Key> {
   readonly #options: GroupAssignmentOptions<Value, Key>
-  /** Streams that wait for the application to acknowledge what it holds. */
+  /** Streams that wait for acknowledgements of the application. */
   readonly #draining = new Map<PartitionStream<Value, Key>, Deferred<void>>()
   /**
-   * Streams that were dropped because a commit was refused, since the last assignment. The reason may be a new membership
-   * whose assignment is still on its way.
+   * Streams that were dropped since the last assignment, because the broker refused a commit. The reason may be a new
+   * membership whose assignment has not arrived yet.
    */
   #fenced: PartitionStream<Value, Key>[] = []
   /** Streams that were dropped while handlers ran, by topic and partition. */
   readonly #lingering = new Map<string, PartitionStream<Value, Key>>()
-  /** Calls of the application's hooks, one after the other. */
+  /** Sequential calls of the application's hooks. */
   #hooks: Promise<void> = Promise.resolve()
-  /** Streams that are between their grant and their activation, or being given up. */
+  /** Number of assignments whose streams are still starting or being given up. */
   #unsettled = 0
 
   constructor(options: GroupAssignmentOptions<Value, Key>) {
     this.#options = options
   }
 
-  /** Whether no partition is on its way in or out. */
+  /** Whether no partition is starting or being given up. */
   get settled(): boolean {
     return this.#unsettled === 0
   }
 
   /**
-   * Brings the streams in line with an assignment; resolves when new ones are active. Never rejects: what goes wrong, as
-   * with an assignment that makes no sense, ends the consumer.
+   * Applies an assignment to the streams; resolves when new streams are active. Never rejects: an error, such as an
+   * invalid assignment, ends the consumer.
    */
   async apply(assignment: Assignment, joined: boolean): Promise<void> {
     try {
@@ -131,7 +131,7 @@ export class GroupAssignment<Value, Key> {
     }
   }
 
-  /** The stream is not the consumer's any more. */
+  /** The stream no longer belongs to the consumer. */
   drop(stream: PartitionStream<Value, Key>): void {
     stream.state = 'dropped'
     stream.clear()
@@ -141,7 +141,7 @@ export class GroupAssignment<Value, Key> {
     this.#release(stream)
   }
 
-  /** The committer found that a partition is another's: it is dropped, and the application told. */
+  /** The committer found that another member has a partition: drops it and tells the application. */
   lose(stream: PartitionStream<Value, Key>): void {
     if (stream.state === 'dropped') return
     this.drop(stream)
@@ -150,7 +150,7 @@ export class GroupAssignment<Value, Key> {
     this.#options.onChanged()
   }
 
-  /** Something of a stream that goes, or is gone, was acknowledged, or one of its handlers has ended. */
+  /** The application acknowledged messages of a revoked or dropped stream, or one of its handlers has ended. */
   acked(stream: PartitionStream<Value, Key>): void {
     if (!stream.drained) return
     if (this.#lingering.get(keyOf(stream)) === stream) this.#lingering.delete(keyOf(stream))
@@ -158,8 +158,8 @@ export class GroupAssignment<Value, Key> {
   }
 
   /**
-   * The committed offset; or, when the membership was lost and nobody has committed since, what was acknowledged before
-   * and could not be committed any more.
+   * Returns the committed offset. If the membership was lost and nobody has committed since, returns the offset that
+   * was acknowledged before but could not be committed.
    */
   #startOf(grant: Grant, before: PartitionStream<Value, Key> | undefined): StartPosition {
     const { committedOffset } = grant
@@ -169,7 +169,7 @@ export class GroupAssignment<Value, Key> {
     return committedOffset ?? (isRecreated?.(grant.topic) ? 'earliest' : from)
   }
 
-  /** A partition that comes back starts when its handlers from before have ended, the others at once. */
+  /** A partition that returns starts when its earlier handlers have ended, the others at once. */
   async #startInOrder(starts: readonly Start<Value, Key>[]): Promise<void> {
     const later = starts.filter(({ stream }) => this.#lingering.has(keyOf(stream)))
     const atOnce = starts.filter((start) => !later.includes(start))
@@ -205,7 +205,7 @@ export class GroupAssignment<Value, Key> {
   async #giveUpOne(stream: PartitionStream<Value, Key>, graceEndMs: number): Promise<void> {
     await this.#drained(stream, graceEndMs - performance.now())
     if (stream.state === 'dropped') return
-    // Refused when the partition was taken away meanwhile: its next owner delivers the messages again.
+    // The commit fails if the broker has revoked the partition meanwhile: its next owner delivers the messages again.
     await this.#options.committer.commit([stream]).catch(noop)
     if (this.#options.table.get(stream.topicId, stream.partition) !== stream) return
     this.drop(stream)
@@ -213,17 +213,17 @@ export class GroupAssignment<Value, Key> {
   }
 
   async #drained(stream: PartitionStream<Value, Key>, waitMs: number): Promise<void> {
-    // A handler that runs is waited for: the broker takes the partition away when that takes too long.
+    // The wait for running handlers has no limit here: the broker revokes the partition if it takes too long.
     const isBounded = stream.handlers === undefined
     if (stream.state === 'dropped' || stream.drained || (isBounded && waitMs <= 0)) return
-    // Messages that have to be handled first may wait for nothing but this.
+    // This change may be all that the remaining messages wait for.
     if (!isBounded) this.#options.onChanged()
     const timer = isBounded ? setTimeout(() => this.#release(stream), waitMs) : undefined
     await this.#whenReleased(stream)
     clearTimeout(timer)
   }
 
-  /** Resolves when the stream has nothing to wait for any more, or is dropped. */
+  /** Resolves when the stream has nothing left to wait for, or is dropped. */
   #whenReleased(stream: PartitionStream<Value, Key>): Promise<void> {
     const released = this.#draining.get(stream) ?? deferred<void>()
     this.#draining.set(stream, released)
@@ -235,7 +235,7 @@ export class GroupAssignment<Value, Key> {
     this.#draining.delete(stream)
   }
 
-  /** Runs a hook after those before it; what it throws ends the consumer. Never rejects. */
+  /** Runs a hook after the earlier ones; its error ends the consumer. Never rejects. */
   #callHook(
     streams: readonly PartitionStream<Value, Key>[],
     hook: (partitions: readonly TopicPartition[]) => void | Promise<void>,

@@ -19,33 +19,36 @@ export interface GroupMemberOptions {
   /** What the consumer owns now: [topicId, partition, epoch]. */
   readonly owned: () => [topicId: number, partition: number, epoch: number][]
   /**
-   * The broker said what the member should own. After a join (`joined`) nothing of before counts any more; otherwise
-   * partitions that are missing are to be given up.
+   * The broker sent an assignment. After a join (`joined`) it replaces every earlier one; otherwise the member must
+   * give up partitions that it does not list.
    */
   readonly onAssignment: (assignment: Assignment, joined: boolean) => void
-  /** The broker can't be reached, so the partitions may be another's: deliver nothing until the next assignment. */
+  /** The broker is unreachable, so other members may have the partitions: deliver nothing until the next assignment. */
   readonly onSuspended: () => void
-  /** A join or a heartbeat has failed, and is tried again. */
+  /** A join or a heartbeat failed; the member tries again. */
   readonly onRetry?: ((error: unknown) => void) | undefined
-  /** The membership has ended for good. */
+  /** The membership has ended permanently. */
   readonly onFailed: (error: unknown) => void
 }
 
 /**
- * Where the membership stands: `joining` until the broker has taken the member in (again), `joined` while heartbeats
- * are answered, `suspended` while they fail, `ended` after leaving or a failure.
+ * State of the membership: `joining` until the broker has accepted the member (again), `joined` while heartbeats
+ * succeed, `suspended` while they fail, `ended` after leaving or a permanent error.
  */
 export type MemberState = 'joining' | 'joined' | 'suspended' | 'ended'
 
-/** Heartbeats in a row without news that come back sooner are spaced by this. */
+/** Minimum interval of heartbeats whose replies bring no news. */
 const heartbeatMsMin = 20
 const leaveTimeoutMs = 1_000
 
-/** Keeps a membership of a stream group alive: joins, heartbeats whatever the application does, joins again. */
+/**
+ * Keeps a membership of a stream group alive: joins, sends heartbeats independently of the application, and joins again
+ * after a loss.
+ */
 export class GroupMember {
   readonly memberId: string = randomUUID()
   state: MemberState = 'joining'
-  /** Of the group, as of the last assignment. */
+  /** Generation of the group in the last assignment. */
   generation = 0
   readonly #options: GroupMemberOptions
   readonly #abort = new AbortController()
@@ -62,12 +65,12 @@ export class GroupMember {
     this.#running ??= this.#run()
   }
 
-  /** To be called when the consumer owns less than before: tells the broker at once. */
+  /** Call it when the consumer owns fewer partitions than before: tells the broker at once. */
   ownedChanged(): void {
     this.#changed.resolve()
   }
 
-  /** The broker does not know the member any more, as another request found out. */
+  /** Another request found that the broker no longer knows the member. */
   rejoin(): void {
     if (this.state === 'ended') return
     this.state = 'joining'
@@ -75,8 +78,8 @@ export class GroupMember {
   }
 
   /**
-   * Ends the membership, so that the partitions go to others at once; those of a static member wait for its return.
-   * Never rejects.
+   * Ends the membership, so that other members get the partitions at once; the partitions of a static member wait for
+   * its return. Never rejects.
    */
   async leave(): Promise<void> {
     const { port, group, instanceId } = this.#options
@@ -86,7 +89,7 @@ export class GroupMember {
     await this.#running
     if (!isMember || instanceId !== undefined) return
     const body = { group, memberId: this.memberId }
-    // The broker removes a member that is silent anyway.
+    // The broker removes a silent member anyway.
     await port.control(commands.groupLeave, body, { timeoutMs: leaveTimeoutMs }).catch(noop)
   }
 
@@ -113,7 +116,10 @@ export class GroupMember {
     this.#assigned(assignment, true)
   }
 
-  /** One heartbeat; when what is owned changes meanwhile its reply does not count, and the next one follows at once. */
+  /**
+   * Sends one heartbeat; if the owned partitions change meanwhile, its reply is ignored, and the next heartbeat follows
+   * at once.
+   */
   async #heartbeat(): Promise<void> {
     const { port, group, sessionTimeoutMs, owned } = this.#options
     const { signal } = this.#abort

@@ -21,7 +21,7 @@ export interface GroupSourceOptions<Value, Key> {
   readonly newStream: (grant: Grant, committer: OffsetCommitter) => PartitionStream<Value, Key>
 }
 
-/** Partitions that a stream group assigns: membership, assignment and commits put together. */
+/** The partitions of a member of a stream group: combines membership, assignment and commits. */
 export class GroupSource<Value, Key> implements PartitionSource<Value, Key> {
   readonly #options: GroupSourceOptions<Value, Key>
   readonly #member: GroupMember
@@ -112,7 +112,7 @@ export class GroupSource<Value, Key> implements PartitionSource<Value, Key> {
     return this.#committer.commit(this.#options.table.values())
   }
 
-  /** The broker does not know the topic of a stream any more. */
+  /** The broker no longer knows the topic of a stream. */
   topicGone(stream: PartitionStream<Value, Key>): void {
     this.#deletedTopics.check(stream.topic, stream.topicId)
     this.#assignment.lose(stream)
@@ -136,10 +136,10 @@ export class GroupSource<Value, Key> implements PartitionSource<Value, Key> {
     void applied.then(this.#started.resolve)
   }
 
-  /** A topic that the member has no partitions of may have been deleted, which must not look like silence. */
+  /** A topic without partitions of this member may have been deleted; the consumer must report that. */
   #checkTopics({ generation, partitions }: Assignment): void {
     for (const { topic, topicId } of partitions) this.#deletedTopics.assigned(topic, topicId)
-    // The group counts deletions and new topics as changes.
+    // The generation changes when a topic is deleted or created.
     if (this.#generation !== undefined && generation !== this.#generation) {
       const assigned = new Set(partitions.map(({ topic }) => topic))
       for (const topic of this.#options.topics) if (!assigned.has(topic)) this.#deletedTopics.check(topic)
@@ -149,7 +149,7 @@ export class GroupSource<Value, Key> implements PartitionSource<Value, Key> {
 
   #activate(streams: readonly PartitionStream<Value, Key>[]): void {
     this.#options.host.activate(streams)
-    // A first offset that nothing is committed for yet must not be looked for again: "latest" would be later then.
+    // Commit a first offset at once: a second search with "latest" would find a later offset.
     for (const stream of streams) {
       if (stream.acks !== undefined && stream.acks.committable !== stream.committed)
         this.#committer.changed(stream)

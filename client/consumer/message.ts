@@ -95,7 +95,7 @@ export class Message<Value = unknown, Key = unknown, Name extends string = strin
     if (this.#decoded) return this.#value as Value
     const value = this.decode()
     if (value instanceof Promise) {
-      // Consumers decode such values before delivery, so only an error policy gets here.
+      // Consumers decode such values before delivery, so only an error policy reaches this line.
       value.catch(noop)
       throw new DecodeError(this, 'value', new Error('the schema of the topic is asynchronous'))
     }

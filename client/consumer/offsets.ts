@@ -39,7 +39,7 @@ export async function findOffsets(
   return offsets
 }
 
-/** Sends the open queries; removes those with an answer from `open`. */
+/** Sends the open queries; removes answered queries from `open`. */
 async function askOwners(
   port: BrokerPort,
   queries: readonly OffsetQuery[],

@@ -2,7 +2,7 @@ import { MillraceError } from '../../protocol/index.js'
 import { checkChoice, checkOptions, type OptionNames } from '../options.js'
 import type { DecodeError, RawMessage } from './message.js'
 
-/** A partition: its number where the consumer reads one topic, both where it reads several. */
+/** A partition: a number if the consumer reads one topic, topic and number if it reads several. */
 export type PartitionRef = number | TopicPartition
 
 export interface TopicPartition {
@@ -10,103 +10,114 @@ export interface TopicPartition {
   readonly partition: number
 }
 
-/** Where to read: an offset, the first message at or after a time, the first message, or only what comes from now on. */
+/**
+ * Where to start: an offset, the first message at or after a time, the first message ("earliest"), or only new messages
+ * ("latest").
+ */
 export type StartPosition = 'earliest' | 'latest' | number | Date
 
-/** Messages that were not read because retention dropped them first. */
+/** Messages that retention dropped before the consumer read them. */
 export interface SkippedMessages extends TopicPartition {
   readonly fromOffset: number
   readonly toOffset: number
 }
 
-/** Decides about a message that does not decode: leave it out (it counts as acknowledged), or end the consumer. */
+/** Decides about a message that does not decode: skip it (it counts as acknowledged), or end the consumer. */
 export type DecodeErrorPolicy =
   | 'throw'
   | 'skip'
   | ((error: DecodeError, message: RawMessage) => 'skip' | 'throw')
 
-/** What `client.consume` takes; everything is optional. */
+/** Options of `client.consume`; all are optional. */
 export interface ConsumeOptions {
   /**
-   * Name of the group that shares the partitions and keeps the committed offsets. Without it the consumer reads alone,
-   * all partitions or those of `partitions`, and `ack()` does nothing.
+   * Name of the group that shares the partitions and stores the committed offsets. Without a group the consumer reads
+   * alone, all partitions or those in `partitions`, and `ack()` does nothing.
    */
   readonly group?: string | undefined
-  /** Makes this a static member: it keeps its partitions for the session timeout when it restarts under the same id. */
+  /**
+   * Makes this a static member: if it restarts with the same id within the session timeout, it keeps its partitions.
+   */
   readonly instanceId?: string | undefined
   /**
-   * In a group: one member owns all partitions, and the others stand by, until it leaves or dies; then the one that joined
-   * first follows. All members of the group have to say the same. Default false.
+   * In a group: one member owns all partitions, and the others stand by until it leaves or dies; then the oldest member
+   * follows. All members of the group must use the same value. Default false.
    */
   readonly singleActive?: boolean | undefined
-  /** Where to start a partition for which the group has no committed offset, or alone. Default "latest". */
+  /** Where to start a partition without a committed offset of the group, or without a group. Default "latest". */
   readonly from?: StartPosition | undefined
-  /** Alone: the partitions of the (one) topic to read. Default: all, also those added later. */
+  /** Without a group: the partitions to read, of one topic. Default: all, including partitions that are added later. */
   readonly partitions?: readonly number[] | undefined
-  /** "end": finish once everything that was there at the start (in a group: when a partition came) is delivered. */
+  /**
+   * "end": finish after the delivery of all messages that existed at the start (in a group: at the assignment of the
+   * partition).
+   */
   readonly until?: 'end' | undefined
-  /** Ends the loop as if the log were at its end; what was acknowledged is committed. */
+  /** Ends the loop without an error; the acknowledged messages are committed. */
   readonly signal?: AbortSignal | undefined
 
-  /** How long a member that hangs keeps its partitions; one whose connection ends loses them at once. Default 30,000. */
+  /**
+   * How long a hung member keeps its partitions; a member that loses its connection loses them at once. Default 30,000.
+   */
   readonly sessionTimeoutMs?: number | undefined
   /**
-   * How long delivered messages of a partition that moves away may still be acknowledged. Default 1,000. `run` waits for
-   * its handlers instead.
+   * How long the application may still acknowledge delivered messages of a partition that moves away. Default 1,000.
+   * `run` waits for its handlers instead.
    */
   readonly revokeGraceMs?: number | undefined
-  /** How often acknowledged offsets are committed; 0: at once. Default 100. */
+  /** Interval of commits of acknowledged offsets; 0: at once. Default 100. */
   readonly commitIntervalMs?: number | undefined
   /** How long closing waits for the last commit. Default 5,000. */
   readonly closeTimeoutMs?: number | undefined
-  /** Delivered messages without acknowledgement at which a partition waits. Default 100,000. */
+  /** Number of delivered messages without acknowledgement at which a partition waits. Default 100,000. */
   readonly unackedMax?: number | undefined
 
-  /** Memory for fetched messages that are not delivered yet, shared by all partitions. Default 16 MiB. */
+  /** Memory for fetched messages before their delivery, shared by all partitions. Default 16 MiB. */
   readonly bufferBytesMax?: number | undefined
-  /** Most bytes of one fetch. Default 4 MiB. */
+  /** Upper limit of the bytes of one fetch. Default 4 MiB. */
   readonly fetchBytesMax?: number | undefined
   /**
-   * How long the broker holds a fetch that finds nothing, at most: the waits begin with 500 ms, and double while no message
-   * comes. A message ends the wait at once. Default 10,000.
+   * Longest wait of a fetch that finds no messages: waits begin with 500 ms, and double while no message arrives. A
+   * message ends the wait at once. Default 10,000.
    */
   readonly fetchWaitMs?: number | undefined
-  /** Alone: how often to look for added partitions. Default 30,000. */
+  /** Without a group: interval of checks for added partitions. Default 30,000. */
   readonly partitionsRefreshMs?: number | undefined
 
   /**
-   * Where to go on when retention has dropped messages before they were read: "earliest" (default: what is left),
-   * "latest", or "error" (OFFSET_OUT_OF_RANGE). An offset past the end is an error unless this is "latest".
+   * Where to continue if retention has dropped messages before the consumer read them: "earliest" (default: the oldest
+   * message left), "latest", or "error" (OFFSET_OUT_OF_RANGE). An offset past the end is an error unless this is
+   * "latest".
    */
   readonly onOutOfRange?: 'earliest' | 'latest' | 'error' | undefined
-  /** Called when messages were passed over by `onOutOfRange`. */
+  /** Called when `onOutOfRange` skipped messages. */
   readonly onSkipped?: ((skipped: SkippedMessages) => void) | undefined
   /**
-   * Called with what the consumer could not do and tries again: a fetch, a commit, a heartbeat. What it can't try again
-   * ends it and comes out of the loop instead. The default prints a process warning for the first error of each kind.
+   * Called with errors that the consumer retries: of a fetch, a commit or a heartbeat. A permanent error ends the
+   * consumer, and the loop throws it. The default prints a process warning for the first error of each kind.
    */
   readonly onError?: ((error: unknown) => void) | undefined
   /**
-   * What to do with values that don't decode or don't fit the schema, and with record batches that their publisher packed
-   * wrongly: such a batch is one error (`part` is "batch"), and "skip" leaves out all of its messages from `message.offset`
-   * to before `error.endOffset`. "throw" (default) leaves the message
-   * unacknowledged and ends the consumer, so that the next one starts with it.
+   * What to do with values that do not decode or do not match the schema, and with record batches that their publisher
+   * packed wrongly. Such a batch makes one error (`part` is "batch"), and "skip" skips all of its messages, from
+   * `message.offset` to before `error.endOffset`. "throw" (default) ends the consumer and leaves the message
+   * unacknowledged, so that the next consumer starts with it.
    */
   readonly onDecodeError?: DecodeErrorPolicy | undefined
 
-  /** In a group: partitions came; their messages are delivered once this has resolved. */
+  /** In a group: called with new partitions; the consumer delivers their messages once this has resolved. */
   readonly onAssigned?: ((partitions: readonly TopicPartition[]) => void | Promise<void>) | undefined
   /**
-   * In a group: partitions go. None of their messages is delivered after this was called, and those that were may be
-   * acknowledged until it has resolved and for `revokeGraceMs`. With `lost` they are gone already: acknowledgements
-   * don't count any more.
+   * In a group: called with partitions that the member gives up. After the call the consumer delivers none of their
+   * messages. The application may acknowledge delivered messages until this has resolved, and for at least
+   * `revokeGraceMs`. With `lost` the partitions are gone already, and acknowledgements have no effect.
    */
   readonly onRevoked?:
     | ((partitions: readonly TopicPartition[], reason: { readonly lost: boolean }) => void | Promise<void>)
     | undefined
 }
 
-/** The options with their defaults filled in. */
+/** The options with their defaults. */
 export interface ConsumerSettings {
   readonly group: string | undefined
   readonly instanceId: string | undefined

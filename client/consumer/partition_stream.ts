@@ -12,11 +12,11 @@ import { DecodeError, unreadableMessage } from './message.js'
 import { type Decoder, RecordRun, type RecordSource } from './record_run.js'
 import type { StreamHandlers } from './stream_handlers.js'
 
-/** Who commits the offsets of a stream: a member of a group. */
+/** Commits the offsets of a stream: a member of a group. */
 export interface OffsetCommitter {
   readonly group: string
   readonly memberId: string
-  /** Does the work while no offset of this member is committed otherwise. */
+  /** Runs the work while no other commit of this member is open. */
   exclusively<T>(work: () => Promise<T>): Promise<T>
 }
 
@@ -24,25 +24,25 @@ export interface PartitionStreamFields<Value, Key> {
   readonly topic: string
   readonly topicId: number
   readonly partition: number
-  /** What the group granted it under; 0 without a group. */
+  /** The epoch of the group's grant; 0 without a group. */
   readonly epoch: number
   readonly decoder: Decoder<Value, Key>
   /** Absent without a group. */
   readonly committer: OffsetCommitter | undefined
-  /** Called after every acknowledgement that still counts; absent without a group. */
+  /** Called after every acknowledgement that still has an effect; absent without a group. */
   readonly onAck: ((stream: PartitionStream<Value, Key>) => void) | undefined
 }
 
 /**
- * How far a stream is: `starting` until its first offset is known and the application is ready, `active` while it
- * fetches and delivers, `revoking` while only acknowledgements count, `dropped` when nothing counts any more.
+ * State of a stream: `starting` until its first offset is known and the application is ready, `active` while it fetches
+ * and delivers, `revoking` while only acknowledgements count, `dropped` when nothing counts any more.
  */
 export type StreamState = 'starting' | 'active' | 'revoking' | 'dropped'
 
-/** Offsets whose commit is not known that a stream remembers. */
+/** Limit of the offsets in unconfirmed commits that a stream remembers. */
 const sentMax = 100
 
-/** One partition as this consumer reads it, from its assignment to its end: positions, buffer, acknowledgements. */
+/** One partition of this consumer, from its assignment to its end: positions, buffer, acknowledgements. */
 export class PartitionStream<Value, Key> implements RecordSource<Value, Key> {
   readonly topic: string
   readonly topicId: number
@@ -53,39 +53,39 @@ export class PartitionStream<Value, Key> implements RecordSource<Value, Key> {
   state: StreamState = 'starting'
   /** Paused by the application. */
   paused = false
-  /** The handlers of its messages, where `consumer.run` calls them; absent where the application iterates. */
+  /** The handlers of its messages, if `consumer.run` calls them; absent if the application iterates. */
   handlers: StreamHandlers<Value, Key> | undefined
   /** Whether it delivers nothing until one of its handlers has ended. */
   busy = false
-  /** Next offset to deliver, and next to fetch. */
+  /** Next offset to deliver, and next offset to fetch. */
   position = 0
   fetchOffset = 0
-  /** Offset that is not delivered any more. */
+  /** Delivery stops before this offset. */
   stopAt = Number.POSITIVE_INFINITY
-  /** End of the partition as far as known. */
+  /** Last known end of the partition. */
   endOffset: number | undefined
-  /** Raised when the position jumps, so that answers to earlier fetches are told apart. */
+  /** Increases when the position jumps, so that replies to earlier fetches are ignored. */
   version = 0
-  /** The version whose messages an open fetch asks for. */
+  /** The version at the start of the open fetch. */
   openFetchVersion: number | undefined
-  /** Fetches that failed in a row, and until when the next must wait (ms of `performance.now`). */
+  /** Number of consecutive failed fetches, and the earliest time of the next one (ms of `performance.now`). */
   failures = 0
   retryAtMs = 0
   /** The acknowledgements, in a group. */
   acks: AckWindow | undefined
-  /** Offset that the broker is known to have committed; undefined when there is none. */
+  /** The committed offset at the broker, as far as known; undefined if there is none. */
   committed: number | undefined
-  /** Whether the committer knows that there is something to commit. */
+  /** Whether the committer has this stream in its queue. */
   commitPending = false
-  /** Whether it stands in the queue of streams with messages. */
+  /** Whether it is in the queue of streams with messages. */
   queued = false
-  /** Whether it lost its turn, so that it must be offered again once it can deliver. */
+  /** Whether it lost its turn: it must be queued again once it can deliver. */
   stalled = false
-  /** Why the batch whose turn it is can't be delivered; undefined if it can. */
+  /** The error of the batch whose turn it is; undefined if the batch can be delivered. */
   failure: Error | undefined
-  /** What is being delivered. */
+  /** The run in delivery. */
   run: RecordRun<Value, Key> | undefined
-  /** Offsets that were sent since the last commit that is known. */
+  /** Offsets in commits sent since the last confirmed commit. */
   readonly #sent = new Set<number>()
   #runBytes = 0
   #batches: Uint8Array[] = []
@@ -102,7 +102,7 @@ export class PartitionStream<Value, Key> implements RecordSource<Value, Key> {
     this.#onAck = fields.onAck
   }
 
-  /** An offset was sent; whether the broker commits it is not known until `confirmed`. */
+  /** Records an offset in a commit request; `confirmed` follows once the broker has committed it. */
   sent(offset: number): void {
     this.#sent.add(offset)
     const [oldest = offset] = this.#sent
@@ -120,12 +120,12 @@ export class PartitionStream<Value, Key> implements RecordSource<Value, Key> {
     return offset === this.committed || (offset !== undefined && this.#sent.has(offset))
   }
 
-  /** Whether nothing that was delivered can be acknowledged any more, or has to be. */
+  /** Whether every delivered message is acknowledged; with handlers, whether none of them is left to run. */
   get drained(): boolean {
     return this.handlers === undefined ? (this.acks?.unacked ?? 0) === 0 : this.handlers.areDone
   }
 
-  /** Bytes of batches that are not delivered wholly. */
+  /** Bytes of batches that are not completely delivered. */
   get bufferedBytes(): number {
     return this.#bufferedBytes
   }
@@ -134,12 +134,12 @@ export class PartitionStream<Value, Key> implements RecordSource<Value, Key> {
     return this.run !== undefined || this.#batches.length > 0
   }
 
-  /** Whether everything up to `stopAt` is delivered. */
+  /** Whether everything before `stopAt` is delivered. */
   get finished(): boolean {
     return this.fetchOffset >= this.stopAt && !this.hasMessages
   }
 
-  /** Forgets what is buffered and delivered, and goes on at `offset`; acknowledgements of before don't count. */
+  /** Discards buffered and delivered messages, and continues at `offset`; earlier acknowledgements have no effect. */
   restart(offset: number): void {
     this.clear()
     this.position = offset
@@ -151,7 +151,7 @@ export class PartitionStream<Value, Key> implements RecordSource<Value, Key> {
     })
   }
 
-  /** Fetches on from `offset` because what is before it is gone; what is buffered is still delivered. */
+  /** Fetches from `offset` because the messages before it are gone; buffered messages are still delivered. */
   skipTo(offset: number): void {
     this.fetchOffset = offset
     if (this.hasMessages) return
@@ -159,7 +159,7 @@ export class PartitionStream<Value, Key> implements RecordSource<Value, Key> {
     this.acks?.skipTo(offset)
   }
 
-  /** Forgets what is buffered; the position stays where delivery was. */
+  /** Discards buffered messages; the position stays behind the last delivered one. */
   clear(): void {
     this.version++
     this.#batches = []
@@ -172,7 +172,7 @@ export class PartitionStream<Value, Key> implements RecordSource<Value, Key> {
 
   /**
    * Buffers fetched batches.
-   * @throws MillraceError BAD_BATCH when they are not whole
+   * @throws MillraceError BAD_BATCH if they are incomplete
    */
   push(batches: Uint8Array): void {
     for (const batch of splitBatches(batches)) {
@@ -187,9 +187,9 @@ export class PartitionStream<Value, Key> implements RecordSource<Value, Key> {
   }
 
   /**
-   * Opens the next batch as `run`; false when there is none.
-   * @throws DecodeError if its publisher packed it wrongly, MillraceError CORRUPT if its bytes are damaged. `failure` has
-   * the error until `skipFailure`
+   * Opens the next batch as `run`; returns false if there is none.
+   * @throws DecodeError if its publisher packed it wrongly, MillraceError CORRUPT if its bytes are damaged. `failure`
+   * holds the error until `skipFailure`
    */
   openRun(): boolean {
     if (this.failure !== undefined) throw this.failure
@@ -205,13 +205,13 @@ export class PartitionStream<Value, Key> implements RecordSource<Value, Key> {
     return true
   }
 
-  /** Returns the error for what reading a record of the open run threw, and keeps it as `failure`. */
+  /** Converts an error of reading a record of the open run, and keeps it as `failure`. */
   readFailed({ cursor }: RecordRun<Value, Key>, cause: unknown): Error {
     this.failure = this.#unreadable(cursor.header, cause)
     return this.failure
   }
 
-  /** Counts the rest of a batch that can't be opened as delivered and acknowledged; returns its number of messages. */
+  /** Counts the rest of a batch that cannot be opened as delivered and acknowledged; returns its number of messages. */
   skipFailure(): number {
     if (!(this.failure instanceof DecodeError)) return 0
     const { raw, endOffset } = this.failure
@@ -224,7 +224,7 @@ export class PartitionStream<Value, Key> implements RecordSource<Value, Key> {
     return count
   }
 
-  /** The checksum tells whether the bytes are as their publisher sealed them. */
+  /** A valid checksum shows that the bytes are those of the publisher. */
   #damage(batch: Uint8Array): MillraceError | undefined {
     try {
       checkBatch(batch, limits.batchRecordsBytesMax)
@@ -248,7 +248,7 @@ export class PartitionStream<Value, Key> implements RecordSource<Value, Key> {
     return new DecodeError(message, 'batch', cause, Math.min(baseOffset + recordCount, this.stopAt))
   }
 
-  /** The run is delivered: gives its memory back. */
+  /** The run is delivered: releases its memory. */
   closeRun(): void {
     if (this.run !== undefined) this.position = Math.max(this.position, this.run.endOffset)
     this.run = undefined

@@ -19,7 +19,7 @@ interface Waiter<Item> {
   readonly reject: (error: unknown) => void
 }
 
-/** Most calls of `next` that wait at the same time. */
+/** Limit of waiting calls of `next`. */
 const waitersMax = 100_000
 
 /**

@@ -7,15 +7,15 @@ import type { Lane, Waiting } from './stream_handlers.js'
 
 /** Options of `consumer.run`. */
 export interface RunOptions {
-  /** Handlers that run at the same time. Default 10. */
+  /** Number of handlers that run at the same time. Default 10. */
   readonly concurrency?: number | undefined
   /**
    * "partition" (default): the handler of a message starts when the handler of the message before it in the partition
-   * has ended. "key": the same for the messages of a key; messages of different keys, and messages without a key, run at
-   * the same time.
+   * has ended. "key": the same for the messages of a key; messages of different keys, and messages without a key, run
+   * at the same time.
    */
   readonly order?: 'partition' | 'key' | undefined
-  /** How long `close` lets running handlers finish. Default 30,000. */
+  /** How long `close` waits for running handlers. Default 30,000. */
   readonly finishTimeoutMs?: number | undefined
 }
 
@@ -25,19 +25,19 @@ export interface RunSettings {
   readonly finishTimeoutMs: number
 }
 
-/** What a runner needs of its consumer. */
+/** The functions of the consumer that a runner needs. */
 export interface RunnerHost<Value, Key> {
-  /** The next message; undefined when there is none now or the consumer closes. May throw. */
+  /** The next message; undefined if there is none now or the consumer closes. May throw. */
   take(): Message<Value, Key> | undefined | Promise<Message<Value, Key> | undefined>
-  /** Whether no message may be handed to a handler: the partitions may be another's. */
+  /** Whether no handler may start: the partitions may belong to another member. */
   isSuspended(): boolean
-  /** A stream that had to wait for its handlers may deliver again. */
+  /** A stream that waited for its handlers may deliver again. */
   offer(stream: PartitionStream<Value, Key>): void
   /** A handler of the stream has ended. */
   handled(stream: PartitionStream<Value, Key>): void
-  /** No handler runs and no message waits for one. */
+  /** No handler runs and no message waits for a handler. */
   idle(): void
-  /** A handler has failed, or messages could not be taken. */
+  /** A handler failed, or reading messages failed. */
   failed(error: unknown): void
 }
 
@@ -45,7 +45,7 @@ interface Entry<Value, Key> extends Waiting<Value, Key> {
   readonly stream: PartitionStream<Value, Key>
 }
 
-/** Messages of a stream that may wait behind busy keys; then the stream delivers no more. */
+/** Limit of messages of a stream that wait behind busy keys; at the limit the stream delivers no more. */
 const waitingMax = 100
 
 /** @throws MillraceError BAD_OPTION */
@@ -61,21 +61,23 @@ export function runSettings(options: RunOptions): RunSettings {
 }
 
 /**
- * Calls a handler for each message, several at the same time, in the order that was asked for, and acknowledges a
- * message when its handler has ended without an error.
+ * Calls a handler for each message, several at the same time, in the requested order, and acknowledges a message when
+ * its handler has ended without an error.
  */
 export class Runner<Value, Key> {
   readonly #host: RunnerHost<Value, Key>
   readonly #handler: (message: Message<Value, Key>) => unknown
   readonly #settings: RunSettings
   readonly #unackedMax: number
-  /** Lanes that have messages and no running handler. */
+  /** Lanes with messages and without a running handler. */
   readonly #ready = new Map<Lane<Value, Key>, PartitionStream<Value, Key>>()
   #running = 0
   #isStopped = false
-  /** Whether no handler starts any more, whatever waits. */
+  /** Whether no handler may start any more, even if messages wait. */
   #hasFailed = false
-  /** Whether a message is being decoded: messages are taken in order, so none is taken meanwhile. */
+  /**
+   * Whether a message is being decoded: messages are taken in order, so the runner takes no other message meanwhile.
+   */
   #isDecoding = false
   #isWaking = false
   #isWakeWanted = false
@@ -93,12 +95,12 @@ export class Runner<Value, Key> {
     this.#unackedMax = unackedMax
   }
 
-  /** Handlers that run now. */
+  /** Number of running handlers. */
   get running(): number {
     return this.#running
   }
 
-  /** Starts handlers while there are messages and room; to be called when one of both may have come. */
+  /** Starts handlers while there are messages and free slots; call it when there may be new ones of either. */
   wake(): void {
     this.#isWakeWanted = true
     if (this.#isWaking) return
@@ -113,8 +115,8 @@ export class Runner<Value, Key> {
   }
 
   /**
-   * Takes no more messages. Resolves when the handlers that run have ended, and those of messages that wait before them in
-   * their partition; or `finishTimeoutMs` is over, or `signal` is aborted.
+   * Takes no more messages. Resolves when the running handlers have ended, and also the handlers of waiting messages
+   * that precede them in their partition; or when `finishTimeoutMs` is over, or `signal` is aborted.
    */
   async finish(signal: AbortSignal): Promise<void> {
     this.#isStopped = true
@@ -139,7 +141,7 @@ export class Runner<Value, Key> {
     return this.#running < this.#settings.concurrency && !this.#hasFailed
   }
 
-  /** Whether nothing has to be handled any more before the consumer closes. */
+  /** Whether no handler must run any more before the consumer closes. */
   get #isFinished(): boolean {
     if (this.#running > 0) return false
     if (this.#hasFailed || this.#host.isSuspended()) return true
@@ -164,13 +166,13 @@ export class Runner<Value, Key> {
     }
   }
 
-  /** A stream that goes, and a consumer that closes, only handle what stands before something that was started. */
+  /** A revoked stream and a closing consumer handle only messages that precede one whose handler has started. */
   #mayStart(lane: Lane<Value, Key>, stream: PartitionStream<Value, Key>): boolean {
     if (this.#isStopped || stream.state === 'revoking') return stream.handlers?.isOwed(lane) ?? false
     return !stream.paused
   }
 
-  /** Forgets messages of a lane that are not this consumer's any more. */
+  /** Removes messages of a lane that no longer belong to this consumer. */
   #prune(lane: Lane<Value, Key>, stream: PartitionStream<Value, Key>): void {
     for (
       let [next] = lane.waiting;
@@ -241,7 +243,7 @@ export class Runner<Value, Key> {
       stream.handlers.lastStarted = Math.max(stream.handlers.lastStarted, message.offset)
     }
     this.#hold(stream)
-    // Also what a handler throws at once comes back later: it must not be called from itself.
+    // Errors that a handler throws synchronously also arrive later: a handler must not be called from itself.
     Promise.resolve()
       .then(() => this.#handler(message))
       .then(
@@ -271,7 +273,7 @@ export class Runner<Value, Key> {
     if (this.#isFinished) this.#finished?.resolve()
   }
 
-  /** Lets the stream wait while it has to, and deliver again when it has not. */
+  /** Pauses the stream while it must wait for handlers, and resumes it after that. */
   #hold(stream: PartitionStream<Value, Key>): void {
     const before = stream.busy
     stream.busy = this.#mustWait(stream)
@@ -281,7 +283,7 @@ export class Runner<Value, Key> {
   #mustWait({ handlers, acks, position }: PartitionStream<Value, Key>): boolean {
     if (handlers === undefined) return false
     if (this.#settings.order === 'partition') return handlers.running > 0
-    // One message that takes long must not let the others run far ahead: they would come again after a crash.
+    // One slow message must not let the others run far ahead: they would be delivered again after a crash.
     return (
       handlers.waiting >= waitingMax ||
       (acks !== undefined && position - acks.committable >= this.#unackedMax)
@@ -289,10 +291,12 @@ export class Runner<Value, Key> {
   }
 }
 
-/** Whether the message still is this consumer's: its partition has not moved, nor was its position changed. */
+/**
+ * Whether the message still belongs to this consumer: its partition has not moved, and its position has not changed.
+ */
 function isCurrent<Value, Key>({ message, stream, version }: Entry<Value, Key>): boolean {
   if (stream.acks === undefined) return stream.state === 'active' && stream.version === version
-  // A stream that goes forgets what is buffered, which changes its version, and lets acknowledgements count until it is gone.
+  // A revoked stream discards its buffer, which changes its version, and accepts acknowledgements until it is dropped.
   const isHeld = stream.state === 'active' || stream.state === 'revoking'
   return isHeld && message.run.acks?.window === stream.acks
 }

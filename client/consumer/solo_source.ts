@@ -9,10 +9,10 @@ export interface SoloSourceOptions<Value, Key> {
   readonly port: BrokerPort
   readonly table: StreamTable<Value, Key>
   readonly topics: readonly string[]
-  /** Undefined: all, also those added later. */
+  /** Undefined: all, including partitions that are added later. */
   readonly partitions: readonly number[] | undefined
   readonly from: StartPosition
-  /** Whether to look for added partitions. */
+  /** Interval of checks for added partitions. */
   readonly follow: boolean
   readonly partitionsRefreshMs: number
   readonly newStream: (topic: TopicInfo, partition: number) => PartitionStream<Value, Key>
@@ -20,7 +20,7 @@ export interface SoloSourceOptions<Value, Key> {
   readonly signal: AbortSignal
 }
 
-/** The partitions of a consumer without a group: all of its topics, or those that it names. */
+/** The partitions of a consumer without a group: all partitions of its topics, or the ones that it names. */
 export class SoloSource<Value, Key> implements PartitionSource<Value, Key> {
   readonly state = 'solo'
   readonly memberId = undefined
@@ -52,7 +52,7 @@ export class SoloSource<Value, Key> implements PartitionSource<Value, Key> {
 
   moved(): void {}
 
-  /** Nothing is kept without a group. */
+  /** Without a group there is nothing to commit. */
   async commit(): Promise<void> {}
 
   async close(): Promise<void> {
@@ -89,7 +89,7 @@ export class SoloSource<Value, Key> implements PartitionSource<Value, Key> {
     return [...new Set(partitions)]
   }
 
-  /** What was added is read from its start, or messages published before it was noticed would be missed. */
+  /** Read added partitions from their start: messages may have been published before the check found them. */
   async #refresh(): Promise<void> {
     try {
       await this.#add('earliest')

@@ -3,51 +3,51 @@ import type { MemberState } from './group_member.js'
 import type { TopicPartition } from './options.js'
 import type { PartitionStream, StreamState } from './partition_stream.js'
 
-/** How far one partition is. */
+/** Progress of one partition. */
 export interface PartitionStats extends TopicPartition {
   /**
-   * `waiting_for_acks`: as many messages as `unackedMax` are delivered and not acknowledged, so no more are delivered.
-   * `paused`: by the application.
+   * `waiting_for_acks`: the number of delivered messages without an acknowledgement has reached `unackedMax`, so the
+   * consumer delivers no more. `paused`: by the application.
    */
   readonly state: Exclude<StreamState, 'dropped'> | 'paused' | 'waiting_for_acks'
   /** Next offset to deliver. */
   readonly position: number
-  /** What the broker is known to have committed for the group. */
+  /** The committed offset of the group at the broker, as far as known. */
   readonly committedOffset: number | undefined
   /**
-   * In a group: the number under which the broker assigned the partition. Unique for ever and growing with each new owner, so that
-   * what the messages are written to can refuse an owner from before (a fencing token). 0 alone.
+   * In a group: the number under which the broker assigned the partition. It is unique and grows with each new owner,
+   * so that a database can refuse writes of an earlier owner (a fencing token). 0 without a group.
    */
   readonly epoch: number
   readonly unacked: number
   readonly bufferedBytes: number
-  /** End of the partition when it was last heard of. */
+  /** Last known end of the partition. */
   readonly endOffset: number | undefined
 }
 
-/** How a consumer is, at this moment. */
+/** State of a consumer at this moment. */
 export interface ConsumerStats {
-  /** `solo`: running without a group; otherwise where the membership stands. */
+  /** `solo`: running without a group; otherwise the state of the membership. */
   readonly state: 'idle' | 'solo' | MemberState | 'closing' | 'closed'
   readonly memberId: string | undefined
-  /** Messages handed out, and left out because they did not decode. */
+  /** Delivered messages, and messages skipped because they did not decode. */
   readonly delivered: number
   readonly skipped: number
-  /** Handlers of `run` that run now. */
+  /** Running handlers of `run`. */
   readonly running: number
   readonly fetchedBytes: number
   readonly bufferedBytes: number
   readonly openFetches: number
-  /** Requests that committed offsets. */
+  /** Number of requests that committed offsets. */
   readonly commits: number
   readonly partitions: readonly PartitionStats[]
 }
 
-/** How far behind one partition is. */
+/** Lag of one partition. */
 export interface PartitionLag extends TopicPartition {
   readonly position: number
   readonly endOffset: number
-  /** Messages that are not acknowledged (in a group) or not delivered (alone) yet. */
+  /** Messages that are not acknowledged (in a group) or not delivered (without a group) yet. */
   readonly lag: number
 }
 

@@ -1,6 +1,6 @@
 import type { Message } from './message.js'
 
-/** The messages of one key: one is handled, the others wait. */
+/** The messages of one key: one handler runs, the other messages wait. */
 export interface Lane<Value, Key> {
   readonly key: string
   /** In the order of their offsets. */
@@ -9,23 +9,23 @@ export interface Lane<Value, Key> {
 
 export interface Waiting<Value, Key> {
   readonly message: Message<Value, Key>
-  /** The version of the stream when the message was delivered. */
+  /** The version of the stream at the delivery of the message. */
   readonly version: number
 }
 
-/** The handlers of one stream, where `consumer.run` calls them. */
+/** The handlers of one stream, if `consumer.run` calls them. */
 export class StreamHandlers<Value, Key> {
   running = 0
-  /** Messages that wait because a message of their key is being handled. */
+  /** Number of messages that wait for the handler of an earlier message of their key. */
   waiting = 0
-  /** Highest offset whose handler was started. */
+  /** Highest offset whose handler has started. */
   lastStarted = -1
-  /** By key, those that run or wait. */
+  /** Lanes with a running handler or waiting messages, by key. */
   readonly lanes = new Map<string, Lane<Value, Key>>()
 
   /**
-   * Whether the stream can be given up: no handler runs, and no message waits that stands before one whose handler was
-   * started. Otherwise that one would come again, because commits name an offset.
+   * Whether the stream can be given up: no handler runs, and no message waits that precedes one whose handler has
+   * started. Otherwise that later message would be delivered again, because a commit names one offset.
    */
   get areDone(): boolean {
     if (this.running > 0) return false
@@ -33,7 +33,7 @@ export class StreamHandlers<Value, Key> {
     return true
   }
 
-  /** Whether the next message of a lane stands before one whose handler was started. */
+  /** Whether the next message of a lane precedes one whose handler has started. */
   isOwed({ waiting: [next] }: Lane<Value, Key>): boolean {
     return next !== undefined && next.message.offset < this.lastStarted
   }

@@ -28,7 +28,7 @@ export class StreamTable<Value, Key> {
     this.#streams.set(`${stream.topicId}/${stream.partition}`, stream)
   }
 
-  /** Removes this stream only, not another one of the same partition. */
+  /** Removes this stream only, not another stream of the same partition. */
   delete(stream: PartitionStream<Value, Key>): void {
     if (this.get(stream.topicId, stream.partition) === stream) {
       this.#streams.delete(`${stream.topicId}/${stream.partition}`)
@@ -58,7 +58,7 @@ export class StreamTable<Value, Key> {
   }
 }
 
-/** Topic and partition of streams, in the form for hooks and callers. */
+/** Topic and partition of streams, for hooks and callers. */
 export function namesOf<Value, Key>(streams: Iterable<PartitionStream<Value, Key>>): TopicPartition[] {
   return Array.from(streams, ({ topic, partition }) => ({ topic, partition }))
 }
