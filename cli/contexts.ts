@@ -31,7 +31,7 @@ export async function readContexts(): Promise<Contexts> {
     throw error
   }
   const damaged = (cause?: unknown): MillraceError =>
-    new MillraceError('BAD_CONFIG', `"${file}" is not a file of contexts; mend or remove it`, { cause })
+    new MillraceError('BAD_CONFIG', `"${file}" is not a valid contexts file; fix or remove it`, { cause })
   let stored: unknown
   try {
     stored = JSON.parse(text)
@@ -60,7 +60,7 @@ export function checkContextName(name: string): void {
   if (!nameForm.test(name))
     throw new MillraceError(
       'BAD_OPTION',
-      `${JSON.stringify(name)} is no name of a context: expected up to 64 letters, digits, ".", "_" and "-"`,
+      `${JSON.stringify(name)} is not a valid context name: expected up to 64 letters, digits, ".", "_" and "-"`,
     )
 }
 

@@ -20,12 +20,12 @@ export interface CommonOptions {
 export function withCommon(command: Command): Command {
   return command
     .addOption(
-      new Option('-s, --server <host:port>', 'the broker; a port alone is one of localhost')
+      new Option('-s, --server <host:port>', 'address of the broker; a port alone means localhost')
         .env('MILLRACE_SERVER')
         .default(defaultServer),
     )
-    .option('--context <name>', 'the broker of this context, see "millrace context"')
-    .option('--json', 'print JSON for machines')
+    .option('--context <name>', 'use the broker of this context, see "millrace context"')
+    .option('--json', 'print JSON')
 }
 
 /** Connects; the signal ends the connection attempt, and has no effect later. */

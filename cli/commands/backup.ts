@@ -9,16 +9,16 @@ export function addBackup(program: Command): void {
   withCommon(
     program
       .command('backup')
-      .description('store a consistent copy of all that a running broker holds, for "millrace restore"')
+      .description('store a consistent copy of the data of a running broker, for "millrace restore"')
       .requiredOption('--to <dir>', 'a new or empty folder on this machine'),
   ).action(backup)
   program
     .command('restore')
-    .description('make the data folder of a broker from a backup')
+    .description('create the data folder of a broker from a backup')
     .requiredOption('--from <dir>', 'the folder of the backup')
     .option('-d, --data <dir>', 'the data folder: new or empty')
     .option('--check', 'only verify the backup')
-    .option('--json', 'print JSON for machines')
+    .option('--json', 'print JSON')
     .action(restore)
 }
 

@@ -49,14 +49,10 @@ const valuesCount = 64
 
 export function addBench(program: Command): void {
   withCommon(
-    program
-      .command('bench')
-      .description(
-        'publish to a broker and consume, and measure; in a topic of its own, which it deletes at the end',
-      ),
+    program.command('bench').description('measure publish and consume on a broker, in a temporary topic'),
   )
-    .option('--rate <n>', 'messages a second; 0: as fast as the broker acknowledges', wholeNumber(), 0)
-    .option('--size <size>', 'bytes of each value, at least 8', size, '100')
+    .option('--rate <n>', 'messages per second; 0: as fast as the broker acknowledges', wholeNumber(), 0)
+    .option('--size <size>', 'size of each value, at least 8 bytes', size, '100')
     .option('--duration <time>', 'how long to publish', duration, '10s')
     .option('-p, --partitions <n>', 'partitions of the topic', wholeNumber(1), 1)
     .addOption(

@@ -7,7 +7,7 @@ const shells = Object.keys(completionScripts) as Shell[]
 export function addCompletion(program: Command): void {
   program
     .command('completion')
-    .description('print a completion script: for bash `source <(millrace completion bash)`')
+    .description('print a completion script for the shell; for bash: `source <(millrace completion bash)`')
     .addArgument(new Argument('<shell>', 'the shell').choices(shells))
     .action((shell: Shell) => {
       process.stdout.write(completionScripts[shell])

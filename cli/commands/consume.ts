@@ -41,7 +41,7 @@ const lastMax = 1_000_000
 
 export function addConsume(program: Command): void {
   withCommon(program.command('consume <topic...>').description('print the messages of one or more topics'))
-    .option('-g, --group <group>', 'read as a member of this group; acknowledges what was read')
+    .option('-g, --group <group>', 'read as a member of this group, and acknowledge messages that were read')
     .option(
       '--from <where>',
       'earliest, latest, an offset, or a time (default: earliest, with --follow latest)',
@@ -59,13 +59,13 @@ export function addConsume(program: Command): void {
     .option('-k, --key <key>', 'only messages with this key')
     .option(
       '--header <name[=value]>',
-      'only messages with this header; repeatable, then a message needs all of them',
+      'only messages with this header; repeatable, all must match',
       collect(headerFilter),
     )
     .option('--grep <pattern>', 'only messages with a value that matches this regular expression')
-    .option('-i, --ignore-case', 'upper and lower case are the same to --grep')
+    .option('-i, --ignore-case', 'ignore case in --grep')
     .addOption(
-      new Option('--format <format>', 'value: a line for each value; json: a line for each message').choices([
+      new Option('--format <format>', 'value: one line per value; json: one JSON line per message').choices([
         'value',
         'json',
       ]),
@@ -73,7 +73,7 @@ export function addConsume(program: Command): void {
     .addOption(
       new Option(
         '-o, --output <format>',
-        'a text with %t topic, %p partition, %o offset, %T timestamp (ms), %k key, %v value, %h headers, \\n, \\t',
+        'print this text with %t topic, %p partition, %o offset, %T timestamp (ms), %k key, %v value, %h headers, \\n, \\t',
       )
         .argParser(messageTemplate)
         .conflicts('format'),
@@ -205,7 +205,7 @@ function tellRetry(error: unknown): void {
 
 function tellSkipped({ topic, partition, fromOffset, toOffset }: SkippedMessages): void {
   process.stderr.write(
-    `millrace: messages ${fromOffset} to ${toOffset - 1} of partition ${partition} of "${topic}" are no longer kept; going on at ${toOffset}\n`,
+    `millrace: messages ${fromOffset} to ${toOffset - 1} of partition ${partition} of "${topic}" were dropped by retention; continuing at ${toOffset}\n`,
   )
 }
 

@@ -11,11 +11,11 @@ interface ContextOptions {
 export function addContext(program: Command): void {
   const context = program
     .command('context')
-    .description('names for brokers, kept in $XDG_CONFIG_HOME/millrace/contexts.json')
+    .description('save names for brokers, in $XDG_CONFIG_HOME/millrace/contexts.json')
   context
     .command('add <name> <server>')
     .description('add a context, or change its server (host:port, several with commas)')
-    .option('--use', 'use it from now on')
+    .option('--use', 'make it the current context')
     .action(async (name: string, server: string, { use }: ContextOptions) => {
       checkContextName(name)
       addressesOf(server)
@@ -25,7 +25,7 @@ export function addContext(program: Command): void {
     })
   context
     .command('use <name>')
-    .description('make this the server of all commands without --server or --context')
+    .description('use this context for all commands without --server or --context')
     .action(async (name: string) => {
       const contexts = await readContexts()
       const server = serverOfContext(contexts, name)
@@ -34,8 +34,8 @@ export function addContext(program: Command): void {
     })
   context
     .command('list')
-    .description('list the contexts; * marks the one in use')
-    .option('--json', 'print JSON for machines')
+    .description('list the contexts; * marks the current one')
+    .option('--json', 'print JSON')
     .action(async ({ json }: ContextOptions) => {
       const { current, servers } = await readContexts()
       const contexts = Object.entries(servers).map(([name, server]) => ({

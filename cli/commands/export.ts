@@ -32,10 +32,10 @@ export function addExport(program: Command): void {
   withCommon(
     program
       .command('export <topic...>')
-      .description('write all messages of topics as lines of JSON, for "millrace import"'),
+      .description('write all messages of topics as JSON lines, for "millrace import"'),
   )
-    .option('-o, --out <file>', 'write to this file instead of stdout; .gz is packed')
-    .option('--force', 'replace a file that exists')
+    .option('-o, --out <file>', 'write to this file instead of stdout; .gz is compressed')
+    .option('--force', 'replace an existing file')
     .option('--from <where>', 'earliest, an offset, or a time', startPosition, 'earliest')
     .option('--until <where>', 'stop before this offset of each partition, or before this time', stopPosition)
     .option('--partition <n>', 'only this partition, of one topic; repeatable', collect(wholeNumber()))

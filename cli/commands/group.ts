@@ -16,13 +16,13 @@ export function addGroup(program: Command): void {
     if (options.json) return printJson(groups)
     printTable([['group', 'members', 'topics'], ...groups.map((one) => [one.group, one.members, one.topics])])
   })
-  withCommon(group.command('describe <group>').description('members, offsets and lag of a group')).action(
-    async (name: string, options: CommonOptions) => {
-      const description = await withClient(options, (client) => client.groups.describe(name))
-      if (options.json) printJson(description)
-      else printDescription(description)
-    },
-  )
+  withCommon(
+    group.command('describe <group>').description('show the members, offsets and lag of a group'),
+  ).action(async (name: string, options: CommonOptions) => {
+    const description = await withClient(options, (client) => client.groups.describe(name))
+    if (options.json) printJson(description)
+    else printDescription(description)
+  })
   withCommon(group.command('seek <group> <topic>').description('move the committed offsets of a group'))
     .requiredOption('--to <where>', 'earliest, latest, an offset, or a time', startPosition)
     .option('--partition <n>', 'only this partition; repeatable', collect(wholeNumber()))
@@ -35,8 +35,8 @@ export function addGroup(program: Command): void {
       printTable([['partition', 'offset'], ...moved.map((one) => [one.partition, one.offset])])
     })
   for (const [name, done, description] of [
-    ['pause', 'paused', 'take all partitions from its members until resume'],
-    ['resume', 'resumed', 'give its members partitions again'],
+    ['pause', 'paused', 'pause a group: its members lose all partitions until resume'],
+    ['resume', 'resumed', 'resume a paused group'],
   ] as const) {
     withCommon(group.command(`${name} <group>`).description(description)).action(
       async (one: string, options: CommonOptions) => {
@@ -46,7 +46,7 @@ export function addGroup(program: Command): void {
       },
     )
   }
-  withCommon(group.command('delete <group>').description('forget a group and its offsets')).action(
+  withCommon(group.command('delete <group>').description('delete a group and its offsets')).action(
     async (name: string, options: CommonOptions) => {
       await withClient(options, (client) => client.groups.delete(name))
       if (options.json) printJson({ group: name, deleted: true })

@@ -32,7 +32,7 @@ export function addImport(program: Command): void {
   withCommon(
     program
       .command('import [file]')
-      .description('publish the messages of an export, or of "consume --format json"; default stdin'),
+      .description('publish messages from a file of "export" or of "consume --format json", or from stdin'),
   )
     .option('--topic <topic>', 'publish to this topic instead of the one in the file')
     .option('--repartition', 'choose the partition of each message by its key, not the one in the file')

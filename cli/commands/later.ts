@@ -17,17 +17,13 @@ interface SetOptions extends CommonOptions {
 
 /** Adds `delayed` and `schedule`. */
 export function addLater(program: Command): void {
-  addDelayed(
-    program.command('delayed').description('look at messages that wait for their time, and cancel them'),
-  )
-  addSchedules(program.command('schedule').description('publish messages again and again'))
+  addDelayed(program.command('delayed').description('list and cancel delayed messages'))
+  addSchedules(program.command('schedule').description('publish messages at the times of a cron pattern'))
 }
 
 function addDelayed(delayed: Command): void {
-  withCommon(
-    delayed.command('list [topic]').description('delayed messages in the order in which they are due'),
-  )
-    .option('--limit <n>', 'how many are shown', wholeNumber(), 20)
+  withCommon(delayed.command('list [topic]').description('list delayed messages by due time'))
+    .option('--limit <n>', 'number of rows', wholeNumber(), 20)
     .action(async (topic: string | undefined, options: ListOptions) => {
       const messages: DelayedMessage[] = []
       const { count } = await withClient(options, async (client) => {
@@ -46,7 +42,7 @@ function addDelayed(delayed: Command): void {
         ...messages.map((one) => [timeText(one.dueMs), one.topic, one.partition, one.id ?? '-']),
       ])
     })
-  withCommon(delayed.command('cancel <topic> <id>').description('take a delayed message back')).action(
+  withCommon(delayed.command('cancel <topic> <id>').description('cancel a delayed message')).action(
     async (topic: string, id: string, options: CommonOptions) => {
       const cancelled = await withClient(options, (client) => client.delayed.cancel(topic, id))
       if (options.json) printJson({ topic, id, cancelled })
@@ -57,19 +53,13 @@ function addDelayed(delayed: Command): void {
 }
 
 function addSchedules(schedule: Command): void {
-  withCommon(
-    schedule
-      .command('set <name> <topic> <value>')
-      .description('make a schedule, or replace the one of this name'),
-  )
-    .requiredOption('--cron <pattern>', 'five fields, or six with seconds in front')
-    .option('--time-zone <zone>', 'like Europe/Berlin; default UTC')
+  withCommon(schedule.command('set <name> <topic> <value>').description('create or replace a schedule'))
+    .requiredOption('--cron <pattern>', 'cron pattern: five fields, or six with seconds first')
+    .option('--time-zone <zone>', 'time zone, like Europe/Berlin; default UTC')
     .addOption(
-      new Option('--missed <policy>', 'what was due while the broker was down').choices([
-        'skip',
-        'once',
-        'all',
-      ]),
+      new Option('--missed <policy>', 'how to handle times that the broker missed while it was down').choices(
+        ['skip', 'once', 'all'],
+      ),
     )
     .option('-k, --key <key>', 'key of the messages')
     .option('--partition <n>', 'publish to this partition', wholeNumber())
@@ -109,7 +99,7 @@ function addSchedules(schedule: Command): void {
       ])
     },
   )
-  withCommon(schedule.command('delete <name>').description('end a schedule')).action(
+  withCommon(schedule.command('delete <name>').description('delete a schedule')).action(
     async (name: string, options: CommonOptions) => {
       await withClient(options, (client) => client.schedules.delete(name))
       if (options.json) printJson({ name, deleted: true })

@@ -34,18 +34,18 @@ export function addPublish(program: Command): void {
       .command('publish <topic> [value]')
       .description('publish a value, or each line of a file or of stdin'),
   )
-    .option('-f, --file <file>', 'read lines from a file, - for stdin; .gz is unpacked')
+    .option('-f, --file <file>', 'read lines from a file, - for stdin; .gz is decompressed')
     .option('-k, --key <key>', 'key of every message')
     .option('--key-field <name>', 'take the key from this field of each JSON value')
     .option('--header <name=value>', 'header of every message; repeatable', addHeader)
     .option('--partition <n>', 'publish to this partition', wholeNumber())
     .addOption(
-      new Option('--delay <time>', 'append it after this time, like 30s or 2h')
+      new Option('--delay <time>', 'deliver the message after this delay, like 30s or 2h')
         .argParser(duration)
         .conflicts('deliverAt'),
     )
-    .option('--deliver-at <time>', 'append it at this time, like 2027-01-31T08:00:00Z', timeOf)
-    .option('--id <id>', 'what a repeat of the value is recognized by; for one value')
+    .option('--deliver-at <time>', 'deliver the message at this time, like 2027-01-31T08:00:00Z', timeOf)
+    .option('--id <id>', 'message id for deduplication; for a single value')
     .addOption(
       new Option('--compression <codec>', 'codec of the batches').choices(compressions).default('none'),
     )

@@ -42,7 +42,7 @@ const progressEvery = 10_000
 export function addQueue(program: Command): void {
   const queue = program
     .command('queue')
-    .description('look at queue groups, change them, and redrive dead letters')
+    .description('list, describe, configure, pause and delete queue groups, and redrive dead letters')
   withCommon(queue.command('list').description('list the queue groups')).action(
     async (options: CommonOptions) => {
       const groups = await withClient(options, (client) => client.queues.list())
@@ -54,7 +54,9 @@ export function addQueue(program: Command): void {
     },
   )
   withCommon(
-    queue.command('describe <group>').description('workers and messages of a group, and why it stands still'),
+    queue
+      .command('describe <group>')
+      .description('show the workers and messages of a group, and why messages do not move'),
   ).action(async (group: string, options: CommonOptions) => {
     const description = await withClient(options, (client) => client.queues.describe(group))
     if (options.json) printJson(description)
@@ -67,16 +69,14 @@ export function addQueue(program: Command): void {
 
 function addPeek(queue: Command): void {
   withCommon(
-    queue
-      .command('peek <group>')
-      .description('look at messages of a group that are not done, without leasing them'),
+    queue.command('peek <group>').description('show unfinished messages of a group without leasing them'),
   )
-    .option('--limit <n>', 'how many are shown', wholeNumber(1, 10_000), 20)
-    .option('--topic <name>', 'only those of this topic')
+    .option('--limit <n>', 'number of rows', wholeNumber(1, 10_000), 20)
+    .option('--topic <name>', 'only messages of this topic')
     .addOption(
       new Option(
         '--state <state>',
-        'waiting: could be handled now, or wait behind their key; in-flight: a worker has them; delayed: wait for a retry',
+        'waiting: ready, or behind another message of their key; in-flight: leased by a worker; delayed: waiting for a retry',
       ).choices(Object.keys(peekStates)),
     )
     .action(peek)
@@ -118,16 +118,18 @@ function previewOf(bytes: Uint8Array | undefined, charactersMax: number): string
 }
 
 function addSettings(queue: Command): void {
-  withCommon(queue.command('configure <group>').description('change settings of a group'))
+  withCommon(queue.command('configure <group>').description('change the settings of a group'))
     .addOption(new Option('--order <which>', 'order of messages').choices(['none', 'key']))
     .option('--attempts <n>', 'attempts after which a message is a dead letter', wholeNumber(1, 1_000_000))
-    .addOption(new Option('--retry <kind>', 'how delays grow').choices(['fixed', 'exponential']))
+    .addOption(new Option('--retry <kind>', 'how retry delays grow').choices(['fixed', 'exponential']))
     .option('--delay <time>', 'delay before the second attempt, like 500ms or 10s; with --retry', duration)
-    .option('--max-delay <time>', 'longest delay; with --retry', duration)
+    .option('--max-delay <time>', 'limit of the retry delay; with --retry', duration)
     .option('--ttl <time>', 'age at which waiting messages expire; 0: never', durationOrZero)
-    .addOption(new Option('--expired <what>', 'what becomes of them').choices(['dead-letter', 'drop']))
-    .option('--priorities', 'messages of higher priority go first')
-    .option('--no-priorities', 'messages go in their order')
+    .addOption(
+      new Option('--expired <what>', 'what happens to expired messages').choices(['dead-letter', 'drop']),
+    )
+    .option('--priorities', 'deliver messages of higher priority first')
+    .option('--no-priorities', 'deliver messages in their order')
     .action(async (group: string, options: ConfigureOptions) => {
       const settings = await withClient(options, (client) =>
         client.queues.configure(group, settingsOf(options)),
@@ -136,8 +138,8 @@ function addSettings(queue: Command): void {
       printTable(Object.entries(settings).map(([name, value]) => [name, JSON.stringify(value)]))
     })
   for (const [name, done, description] of [
-    ['pause', 'paused', 'hand out no messages until resume; what is leased goes on'],
-    ['resume', 'resumed', 'hand out messages again'],
+    ['pause', 'paused', 'pause deliveries until resume; leased messages continue'],
+    ['resume', 'resumed', 'resume deliveries'],
   ] as const) {
     withCommon(queue.command(`${name} <group>`).description(description)).action(
       async (group: string, options: CommonOptions) => {
@@ -148,7 +150,7 @@ function addSettings(queue: Command): void {
     )
   }
   withCommon(
-    queue.command('delete <group>').description('forget a group; its dead-letter topic stays'),
+    queue.command('delete <group>').description('delete a group, but not its dead-letter topic'),
   ).action(async (group: string, options: CommonOptions) => {
     await withClient(options, (client) => client.queues.delete(group))
     if (options.json) printJson({ group, deleted: true })
@@ -158,11 +160,13 @@ function addSettings(queue: Command): void {
 
 function addDeadLetters(queue: Command): void {
   withCommon(
-    queue.command('dead <group>').description('dead letters of a group: reasons by count, and the newest'),
+    queue
+      .command('dead <group>')
+      .description('show the dead letters of a group: their reasons, and the newest'),
   )
-    .option('--reason <text>', 'only those with this in their reason or error')
-    .option('--topic <name>', 'only those of this topic')
-    .option('--limit <n>', 'how many are shown', wholeNumber(), 20)
+    .option('--reason <text>', 'only dead letters with this text in their reason or error')
+    .option('--topic <name>', 'only messages of this topic')
+    .option('--limit <n>', 'number of rows', wholeNumber(), 20)
     .action(async (group: string, options: LettersOptions) => {
       const { limit = 0 } = options
       const counts = new Map<string, number>()
@@ -197,14 +201,18 @@ function addDeadLetters(queue: Command): void {
         ]),
       ])
     })
-  withCommon(queue.command('redrive <group>').description('give dead letters back to their group, each once'))
+  withCommon(
+    queue
+      .command('redrive <group>')
+      .description('deliver dead letters to their group again, each at most once'),
+  )
     .option(
       '--letter <n>',
-      'only this dead letter, as `queue dead` numbers it; repeatable',
+      'only the dead letter with this number in `queue dead`; repeatable',
       collect(wholeNumber()),
     )
-    .option('--reason <text>', 'only those with this in their reason or error')
-    .option('--topic <name>', 'only those of this topic')
+    .option('--reason <text>', 'only dead letters with this text in their reason or error')
+    .option('--topic <name>', 'only messages of this topic')
     .action(async (group: string, options: RedriveOptions) => {
       let shown = 0
       const redriven = await withClient(options, (client) =>
@@ -218,7 +226,7 @@ function addDeadLetters(queue: Command): void {
         }),
       )
       if (options.json) printJson({ group, redriven })
-      else process.stdout.write(`gave ${redriven} dead letters back to queue group "${group}"\n`)
+      else process.stdout.write(`redrove ${redriven} dead letters of queue group "${group}"\n`)
     })
 }
 
@@ -230,7 +238,7 @@ function last<Item>(items: readonly Item[], count: number): Item[] {
 function settingsOf(options: ConfigureOptions): QueueOptions {
   const { order, attempts, retry, delay, maxDelay, ttl, expired, priorities } = options
   if (retry === undefined && (delay ?? maxDelay) !== undefined)
-    throw new MillraceError('BAD_OPTION', '--delay and --max-delay say nothing without --retry')
+    throw new MillraceError('BAD_OPTION', '--delay and --max-delay have no effect without --retry')
   return {
     order,
     attemptsMax: attempts,

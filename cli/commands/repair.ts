@@ -20,14 +20,12 @@ interface RepairResult {
 export function addRepair(program: Command): void {
   program
     .command('repair')
-    .description(
-      'verify the data folder of a broker that is stopped, and rebuild what keeps it from starting',
-    )
+    .description('verify and repair the data folder of a stopped broker')
     .option('-d, --data <dir>', 'data folder', 'millrace-data')
-    .option('--check', 'only look: verify the files, change nothing')
-    .option('--marker', 'write the marker file anew, also where it names another version')
-    .option('--missing', 'go on without databases of the journal that are missing: their messages are lost')
-    .option('--json', 'print JSON for machines')
+    .option('--check', 'only verify the files, change nothing')
+    .option('--marker', 'rewrite the marker file, even if it names another version')
+    .option('--missing', 'continue without missing databases of the journal: their messages are lost')
+    .option('--json', 'print JSON')
     .action(repair)
 }
 

@@ -23,7 +23,9 @@ export function addRequest(program: Command): void {
   withCommon(
     program
       .command('request <topic> [value]')
-      .description('ask the service of a topic and print its reply; without a value, the request is stdin'),
+      .description(
+        'send a request to a service and print its reply; without a value, read the request from stdin',
+      ),
   )
     .option('--timeout <time>', 'how long to wait for the reply, like 500ms or 10s', duration, '5s')
     .option('-k, --key <key>', 'key of the request')

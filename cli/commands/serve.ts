@@ -19,7 +19,7 @@ export function addServe(program: Command): void {
     .option('-H, --host <host>', 'address to listen on (default: 127.0.0.1)')
     .option('-p, --port <port>', 'port to listen on, 0 picks a free one (default: 7420)')
     .option('-c, --config <file>', 'YAML file with settings')
-    .option('--set <name=value>', 'any other setting, like --set retentionMs=1d; repeatable', addSetting)
+    .option('--set <name=value>', 'any setting, like --set retentionMs=1d; repeatable', addSetting)
     .option('--settings', 'list all settings with their environment variables and defaults, and exit')
     .action(serve)
 }

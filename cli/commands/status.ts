@@ -4,7 +4,7 @@ import { type CommonOptions, withClient, withCommon } from '../options.js'
 import { formatBytes, formatDuration, printJson, printTable } from '../output.js'
 
 export function addStatus(program: Command): void {
-  withCommon(program.command('status').description('how the broker is')).action(
+  withCommon(program.command('status').description('show the status of the broker')).action(
     async (options: CommonOptions) => {
       const status = await withClient(options, (client) => client.status())
       if (options.json) printJson(status)

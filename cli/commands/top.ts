@@ -14,9 +14,11 @@ interface TopOptions extends CommonOptions {
 const clearScreen = '\u001b[H\u001b[2J'
 
 export function addTop(program: Command): void {
-  withCommon(program.command('top').description('show the rates of topics and groups, again and again'))
-    .option('--interval <time>', 'time between two views', duration, '2s')
-    .option('--once', 'show one view, after one interval')
+  withCommon(
+    program.command('top').description('show the rates of topics and groups, updated at an interval'),
+  )
+    .option('--interval <time>', 'interval of the updates', duration, '2s')
+    .option('--once', 'show one update, then exit')
     .action(top)
 }
 

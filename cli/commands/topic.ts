@@ -34,7 +34,7 @@ export function addTopic(program: Command): void {
     },
   )
   withSettings(
-    topic.command('alter <topic>').description('change settings, or raise the number of partitions'),
+    topic.command('alter <topic>').description('change the settings of a topic, or add partitions'),
   ).action(async (name: string, options: SettingsOptions) => {
     const summary = await withClient(options, (client) => client.topics.alter(name, settings(options)))
     report(
@@ -50,10 +50,10 @@ export function addTopic(program: Command): void {
     },
   )
   withCommon(
-    topic.command('purge <topic>').description('drop all messages that a topic holds now; the topic stays'),
+    topic.command('purge <topic>').description('delete all current messages of a topic, but not the topic'),
   )
     .option('--partition <n>', 'only this partition; repeatable', collect(wholeNumber()))
-    .option('-y, --yes', 'do not ask')
+    .option('-y, --yes', 'do not ask for confirmation')
     .action(purge)
   withCommon(topic.command('list').description('list the topics')).action(async (options: CommonOptions) => {
     const topics = await withClient(options, (client) => client.topics.list())
@@ -61,13 +61,13 @@ export function addTopic(program: Command): void {
     const rows = topics.map((one) => [one.name, one.partitions, retentionText(one)])
     printTable([['topic', 'partitions', 'retention'], ...rows])
   })
-  withCommon(topic.command('describe <topic>').description('settings and partitions of a topic')).action(
-    async (name: string, options: CommonOptions) => {
-      const description = await withClient(options, (client) => client.topics.describe(name))
-      if (options.json) printJson(description)
-      else printDescription(description)
-    },
-  )
+  withCommon(
+    topic.command('describe <topic>').description('show the settings and partitions of a topic'),
+  ).action(async (name: string, options: CommonOptions) => {
+    const description = await withClient(options, (client) => client.topics.describe(name))
+    if (options.json) printJson(description)
+    else printDescription(description)
+  })
 }
 
 async function purge(name: string, options: PurgeOptions): Promise<void> {
@@ -95,9 +95,9 @@ async function purge(name: string, options: PurgeOptions): Promise<void> {
 function withSettings(command: Command): Command {
   return withCommon(command)
     .option('-p, --partitions <n>', 'number of partitions', wholeNumber(1))
-    .option('--retention-time <time>', 'drop messages after, like 7d, 12h, forever', duration)
-    .option('--retention-bytes <size>', 'keep at most of each partition, like 10GB, unlimited', size)
-    .option('--batch-bytes-max <size>', 'largest batch, and so the largest message', size)
+    .option('--retention-time <time>', 'retention time of messages, like 7d, 12h or forever', duration)
+    .option('--retention-bytes <size>', 'retention size of each partition, like 10GB or unlimited', size)
+    .option('--batch-bytes-max <size>', 'size limit of a batch, and so of a message', size)
 }
 
 function settings({

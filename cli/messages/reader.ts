@@ -83,5 +83,5 @@ export async function* readMessages(
 }
 
 function tellUnreadable({ message, endOffset }: DecodeError): void {
-  process.stderr.write(`millrace: ${message}; going on at ${endOffset}\n`)
+  process.stderr.write(`millrace: ${message}; continuing at ${endOffset}\n`)
 }

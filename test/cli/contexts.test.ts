@@ -39,7 +39,7 @@ test(
     const home = await context.tempDir()
     const cases: [string[], RegExp][] = [
       [['context', 'use', 'none'], /there is no context "none"; add one with "millrace context add"/],
-      [['context', 'add', 'a b', 'localhost'], /"a b" is no name of a context/],
+      [['context', 'add', 'a b', 'localhost'], /"a b" is not a valid context name/],
       [['context', 'add', 'a', 'not an address'], /"not an address" is not an address/],
       [['status', '--context', 'none'], /there is no context "none"/],
       [['status', '--context', 'a', '--server', 'localhost'], /give --server or --context, not both/],
@@ -53,7 +53,7 @@ test(
     await writeFile(join(home, 'millrace', 'contexts.json'), '{')
     const damaged = await run(context, ['status'], '', { env: { XDG_CONFIG_HOME: home } })
     assert.is(damaged.code, 1)
-    assert.match(damaged.stderr, /contexts\.json" is not a file of contexts; mend or remove it/)
+    assert.match(damaged.stderr, /contexts\.json" is not a valid contexts file; fix or remove it/)
   },
   { deadlineMs: 30_000 },
 )
