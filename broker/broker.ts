@@ -25,27 +25,27 @@ import { type BrokerStatus, brokerStatus } from './status.js'
 import { TurnBudget } from './turn_budget.js'
 import { WallClock } from './wall_clock.js'
 
-/** Any of the settings (see `configSchema`); the others keep their defaults. */
+/** Any of the settings (see `configSchema`); the others have their defaults. */
 export type BrokerOptions = Partial<BrokerSettings> & {
-  /** Where the broker logs to; JSON lines on stderr otherwise. */
+  /** Logger of the broker; default: JSON lines on stderr. */
   readonly logger?: Logger | undefined
-  /** Other databases than those that `engine` names. */
+  /** Databases to use instead of those of `engine`. */
   readonly engines?: EngineFactory | undefined
 }
 
-/** Some milliseconds of work; a loop that turns costs microseconds. */
+/** Takes some milliseconds; a turn of the event loop itself takes microseconds. */
 const fetchBytesPerTurnMax = 8 * 1024 * 1024
 
 /** A running broker. */
 export interface Broker {
-  /** Where it listens. */
+  /** The address that it listens on. */
   readonly address: { readonly host: string; readonly port: number }
   readonly settings: BrokerSettings
-  /** The same as the command `status` answers. */
+  /** The reply of the command `status`. */
   status(): Promise<BrokerStatus>
   /**
-   * Stops gracefully: accepts no more connections and publishes, answers what waits, lets requests finish and their
-   * replies leave, and closes the log. Takes `drainTimeoutMs` plus the time of the last commit at most.
+   * Stops gracefully: accepts no more connections and publishes, answers waiting requests, lets requests finish and
+   * their replies leave, and closes the log. Takes at most `drainTimeoutMs` plus the time of the last commit.
    */
   close(): Promise<void>
   [Symbol.asyncDispose](): Promise<void>
@@ -59,8 +59,8 @@ export interface Broker {
  * const client = await connect(`localhost:${broker.address.port}`)
  * ```
  *
- * @throws MillraceError BAD_CONFIG, FOLDER_IN_USE, UNKNOWN_FORMAT, STORAGE_FAILED, CORRUPT; the system's own error, such
- * as EADDRINUSE, when it can't listen
+ * @throws MillraceError BAD_CONFIG, FOLDER_IN_USE, UNKNOWN_FORMAT, STORAGE_FAILED, CORRUPT; the error of the system,
+ * such as EADDRINUSE, if it cannot listen
  */
 export async function startBroker({ logger, engines, ...options }: BrokerOptions = {}): Promise<Broker> {
   const settings = settingsOf(options)
@@ -89,8 +89,8 @@ async function exists(path: string): Promise<boolean> {
 }
 
 /**
- * Listens for a moment, so that a port that is taken is found before the broker makes its folder.
- * @throws the system's error, such as EADDRINUSE
+ * Listens for a moment, to detect a port in use before the broker creates its folder.
+ * @throws the error of the system, such as EADDRINUSE
  */
 function findPortFree({ host, port }: BrokerSettings): Promise<void> {
   return new Promise((resolve, reject) => {

@@ -119,7 +119,7 @@ export type BrokerSettings = {
 export interface ConfigSources {
   /** Values of command-line flags by setting name; undefined ones are absent. */
   readonly flags?: Readonly<Record<string, unknown>>
-  /** How error messages call the flag of a setting, such as `--port`; `port in flags` by default. */
+  /** The name of a setting's flag in error messages, such as `--port`; `port in flags` by default. */
   readonly flagName?: (setting: string) => string
   /** Environment variables: MILLRACE_ and the name in capitals, such as MILLRACE_RETENTION_MS. */
   readonly env?: Readonly<Record<string, string | undefined>>
@@ -133,8 +133,8 @@ const envPrefix = 'MILLRACE_'
 /** Variables of the command line and of tests. */
 const foreignEnv = /^MILLRACE_(SERVER|CONTEXT|CONFIG|TEST_.*)$/
 /**
- * Kubernetes and Docker set these variables for a service whose name starts with "millrace". The value tells
- * MILLRACE_PORT of a service called "millrace" from the setting.
+ * Kubernetes and Docker set these variables for a service whose name starts with "millrace". The value distinguishes
+ * the setting MILLRACE_PORT from the variable of a service called "millrace".
  */
 const serviceLinkNames =
   /_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$/
@@ -149,8 +149,8 @@ export function envName(name: string): string {
 }
 
 /**
- * Settings from flags over environment over file over defaults.
- * @throws MillraceError BAD_CONFIG names the setting, where it came from, and the nearest known name of an unknown one
+ * Reads settings in order of precedence: flags, environment, file, defaults.
+ * @throws MillraceError BAD_CONFIG that names the setting, its source, and the most similar name for an unknown one
  */
 export async function loadConfig({
   flags = {},
@@ -166,7 +166,7 @@ export async function loadConfig({
 }
 
 /**
- * Settings from options over defaults.
+ * Reads settings from options, with defaults.
  * @throws MillraceError BAD_CONFIG
  */
 export function settingsOf(options: Readonly<Record<string, unknown>>): BrokerSettings {
@@ -176,7 +176,7 @@ export function settingsOf(options: Readonly<Record<string, unknown>>): BrokerSe
 function checkSettings(given: Partial<BrokerSettings>): BrokerSettings {
   const defaults = Object.fromEntries(names.map((name) => [name, configSchema[name].default]))
   const settings = { ...defaults, ...given } as BrokerSettings
-  // A reply with one largest batch must fit into a frame beside its body, and so must a publish.
+  // A reply with a batch of the maximum size must fit into a frame with its body, and so must a publish.
   const batchBytesMax = settings.frameBytesMax - 32 * KiB
   if (settings.batchBytesMax > batchBytesMax) {
     throw new MillraceError(

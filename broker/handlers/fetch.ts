@@ -17,7 +17,7 @@ type FetchReply = ReplyOf<typeof commands.fetch>
 type FetchEntry = FetchRequest['partitions'][number]
 type PartitionReply = FetchReply['partitions'][number]
 
-/** A read of a partition is not worth less than this. */
+/** Minimum size of a read of a partition. */
 const shareBytesMin = 64 * 1024
 /** Share of a frame reserved for the body of a reply. */
 const bodyShare = 1 / 16
@@ -57,7 +57,7 @@ async function fetchSlowly(
     session.release(collector.acquiredBytes)
     const wait = new DataWait(broker.longPolls, collector.partitions, collector.missingBytes, leftMs)
     const unsubscribe = session.onClose(wait.end)
-    // The wait does not know what happened between the collection and its own begin.
+    // Changes between the collection and the start of the wait would go unnoticed.
     if (collector.isOutdated) wait.end()
     await wait.over
     unsubscribe()
@@ -65,7 +65,7 @@ async function fetchSlowly(
   }
 }
 
-/** Reserves the room at the moment of the read; otherwise all waiting requests would find it free. */
+/** Reserves the room at the moment of the read; otherwise all waiting requests would see the same room as free. */
 async function collect({ broker, session }: RequestContext, request: FetchRequest): Promise<FetchCollector> {
   const { fetchTurns } = broker
   for (let isSmall = true; ; isSmall = false) {
@@ -90,7 +90,7 @@ async function collect({ broker, session }: RequestContext, request: FetchReques
       throw error
     }
     if (hasRoom || collector.bytes <= roomBytes) return collector
-    // A single batch that is larger than the share of connections that hold little.
+    // A single batch is larger than the available room: wait until there is room for it.
     collector.releaseMemory()
     session.release(collector.acquiredBytes)
   }
@@ -106,7 +106,7 @@ interface ColdEntry {
 class FetchCollector {
   readonly #broker: BrokerContext
   readonly #request: FetchRequest
-  /** Most bytes of batches in the reply, unless a single batch is larger. */
+  /** Limit of the bytes of batches in the reply, unless a single batch is larger. */
   readonly bytesMax: number
   /** Number of existing partitions. */
   readonly partitions: Partition[] = []
@@ -123,7 +123,7 @@ class FetchCollector {
   #records = 0
   #hasError = false
 
-  /** @param roomBytes most bytes that the budget allows */
+  /** @param roomBytes number of bytes that the budget allows */
   constructor(broker: BrokerContext, request: FetchRequest, roomBytes: number) {
     this.#errors = new EntryErrors(broker.logger)
     this.#broker = broker
@@ -148,7 +148,7 @@ class FetchCollector {
     return Math.min(this.#request.bytesMin, this.bytesMax) - this.#bytes
   }
 
-  /** To be called in the turn of `collectFromMemory`, if there is a pause before `isOutdated` is asked. */
+  /** Call it in the turn of `collectFromMemory`, if there is a pause before the call of `isOutdated`. */
   noteEnds(): void {
     this.#ends = this.partitions.map(({ endOffset }) => endOffset)
   }

@@ -22,8 +22,8 @@ const producerInit: Handler<typeof commands.producerInit> = ({ broker }) => ({
 })
 
 /**
- * Everything up to the commit happens in one go, so the batches of a connection are appended in the order in which they
- * came. Batches that are refused don't stop the others.
+ * Everything up to the commit runs synchronously, so that the batches of a connection are appended in order of arrival.
+ * A refused batch does not affect the others.
  */
 const publish: Handler<typeof commands.publish> = ({ broker }, request, payload) => {
   if (broker.draining) throw new MillraceError('DRAINING')
@@ -58,14 +58,14 @@ interface Accepted {
   baseOffset: number
 }
 
-/** The batches of one publish request on their way into one commit. */
+/** The batches of one publish request that become one commit. */
 class PublishAppend {
   readonly #broker: BrokerContext
   readonly #results: BatchResult[]
   readonly #ops: Op[] = []
   /** One for each op. */
   readonly #accepted: Accepted[] = []
-  /** Repeats of batches that other requests still commit. */
+  /** Repeats of batches that other requests are still committing. */
   readonly #repeats: { readonly resultIndex: number; readonly of: PendingBatch }[] = []
   readonly #commit: PendingCommit = { committed: Promise.resolve() }
   readonly #gate: Gate

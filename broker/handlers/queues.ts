@@ -102,7 +102,7 @@ function leaseReply(
   }
 }
 
-/** Messages next to each other whose timestamps are counted from the same one share a batch, in ascending order. */
+/** Consecutive messages with the same base timestamp share a batch, in ascending order. */
 function* runsOfBatches(deliveries: readonly Delivery[]): Iterable<readonly Delivery[]> {
   let some: Delivery[] = []
   for (const delivery of deliveries) {

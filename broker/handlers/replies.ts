@@ -2,7 +2,7 @@ import { type commands, limits, MillraceError } from '../../protocol/index.js'
 import type { Handler } from './handler.js'
 
 const replySend: Handler<typeof commands.replySend> = ({ broker }, { to, requestId, error }, payload) => {
-  // The memory of the request is used again once it is answered.
+  // The memory of the request is reused after the reply.
   broker.replies.send(to, { requestId, error, value: Buffer.from(payload) })
   return { body: {} }
 }

@@ -20,7 +20,7 @@ type OffsetResult = ReplyOf<typeof commands.offsetsList>['partitions'][number]
 
 const earliest = -2
 const latest = -1
-/** Unknown topics of one request for which the nearest name is looked up, which takes time. */
+/** Limit of the unknown topics in one request for which the broker searches a similar name, because that takes time. */
 const suggestionsMax = 3
 const unknownTopic = { error: errorTable.UNKNOWN_TOPIC.number }
 

@@ -8,7 +8,7 @@ import type { Handler } from './handler.js'
 type TransactionRequest = RequestOf<typeof commands.transaction>
 type TransactionReply = ReplyOf<typeof commands.transaction>
 
-/** A part of a transaction that others see only once it is committed. */
+/** A part of a transaction; it becomes visible with the commit. */
 interface Part {
   readonly ops: readonly Op[]
   done(): void
@@ -17,7 +17,7 @@ interface Part {
 
 const underWay = new WeakMap<BrokerContext, Map<string, Promise<TransactionReply>>>()
 
-/** All of it in one commit of the journal. */
+/** All parts in one commit of the journal. */
 const transaction: Handler<typeof commands.transaction> = async ({ broker }, request, payload) => {
   if (broker.draining) throw new MillraceError('DRAINING')
   const { id } = request
@@ -61,7 +61,7 @@ async function commit(
       const ops = [{ kind: opKinds.offsetsCommitted, payload }]
       parts.push({ ops, done: prepared.ended, failed: prepared.ended })
     }
-    // In the turn of the commit: topics may have been deleted or changed while leases were looked up.
+    // Check in the turn of the commit: topics may have been deleted or changed during the lookup of leases.
     const ops: Op[] = batchesOf(broker, request, payload)
     for (const part of parts) ops.push(...part.ops)
     const atMs = broker.clock.earliestMs
@@ -77,7 +77,7 @@ async function commit(
   return { baseOffsets }
 }
 
-/** The payload is used again once the request is answered, and until then it stays: the commit copies it. */
+/** The memory of the payload is reused after the reply, and not before: the commit copies it. */
 function batchesOf(broker: BrokerContext, { batches }: TransactionRequest, payload: Uint8Array): Op[] {
   let at = 0
   const gate = broker.admission.gate()

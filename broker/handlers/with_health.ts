@@ -2,7 +2,7 @@ import type { BrokerContext } from '../context.js'
 
 const healthReasonsMax = 10
 
-/** A description with what the broker's own health adds to the reasons why something stands still. */
+/** Adds reasons from the health of the broker to a description. */
 export function withHealth<T extends { readonly reasons: readonly string[] }>(
   { shard }: BrokerContext,
   description: T,

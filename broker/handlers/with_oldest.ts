@@ -2,7 +2,7 @@ import { isMillraceError, RecordCursor, splitBatches } from '../../protocol/inde
 import type { LogReadResult } from '../../storage/index.js'
 import type { Shard } from '../shard.js'
 
-/** Partitions that are read for one description. */
+/** Limit of the partitions that are read for one description. */
 const partitionsMax = 64
 
 interface Described {
@@ -13,8 +13,8 @@ interface Described {
 }
 
 /**
- * Adds the timestamp of the first message that is not done, of the first 64 partitions that have one and don't tell it yet.
- * @param firstOf offset of the first message that is not done
+ * Adds the timestamp of the first unfinished message, for the first 64 partitions that have one and lack its timestamp.
+ * @param firstOf offset of the first unfinished message
  */
 export async function withOldest<P extends Described>(
   shard: Shard,
@@ -32,7 +32,7 @@ export async function withOldest<P extends Described>(
   return described
 }
 
-/** undefined when it can't be read. */
+/** undefined if the message cannot be read. */
 async function timestampAt(
   shard: Shard,
   { topicId, partition }: Described,

@@ -11,8 +11,8 @@ interface OpenBatch {
 }
 
 /**
- * Records that the broker puts into batches by itself, for one commit. Their offsets are known at once, provided that the
- * commit is handed to the store in the same turn of the event loop and with the batches in the order of `ops`.
+ * Batches of records that the broker itself writes, for one commit. Their offsets are known at once, if the caller
+ * commits in the same turn of the event loop and with the batches in the order of `ops`.
  */
 export class Appends {
   readonly #open = new Map<Partition, OpenBatch>()
@@ -41,7 +41,7 @@ export class Appends {
     return offset
   }
 
-  /** The batches, sealed; nothing can be added after it. */
+  /** The sealed batches; no record can be added after this. */
   ops(): Op[] {
     for (const [partition, batch] of this.#open) this.#seal(partition, batch)
     this.#open.clear()

@@ -1,17 +1,17 @@
 import { Cron } from 'croner'
 import { MillraceError } from '../../protocol/index.js'
 
-/** Patterns are parsed to tables of some kilobytes, so not all are kept. */
+/** Limit of parsed patterns in memory: each takes some kilobytes. */
 const parsedMax = 100
 const parsed = new Map<string, Cron>()
 
 /**
- * The first time after `afterMs` at which a pattern is due, ms since 1970; undefined when there is none.
+ * The first due time of a pattern after `afterMs`, ms since 1970; undefined if there is none.
  *
- * Croner decides (https://croner.56k.guru): five fields, or six with seconds in front; where both day of month and day of
- * week are given, either will do. When the clocks change, a pattern with one hour and one minute is due once: when a time
- * that is skipped has been skipped, and at the first of two. One with several is due as often as its hours come: not at all
- * in one that is skipped, twice in one that comes twice.
+ * Croner (https://croner.56k.guru) defines the patterns: five fields, or six with seconds first; with both day of month
+ * and day of week, either one is enough. When the clocks change, a pattern with one hour and one minute is due exactly
+ * once: after a skipped time, or at the first of two equal times. A pattern with several hours or minutes is due
+ * whenever the clock shows them: not in a skipped hour, and twice in a repeated one.
  * @throws MillraceError BAD_SCHEDULE
  */
 export function nextDueAfter(pattern: string, timeZone: string, afterMs: number): number | undefined {
@@ -35,7 +35,7 @@ function cronOf(pattern: string, timeZone: string): Cron {
 }
 
 function parse(pattern: string, timezone: string): Cron {
-  // Croner takes times as well, which are no patterns.
+  // Croner also accepts dates, which are not patterns.
   const isTime = /^\d{4}-/.test(pattern.trim())
   try {
     if (isTime) throw new Error('it is a time')

@@ -1,9 +1,9 @@
 import { viewTables } from '../state_keys.js'
 
 /**
- * Bytes of delayed messages; big-endian, they stand on disk and are never changed.
+ * Bytes of delayed messages; big-endian. They are part of the disk format and never change.
  *
- * A value of the state, and with its length and key in front an entry of messagesDelayed:
+ * A value in the state; after its length and key, an entry of messagesDelayed:
  *
  *     0  u32  topicId
  *     4  u32  partition
@@ -11,23 +11,23 @@ import { viewTables } from '../state_keys.js'
  *        record, as in a batch (protocol/record_batch.ts) less its timestamp
  *
  * messagesDelayed: u64 arrivedAtMs, then for each message u32 valueBytes, u64 dueMs, u64 sequence, value.
- * delayedFired and delayedCancelled: for each message u64 dueMs, u64 sequence, u64 offset + 1 (0: was not appended),
- * u32 topicId, u32 partition, u8 idBytes, id.
+ * delayedFired and delayedCancelled: for each message u64 dueMs, u64 sequence, u64 offset + 1 (0: not appended), u32
+ * topicId, u32 partition, u8 idBytes, id.
  */
 export interface DelayedMessage {
   readonly dueMs: number
-  /** Unique; orders those that are due at the same time. */
+  /** Unique; orders messages with the same due time. */
   readonly sequence: number
   readonly topicId: number
   readonly partition: number
-  /** Empty where it has none. */
+  /** Empty without an id. */
   readonly id: string
   readonly body: Uint8Array
 }
 
-/** What is said of a message that is not delayed any more. */
+/** A reference to a message that is no longer delayed. */
 export interface DelayedRef extends Omit<DelayedMessage, 'body'> {
-  /** -1: it was not appended. */
+  /** -1: not appended. */
   readonly offset: number
 }
 
@@ -36,7 +36,7 @@ const placeBytes = 16
 const valueHeadBytes = 9
 const refHeadBytes = 33
 
-/** Key of a delayed message in the state; the least of a time has sequence 0. */
+/** Key of a delayed message in the state; sequence 0 gives the lowest key of a time. */
 export function delayedKey(dueMs: number, sequence: number): Buffer {
   const key = Buffer.allocUnsafe(keyBytes)
   key[0] = viewTables.delayed
@@ -53,18 +53,18 @@ export function delayedIdKey(topicId: number, id: string): Buffer {
   return key
 }
 
-/** Where the message of an id is, as the value under its id key has it. */
+/** The place of a message by its id: the value under its id key. */
 export function readPlace(value: Uint8Array): { readonly dueMs: number; readonly sequence: number } {
   const bytes = bufferOf(value)
   return { dueMs: readU64(bytes, 0), sequence: readU64(bytes, 8) }
 }
 
-/** A message as its entry in the state tells it. */
+/** Decodes a message from its entry in the state. */
 export function readDelayed(key: Uint8Array, value: Uint8Array): DelayedMessage {
   return { ...readPlace(key.subarray(1)), ...readValue(bufferOf(value)) }
 }
 
-/** Entries of a messagesDelayed operation, with the parts that go into the state as they are. */
+/** Encodes the entries of a messagesDelayed operation; the parts for the state are slices of it. */
 export interface DelayedEntry {
   readonly message: DelayedMessage
   readonly key: Buffer
@@ -95,7 +95,7 @@ export function encodeMessagesDelayed(arrivedAtMs: number, messages: readonly De
   return bytes
 }
 
-/** Copies what it returns: an operation's memory is used again. */
+/** Returns copies: the memory of an operation is reused. */
 export function decodeMessagesDelayed(payload: Uint8Array): {
   readonly arrivedAtMs: number
   readonly entries: readonly DelayedEntry[]

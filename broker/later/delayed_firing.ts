@@ -9,7 +9,7 @@ import {
 } from './delayed_codec.js'
 import type { Later } from './later.js'
 
-/** Messages and bytes of one commit; the event loop has its turn between two. */
+/** Limits of one commit; the event loop turns between two commits. */
 const messagesMax = 4_000
 const bytesMax = 4 * 1024 * 1024
 /** How far ahead messages are read into memory, and how many at a time. */
@@ -17,26 +17,26 @@ const aheadMs = 5_000
 const loadCount = 4_000
 const loadBelow = 8_000
 
-/** Appends delayed messages when they are due, and takes back those that are cancelled. Each has one end. */
+/** Appends due messages, and removes cancelled ones. Each message ends once. */
 export class DelayedFiring {
   readonly #later: Later
-  /** What ends messages at the moment, by sequence. */
+  /** Operations that are ending messages now, by sequence. */
   readonly #ending = new Map<number, Promise<unknown>>()
-  /** Whoever reads the database gathers what was ended meanwhile: it tells what it had before. */
+  /** Sets that collect the messages ended during a read of the database: the read may return them as still delayed. */
   readonly #reading = new Set<Set<number>>()
 
   constructor(later: Later) {
     this.#later = later
   }
 
-  /** When there is something to do next; undefined when nothing is known of. */
+  /** Time of the next action; undefined if none is known. */
   get nextMs(): number | undefined {
     return this.#later.delayed.near.nextDueMs
   }
 
   /**
-   * Appends messages that are due, and removes them in the same commit. Returns whether there may be more.
-   * @throws MillraceError STORAGE_FULL, STORAGE_FAILED; they are still there then
+   * Appends due messages, and removes them in the same commit. Returns whether there may be more.
+   * @throws MillraceError STORAGE_FULL, STORAGE_FAILED; the messages are still delayed
    */
   async fire(nowMs: number): Promise<boolean> {
     const { near } = this.#later.delayed
@@ -47,7 +47,7 @@ export class DelayedFiring {
   }
 
   /**
-   * Takes a delayed message back. Returns whether there was one: not if it was appended first.
+   * Cancels a delayed message. Returns whether there was one; false if it was appended before.
    * @throws MillraceError UNKNOWN_TOPIC, STORAGE_FAILED
    */
   async cancel(topicName: string, id: string): Promise<boolean> {
@@ -60,7 +60,7 @@ export class DelayedFiring {
     }
   }
 
-  /** Returns undefined if another append or cancel ended the message meanwhile, or tried to. */
+  /** Returns undefined if another append or cancel has ended the message meanwhile, or has tried. */
   async #tryCancel(topicId: number, id: string, ended: ReadonlySet<number>): Promise<boolean | undefined> {
     const place = await this.#later.shard.store.state.get(delayedIdKey(topicId, id))
     if (place === undefined) return false
@@ -72,14 +72,14 @@ export class DelayedFiring {
       await this.#end([ref], this.#remove([ref]))
       return true
     }
-    // If that fails the message is still there.
+    // If that fails the message is still delayed.
     await ending.catch(() => {})
     return undefined
   }
 
   /**
-   * Removes delayed messages of topics that are deleted, some at a time. Returns whether there may be more. Those without
-   * an id go when they are due.
+   * Removes delayed messages of deleted topics, some at a time. Returns whether there may be more. Messages without an
+   * id are removed at their due time.
    * @throws MillraceError STORAGE_FAILED
    */
   sweep(topicId: number): Promise<boolean> {
@@ -101,8 +101,8 @@ export class DelayedFiring {
   }
 
   /**
-   * Gives `work` the sequences of messages that were ended, or could not be, since it began. It has them until it is done:
-   * microtasks that run between the read and a look at them can end messages, too.
+   * Runs `work` with a set of the messages that were ended, or could not be ended, since it began. The set is updated
+   * until `work` is done, because microtasks between the read and its evaluation can end messages too.
    */
   async #watchEnds<Result>(work: (ended: ReadonlySet<number>) => Promise<Result>): Promise<Result> {
     const ended = new Set<number>()
@@ -145,7 +145,7 @@ export class DelayedFiring {
     return this.#later.shard.commit([op])
   }
 
-  /** Keeps others from ending these messages until `work`, which was begun in the same turn, is done. */
+  /** Prevents other operations from ending these messages until `work`, which began in the same turn, is done. */
   async #end(messages: readonly { readonly sequence: number }[], work: Promise<void>): Promise<void> {
     for (const { sequence } of messages) this.#ending.set(sequence, work)
     try {

@@ -5,14 +5,14 @@ import type { Later } from './later.js'
 
 type Page = ReplyOf<typeof commands.delayedList>
 
-/** Entries that are looked at for one page: those of one topic may be few among those of others. */
+/** Limit of the entries examined for one page: a topic may have few among those of other topics. */
 const scannedMax = 4_000
 const limitDefault = 100
 const end = Uint8Array.of(viewTables.delayed + 1)
 
 /**
- * One page of the delayed messages, in the order in which they are due.
- * @throws MillraceError UNKNOWN_TOPIC, BAD_REQUEST (a cursor that no reply gave)
+ * One page of the delayed messages, by due time.
+ * @throws MillraceError UNKNOWN_TOPIC, BAD_REQUEST (a cursor that is not from a reply)
  */
 export async function listDelayed(
   { shard, delayed }: Later,
@@ -48,7 +48,7 @@ export async function listDelayed(
   }
 }
 
-/** The key behind the one that the last page ended with. */
+/** The key after the last key of the previous page. */
 function keyOf(cursor: string): Uint8Array {
   const key = Buffer.from(cursor, 'base64url')
   if (key.length === delayedKey(0, 0).length && key[0] === viewTables.delayed)

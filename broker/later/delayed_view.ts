@@ -17,7 +17,7 @@ const countsKey = Uint8Array.of(viewTables.delayed)
 const nearCountMax = 32_000
 const nearBytesMax = 64 * 1024 * 1024
 
-/** The messages that wait for their time: the fold over messagesDelayed, delayedFired and delayedCancelled. */
+/** The delayed messages: the fold over messagesDelayed, delayedFired and delayedCancelled. */
 export class DelayedView implements View {
   readonly kinds = [opKinds.messagesDelayed, opKinds.delayedFired, opKinds.delayedCancelled]
   readonly near: NearMessages
@@ -27,7 +27,7 @@ export class DelayedView implements View {
   readonly #counts = new Map<number, number>()
   #countsChanged = false
   #total = 0
-  /** Called when a message was delayed that is due then. */
+  /** Called with the due time of a newly delayed message. */
   onDelayed: (dueMs: number) => void = () => {}
 
   constructor(state: State, ids: MessageIds, topicOf: (topicId: number) => Topic | undefined) {
@@ -37,7 +37,7 @@ export class DelayedView implements View {
     this.near = new NearMessages((range) => state.range(range), nearCountMax, nearBytesMax)
   }
 
-  /** Delayed messages of all topics. */
+  /** Number of delayed messages of all topics. */
   get total(): number {
     return this.#total
   }
@@ -47,7 +47,7 @@ export class DelayedView implements View {
     return this.#counts.keys()
   }
 
-  /** Delayed messages of one topic. */
+  /** Number of delayed messages of one topic. */
   count(topicId: number): number {
     return this.#counts.get(topicId) ?? 0
   }
@@ -75,7 +75,7 @@ export class DelayedView implements View {
     for (const { message, key, place, value } of entries) {
       const { topicId, partition, id, dueMs } = message
       const topic = this.#topicOf(topicId)
-      // Deleted while it was on its way.
+      // The topic was deleted before the operation was applied.
       if (topic === undefined) continue
       this.#state.put(key, value)
       if (id !== '') {
@@ -102,7 +102,7 @@ export class DelayedView implements View {
 
   #add(topicId: number, change: number): void {
     const before = this.count(topicId)
-    // Never below 0, also where damage has taken the operation that counted them up.
+    // Never below 0, even if damage has destroyed the operation that counted the message.
     const after = Math.max(0, before + change)
     if (after === 0) this.#counts.delete(topicId)
     else this.#counts.set(topicId, after)

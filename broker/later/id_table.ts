@@ -4,20 +4,20 @@ import { hash } from 'node:crypto'
 export type IdDigest = readonly [number, number, number, number]
 
 /**
- * Digest of an id of a topic. Two ids of one topic are taken for one with a chance of about count² / 2^129: 10^-27 for a
- * million of them.
+ * Digest of an id of a topic. The chance that two ids of one topic have the same digest is about count² / 2^129: 10^-27
+ * for a million of them.
  */
 export function digestOf(topicId: number, id: string): IdDigest {
   const text = hash('sha256', `${topicId}/${id}`, 'binary')
   return [wordOf(text, 0), wordOf(text, 4), wordOf(text, 8), wordOf(text, 12)]
 }
 
-/** What is known of an id. */
+/** Data of an id. */
 export interface IdFields {
-  /** Of its arrival, since 1970. */
+  /** Arrival time, in seconds since 1970. */
   readonly second: number
   readonly partition: number
-  /** Of its message, or one of those that mean something else. */
+  /** Offset of its message, or a negative value with a special meaning. */
   readonly offset: number
 }
 
@@ -25,18 +25,18 @@ const capacityMin = 1_024
 const words = 4
 
 /**
- * Facts about ids, by digest, in typed arrays: 44 to 88 bytes for each id, whatever its length, and nothing that the
- * garbage collector has to walk over. Ids are in slots, which chain to lists; a slot stays what it is until it is freed.
+ * Data of ids, by digest, in typed arrays: 44 to 88 bytes for each id, whatever its length, without objects for the
+ * garbage collector. Ids are in slots, which form linked lists; a slot keeps its id until it is freed.
  *
- * The index is a hash table with linear probing, at most half full; removal shifts back what comes behind (Knuth, TAOCP 3,
- * 6.4, algorithm R).
+ * The index is a hash table with linear probing, at most half full; a removal shifts the following entries back (Knuth,
+ * TAOCP 3, 6.4, algorithm R).
  */
 export class IdTable {
   #digests = new Uint32Array(capacityMin * words)
   #seconds = new Uint32Array(capacityMin)
   #partitions = new Uint32Array(capacityMin)
   #offsets = new Float64Array(capacityMin)
-  /** The next slot of a list, or of the free ones; -1: none. */
+  /** Next slot of a list, or of the free list; -1: none. */
   #nexts = new Int32Array(capacityMin)
   /** Slot + 1; 0: empty. */
   #index = new Int32Array(capacityMin * 2)
@@ -44,12 +44,12 @@ export class IdTable {
   #free = -1
   #size = 0
 
-  /** Ids that can be found. */
+  /** Number of ids that can be found. */
   get size(): number {
     return this.#size
   }
 
-  /** The slot of an id; -1 when it is not known. */
+  /** The slot of an id; -1 if the id is unknown. */
   find(digest: IdDigest): number {
     const mask = this.#index.length - 1
     for (let at = digest[0] & mask; ; at = (at + 1) & mask) {
@@ -58,7 +58,7 @@ export class IdTable {
     }
   }
 
-  /** Adds an id that is not known, in front of the list that begins with `next`. Returns its slot. */
+  /** Adds an unknown id in front of the list that begins with `next`. Returns its slot. */
   add(digest: IdDigest, { second, partition, offset }: IdFields, next: number): number {
     const slot = this.#take()
     this.#digests.set(digest, slot * words)
@@ -104,7 +104,7 @@ export class IdTable {
     this.#offsets[slot] = offset
   }
 
-  /** The id is not found any more. The slot stays in its list, with this offset. */
+  /** Hides the id from `find`. The slot stays in its list, with this offset. */
   hide(slot: number, offset: number): void {
     this.#offsets[slot] = offset
     const index = this.#index
@@ -113,7 +113,7 @@ export class IdTable {
     while (index[hole] !== slot + 1) hole = (hole + 1) & mask
     for (let at = (hole + 1) & mask; index[at] !== 0; at = (at + 1) & mask) {
       const home = this.#home((index[at] as number) - 1)
-      // What stands between its home and here may move to the hole if that is not before its home.
+      // An entry may move into the hole if its home position is not after the hole.
       if (((at - home) & mask) < ((at - hole) & mask)) continue
       index[hole] = index[at] as number
       hole = at
@@ -122,7 +122,7 @@ export class IdTable {
     this.#size--
   }
 
-  /** Gives a slot that is hidden back. */
+  /** Frees a hidden slot. */
   free(slot: number): void {
     this.#nexts[slot] = this.#free
     this.#free = slot

@@ -12,7 +12,7 @@ import type { PendingId } from './publish_each.js'
 import { ScheduleFiring } from './schedule_firing.js'
 import type { SchedulesView } from './schedules_view.js'
 
-/** The time as far as it can be relied on, see WallClock. */
+/** The guarded time, see WallClock. */
 export interface LaterClock {
   readonly earliestMs: number
   readonly latestMs: number
@@ -21,8 +21,8 @@ export interface LaterClock {
 export interface LaterParts {
   readonly shard: Shard
   /**
-   * One that counts from the start of the process: what passed while the broker was down must not look like a jump, or
-   * what was due meanwhile would wait.
+   * A clock that starts with the process: the time while the broker was down must not look like a jump of the clock,
+   * which would delay messages that became due meanwhile.
    */
   readonly clock: LaterClock
   readonly admission: Admission
@@ -34,13 +34,13 @@ export interface LaterParts {
   >
 }
 
-/** What is due within this time is fired together. */
+/** Messages that are due within this time fire together. */
 const tickMs = 5
-/** How long it rests at most: near messages are read, ids forgotten and the wall clock looked at that often. */
+/** Longest pause: so often the broker reads near messages, forgets ids and checks the wall clock. */
 const restMsMax = 1_000
 const retryMs = 200
 
-/** Delayed messages, schedules and ids of messages of a shard: what happens by itself when its time has come. */
+/** Delayed messages, schedules and message ids of a shard: everything that happens at a due time. */
 export class Later implements LaterParts {
   readonly shard: Shard
   readonly clock: LaterClock
@@ -56,11 +56,11 @@ export class Later implements LaterParts {
   /** Ids of messages that are being committed, by topic id and id. */
   readonly pendingIds = new Map<string, PendingId>()
   #timer: NodeJS.Timeout | undefined
-  /** When the timer fires, by the clock. */
+  /** Time of the timer, by the clock. */
   #wakeMs = Number.POSITIVE_INFINITY
   #round: Promise<void> | undefined
   #expiredMs = 0
-  /** Deleted topics of which all delayed messages with ids are gone. */
+  /** Deleted topics without delayed messages with ids. */
   readonly #swept = new Set<number>()
   #phase: 'idle' | 'started' | 'closed' = 'idle'
   #problem: string | undefined
@@ -79,12 +79,12 @@ export class Later implements LaterParts {
     this.scheduleFiring = new ScheduleFiring(this)
   }
 
-  /** Why the last round failed, if it did. */
+  /** Error of the last round, if it failed. */
   get problem(): string | undefined {
     return this.#problem
   }
 
-  /** From now on things happen when their time has come. */
+  /** Starts the timer. */
   start(): void {
     if (this.#phase !== 'idle') return
     this.#phase = 'started'
@@ -92,30 +92,30 @@ export class Later implements LaterParts {
     this.#wakeAt(0)
   }
 
-  /** To be called when a schedule has changed. */
+  /** Call it after a change of a schedule. */
   scheduleChanged(): void {
     this.#wakeAt(this.scheduleFiring.nextMs ?? Number.POSITIVE_INFINITY)
   }
 
   /**
-   * Does all that is due by now; the timer calls it.
-   * @throws MillraceError STORAGE_FULL, STORAGE_FAILED; what was not done is still due
+   * Does everything that is due now; the timer calls it.
+   * @throws MillraceError STORAGE_FULL, STORAGE_FAILED; the rest is still due
    */
   async run(): Promise<void> {
     await this.#expireIds()
     for (let more = true; more && this.#phase !== 'closed'; ) {
       const nowMs = this.clock.earliestMs
-      // First, because a low disk rejects messages that fire, and must not prevent that space becomes free.
+      // This comes first: a low disk rejects messages that fire, but must not prevent the release of space.
       const swept = await this.#sweep()
       const fired = await this.delayedFiring.fire(nowMs)
       const scheduled = await this.scheduleFiring.fire(nowMs)
       more = fired || scheduled || swept
-      // Sockets have their turn, however much is due.
+      // Sockets get their turn, even if much is due.
       if (more) await new Promise((resolve) => setImmediate(resolve))
     }
   }
 
-  /** Begins nothing more, and waits for what was begun. */
+  /** Starts no more work, and waits for work in progress. */
   async close(): Promise<void> {
     this.#phase = 'closed'
     this.delayed.onDelayed = () => {}
@@ -158,7 +158,7 @@ export class Later implements LaterParts {
     return Math.min(delayedMs, scheduleMs, nowMs + restMsMax)
   }
 
-  /** As an operation, so that the ids are a function of the journal alone. */
+  /** Written as an operation, so that the ids depend on the journal alone. */
   async #expireIds(): Promise<void> {
     const nowMs = this.clock.earliestMs
     if (Math.abs(nowMs - this.#expiredMs) < restMsMax) return
@@ -168,7 +168,7 @@ export class Later implements LaterParts {
     await this.shard.commit([{ kind: opKinds.messageIdsExpired, payload }])
   }
 
-  /** Delayed messages of deleted topics go. */
+  /** Removes delayed messages of deleted topics. */
   async #sweep(): Promise<boolean> {
     for (const topicId of this.delayed.topicIds) {
       if (this.#swept.has(topicId) || this.shard.catalog.byId(topicId) !== undefined) continue

@@ -6,17 +6,17 @@ import type { Topic } from '../topics/topic.js'
 import type { View } from '../view.js'
 import { digestOf, type IdDigest, type IdFields, IdTable } from './id_table.js'
 
-/** Where the first message with an id went; offset -1: it is still delayed. */
+/** Position of the first message with an id; offset -1: the message is still delayed. */
 export interface SeenMessage {
   readonly partition: number
   readonly offset: number
 }
 
-/** The ids that came in one second. Pages are only ever added: what a later one says of an id counts. */
+/** The ids that arrived in one second. Pages are append-only: the last entry of an id counts. */
 interface Second {
   readonly topicId: number
   readonly second: number
-  /** Slot of the newest; the others follow it. -1: none. */
+  /** Slot of the newest id; the others follow it. -1: none. */
   first: number
   /** Slots that have changed since the last checkpoint. */
   unsaved: number[]
@@ -28,14 +28,14 @@ interface TopicIds {
   delayed: number
 }
 
-/** Offsets that are none: its message is still delayed; the id is free again. */
+/** Special offsets: the message is still delayed; the id is free again. */
 const delayed = -1
 const free = -2
 const pageIdsMax = 1_000
-/** In a page: the digest, u32 partition, u64 offset + 2, big-endian. */
+/** Entry of a page: the digest, u32 partition, u64 offset + 2, big-endian. */
 const entryBytes = 28
 
-/** Payload of messageIds; stands on disk. */
+/** Payload of messageIds; part of the disk format. */
 export interface MessageIdsOp {
   readonly arrivedAtMs: number
   readonly topicId: number
@@ -47,7 +47,7 @@ export function encodeMessageIds({ arrivedAtMs, topicId, ids }: MessageIdsOp): U
   return encodeBody([arrivedAtMs, topicId, ids])
 }
 
-/** Payload of messageIdsExpired: the time that the windows of the topics count from; stands on disk. */
+/** Payload of messageIdsExpired: the reference time for the windows of the topics; part of the disk format. */
 export function encodeMessageIdsExpired(nowMs: number): Uint8Array {
   return encodeBody([nowMs])
 }
@@ -63,8 +63,8 @@ function decodeMessageIds(payload: Uint8Array): MessageIdsOp {
 }
 
 /**
- * Ids of messages by topic, for as long as the topic remembers them: the fold over messageIds, and over what becomes of
- * delayed messages. Who adds to it keeps it within bounds.
+ * Ids of messages by topic, for as long as the topic remembers them: the fold over messageIds, and over the ends of
+ * delayed messages. The writer of the operations enforces the limit.
  */
 export class MessageIds implements View {
   readonly kinds = [opKinds.messageIds, opKinds.messageIdsExpired]
@@ -75,7 +75,7 @@ export class MessageIds implements View {
   readonly #topics = new Map<number, TopicIds>()
   readonly #unsaved = new Set<Second>()
 
-  /** @param countMax ids that are remembered at most when delayed messages fire; who adds others keeps the limit itself */
+  /** @param countMax limit of remembered ids when delayed messages fire; other writers enforce the limit themselves */
   constructor(
     state: State,
     topicOf: (topicId: number) => Topic | undefined,
@@ -86,17 +86,17 @@ export class MessageIds implements View {
     this.#topicOf = topicOf
   }
 
-  /** Ids that are remembered, of all topics. */
+  /** Number of remembered ids of all topics. */
   get count(): number {
     return this.#table.size
   }
 
-  /** How many ids of messages are remembered that are still delayed. */
+  /** Number of remembered ids whose messages are still delayed. */
   delayedCount(topicId: number): number {
     return this.#topics.get(topicId)?.delayed ?? 0
   }
 
-  /** The message that came with this id within the topic's window, or earlier if it is still delayed. */
+  /** The message that arrived with this id within the topic's window, or earlier if it is still delayed. */
   seen(topic: Topic, id: string, nowMs: number): SeenMessage | undefined {
     if (this.#table.size === 0) return undefined
     const slot = this.#table.find(digestOf(topic.topicId, id))
@@ -132,17 +132,17 @@ export class MessageIds implements View {
     for (const [id, partition, offset] of ids) this.note(topic, id, { partition, offset }, arrivedAtMs)
   }
 
-  /** A message with this id was taken, if its topic remembers ids. From the fold alone. */
+  /** A message with this id was accepted, if its topic remembers ids. Only the fold calls it. */
   note(topic: Topic, id: string, { partition, offset }: SeenMessage, arrivedAtMs: number): void {
-    // By the setting as it is at this place of the journal, so the same in replay.
+    // Use the setting at this place of the journal, so that replay has the same result.
     if (dedupeWindowMsOf(topic.settings) === 0) return
     const second = Math.floor(arrivedAtMs / 1000)
     this.#set(topic.topicId, digestOf(topic.topicId, id), { second, partition, offset })
   }
 
   /**
-   * A delayed message was appended; offset -1: it went nowhere. Its id is remembered from the time of its delivery on: it may
-   * have been delayed for longer than the window of its topic. From the fold alone.
+   * A delayed message was appended; offset -1: it was discarded. Its id is remembered from its delivery on, because the
+   * delay may be longer than the window of its topic. Only the fold calls it.
    */
   appended(topicId: number, id: string, { partition, offset }: SeenMessage, dueMs: number): void {
     const digest = digestOf(topicId, id)
@@ -160,13 +160,13 @@ export class MessageIds implements View {
       this.#set(topicId, digest, { second: dueSecond, partition, offset })
   }
 
-  /** The id is free again: its message was cancelled. From the fold alone. */
+  /** The id is free again: its message was cancelled. Only the fold calls it. */
   forget(topicId: number, id: string): void {
     const slot = this.#table.find(digestOf(topicId, id))
     if (slot >= 0) this.#hide(topicId, slot)
   }
 
-  /** Whether there are ids that no topic wants to know any more. */
+  /** Whether there are ids older than the windows of their topics. */
   hasExpired(nowMs: number): boolean {
     for (const [topicId, topic] of this.#topics) {
       const settings = this.#topicOf(topicId)
@@ -176,7 +176,10 @@ export class MessageIds implements View {
     return false
   }
 
-  /** Forgets what no topic wants to know any more. From the fold alone: a reader of the journal forgets at the same place. */
+  /**
+   * Removes ids older than the windows of their topics. Only the fold calls it, so that every reader of the journal
+   * removes them at the same place.
+   */
   expire(nowMs: number): void {
     for (const [topicId, topic] of this.#topics) {
       const settings = this.#topicOf(topicId)
@@ -187,7 +190,7 @@ export class MessageIds implements View {
     }
   }
 
-  /** The topic is gone. */
+  /** The topic was deleted. */
   topicDeleted(topicId: number): void {
     const topic = this.#topics.get(topicId)
     if (topic === undefined) return
@@ -195,7 +198,7 @@ export class MessageIds implements View {
     this.#topics.delete(topicId)
   }
 
-  /** Puts into the state what has changed since the last time. */
+  /** Writes the changes since the last call to the state. */
   save(): void {
     for (const second of this.#unsaved) {
       for (let from = 0; from < second.unsaved.length; from += pageIdsMax) {
@@ -239,7 +242,7 @@ export class MessageIds implements View {
     this.#changed(second, slot)
   }
 
-  /** The id is not known any more. Its slot stays with its second, so that the next checkpoint tells it. */
+  /** Hides an id. Its slot stays in the list of its second, so that the next checkpoint records that. */
   #hide(topicId: number, slot: number): void {
     const topic = this.#topics.get(topicId)
     const second = topic?.seconds.get(this.#table.second(slot))
@@ -285,7 +288,7 @@ export class MessageIds implements View {
   }
 }
 
-/** Whether all that came in this second is older than the topic's window. */
+/** Whether all ids of this second are older than the topic's window. */
 function isOver(second: number, { settings }: Topic, nowMs: number): boolean {
   const windowMs = dedupeWindowMsOf(settings)
   return windowMs === 0 || (second + 1) * 1000 + windowMs <= nowMs

@@ -1,19 +1,19 @@
 import { type EngineEntry, SortedBytesMap } from '../../storage/index.js'
 import { type DelayedMessage, delayedKey, readDelayed } from './delayed_codec.js'
 
-/** Reads delayed messages of the state: those from `gte` on and before `lt`, in order, at most `limit`. */
+/** Reads delayed messages of the state with keys from `gte` to before `lt`, in order, at most `limit`. */
 export type ReadDelayed = (range: {
   readonly gte: Uint8Array
   readonly lt: Uint8Array
   readonly limit: number
 }) => Promise<readonly EngineEntry[]>
 
-/** Memory that a message takes beside its record. */
+/** Memory of a message in addition to its record. */
 const overheadBytes = 400
 
 /**
- * The delayed messages that are due next, in memory: all whose keys are before a horizon. The others are in the state
- * alone, and are read in ranges when their time comes near, so a million of them cost no memory.
+ * The delayed messages that are due next, in memory: all whose keys are before a horizon. The others are only in the
+ * state, and are read in ranges when their time comes near, so that a million of them need no memory.
  */
 export class NearMessages {
   readonly #read: ReadDelayed
@@ -21,9 +21,9 @@ export class NearMessages {
   readonly #bytesMax: number
   readonly #messages = new SortedBytesMap<DelayedMessage>()
   #bytes = 0
-  /** Everything before it is here. */
+  /** All messages with keys before it are in memory. */
   #horizon: Uint8Array = delayedKey(0, 0)
-  /** What happened behind the horizon while a range is read, which may or may not have it. */
+  /** Changes behind the horizon during the read of a range; the range may or may not include them. */
   #meanwhile: { readonly added: [Uint8Array, DelayedMessage][]; readonly removed: Set<string> } | undefined
 
   constructor(read: ReadDelayed, countMax: number, bytesMax: number) {
@@ -36,12 +36,12 @@ export class NearMessages {
     return this.#messages.size
   }
 
-  /** When the first one is due; undefined when none is here. */
+  /** Due time of the first message; undefined if no message is in memory. */
   get nextDueMs(): number | undefined {
     return this.first(1)[0]?.dueMs
   }
 
-  /** Those that are due first. */
+  /** The messages that are due first. */
   first(limit: number): DelayedMessage[] {
     const range = { gte: delayedKey(0, 0), lt: this.#horizon, limit }
     return this.#messages.range(range).map(([, message]) => message)
@@ -54,20 +54,20 @@ export class NearMessages {
     this.#bound()
   }
 
-  /** A message is not delayed any more. */
+  /** A message is no longer delayed. */
   removed(key: Uint8Array): void {
     this.#drop(key)
     this.#meanwhile?.removed.add(textOf(key))
   }
 
-  /** Whether there may be messages due before `untilMs` that are not here. */
+  /** Whether there may be messages due before `untilMs` that are not in memory. */
   lacks(untilMs: number): boolean {
     return Buffer.compare(this.#horizon, delayedKey(untilMs, 0)) < 0
   }
 
   /**
-   * Reads on, at most `limit` messages and up to those due at `untilMs`. Calls must not overlap.
-   * @throws what reading throws; nothing has changed then
+   * Reads at most `limit` more messages, due until `untilMs`. Calls must not overlap.
+   * @throws the error of reading; nothing has changed then
    */
   async load(untilMs: number, limit: number): Promise<void> {
     const lt = delayedKey(untilMs, 0)
@@ -106,9 +106,9 @@ export class NearMessages {
     this.#bytes -= message.body.length + overheadBytes
   }
 
-  /** Lets go of the last half when there are too many; the horizon comes nearer. */
+  /** Drops the last half if there are too many messages; the horizon moves back. */
   #bound(): void {
-    // A load that is under way has its own idea of the horizon; it looks here when it is done.
+    // A load in progress uses its own horizon; it checks the limit at its end.
     if (this.#meanwhile !== undefined) return
     if (this.count <= this.#countMax && this.#bytes <= this.#bytesMax) return
     const limit = Math.floor(this.count / 2)

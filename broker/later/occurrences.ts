@@ -1,21 +1,21 @@
-/** A due time that nothing was made of for so long is missed: the broker was down, or could not write. */
+/** A due time counts as missed after this time: the broker was down, or could not write. */
 export const missedAfterMs = 10_000
 
 export type MissedPolicy = 'skip' | 'once' | 'all'
 
-/** What a schedule has to make up for, and do, at a time. */
+/** The due times of a schedule to process at a time. */
 export interface Occurrences {
-  /** Due times of which messages are made, in order. */
+  /** Due times that get a message, in order. */
   readonly dueMs: readonly number[]
-  /** Due times that were missed and of which no message is made; counted up to a limit. */
+  /** Number of missed due times without a message; counted up to a limit. */
   readonly missed: number
-  /** When it is due next; undefined: never again. */
+  /** The next due time; undefined: none. */
   readonly nextDueMs: number | undefined
 }
 
 /**
- * Decides about the due times from `nextDueMs` up to now. Those of the last ten seconds are fired each; of those before
- * them policy "all" makes up for each (the oldest `missedMax`), "once" for the newest, "skip" for none.
+ * Classifies the due times from `nextDueMs` to now. Every due time of the last ten seconds fires. Of the earlier ones,
+ * policy "all" fires each (the oldest `missedMax`), "once" the newest, "skip" none.
  * @param next the due time after another; undefined: none
  */
 export function occurrencesUntil(
@@ -32,7 +32,7 @@ export function occurrencesUntil(
   for (; at !== undefined && at < missedEndMs; at = next(at)) {
     newest = at
     if (missed.length === missedMax) {
-      // Far more were missed than anyone wants to know exactly.
+      // An exact count of more missed times is not useful.
       if (policy === 'once') newest = lastBefore(missedEndMs, at, next)
       at = next(missedEndMs - 1)
       break
@@ -46,7 +46,7 @@ export function occurrencesUntil(
   return { dueMs: due, missed: missed.length - made.length, nextDueMs: at }
 }
 
-/** The last due time before a time, halving the range that it is in: a pattern can only be asked forwards. */
+/** The last due time before a time, by bisection: a pattern can only be evaluated forwards. */
 function lastBefore(endMs: number, dueMs: number, next: (afterMs: number) => number | undefined): number {
   let last = dueMs
   for (let high = endMs; high - last > 1; ) {

@@ -21,16 +21,16 @@ import { encodeMessageIds, type SeenMessage } from './message_ids.js'
 type EachRequest = RequestOf<typeof commands.publishEach>
 type EachResult = ReplyOf<typeof commands.publishEach>['results'][number]
 
-/** Bytes of delayed messages in one operation, about, so that blocks stay small. */
+/** Approximate limit of the bytes of delayed messages in one operation, so that blocks stay small. */
 const operationBytesMax = 64 * 1024
 const operationIdsMax = 1_000
 
-/** A message whose id is on its way to be known. */
+/** A message whose id is being committed. */
 export interface PendingId {
   readonly committed: Promise<void>
-  /** Where it went, once it is committed. */
+  /** Position of the message, once it is committed. */
   seen: SeenMessage
-  /** It was refused by itself. */
+  /** The error, if this message alone was refused. */
   refusal?: MillraceError
 }
 
@@ -43,18 +43,18 @@ interface Item {
   readonly dueMs: number
   /** Empty: none. */
   readonly id: string
-  /** Its id is noted, or it is delayed and has one. */
+  /** Set if the message has an id that the topic remembers, or is delayed and has an id. */
   pending: PendingId | undefined
   offset: number
 }
 
-/** One `publish.each` request on its way into one commit. */
+/** One `publish.each` request that becomes one commit. */
 export class PublishEach {
   readonly #later: Later
   readonly #results: EachResult[]
   readonly #errors: EntryErrors
   readonly #items: Item[] = []
-  /** Repeats of messages that this request or another still commits. */
+  /** Repeats of messages that this request or another one is still committing. */
   readonly #repeats: { readonly index: number; readonly of: PendingId }[] = []
   readonly #claimed: string[] = []
   readonly #nowMs: number
@@ -71,7 +71,7 @@ export class PublishEach {
     this.#committed = new Promise((resolve, reject) => {
       this.#settle = { resolve, reject }
     })
-    // Repeats are told by it; most requests have none.
+    // Repeats of these messages get the error too; most requests have no repeats.
     this.#committed.catch(() => {})
   }
 
@@ -101,7 +101,7 @@ export class PublishEach {
   async #settleItems(): Promise<void> {
     const lookups = this.#items.filter(({ partition, pending }) => pending && this.#mayBeDelayed(partition))
     try {
-      // Without a pause where nothing has to be looked up, so that requests of a connection stay in order.
+      // Runs synchronously if no lookup is needed, so that the requests of a connection stay in order.
       const items = lookups.length === 0 ? this.#items : await this.#withoutDelayed(lookups)
       await this.#commit(items.filter((item) => this.#isThere(item)))
       this.#settle.resolve()
@@ -185,7 +185,7 @@ export class PublishEach {
     }
   }
 
-  /** Answers a message whose id is known, and keeps the id of one that is new from others. */
+  /** Answers a message with a known id, and reserves the id of a new one. */
   #isRepeat(item: Item): boolean {
     const { id, index, dueMs } = item
     const { topic } = item.partition
@@ -223,7 +223,7 @@ export class PublishEach {
     return this.#later.delayed.count(topicId) > this.#later.ids.delayedCount(topicId)
   }
 
-  /** The items but for those whose ids are those of delayed messages. */
+  /** The items without those whose ids belong to delayed messages. */
   async #withoutDelayed(lookups: readonly Item[]): Promise<readonly Item[]> {
     const keys = lookups.map(({ partition, id }) => delayedIdKey(partition.topic.topicId, id))
     const places = await this.#later.shard.store.state.getMany(keys)
@@ -233,7 +233,7 @@ export class PublishEach {
     return this.#items.filter((item) => !found.has(item))
   }
 
-  /** False for a message whose topic was deleted meanwhile. */
+  /** False if the topic of the message was deleted meanwhile. */
   #isThere({ index, pending, partition: { topic } }: Item): boolean {
     const { catalog } = this.#later.shard
     if (catalog.byId(topic.topicId) !== undefined) return true
@@ -313,7 +313,7 @@ export class PublishEach {
 }
 
 /**
- * The request opens all of its batches at once, and 16 MiB of them can grow to 80 GiB.
+ * The request opens all of its batches at once, and 16 MiB of batches can decompress to 80 GiB.
  * @throws MillraceError BATCH_TOO_LARGE
  */
 function checkUnpackedBytes(batches: EachRequest['batches'], payload: Uint8Array): void {

@@ -18,11 +18,11 @@ import type { Later } from './later.js'
 import { occurrencesUntil } from './occurrences.js'
 import type { Schedule, ScheduleDefinition, ScheduleDeleted, ScheduleFired } from './schedules_view.js'
 
-/** Schedules of one commit, and bytes of messages after which no more are taken. */
+/** Limits of the schedules in one commit, and of the bytes of their messages. */
 const schedulesPerCommit = 100
 const commitBytesGoal = 4 * 1024 * 1024
 
-/** Makes messages of schedules when they are due; changes schedules one at a time. */
+/** Publishes the messages of due schedules; changes schedules one at a time. */
 export class ScheduleFiring {
   readonly #later: Later
   #last: Promise<unknown> = Promise.resolve()
@@ -31,18 +31,18 @@ export class ScheduleFiring {
     this.#later = later
   }
 
-  /** When a schedule is due next. */
+  /** Next due time of a schedule. */
   get nextMs(): number | undefined {
     return this.#later.schedules.nextDueMs
   }
 
   /**
-   * Makes a schedule or replaces it; returns when it is due.
+   * Creates or replaces a schedule; returns its due time.
    * @throws MillraceError BAD_NAME, UNKNOWN_TOPIC, UNKNOWN_PARTITION, BAD_SCHEDULE, BAD_BATCH, BATCH_TOO_LARGE,
    * LIMIT_EXCEEDED, STORAGE_FAILED
    */
   set(request: RequestOf<typeof commands.scheduleSet>, payload: Uint8Array): Promise<number> {
-    // Read now: the payload's memory is used again.
+    // Read it now: the memory of the payload is reused.
     const cursor = oneRecord(payload, this.#later.settings.batchBytesMax)
     const body = Buffer.from(cursor.records.subarray(cursor.bodyStart, cursor.bodyEnd))
     const key =
@@ -89,9 +89,9 @@ export class ScheduleFiring {
   }
 
   /**
-   * Makes the messages of schedules that are due, and notes when they are due next in the same commit. Returns whether
-   * there may be more.
-   * @throws MillraceError STORAGE_FULL, STORAGE_FAILED; they are still due then
+   * Appends the messages of due schedules, and stores their next due times in the same commit. Returns whether there
+   * may be more.
+   * @throws MillraceError STORAGE_FULL, STORAGE_FAILED; the schedules are still due
    */
   fire(nowMs: number): Promise<boolean> {
     if ((this.nextMs ?? Number.POSITIVE_INFINITY) > nowMs) return Promise.resolve(false)

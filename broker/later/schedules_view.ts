@@ -5,16 +5,16 @@ import type { Topic } from '../topics/topic.js'
 import type { View } from '../view.js'
 import type { MissedPolicy } from './occurrences.js'
 
-/** Payload of scheduleSet; stands on disk, like those below. */
+/** Payload of scheduleSet; part of the disk format, like the payloads below. */
 export interface ScheduleDefinition {
   readonly name: string
-  /** Unique for ever; tells one definition from the next of the same name. */
+  /** Unique; distinguishes definitions with the same name. */
   readonly revision: number
   readonly topicId: number
   readonly partition?: number | undefined
-  /** A record as in a batch, less its timestamp. */
+  /** A record as in a batch, without its timestamp. */
   readonly body: Uint8Array
-  /** What the key of the record decides, if it has one: its hash is not needed again. */
+  /** The key of the record, if it has one. It chooses the partition if `partition` is absent. */
   readonly key?: Uint8Array | undefined
   readonly cron: string
   readonly timeZone: string
@@ -28,7 +28,7 @@ export interface ScheduleFired {
   readonly nextDueMs: number | undefined
   readonly lastDueMs?: number | undefined
   readonly lastOffset?: number | undefined
-  /** Messages that were made, and due times that were passed over. */
+  /** Number of published messages, and of skipped due times. */
   readonly fired: number
   readonly missed: number
 }
@@ -37,7 +37,7 @@ export interface ScheduleDeleted {
   readonly name: string
 }
 
-/** A schedule as it is in force, and as the state has it. */
+/** A schedule in memory and in the state. */
 export interface Schedule extends ScheduleDefinition {
   readonly lastDueMs?: number | undefined
   readonly lastOffset?: number | undefined
@@ -71,7 +71,7 @@ export class SchedulesView implements View {
     return this.#byName.get(name)
   }
 
-  /** When the next one is due. */
+  /** The next due time of all schedules. */
   get nextDueMs(): number | undefined {
     if (this.#nextDueMs === 'unknown') {
       let least = Number.POSITIVE_INFINITY
@@ -96,14 +96,14 @@ export class SchedulesView implements View {
     else this.#delete((op as ScheduleDeleted).name)
   }
 
-  /** The topic is gone, and its schedules with it. */
+  /** The topic was deleted, and its schedules with it. */
   topicDeleted(topicId: number): void {
     this.#nextDueMs = 'unknown'
     for (const schedule of [...this.#byName.values()])
       if (schedule.topicId === topicId) this.#delete(schedule.name)
   }
 
-  /** Puts into the state what has changed since the last time. */
+  /** Writes the changes since the last call to the state. */
   save(): void {
     for (const name of this.#changed) {
       const schedule = this.#byName.get(name)
@@ -121,7 +121,7 @@ export class SchedulesView implements View {
 
   #fired({ name, revision, nextDueMs, lastDueMs, lastOffset, fired, missed }: ScheduleFired): void {
     const schedule = this.#byName.get(name)
-    // Another one has taken its place while this was on its way.
+    // A new definition has replaced it before the operation was applied.
     if (schedule === undefined || schedule.revision !== revision) return
     this.#byName.set(name, {
       ...schedule,
@@ -145,12 +145,12 @@ function scheduleKey(name: string): Uint8Array {
   return Buffer.concat([Uint8Array.of(viewTables.schedule), Buffer.from(name)])
 }
 
-/** msgpack makes nil of undefined. */
+/** msgpack encodes undefined as nil. */
 function withoutNil<T extends object>(value: T): T {
   return Object.fromEntries(Object.entries(value).filter(([, field]) => field !== null)) as T
 }
 
-/** Copies: what was decoded looks into memory that is used again. */
+/** Copies bytes: decoded values are slices of memory that is reused. */
 function ownedBytes({ body, key }: ScheduleDefinition): Pick<ScheduleDefinition, 'body' | 'key'> {
   return { body: new Uint8Array(body), key: key && new Uint8Array(key) }
 }

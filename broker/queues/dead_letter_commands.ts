@@ -8,11 +8,11 @@ import { readSome } from './read_records.js'
 
 type Page = ReplyOf<typeof commands.queueDeadLetters>
 
-/** Dead letters that one request looks at: most may have been redriven. */
+/** Limit of the dead letters that one request examines: most of them may have been redriven. */
 const examinedMax = 20_000
 
 /**
- * Dead letters that were not redriven. A page may have fewer than `limit`, even none, while there are more.
+ * Returns dead letters that were not redriven. A page may have fewer than `limit`, even none, while there are more.
  * @throws MillraceError STORAGE_FAILED
  */
 export async function listDeadLetters(
@@ -38,9 +38,9 @@ export async function listDeadLetters(
 }
 
 /**
- * Gives dead letters back to their group, each once.
- * @param reopened told which, when that is durable
- * @returns how many of these are redriven now, by this or before
+ * Delivers dead letters to their group again, each at most once.
+ * @param reopened receives their offsets once the commit is durable
+ * @returns how many of these are redriven now, by this request or an earlier one
  * @throws MillraceError STORAGE_FAILED
  */
 export async function redrive(
@@ -59,9 +59,9 @@ export async function redrive(
     const payload = encodeQueueRedriven({ queueId: record.queueId, logId: log.id, offsets: runsOf(dead) })
     await host.commit([{ kind: opKinds.queueRedriven, payload }])
   }
-  // All of them: those of before may have been committed and not been read.
+  // Reopen all of them: an earlier request may have committed some, but failed before it read them.
   await reopened(log.id, letters)
-  // Those of before are counted as well: the request may be a repeat whose first reply was lost.
+  // Count letters that were redriven earlier too: the request may be a retry after a lost reply.
   return letters.length
 }
 

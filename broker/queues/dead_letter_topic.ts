@@ -15,7 +15,7 @@ export function deadTopicName(group: string): string {
   return `${group}.dead-letters`
 }
 
-/** The topic that a group's dead letters go to; it is made when the first message dies. */
+/** The dead-letter topic of a group; the broker creates it when the first message dies. */
 export class DeadLetterTopic {
   readonly #host: QueueHost
   readonly #record: QueueRecord
@@ -27,7 +27,7 @@ export class DeadLetterTopic {
   }
 
   /**
-   * What to commit, together with the removal of the messages, so that those of them that died become dead letters.
+   * Returns operations that commit dead letters together with the removal of their messages.
    * @throws MillraceError STORAGE_FULL, STORAGE_FAILED
    */
   async letters(settlements: readonly Settlement[]): Promise<Op[]> {
@@ -53,14 +53,14 @@ export class DeadLetterTopic {
         ops.push({ log: dead.log, batch })
       }
     }
-    // The messages were read in between.
+    // The topic may have been deleted during the read of the messages.
     if (this.#host.catalog.byLog(dead.log.id) === undefined) throw goneError()
     return ops
   }
 
   /**
-   * What to commit so that a batch that can't be opened becomes a dead letter: one for all of its messages, because its
-   * header may say that it has a million.
+   * Returns the operation that makes a dead letter of a batch that cannot be opened. It is one letter for all messages
+   * of the batch, because its header may claim a million.
    * @throws MillraceError STORAGE_FULL, STORAGE_FAILED
    */
   async unreadable(
@@ -105,7 +105,7 @@ export class DeadLetterTopic {
     const name = deadTopicName(group)
     const keep = { retentionMs: -1, retentionBytes: -1 }
     const topic = catalog.byName(name) ?? (await this.#host.createTopic(name, keep))
-    // Those of now: they may have been changed while the topic was made.
+    // Read the settings again: they may have changed during the creation of the topic.
     const { settings } = this.#record
     const payload = encodeQueueConfigured({ queueId, group, settings, deadTopicId: topic.topicId })
     await this.#host.commit([{ kind: opKinds.queueConfigured, payload }])

@@ -7,14 +7,14 @@ export type DeathReason = 'attempts' | 'rejected' | 'expired' | 'unreadable' | '
 export interface Death {
   readonly group: string
   readonly reason: DeathReason
-  /** What the worker said, if it did. */
+  /** The error text of the worker, if there is one. */
   readonly error: string
   readonly attempts: number
   readonly atMs: number
   readonly origin: { readonly topic: string; readonly partition: number; readonly offset: number }
-  /** Messages from the origin on that this letter stands for; one if absent. */
+  /** Number of messages from the origin that this letter stands for; one if absent. */
   readonly count?: number
-  /** When it was published, for a message that can't be read; ms since 1970. */
+  /** Publish time of a message that cannot be read; ms since 1970. */
   readonly publishedAtMs?: number
 }
 
@@ -29,20 +29,20 @@ export const deadHeaders = {
   error: 'millrace-dead-error',
   firstAtMs: 'millrace-dead-first-at-ms',
   atMs: 'millrace-dead-at-ms',
-  /** Size of a message that was too large for its dead letter, bytes. */
+  /** Size in bytes of a message that was too large for its dead letter. */
   cut: 'millrace-dead-cut',
-  /** Number of messages of a batch that can't be opened. */
+  /** Number of messages of a batch that cannot be opened. */
   count: 'millrace-dead-count',
 } as const
 
 const ownHeadersMax = limits.recordHeadersMax - Object.keys(deadHeaders).length
 
 /**
- * A batch with one dead letter: the message as it was, and headers that tell where it came from and why it died. One that
- * was redriven and has died again keeps where it came from first.
- * @param message undefined when it can't be read any more: then only the headers are left
+ * Builds a batch with one dead letter: the original message, and headers with its origin and the reason. A letter that
+ * was redriven and dies again keeps its first origin.
+ * @param message undefined if it cannot be read any more: the letter then has only the headers
  * @param bytesMax largest size of the batch. A larger one is compressed. If that is not enough, the letter has only the
- * headers of the broker, among them `millrace-dead-cut` with the size of the message.
+ * headers of the broker, including `millrace-dead-cut` with the size of the message.
  */
 export function deadLetter(message: ReadRecord | undefined, death: Death, bytesMax: number): Uint8Array {
   const letter = letterOf(message, message, death)
@@ -98,7 +98,7 @@ export interface DeadLetterFields {
   readonly diedAtMs: number
 }
 
-/** What a dead letter tells of itself. */
+/** The metadata in the headers of a dead letter. */
 export function readDeadLetter({ offset, headers, timestamp }: ReadRecord): DeadLetterFields {
   const textOf = (name: string): string => Buffer.from(headers?.[name] ?? []).toString()
   const numberOf = (name: string): number => {

@@ -2,15 +2,15 @@ import type { QueueMessage } from './queue_message.js'
 
 const timerMsMax = 60_000
 
-/** Messages that are due later, each at a time of the monotonic clock. */
+/** Delayed messages, each with a due time of the monotonic clock. */
 export class Delays {
-  /** A binary heap: the earliest is the first. */
+  /** A binary heap: the earliest message is the first. */
   readonly #heap: { readonly dueMs: number; readonly message: QueueMessage }[] = []
   readonly #due: (messages: QueueMessage[]) => void
   #timer: NodeJS.Timeout | undefined
   #timerDueMs = Number.POSITIVE_INFINITY
 
-  /** @param due called with those whose time has come */
+  /** @param due receives the messages that are due */
   constructor(due: (messages: QueueMessage[]) => void) {
     this.#due = due
   }
@@ -19,7 +19,7 @@ export class Delays {
     return this.#heap.length
   }
 
-  /** @param delayMs from now on */
+  /** @param delayMs delay from now */
   add(message: QueueMessage, delayMs: number): void {
     const dueMs = performance.now() + delayMs
     const heap = this.#heap

@@ -1,18 +1,18 @@
 import { decodeBody, encodeBody, offsetsOf, type Runs, rangesOf } from '../../protocol/index.js'
 
-/** A message that is not done. */
+/** A message that is not finished. */
 export interface OpenMessage {
-  /** Deliveries that ended otherwise than in an acknowledgement or a release. */
+  /** Number of deliveries that ended in neither an acknowledgement nor a release. */
   attempts: number
-  /** When it may be delivered again, ms since 1970; 0: at once. */
+  /** Earliest time of the next delivery, ms since 1970; 0: at once. */
   dueAtMs: number
-  /** Under which it is leased; 0: it is not. */
+  /** Grant id of its lease; 0: the message has no lease. */
   grantId: number
-  /** Of that lease, as it was asked for. */
+  /** Length of that lease, as the worker requested it. */
   leaseMs: number
-  /** Who asked for that lease; empty when it is not known. */
+  /** Worker of that lease; empty if unknown. */
   workerId: string
-  /** When a lease ends that a restart of the broker renewed, ms since 1970; 0: a restart renews it. */
+  /** End of a lease that a restart of the broker renewed, ms since 1970; 0: the next restart renews it. */
   endsAtMs: number
 }
 
@@ -26,22 +26,23 @@ type StoredMessage = readonly [
   endsAtMs?: number,
 ]
 
-/** Where the state keeps what changes; it becomes durable with the next checkpoint. */
+/** Stores changed pages in the state; they become durable with the next checkpoint. */
 export interface DeliveryStore {
   putProgress(next: number): void
   putPage(page: number, value: Uint8Array): void
   delPage(page: number): void
 }
 
-/** Offsets of a page. */
+/** Number of offsets per page. */
 const pageOffsets = 64
 
 /**
- * How far a queue group is in one partition log: the first offset that was never leased, and the messages before it that
- * are not done. All others before it are. Changes only by what was committed, in the order of the journal.
+ * Progress of a queue group in one partition log: the first offset that was never leased, and the unfinished messages
+ * before it. All other messages before it are finished. It changes only by committed operations, in the order of the
+ * journal.
  */
 export class DeliveryState {
-  /** First offset that was never leased; endless for dead letters, which are open only when they are redriven. */
+  /** First offset that was never leased; infinite for dead letters, which are open only after a redrive. */
   next: number
   readonly open = new Map<number, OpenMessage>()
   readonly #changedPages = new Set<number>()
@@ -51,14 +52,14 @@ export class DeliveryState {
     this.next = next
   }
 
-  /** Before it everything is done. */
+  /** All messages before this offset are finished. */
   get doneOffset(): number {
     let done = this.next
     for (const offset of this.open.keys()) if (offset < done) done = offset
     return done
   }
 
-  /** Whether it was acknowledged, has died, or is gone. */
+  /** Whether the message was acknowledged, has died, or is gone. */
   isDone(offset: number): boolean {
     return offset < this.next && !this.open.has(offset)
   }
@@ -83,7 +84,7 @@ export class DeliveryState {
   done(offsets: Runs): void {
     for (const [first, end] of rangesOf(offsets)) {
       this.#advance(first)
-      // What was lost may be a range of billions.
+      // A range of lost messages may have billions of offsets.
       if (end - first > this.open.size) {
         for (const offset of this.open.keys()) if (offset >= first && offset < end) this.#close(offset)
       } else for (let offset = first; offset < end; offset++) this.#close(offset)
@@ -109,7 +110,7 @@ export class DeliveryState {
     }
   }
 
-  /** Says when a lease ends, whether or not the broker restarts meanwhile; 0: a restart renews it. */
+  /** Sets the end of a lease, independent of restarts of the broker; 0: a restart renews it. */
   bounded(grantId: number, endsAtMs: number, offsets: Runs): void {
     for (const offset of offsetsOf(offsets)) {
       const message = this.open.get(offset)
@@ -119,7 +120,7 @@ export class DeliveryState {
     }
   }
 
-  /** To be delivered (again), counted from 0. */
+  /** Offsets to deliver (again), counted from 0. */
   reopened(offsets: Runs): void {
     for (const offset of offsetsOf(offsets)) {
       this.open.set(offset, unleased())
@@ -127,7 +128,7 @@ export class DeliveryState {
     }
   }
 
-  /** Puts what has changed into the state. */
+  /** Writes changed pages to the state. */
   save(store: DeliveryStore): void {
     store.putProgress(this.next)
     for (const page of this.#changedPages) {
@@ -147,7 +148,7 @@ export class DeliveryState {
     this.#changedPages.clear()
   }
 
-  /** Takes over a stored page. */
+  /** Loads a stored page. */
   load(page: number, value: Uint8Array): void {
     this.#storedPages.add(page)
     for (const stored of decodeBody(value) as StoredMessage[]) {
@@ -156,7 +157,7 @@ export class DeliveryState {
     }
   }
 
-  /** Removes everything of it from the state. */
+  /** Removes all pages from the state. */
   drop(store: DeliveryStore): void {
     for (const page of this.#storedPages) store.delPage(page)
     this.#storedPages.clear()
@@ -164,7 +165,7 @@ export class DeliveryState {
     this.open.clear()
   }
 
-  /** What was passed over waits. */
+  /** Skipped offsets become open messages. */
   #advance(offset: number): void {
     for (; this.next < offset; this.next++) {
       this.open.set(this.next, unleased())

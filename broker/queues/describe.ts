@@ -11,7 +11,7 @@ import { reasonsOf } from './standstill.js'
 type Description = ReplyOf<typeof commands.queueDescribe>
 type PartitionDescription = Description['partitions'][number]
 
-/** What can be told of a queue group, with the reasons why it stands still. */
+/** Describes a queue group, with the reasons why its messages do not move. */
 export function describeQueue(
   host: QueueHost,
   record: QueueRecord,
@@ -38,7 +38,7 @@ export function describeQueue(
       const state = host.view.stateOf(record, partition.log.id)
       if (state === undefined) continue
       const isDead = topicId === record.deadTopicId
-      // Dead letters that nobody gave back are counted in `dead`.
+      // `dead` counts the dead letters that were not redriven.
       if (isDead && state.open.size === 0) continue
       partitions.push(partitionOf(host, partition, state, live?.lane(topicId, partition.index), isDead))
     }

@@ -1,4 +1,4 @@
-/** A line: in at the end, out at the front, and back to the front. */
+/** A queue: items enter at the end and leave at the front; they can also return to the front. */
 export class Fifo<T> {
   #items: (T | undefined)[] = []
   #head = 0
@@ -11,7 +11,7 @@ export class Fifo<T> {
     this.#items.push(item)
   }
 
-  /** Takes the first out. */
+  /** Removes and returns the first item. */
   shift(): T | undefined {
     if (this.size === 0) return undefined
     const item = this.#items[this.#head]
@@ -23,7 +23,7 @@ export class Fifo<T> {
     return item
   }
 
-  /** Puts items back to the front, in their order. */
+  /** Returns items to the front, in their order. */
   putBack(items: readonly T[]): void {
     if (items.length > this.#head) {
       this.#items = [...items, ...this.#items.slice(this.#head)]

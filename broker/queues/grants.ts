@@ -5,27 +5,27 @@ import type { QueueMessage } from './queue_message.js'
 /** Messages that were leased together, under one fencing token. */
 export interface Grant {
   readonly id: number
-  /** Empty for a grant from before a restart whose worker is not recorded. */
+  /** Empty for a grant from before a restart if its worker is not recorded. */
   readonly workerId: string
-  /** The connection that the reply goes to; undefined for a grant from before a restart. */
+  /** The connection of the reply; undefined for a grant from before a restart. */
   readonly session: WorkerSession | undefined
   readonly leaseMs: number
-  /** When it is over, ms of the monotonic clock. */
+  /** End of the lease, ms of the monotonic clock. */
   deadlineMs: number
-  /** Whether the worker has named it: it has the messages. */
+  /** Whether the worker has reported the grant: it has the messages. */
   isReceived: boolean
   /**
-   * Whether its end counts as an attempt: not when its worker is known not to have it, or when it ended before its worker
-   * could reconnect to a broker that restarted.
+   * Whether the end of the lease counts as an attempt. It does not if the worker is known not to have it, or if it
+   * ended before the worker could reconnect to a restarted broker.
    */
   isCounted: boolean
-  /** Whether the journal has its end, so that the next restart does not renew it. */
+  /** Whether the journal has the end of the lease, so that the next restart does not renew it. */
   isBounded: boolean
-  /** Those that are not settled. */
+  /** Messages that are not settled. */
   readonly messages: Set<QueueMessage>
 }
 
-/** Time in which a worker reconnects to a broker that was restarted and names its leases. */
+/** Time for a worker to reconnect to a restarted broker and to report its leases. */
 const reconnectMs = 2_000
 
 /** The grants of a queue group. */
@@ -50,7 +50,8 @@ export class Grants {
   }
 
   /**
-   * A lease from before a restart begins again, so that its worker has time to come back; a second restart does not prolong it.
+   * Restarts a lease from before a restart of the broker, so that its worker has time to reconnect. A second restart
+   * does not extend it further.
    * @param nowMs wall clock
    */
   inherit(message: QueueMessage, open: OpenMessage, nowMs: number): void {
@@ -82,7 +83,7 @@ export class Grants {
     return this.#renewed.splice(0)
   }
 
-  /** A message is not under its grant any more. */
+  /** Removes a message from its grant. */
   release(message: QueueMessage): void {
     const { grant } = message
     message.grant = undefined
@@ -91,7 +92,7 @@ export class Grants {
     if (grant.messages.size === 0) this.#byId.delete(grant.id)
   }
 
-  /** Those whose time is over. */
+  /** Grants whose lease is over. */
   over(nowMs: number): Grant[] {
     const over: Grant[] = []
     for (const grant of this.#byId.values()) if (grant.deadlineMs <= nowMs) over.push(grant)

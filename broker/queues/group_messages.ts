@@ -13,38 +13,38 @@ import { ReadyLine } from './ready_line.js'
 import { RecordCache } from './record_cache.js'
 import { type Settlement, settledOps } from './settlements.js'
 
-/** Messages that stand in line so that one who asks needs not wait for the log. */
+/** Number of messages to keep ready, so that a lease request does not wait for the log. */
 const readyEnough = 4_000
-/** Open messages whose records are in memory at a time while they are taken up. */
+/** Number of open messages whose records are in memory at a time during recovery. */
 const recoveredAtOnce = 256
 
-/** Who hands the messages out. */
+/** Delivers the messages. */
 export interface MessagesOwner {
-  /** Whether somebody is there who will want messages. */
+  /** Whether workers will want messages. */
   readonly hasWorkers: boolean
-  /** Whether somebody waits for messages now. */
+  /** Whether a request waits for messages now. */
   readonly hasAskers: boolean
   readonly grants: Grants
-  /** Messages stand in line. */
+  /** Messages are ready. */
   pump(): void
-  /** Reading ahead has failed, and is tried again. */
+  /** Reading ahead has failed; it will be retried. */
   readFailed(error: unknown): void
-  /** Reading ahead has gone on. */
+  /** Reading ahead has made progress. */
   readOn(): void
-  /** What to commit so that a batch that can't be opened becomes a dead letter. */
+  /** Returns the operation that makes a dead letter of a batch that cannot be opened. */
   deadBatch(lane: Lane, batch: UnreadableBatch): Promise<Op>
-  /** Does work meanwhile that must not be cut off. */
+  /** Runs work that must not be interrupted by unloading the group. */
   busy<T>(work: () => Promise<T>): Promise<T>
 }
 
-/** What one who asks takes. */
+/** The limits of a lease request. */
 export interface Taken {
   readonly messages: QueueMessage[]
-  /** Their time to live is over. */
+  /** Receives messages whose time to live is over. */
   readonly expired: QueueMessage[]
 }
 
-/** The messages of a queue group that are in memory, and where each of them stands: in line, delayed, behind its key. */
+/** The messages of a queue group in memory, and the position of each: ready, delayed, or behind its key. */
 export class GroupMessages implements DataWaiter {
   readonly #host: QueueHost
   readonly #record: QueueRecord
@@ -83,7 +83,7 @@ export class GroupMessages implements DataWaiter {
     return this.#ready.size
   }
 
-  /** Takes up the partitions that the group reads and this does not know yet, with what was open in them before. */
+  /** Opens partitions that the group reads and that are not open yet, and recovers their open messages. */
   async open(): Promise<void> {
     const { topics, deadTopicId } = this.#record
     for (const topicId of [...topics.keys(), deadTopicId])
@@ -106,12 +106,12 @@ export class GroupMessages implements DataWaiter {
       if (this.#host.catalog.byLog(logId) === undefined) this.#closeLane(logId, lane)
   }
 
-  /** Reads ahead if too few stand in line. */
+  /** Reads ahead if too few messages are ready. */
   refill(): void {
     if (this.#owner.hasAskers || this.#ready.size < readyEnough / 2) this.#readAhead.plan()
   }
 
-  /** Takes messages that stand in line: at least one, if there is one. */
+  /** Takes ready messages: at least one, if there is one. */
   take(messagesMax: number, bytesMax: number): Taken {
     const messages: QueueMessage[] = []
     const expired: QueueMessage[] = []
@@ -135,15 +135,15 @@ export class GroupMessages implements DataWaiter {
     return { messages, expired }
   }
 
-  /** Takes back what was taken. */
+  /** Returns taken messages to their place. */
   putBack(messages: readonly QueueMessage[]): void {
     for (const message of messages) message.state = 'waiting'
     this.#ready.putBack(messages)
   }
 
   /**
-   * Reads the records of messages that were taken.
-   * @returns those that can't be read any more
+   * Reads the records of taken messages.
+   * @returns the messages that cannot be read any more
    * @throws MillraceError STORAGE_FAILED
    */
   async load(messages: readonly QueueMessage[]): Promise<QueueMessage[]> {
@@ -152,19 +152,19 @@ export class GroupMessages implements DataWaiter {
     return lost
   }
 
-  /** The message was handed out. */
+  /** The message was delivered. */
   dropRecord(message: QueueMessage): void {
     this.#records.drop(message)
   }
 
-  /** The message stands in line again. */
+  /** The message is ready again. */
   wait(message: QueueMessage): void {
     if (message.lane.isClosed) return
     message.state = 'waiting'
     this.#ready.push(message)
   }
 
-  /** A message stands where the state has it. */
+  /** Moves a message to the position that the state has for it. */
   takeOver(message: QueueMessage): void {
     const { lane, offset } = message
     if (lane.state.isDone(offset)) {
@@ -176,7 +176,7 @@ export class GroupMessages implements DataWaiter {
     this.#waitUntil(message, dueAtMs, this.#host.nowMs())
   }
 
-  /** What was committed takes effect. */
+  /** Applies committed settlements. */
   settled(settlements: readonly Settlement[]): void {
     const nowMs = this.#host.nowMs()
     for (const { message, ending } of settlements) {
@@ -192,7 +192,7 @@ export class GroupMessages implements DataWaiter {
     }
   }
 
-  /** Takes up messages that are open in the state: from before a restart, or redriven. */
+  /** Loads messages that are open in the state: from before a restart, or redriven. */
   async recover(logId: number, offsets: readonly number[]): Promise<void> {
     const lane = this.#lanes.get(logId)
     if (lane === undefined) return
@@ -234,11 +234,11 @@ export class GroupMessages implements DataWaiter {
         [...state.open.keys()].sort((a, b) => a - b),
       )
     } catch (error) {
-      // Whoever tries again finds nothing half done.
+      // A retry must not find a half-loaded lane.
       this.#closeLane(logId, lane)
       throw error
     }
-    // Its topic may have been deleted while its messages were read.
+    // The topic may have been deleted during the read.
     if (!lane.isClosed) this.#readAhead.add(lane)
   }
 
@@ -284,7 +284,7 @@ export class GroupMessages implements DataWaiter {
     this.#owner.pump()
   }
 
-  /** A batch that can't be opened leaves a dead letter, in the commit that ends its messages. */
+  /** Makes a dead letter of a batch that cannot be opened, in the commit that ends its messages. */
   async #giveUp(lane: Lane, batch: UnreadableBatch): Promise<void> {
     const { topic, index, log } = lane.partition
     const { group, queueId } = this.#record
@@ -295,7 +295,7 @@ export class GroupMessages implements DataWaiter {
     this.#host.unreadable(group, topic.name, index, batch)
   }
 
-  /** What is to be sent stays in memory while there is room. */
+  /** Records for delivery stay in memory while there is room. */
   #takeUp(lane: Lane, record: ReadRecord, attempts: number): QueueMessage {
     const message = messageOf(this.#record.settings, lane, record, attempts)
     if (this.#records.hasRoom) this.#records.keep(message, record)

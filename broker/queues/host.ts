@@ -6,7 +6,7 @@ import type { Topic } from '../topics/topic.js'
 import type { QueueRecord, QueuesView } from './queues_view.js'
 import type { RecordReader, UnreadableBatch } from './read_records.js'
 
-/** What queue groups need of the shard that they live in. */
+/** The functions of the shard that queue groups use. */
 export interface QueueHost {
   readonly catalog: Catalog
   readonly view: QueuesView
@@ -14,23 +14,23 @@ export interface QueueHost {
   readonly admission: Admission
   /** Largest batch that fits into a frame of a reply, bytes. */
   readonly payloadBytesMax: number
-  /** Unique for ever, also across restarts. */
+  /** Unique, also across restarts. */
   uniqueId(): number
-  /** Wall clock (ms since 1970) that does not run ahead. */
+  /** Wall clock (ms since 1970) that never runs ahead. */
   nowMs(): number
-  /** Wall clock (ms since 1970) that does not stay behind, also after a restart. */
+  /** Wall clock (ms since 1970) that never falls behind, also after a restart. */
   latestMs(): number
-  /** Commits all of it or nothing; `assigned` is told the base offset of each batch. */
+  /** Commits all operations or none; `assigned` receives the base offset of each batch. */
   commit(ops: readonly Op[], assigned?: (index: number, baseOffset: number) => void): Promise<void>
   createTopic(name: string, settings: TopicSettingsInput): Promise<Topic>
-  /** Offsets of messages that a group was to deliver and that can't be read any more. */
+  /** Reports offsets of a group's messages that cannot be read any more. */
   lost(group: string, topic: string, partition: number, first: number, end: number): void
-  /** A publisher packed a batch wrongly: the group makes a dead letter of it. */
+  /** Reports a batch that its publisher packed wrongly: the group makes a dead letter of it. */
   unreadable(group: string, topic: string, partition: number, batch: UnreadableBatch): void
   failed(group: string, error: unknown): void
 }
 
-/** A worker's connection. */
+/** The connection of a worker. */
 export interface WorkerSession {
   readonly clientName: string
   readonly address: string
@@ -40,7 +40,7 @@ export interface WorkerSession {
   readonly roomBytes: number
   /** Resolves when there may be room for a reply of this size. */
   roomChange(bytes: number): Promise<void>
-  /** Counts a reply that is being prepared against the limits of the connection. */
+  /** Counts a reply in preparation against the limits of the connection. */
   reserve(bytes: number): void
   release(bytes: number): void
   onClose(callback: () => void): () => void

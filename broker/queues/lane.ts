@@ -3,7 +3,7 @@ import type { DeliveryState } from './delivery_state.js'
 import { Fifo } from './fifo.js'
 import type { QueueMessage } from './queue_message.js'
 
-/** Messages of one partition that are in memory, at most: behind keys that are held up or waiting to be due, mostly. */
+/** Limit of the messages of one partition in memory: most of them wait behind busy keys or for their due time. */
 const liveMax = 100_000
 
 interface KeyLine {
@@ -11,19 +11,19 @@ interface KeyLine {
   readonly waiting: Fifo<QueueMessage>
 }
 
-/** One partition as a queue group works on it: what of it is in memory, and who waits for whom. */
+/** One partition in a queue group: its messages in memory, and which of them wait behind others. */
 export class Lane {
   readonly partition: Partition
   readonly state: DeliveryState
-  /** Of the group's dead letters: only what was redriven is delivered. */
+  /** Whether this is the dead-letter topic: only redriven messages are delivered. */
   readonly isDead: boolean
-  /** Messages that are not done, by offset. */
+  /** Unfinished messages, by offset. */
   readonly live = new Map<number, QueueMessage>()
-  /** What is read next. */
+  /** Next offset to read. */
   scanOffset: number
-  /** [first, count] of what can't be read any more and is to be noted as done. */
+  /** [first, count] of lost messages that still have to be recorded as finished. */
   lost: number[] = []
-  /** Its topic is gone. */
+  /** The topic is deleted. */
   isClosed = false
   readonly #keys = new Map<string, KeyLine>()
   #blocked = 0
@@ -44,12 +44,12 @@ export class Lane {
     return this.live.size < liveMax
   }
 
-  /** Messages that wait behind another of their key. */
+  /** Number of messages that wait behind another message of their key. */
   get blocked(): number {
     return this.#blocked
   }
 
-  /** Takes a message up; returns whether it has to wait behind another of its key. */
+  /** Adds a message; returns whether it must wait behind another message of its key. */
   add(message: QueueMessage): boolean {
     this.live.set(message.offset, message)
     if (message.key === undefined) return false
@@ -64,7 +64,7 @@ export class Lane {
     return true
   }
 
-  /** A message is done; returns the one that waited behind it, if any. */
+  /** Finishes a message; returns the message that waited behind it, if any. */
   remove(message: QueueMessage): QueueMessage | undefined {
     this.live.delete(message.offset)
     if (message.key === undefined) return undefined
@@ -87,7 +87,7 @@ export class Lane {
     this.#blocked = 0
   }
 
-  /** The message that most others wait behind. */
+  /** The message with the most messages waiting behind it. */
   get worstBlocker(): { readonly message: QueueMessage; readonly blocked: number } | undefined {
     let worst: { message: QueueMessage; blocked: number } | undefined
     for (const { active, waiting } of this.#keys.values())

@@ -1,10 +1,10 @@
 import { batchOfRecords } from '../../protocol/index.js'
 
 /**
- * Seals records for the reply to `queue.lease`. Records that were compressed can be larger than a frame: they are
- * compressed again.
+ * Seals records for the reply to `queue.lease`. Records from a compressed batch can be larger than a frame; they are
+ * then compressed again.
  * @param bytesMax largest batch that fits into a frame
- * @returns undefined if the batch is larger even so
+ * @returns undefined if the batch is still too large
  */
 export function leaseBatch(
   records: readonly Uint8Array[],

@@ -22,18 +22,18 @@ import {
   tooLargeEnding,
 } from './settlements.js'
 
-/** A worker that asks for messages. */
+/** A lease request that waits for messages. */
 export interface Asker {
   readonly workerId: string
   readonly session: WorkerSession
   readonly messagesMax: number
   readonly bytesMax: number
   readonly leaseMs: number
-  /** Room on its connection that its reply has; whoever is given the messages releases it. */
+  /** Reserved room for the reply on its connection; the sender of the reply releases it. */
   reservedBytes: number
-  /** Its connection has no room for a reply. */
+  /** Its connection has no room for a reply now. */
   waitsForRoom: boolean
-  /** Called once. */
+  /** Called exactly once. */
   readonly given: (grant: Grant | undefined, deliveries: readonly Delivery[], error?: unknown) => void
 }
 
@@ -44,7 +44,7 @@ export interface PreparedAcks {
   failed(): void
 }
 
-/** A message that is handed to a worker. */
+/** A message that is delivered to a worker. */
 export interface Delivery {
   readonly message: QueueMessage
   readonly record: StoredRecord
@@ -54,15 +54,15 @@ export interface Worker {
   readonly workerId: string
   readonly session: WorkerSession
   readonly concurrency: number
-  /** Those that it has opened. */
+  /** Topics that the worker has opened. */
   readonly topicIds: readonly number[]
-  /** When it named all leases that it holds last, ms of the monotonic clock. */
+  /** Time of the worker's last report of all its leases, ms of the monotonic clock. */
   reportedAtMs: number
-  /** Ends the watch over its connection. */
+  /** Stops watching its connection. */
   unwatch(): void
 }
 
-/** What the broker tries again for a group. */
+/** Actions of a group that the broker retries. */
 export type Task =
   | 'take up its messages'
   | 'read messages'
@@ -71,20 +71,20 @@ export type Task =
   | 'write dead letters'
 
 const expiryIntervalMs = 100
-/** How long the broker waits before it takes up messages again after that failed. */
+/** Pause before the broker retries to load messages. */
 const reopenPauseMs = 1_000
-/** How long a commit about leases that are over may take, before the next attempt. */
+/** Pause before the next attempt to commit the end of expired leases. */
 const expiryPauseMs = 1_000
 
 /**
- * A queue group with workers: hands messages out under leases, and takes up how deliveries end. What is durable is in its
- * record; this is what can be built from it again.
+ * A queue group with workers: delivers messages under leases, and processes outcomes. The record of the group holds the
+ * durable state; this class holds the state in memory that can be rebuilt from it.
  */
 export class LiveGroup implements MessagesOwner {
   readonly record: QueueRecord
   readonly workers = new Map<string, Worker>()
   readonly grants = new Grants()
-  /** What failed the last time that it was tried, and why. */
+  /** Actions that failed at their last attempt, and their errors. */
   readonly failures = new Map<Task, unknown>()
   readonly #host: QueueHost
   readonly #messages: GroupMessages
@@ -92,13 +92,13 @@ export class LiveGroup implements MessagesOwner {
   readonly #askers: Asker[] = []
   readonly #expiryTimer: NodeJS.Timeout
   #isClosed = false
-  /** Calls that are not answered yet. */
+  /** Number of open calls. */
   #underWay = 0
   #opening: Promise<void> | undefined
-  /** When messages are taken up again after that failed, ms of the monotonic clock. */
+  /** Time of the next attempt to load messages, ms of the monotonic clock. */
   #reopenAtMs = Number.POSITIVE_INFINITY
 
-  /** @param onIdle called again and again while nobody needs it */
+  /** @param onIdle called repeatedly while nothing needs the group */
   constructor(host: QueueHost, record: QueueRecord, onIdle: () => void) {
     this.#host = host
     this.record = record
@@ -111,11 +111,11 @@ export class LiveGroup implements MessagesOwner {
         if (performance.now() >= this.#reopenAtMs) this.refreshSoon()
       }
     }, expiryIntervalMs).unref()
-    // The failure is kept, and tried again.
+    // The failure is recorded and retried.
     this.opened.catch(() => {})
   }
 
-  /** Resolves when what was not done is in memory; when that failed, the next one who asks tries again. */
+  /** Resolves when unfinished messages are in memory; after a failure, the next request tries again. */
   get opened(): Promise<void> {
     this.#opening ??= this.busy(() => this.#openMessages()).catch((error: unknown) => {
       this.#opening = undefined
@@ -152,14 +152,14 @@ export class LiveGroup implements MessagesOwner {
     return this.#messages.lane(topicId, partition)
   }
 
-  /** Takes up the partitions that the group reads and this does not know yet. */
+  /** Opens partitions that the group reads and that are not open yet. */
   async refresh(): Promise<void> {
     await this.opened
     await this.#openMessages()
     this.pump()
   }
 
-  /** Like `refresh`; what fails is tried again, and `failures` has it meanwhile. */
+  /** Like `refresh`; a failure is recorded in `failures` and retried. */
   refreshSoon(): void {
     this.#reopenAtMs = Number.POSITIVE_INFINITY
     void this.busy(() => this.refresh()).catch(() => {})
@@ -177,13 +177,13 @@ export class LiveGroup implements MessagesOwner {
     this.#bound(this.grants.takeRenewed(), ({ leaseMs }) => this.#host.latestMs() + leaseMs)
   }
 
-  /** Puts a worker in line for messages. */
+  /** Adds a lease request to the queue. */
   ask(asker: Asker): void {
     this.#askers.push(asker)
     this.pump()
   }
 
-  /** A worker does not wait any more. */
+  /** Removes a lease request from the queue. */
   stopAsking(asker: Asker): void {
     const at = this.#askers.indexOf(asker)
     if (at < 0) return
@@ -192,8 +192,8 @@ export class LiveGroup implements MessagesOwner {
   }
 
   /**
-   * A topic is gone: the workers that have opened it must open the group again, so that they go on with the new topic of its
-   * name or learn that there is none.
+   * A topic was deleted: its workers must open the group again, so that they continue with a new topic of the same name
+   * or get an error.
    */
   topicDeleted({ topicId, name }: Topic): void {
     for (const [workerId, worker] of this.workers) {
@@ -217,7 +217,7 @@ export class LiveGroup implements MessagesOwner {
     this.failures.delete('read messages')
   }
 
-  /** Ends all waiting, and what is in memory. */
+  /** Ends all waiting requests, and discards the messages in memory. */
   close(): void {
     if (this.#isClosed) return
     this.#isClosed = true
@@ -226,7 +226,7 @@ export class LiveGroup implements MessagesOwner {
     for (const asker of this.#askers.splice(0)) asker.given(undefined, [])
   }
 
-  /** Hands out what can be handed out. */
+  /** Delivers the messages that can be delivered. */
   pump(): void {
     if (this.#isClosed || this.record.settings.paused) return
     while (this.#messages.readyCount > 0) {
@@ -247,7 +247,7 @@ export class LiveGroup implements MessagesOwner {
     this.#messages.refill()
   }
 
-  /** Leases messages to one who asks, if its connection has room for them. */
+  /** Leases messages for a request, if its connection has room for them. */
   #give(asker: Asker, messages: QueueMessage[]): void {
     const { session } = asker
     let bytes = 0
@@ -263,7 +263,7 @@ export class LiveGroup implements MessagesOwner {
     void this.busy(() => this.#lease(asker, messages))
   }
 
-  /** Others are given messages meanwhile. */
+  /** Waits for room on the connection; other requests are served meanwhile. */
   #awaitRoom(asker: Asker, bytes: number): void {
     asker.waitsForRoom = true
     void asker.session.roomChange(bytes).then(() => {
@@ -273,9 +273,9 @@ export class LiveGroup implements MessagesOwner {
   }
 
   /**
-   * Ends deliveries. Resolves when that is durable.
-   * @returns [index of the entry, offset] of what is not under its lease any more
-   * @throws MillraceError STORAGE_FULL, STORAGE_FAILED: then nothing has changed
+   * Ends deliveries. Resolves when the outcome is durable.
+   * @returns [index of the entry, offset] of messages that are no longer under their lease
+   * @throws MillraceError STORAGE_FULL, STORAGE_FAILED: nothing has changed
    */
   settle(entries: readonly SettleEntry[]): Promise<(readonly [number, number])[]> {
     return this.busy(async () => {
@@ -301,8 +301,8 @@ export class LiveGroup implements MessagesOwner {
   }
 
   /**
-   * For a transaction: marks messages as being settled, until it calls `done` or `failed`.
-   * @throws MillraceError LEASE_LOST, naming the first that is not under its lease: then none is marked
+   * For a transaction: marks messages as being settled, until the transaction calls `done` or `failed`.
+   * @throws MillraceError LEASE_LOST that names the first message without its lease; no message is marked
    */
   prepareAcks(entries: readonly Omit<SettleEntry, 'outcome'>[]): Promise<PreparedAcks> {
     return this.busy(async () => {
@@ -340,7 +340,7 @@ export class LiveGroup implements MessagesOwner {
     })
   }
 
-  /** Prolongs leases; returns those that are over. */
+  /** Extends leases; returns leases that are over. */
   extend(grantIds: readonly number[], leaseMs: number | undefined): number[] {
     const lost: number[] = []
     const bounded: Grant[] = []
@@ -359,10 +359,11 @@ export class LiveGroup implements MessagesOwner {
   }
 
   /**
-   * Releases what was leased to a worker over earlier connections and never reached it: what it does not name and has never
-   * named. Prolongs what it names. Nothing of that counts as an attempt.
-   * @param session the connection that it has now: replies on it may still be on their way; undefined when it asks no more
-   * @param held all leases that it holds
+   * Releases leases of a worker from earlier connections that never reached it: leases that it does not report and has
+   * never reported. Extends the reported leases. Released messages do not count an attempt.
+   * @param session the current connection of the worker: replies on it may still be in flight; undefined if the worker
+   * requests no more messages
+   * @param held all leases that the worker holds
    */
   reported(workerId: string, session: WorkerSession | undefined, held: readonly number[]): Promise<void> {
     const isHeld = new Set(held)
@@ -378,13 +379,13 @@ export class LiveGroup implements MessagesOwner {
     return this.busy(() => this.#releaseAll(lost))
   }
 
-  /** Releases what was leased for a reply that could not be sent. */
+  /** Releases messages that were leased for a reply that could not be sent. */
   giveBack(grant: Grant): Promise<void> {
     const leased = [...grant.messages].filter(({ state }) => state === 'leased')
     return this.busy(() => this.#releaseAll(leased))
   }
 
-  /** Takes up dead letters that were redriven. */
+  /** Loads redriven dead letters. */
   reopened(logId: number, offsets: readonly number[]): Promise<void> {
     return this.busy(async () => {
       await this.refresh()
@@ -393,12 +394,15 @@ export class LiveGroup implements MessagesOwner {
     })
   }
 
-  /** What to commit so that a batch that can't be opened becomes a dead letter. @throws MillraceError STORAGE_FULL, STORAGE_FAILED */
+  /**
+   * Returns the operation that makes a dead letter of a batch that cannot be opened. @throws MillraceError
+   * STORAGE_FULL, STORAGE_FAILED
+   */
   deadBatch(lane: Lane, batch: UnreadableBatch): Promise<Op> {
     return this.#deadLetterTopic.unreadable(lane, batch)
   }
 
-  /** The group stays in memory meanwhile. */
+  /** Keeps the group in memory while the work runs. */
   async busy<T>(work: () => Promise<T>): Promise<T> {
     this.#underWay++
     try {
@@ -438,7 +442,7 @@ export class LiveGroup implements MessagesOwner {
       const deliveries = leased.map((message) => ({ message, record: message.record as StoredRecord }))
       for (const message of leased) this.#messages.dropRecord(message)
       if (this.#isReplaced(asker)) {
-        // The worker reads another connection by now and has said already what it holds.
+        // The worker has another connection by now, and has already reported its leases.
         asker.given(undefined, [], new MillraceError('UNKNOWN_WORKER'))
         await this.#releaseAll(leased)
       } else asker.given(leased.length > 0 ? grant : undefined, deliveries)
@@ -461,7 +465,7 @@ export class LiveGroup implements MessagesOwner {
     })
   }
 
-  /** Those that can be read; the others are done with. */
+  /** Returns the readable messages; ends the others. */
   async #readable(messages: QueueMessage[]): Promise<QueueMessage[]> {
     const lost = await this.#messages.load(messages)
     // A large message is taken alone.
@@ -477,7 +481,7 @@ export class LiveGroup implements MessagesOwner {
     return messages.filter((message) => message.record !== undefined && !tooLarge.includes(message))
   }
 
-  /** Only a message that was compressed can be larger than a frame. */
+  /** Only a message from a compressed batch can be larger than a frame. */
   #fitsFrame({ record, timestamp, bytes }: QueueMessage): boolean {
     const { payloadBytesMax } = this.#host
     if (record === undefined || bytes < payloadBytesMax / 2) return true
@@ -485,8 +489,8 @@ export class LiveGroup implements MessagesOwner {
   }
 
   /**
-   * Commits how deliveries ended, together with the dead letters among them.
-   * @param before the state of the messages, which they have again when it fails
+   * Commits the outcomes of deliveries, together with their dead letters.
+   * @param before the state of the messages, restored after a failure
    */
   async #commit(settlements: readonly Settlement[], before: MessageState): Promise<void> {
     setState(settlements, 'settling')
@@ -526,7 +530,7 @@ export class LiveGroup implements MessagesOwner {
     return worker !== undefined && worker.session !== session
   }
 
-  /** Ends leases without counting an attempt; should that fail, they do not count when their time is over either. */
+  /** Ends leases without counting an attempt. If that fails, their expiry does not count an attempt either. */
   async #releaseAll(messages: readonly QueueMessage[]): Promise<void> {
     for (const { grant } of messages) if (grant !== undefined) grant.isCounted = false
     this.#takeOver(messages.filter((message) => !isDurable(message)))
@@ -536,7 +540,7 @@ export class LiveGroup implements MessagesOwner {
     if (settlements.length > 0) await this.#commitEach(settlements, 'leased')
   }
 
-  /** Notes in the journal when leases end, or with 0 that a restart renews them. */
+  /** Records the ends of leases in the journal; 0 means that a restart renews them. */
   #bound(grants: readonly Grant[], endsAtMsOf: (grant: Grant) => number): void {
     if (grants.length === 0) return
     const { queueId } = this.record
@@ -551,19 +555,22 @@ export class LiveGroup implements MessagesOwner {
         ops.push({ kind: opKinds.queueLeaseBounded, payload })
       }
     }
-    // A failure costs no more than another renewal.
+    // A failure only costs one more renewal.
     void this.busy(() => this.#host.commit(ops)).catch((error: unknown) =>
       this.#host.failed(this.record.group, error),
     )
   }
 
-  /** Whether a worker may be alive and has never named the lease: it named others while this one ran out, or could not yet. */
+  /**
+   * Whether a worker is alive but has never reported the lease: it reported others while this one ran out, or it had no
+   * time to report yet.
+   */
   #isUnreceived({ workerId, isReceived, isCounted, deadlineMs, leaseMs }: Grant): boolean {
     const reportedAtMs = this.workers.get(workerId)?.reportedAtMs ?? Number.NEGATIVE_INFINITY
     return !isReceived && (!isCounted || reportedAtMs >= deadlineMs - leaseMs / 2)
   }
 
-  /** Ends the leases whose time is over: each counts an attempt, unless its worker is alive and never had it. */
+  /** Ends expired leases: each counts an attempt, unless its worker is alive and never received it. */
   async #expire(): Promise<void> {
     const over = this.grants.over(performance.now())
     const outcome = { outcome: 'fail', error: 'the lease expired' } as const
@@ -572,7 +579,7 @@ export class LiveGroup implements MessagesOwner {
     const unreceived: QueueMessage[] = []
     for (const grant of over) {
       const some = this.#isUnreceived(grant) ? unreceived : leased
-      // Messages that are just being settled may come back to it when that fails.
+      // Messages that are being settled may return to the lease if that fails.
       grant.deadlineMs = performance.now() + expiryPauseMs
       for (const message of grant.messages) if (message.state === 'leased') some.push(message)
     }
@@ -585,7 +592,9 @@ export class LiveGroup implements MessagesOwner {
     await released
   }
 
-  /** What the state knows of these messages, and this did not learn because a commit was refused though it was written. */
+  /**
+   * Applies what the state knows about these messages: a commit may have been written although it reported a failure.
+   */
   #takeOver(messages: readonly QueueMessage[]): void {
     if (messages.length === 0) return
     for (const message of messages) {
@@ -595,7 +604,7 @@ export class LiveGroup implements MessagesOwner {
     this.pump()
   }
 
-  /** Messages that waited for too long. */
+  /** Ends messages whose time to live is over. */
   async #expired(messages: readonly QueueMessage[]): Promise<void> {
     const ending = expiredEnding(this.record.settings)
     this.#takeOver(messages.filter(({ lane, offset }) => lane.state.isDone(offset)))
@@ -604,7 +613,10 @@ export class LiveGroup implements MessagesOwner {
     for (const { message } of await this.#commitEach(settlements, 'waiting')) this.#messages.wait(message)
   }
 
-  /** Commits in parts that fit into memory, so that one that fails holds up no other; returns those that failed. */
+  /**
+   * Commits in parts of limited size, so that one failure does not affect other parts; returns the settlements that
+   * failed.
+   */
   async #commitEach(settlements: readonly Settlement[], before: MessageState): Promise<Settlement[]> {
     setState(settlements, 'settling')
     const failed: Settlement[] = []
@@ -621,7 +633,7 @@ function canTake({ waitsForRoom }: Asker): boolean {
   return !waitsForRoom
 }
 
-/** Takes a message out of its lease, as far as others see; undefined when it is not under that lease. */
+/** Removes a message from its lease for all other operations; undefined if it is not under that lease. */
 function beginSettling(lane: Lane | undefined, offset: number, grantId: number): QueueMessage | undefined {
   const message = lane?.live.get(offset)
   if (message?.state !== 'leased' || message.grant?.id !== grantId || !isDurable(message)) return undefined
@@ -629,7 +641,7 @@ function beginSettling(lane: Lane | undefined, offset: number, grantId: number):
   return message
 }
 
-/** Whether the state agrees that a message is leased: a commit that was refused may have been written all the same. */
+/** Whether the state agrees that a message is leased: a commit may have been written although it reported a failure. */
 function isDurable({ lane, offset, grant }: QueueMessage): boolean {
   return grant !== undefined && lane.state.open.get(offset)?.grantId === grant.id
 }

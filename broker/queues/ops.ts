@@ -1,32 +1,39 @@
 import { decodeBody, encodeBody, type QueueSettings, type Runs } from '../../protocol/index.js'
 
-/** Payloads of the operations of queue groups, msgpack lists in the order of these fields; they stand on disk. */
+/**
+ * Payloads of the operations of queue groups: msgpack lists in the order of these fields. They are part of the disk
+ * format.
+ */
 
-/** A queue group comes into being, or has other settings. */
+/** Creates a queue group, or changes its settings. */
 export interface QueueConfigured {
   readonly queueId: number
   readonly group: string
   readonly settings: QueueSettings
-  /** Topic of its dead letters; 0 before there was one. */
+  /** Topic id of its dead letters; 0 if there is none yet. */
   readonly deadTopicId: number
 }
 
-/** A queue group reads a topic from now on: where it begins in each partition; in those that are added later at 0. */
+/**
+ * A queue group starts to read a topic: its start offset in each partition. Partitions that are added later start at 0.
+ */
 export interface QueueSubscribed {
   readonly queueId: number
   readonly topicId: number
   readonly starts: readonly number[]
 }
 
-/** Messages are leased; those before the last of them that never were wait from now on. */
+/** Messages are leased. Earlier offsets that were never leased become open messages. */
 export interface QueueLeased {
   readonly queueId: number
   readonly logId: number
   readonly grantId: number
-  /** What the worker asked for: so long it lasts from a restart on, unless it is prolonged. */
+  /**
+   * The lease length that the worker requested: after a restart the lease lasts so long, unless the worker extends it.
+   */
   readonly leaseMs: number
   readonly offsets: Runs
-  /** Who asked; empty in what was written before this field was added. */
+  /** The worker of the lease; empty in operations from before this field was added. */
   readonly workerId: string
 }
 
@@ -35,24 +42,24 @@ export interface QueueLeaseBounded {
   readonly queueId: number
   readonly logId: number
   readonly grantId: number
-  /** ms since 1970; 0: the worker has shown itself, and the next restart renews the lease. */
+  /** ms since 1970; 0: the worker has reported the lease, and the next restart renews it. */
   readonly endsAtMs: number
   readonly offsets: Runs
 }
 
-/** Leases ended, or messages were done with otherwise. */
+/** Leases ended, or messages were finished in another way. */
 export interface QueueSettled {
   readonly queueId: number
   readonly logId: number
   /** Acknowledged, dead, expired, or gone from the log. */
   readonly done: Runs
-  /** [offset, when it is due again (ms since 1970, 0: at once)]: these count one more attempt. */
+  /** [offset, due time of the next delivery (ms since 1970, 0: at once)]: each counts one more attempt. */
   readonly failed: readonly (readonly [offset: number, dueAtMs: number])[]
-  /** Wait again, and nothing is counted. */
+  /** These messages wait again, without counting an attempt. */
   readonly released: Runs
 }
 
-/** Dead letters are given back to their group. */
+/** Dead letters are redriven to their group. */
 export interface QueueRedriven {
   readonly queueId: number
   readonly logId: number

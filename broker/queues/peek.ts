@@ -7,7 +7,7 @@ import type { QueueRecord } from './queues_view.js'
 type Request = Omit<RequestOf<typeof commands.queuePeek>, 'group'>
 type Peeked = ReplyOf<typeof commands.queuePeek>['messages'][number]
 
-/** Up to `limit` messages of a queue group that are not done: in turn from each partition, by offset. */
+/** Up to `limit` unfinished messages of a queue group: in turn from each partition, by offset. */
 export function peekQueue(
   { catalog, view, nowMs }: Pick<QueueHost, 'catalog' | 'view' | 'nowMs'>,
   record: QueueRecord,
@@ -39,7 +39,7 @@ export function peekQueue(
   return messages
 }
 
-/** Of dead letters only those are not done that were redriven. */
+/** In the dead-letter topic, only redriven letters are open messages. */
 function* messagesOf(
   { log, topic: { name: topic, topicId }, index: partition }: Partition,
   { open, next }: DeliveryState,

@@ -4,34 +4,34 @@ import type { Lane } from './lane.js'
 import type { ReadRecord, StoredRecord } from './read_records.js'
 
 /**
- * waiting: stands in line. blocked: behind another of its key. delayed: until it is due. leasing and settling: a commit
- * about it is on its way. leased: a worker has it.
+ * waiting: ready for delivery. blocked: behind another message of its key. delayed: until its due time. leasing and
+ * settling: a commit for it is in progress. leased: a worker has it.
  */
 export type MessageState = 'waiting' | 'blocked' | 'delayed' | 'leasing' | 'leased' | 'settling'
 
-/** A message of a queue group that is not done, in memory. */
+/** An unfinished message of a queue group, in memory. */
 export interface QueueMessage {
   readonly lane: Lane
   readonly offset: number
   readonly timestamp: number
-  /** Only where the group keeps the order of keys. */
+  /** Only if the group keeps the order of keys. */
   readonly key: string | undefined
   /** 0 to 9, 9 goes first. */
   readonly priority: number
-  /** Its own time to live; endless when it has none. */
+  /** Its own time to live; infinite if it has none. */
   readonly ttlMs: number
   readonly bytes: number
-  /** Deliveries that ended otherwise than in an acknowledgement or a release. */
+  /** Number of deliveries that ended in neither an acknowledgement nor a release. */
   attempts: number
   state: MessageState
   grant: Grant | undefined
-  /** What is sent; read again when memory has been needed for others. */
+  /** The record for delivery; read again if its memory was needed for others. */
   record: StoredRecord | undefined
 }
 
 const priorityDefault = 4
 
-/** A record that is taken up, before anybody has it. */
+/** A record that was read, before its first delivery. */
 export function messageOf(
   settings: QueueSettings,
   lane: Lane,
@@ -56,7 +56,7 @@ export function messageOf(
   }
 }
 
-/** Whether it has waited for too long, by the settings of now; what was redriven never has. */
+/** Whether the message has expired, by the current settings; a redriven message never expires. */
 export function isExpired(settings: QueueSettings, message: QueueMessage, nowMs: number): boolean {
   const ttlMs = Math.min(settings.ttlMs || Number.POSITIVE_INFINITY, message.ttlMs)
   return !message.lane.isDead && message.timestamp + ttlMs <= nowMs
@@ -64,7 +64,7 @@ export function isExpired(settings: QueueSettings, message: QueueMessage, nowMs:
 
 export function byLane(messages: readonly QueueMessage[]): [Lane, QueueMessage[]][]
 export function byLane<T>(items: readonly T[], messageOf: (item: T) => QueueMessage): [Lane, T[]][]
-/** Items by the lane of their message, in the order in which they come. */
+/** Groups items by the lane of their message, in order of their first occurrence. */
 export function byLane<T>(
   items: readonly T[],
   messageOf: (item: T) => QueueMessage = (item) => item as QueueMessage,
@@ -84,7 +84,7 @@ function priorityOf(headers: ReadRecord['headers']): number {
   return priority <= 9 ? priority : priorityDefault
 }
 
-/** A header that holds a whole number; endless when there is none. */
+/** A header with a whole number; infinite if it is missing. */
 function numberIn(headers: ReadRecord['headers'], name: string): number {
   const value = headers?.[name]
   if (value === undefined) return Number.POSITIVE_INFINITY

@@ -44,21 +44,21 @@ export const queueLimitsDefault: QueueLimits = {
   leaseMsMax: 12 * 3_600_000,
 }
 
-/** What is leased to one who asked. */
+/** The leased messages for a lease request. */
 export interface Leased {
   readonly grant: Grant | undefined
   readonly deliveries: readonly Delivery[]
-  /** Room that the reply has on its connection; whoever sends the reply releases it. */
+  /** Reserved room for the reply on its connection; the sender of the reply releases it. */
   readonly reservedBytes: number
 }
 
-/** The queue groups of a shard: who works in them, and what people change about them. */
+/** The queue groups of a shard: their workers, and the changes that operators make. */
 export class Queues {
   readonly #host: QueueHost
   readonly #limits: QueueLimits
   readonly #live = new Map<string, LiveGroup>()
   readonly #settleReplies = new SettleReplies()
-  /** Changes of one group wait for each other. */
+  /** Changes of one group run one after another. */
   readonly #turns = new Map<string, Promise<unknown>>()
   #draining = false
 
@@ -78,7 +78,7 @@ export class Queues {
   }
 
   /**
-   * Takes a worker in, and makes the group a queue group of its topics.
+   * Adds a worker, and makes the group a queue group of its topics.
    * @throws MillraceError BAD_NAME, UNKNOWN_TOPIC, BAD_CONFIG, GROUP_ACTIVE, LIMIT_EXCEEDED, DRAINING, STORAGE_FAILED
    */
   async open(request: OpenRequest, session: WorkerSession): Promise<OpenReply> {
@@ -92,7 +92,7 @@ export class Queues {
       )
     const topics = request.topics.map((name) => this.#host.catalog.topic(name))
     const { record, replaced } = await this.#inTurn(group, () => this.#prepare(request, topics))
-    // From here on a deletion finds the worker.
+    // From here on, a deletion of a topic finds the worker.
     for (const { topicId, name } of topics)
       if (this.#host.catalog.byId(topicId) === undefined) throw this.#host.catalog.unknownTopic(name)
     const live = this.#liveOf(record)
@@ -122,7 +122,7 @@ export class Queues {
         `group "${live.record.group}" has ${live.workers.size} workers, no more are allowed`,
       )
     known?.unwatch()
-    // What the connection of before waits for would be leased to nobody.
+    // Otherwise messages would be leased to requests of the old connection.
     if (known !== undefined && known.session !== session) stopAskers(live, workerId)
     const worker = { ...opened, reportedAtMs: Number.NEGATIVE_INFINITY, unwatch: noop }
     live.workers.set(workerId, worker)
@@ -180,9 +180,7 @@ export class Queues {
     })
   }
 
-  /**
-   * Gives back what was leased to one whose connection has ended before the answer.
-   */
+  /** Releases the messages of a request whose connection ended before the reply. */
   async giveBack(group: string, { grant }: Leased): Promise<void> {
     const live = this.#live.get(group)
     if (grant === undefined || live === undefined) return
@@ -191,7 +189,8 @@ export class Queues {
   }
 
   /**
-   * A worker takes no more. With `held` it reads no more replies either: what else is leased to it is released.
+   * A worker requests no more messages. With `held` it also ignores pending replies: all other leases of the worker are
+   * released.
    * @throws MillraceError UNKNOWN_GROUP, STORAGE_FAILED: only with `held`
    */
   async leave({ group, workerId, held }: RequestOf<typeof commands.queueLeave>): Promise<void> {
@@ -317,19 +316,19 @@ export class Queues {
         )
       const payload = encodeQueueDeleted({ queueId: record.queueId })
       await this.#host.commit([{ kind: opKinds.queueDeleted, payload }])
-      // Only now: a request meanwhile would have brought it into memory again.
+      // Delete it after the commit: a request during the commit would load it again.
       this.#live.get(group)?.close()
       this.#live.delete(group)
     })
   }
 
-  /** Answers those who wait; leases can still be settled. */
+  /** Ends waiting requests; leases can still be settled. */
   drain(): void {
     this.#draining = true
     for (const live of this.#live.values()) for (const asker of [...live.askers]) live.stopAsking(asker)
   }
 
-  /** Ends timers and what is in memory. */
+  /** Ends timers and discards the messages in memory. */
   close(): void {
     for (const live of this.#live.values()) live.close()
     this.#live.clear()
@@ -360,7 +359,7 @@ export class Queues {
     const ops: Op[] = []
     for (const { topicId, name, partitions } of topics) {
       if (record.topics.has(topicId)) continue
-      // All of a topic that was made again came after the group had begun.
+      // All messages of a recreated topic are newer than the group's start.
       const isLatest = start === 'latest' && !record.deletedTopics.has(name)
       const starts = partitions.map(({ startOffset, endOffset }) => (isLatest ? endOffset : startOffset))
       const payload = encodeQueueSubscribed({ queueId: record.queueId, topicId, starts })
@@ -377,7 +376,7 @@ export class Queues {
     const isRearranged =
       settings.order !== record.settings.order || settings.priorities !== record.settings.priorities
     const isLeased = isRearranged && live === undefined && hasLeases(record)
-    // Leases from before a restart end only in memory.
+    // Leases from before a restart expire only while the group is in memory.
     if (isLeased) this.#liveOf(record)
     if (isRearranged && (live !== undefined || isLeased))
       throw new MillraceError(
@@ -430,9 +429,9 @@ export class Queues {
 }
 
 const delayMsMax = 366 * 86_400_000
-/** What one answer holds, whatever is asked for. */
+/** Limit of the messages in one reply, whatever the request asks for. */
 const leasedMessagesMax = 10_000
-/** Room for the header of a batch and the entry of the body, which each message may have for itself. */
+/** Size of a batch header and of an entry in the body; each message may need its own. */
 const bytesPerLeasedMessage = 256
 const leasedBytesMax = 4 * 1024 * 1024
 

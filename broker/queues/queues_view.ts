@@ -23,20 +23,20 @@ import {
 } from './ops.js'
 import { RedrivenLetters, type RedrivenStore } from './redriven_letters.js'
 
-/** A queue group as it is durable. */
+/** The durable state of a queue group. */
 export interface QueueRecord {
   readonly queueId: number
   readonly group: string
   settings: QueueSettings
-  /** Topic of its dead letters; 0 before there was one. */
+  /** Topic id of its dead letters; 0 if there is none yet. */
   deadTopicId: number
-  /** Where it begins in the partitions of each topic. */
+  /** Start offsets in the partitions of each topic. */
   readonly topics: Map<number, readonly number[]>
-  /** Names of topics that it read until they were deleted, and that it does not read again yet; the oldest first. */
+  /** Names of deleted topics that the group read and has not opened again; oldest first. */
   readonly deletedTopics: Set<string>
   /** By log id. */
   readonly states: Map<number, DeliveryState>
-  /** Dead letters that were redriven, by offset in their log. */
+  /** Redriven dead letters, by offset in their log. */
   readonly redriven: RedrivenLetters
 }
 
@@ -48,7 +48,7 @@ interface StoredQueue {
   readonly deletedTopics?: readonly string[]
 }
 
-/** The queue groups that there are: the fold over their operations. */
+/** The queue groups of a shard: the fold over their operations. */
 export class QueuesView implements View {
   readonly kinds = [
     opKinds.queueConfigured,
@@ -63,7 +63,7 @@ export class QueuesView implements View {
   readonly #catalog: Catalog
   readonly #byName = new Map<string, QueueRecord>()
   readonly #byId = new Map<number, QueueRecord>()
-  /** With states that have changed since the last checkpoint. */
+  /** Groups with delivery states that have changed since the last checkpoint. */
   readonly #changed = new Map<DeliveryState, DeliveryStore>()
   readonly #changedQueues = new Set<QueueRecord>()
   readonly #changedRedriven = new Set<QueueRecord>()
@@ -114,7 +114,7 @@ export class QueuesView implements View {
     for await (const [key, value] of tableEntries(this.#state, viewTables.queueProgress)) {
       const queue = this.#byId.get(readU64(key, 1))
       if (queue === undefined) continue
-      // Before there were pages of their own, the redriven letters stood here.
+      // The record stored redriven letters here before they got their own pages.
       const [next, redriven = []] = decodeBody(value) as [number, number[]?]
       const logId = readU32(key, 9)
       queue.states.set(logId, new DeliveryState(next))
@@ -158,7 +158,8 @@ export class QueuesView implements View {
         const { queueId, logId, offsets } = decodeQueueRedriven(payload)
         const queue = this.#byId.get(queueId)
         if (queue === undefined) return
-        // Two requests at once may name the same letters: it may be in work again when the second one is applied.
+        // Two concurrent requests may name the same letters: a letter may be in progress again when the second one is
+        // applied.
         const fresh = [...offsetsOf(offsets)].filter((offset) => !queue.redriven.has(offset))
         for (const offset of fresh) queue.redriven.add(offset)
         this.#changedRedriven.add(queue)
@@ -170,7 +171,7 @@ export class QueuesView implements View {
     }
   }
 
-  /** Puts into the state what has changed since the last time. */
+  /** Writes the changes since the last call to the state. */
   save(): void {
     for (const [state, store] of this.#changed) state.save(store)
     this.#changed.clear()
@@ -193,7 +194,7 @@ export class QueuesView implements View {
     this.#changedRedriven.clear()
   }
 
-  /** Where a queue group is in a log; undefined when it does not read it. */
+  /** Progress of a queue group in a log; undefined if it does not read the log. */
   stateOf(queue: QueueRecord, logId: number): DeliveryState | undefined {
     const known = queue.states.get(logId)
     if (known !== undefined) return known
@@ -303,7 +304,7 @@ export class QueuesView implements View {
   }
 }
 
-/** Adds a name as the newest one; the oldest goes when there are too many. */
+/** Adds a name as the newest one; removes the oldest if there are too many. */
 function keepName(names: Set<string>, name: string): void {
   names.delete(name)
   names.add(name)
@@ -314,12 +315,12 @@ function keepName(names: Set<string>, name: string): void {
   }
 }
 
-/** Dead letters of a queue group that were not redriven. */
+/** Number of dead letters of a queue group that were not redriven. */
 export function deadCount(queue: QueueRecord, catalog: Catalog): number {
   let dead = 0
   const partitions = catalog.byId(queue.deadTopicId)?.partitions ?? []
   for (const { log } of partitions) dead += log.endOffset - log.startOffset
-  // Retention may have dropped some that were redriven.
+  // Retention may have dropped some redriven letters.
   dead -= queue.redriven.countFrom(partitions[0]?.log.startOffset ?? 0)
   return Math.max(0, dead)
 }

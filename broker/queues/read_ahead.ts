@@ -1,19 +1,19 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Lane } from './lane.js'
 
-/** After a failed read or write. */
+/** Pause after a failed read or write. */
 const failurePauseMs = 200
 
-/** What reading ahead needs of its group. */
+/** The functions of the group that reading ahead uses. */
 export interface ReadAheadHost {
-  /** Whether more should stand in line. */
+  /** Whether more messages should be ready. */
   wants(): boolean
-  /** Reads some more of a lane. */
+  /** Reads some messages of a lane. */
   scan(lane: Lane): Promise<void>
   failed(error: unknown): void
 }
 
-/** Reads the lanes of a group, in turns, one read at a time, until enough messages stand in line. */
+/** Reads the lanes of a group in turn, one read at a time, until enough messages are ready. */
 export class ReadAhead {
   readonly #host: ReadAheadHost
   #lanes: Lane[] = []
@@ -33,7 +33,7 @@ export class ReadAhead {
     this.#lanes = this.#lanes.filter((other) => other !== lane)
   }
 
-  /** Reads soon, if more is wanted then. */
+  /** Schedules a read, if more messages are wanted by then. */
   plan(): void {
     if (this.#isPlanned || this.#running !== undefined) return
     this.#isPlanned = true
@@ -41,7 +41,7 @@ export class ReadAhead {
       this.#isPlanned = false
       this.#running ??= this.#run().finally(() => {
         this.#running = undefined
-        // What came meanwhile has told nobody.
+        // No event announced the messages that arrived during the run.
         if (this.#host.wants() && this.#lanes.some(canBeRead)) this.plan()
       })
     })

@@ -11,22 +11,22 @@ import {
 } from '../../protocol/index.js'
 import type { LogReadResult, PartitionLog } from '../../storage/index.js'
 
-/** What is read at a time. */
+/** Limit of one read. */
 const readBytesMax = 256 * 1024
 /**
- * Of the batches that were read, those after this number of decompressed bytes are left for the next read: 256 KiB of
- * compressed batches can take gigabytes, and as many seconds of the event loop.
+ * After this number of decompressed bytes, the remaining batches of a read are left for the next one: 256 KiB of
+ * compressed batches can need gigabytes of memory and seconds of the event loop.
  */
 const unpackedBytesMax = 4 * 1024 * 1024
 
-/** A record as it stands in its batch. */
+/** A record in its batch. */
 export interface StoredRecord {
-  /** What its timestamp is counted from. */
+  /** Base of its timestamp. */
   readonly firstTimestamp: number
   readonly bytes: Uint8Array
 }
 
-/** A record of a log with what queue groups look at. */
+/** A record of a log, with the fields that queue groups use. */
 export interface ReadRecord extends StoredRecord {
   readonly offset: number
   readonly timestamp: number
@@ -37,15 +37,17 @@ export interface ReadRecord extends StoredRecord {
 
 export interface RecordsRead {
   readonly records: readonly ReadRecord[]
-  /** Where to go on. */
+  /** Offset of the next read. */
   readonly nextOffset: number
-  /** Offsets before `nextOffset` that can't be read, [first, end): retention dropped them, or the storage is damaged. */
+  /**
+   * Offsets before `nextOffset` that cannot be read, [first, end): retention dropped them, or the storage is damaged.
+   */
   readonly lost?: readonly [first: number, end: number]
-  /** A batch before `nextOffset` that can't be opened. */
+  /** A batch before `nextOffset` that cannot be opened. */
   readonly unreadable?: UnreadableBatch
 }
 
-/** Messages of a batch that its publisher packed wrongly: the bytes are as they came. */
+/** Messages of a batch that its publisher packed wrongly: the stored bytes are those of the publisher. */
 export interface UnreadableBatch {
   readonly first: number
   /** Offset after the last message. */
@@ -55,7 +57,7 @@ export interface UnreadableBatch {
   readonly problem: string
 }
 
-/** What reading needs of the shard. */
+/** The functions of the shard that reading uses. */
 export interface RecordReader {
   readTail(read: { log: PartitionLog; offset: number; bytesMax: number }): LogReadResult | undefined
   read(
@@ -64,8 +66,7 @@ export interface RecordReader {
 }
 
 /**
- * Reads some records from `offset` on, none at the end of the log. What retention dropped and what is damaged is passed
- * over and told.
+ * Reads some records from `offset` on; none at the end of the log. Skips dropped and damaged offsets, and returns them.
  * @throws MillraceError STORAGE_FAILED
  */
 export async function readSome(
@@ -84,7 +85,7 @@ export async function readSome(
   }
 }
 
-/** Reads these records, ascending; those that can't be read are missing. @throws MillraceError STORAGE_FAILED */
+/** Reads these records, in ascending order; the result omits unreadable ones. @throws MillraceError STORAGE_FAILED */
 export async function readEach(
   reader: RecordReader,
   log: PartitionLog,
@@ -115,7 +116,7 @@ function passedOver(
   throw error
 }
 
-/** The memory that chunks come from is used again: what is kept is copied. */
+/** The memory of the chunks is reused, so records to keep are copied. */
 function decode({ chunks, memory }: LogReadResult, offset: number): RecordsRead {
   const isShared = (memory?.length ?? 0) > 0
   const records: ReadRecord[] = []
@@ -133,7 +134,7 @@ function decode({ chunks, memory }: LogReadResult, offset: number): RecordsRead 
         nextOffset = end
         continue
       }
-      // By itself in its own answer, so that what comes before it is not lost with it.
+      // Return the batch in a separate result, so that the records before it are not lost with it.
       if (records.length > 0) return { records, nextOffset }
       const first = Math.max(baseOffset, offset)
       if (isDamaged(batch)) return { records, nextOffset: end, lost: [first, end] }
@@ -146,7 +147,7 @@ function decode({ chunks, memory }: LogReadResult, offset: number): RecordsRead 
 
 type Found =
   | { readonly records: readonly ReadRecord[] }
-  /** The broker does not open what is compressed before it stores it. */
+  /** The broker does not open compressed batches before it stores them. */
   | { readonly records?: undefined; readonly problem: string }
 
 function recordsOf(batch: Uint8Array, fromOffset: number): Found {
@@ -161,7 +162,7 @@ function recordsOf(batch: Uint8Array, fromOffset: number): Found {
   }
 }
 
-/** Whether the bytes of a batch are not those that its publisher sealed. */
+/** Whether the bytes of a batch differ from those that its publisher sealed. */
 function isDamaged(batch: Uint8Array): boolean {
   try {
     checkBatch(batch, limits.batchRecordsBytesMax)

@@ -2,10 +2,10 @@ import { Fifo } from './fifo.js'
 import type { QueueMessage } from './queue_message.js'
 
 const levels = 10
-/** One in so many messages is of the lowest level that has some, however many there are above it. */
+/** One in so many deliveries comes from the lowest level that has messages, even if there are many above it. */
 const lowestEvery = 8
 
-/** Messages that can be leased, by priority and then in the order in which they came. */
+/** Ready messages, by priority and then in order of arrival. */
 export class ReadyLine {
   readonly #levels = Array.from({ length: levels }, () => new Fifo<QueueMessage>())
   #size = 0
@@ -20,18 +20,19 @@ export class ReadyLine {
     this.#size++
   }
 
-  /** Puts messages back to the front of their levels, in their order. */
+  /** Returns messages to the front of their levels, in their order. */
   putBack(messages: readonly QueueMessage[]): void {
     for (const level of this.#levels) {
       const some = messages.filter((message) => this.#level(message) === level)
       if (some.length > 0) level.putBack(some)
     }
     this.#size += messages.length
-    // They were not taken after all: else one who takes few at a time could always put the lowest back.
+    // Returned messages do not count: otherwise requests for few messages could return the lowest level's message
+    // forever.
     this.#taken -= messages.length
   }
 
-  /** Takes the next; none that stands in a lower level waits for ever. */
+  /** Takes the next message; lower levels cannot starve. */
   shift(): QueueMessage | undefined {
     if (this.#size === 0) return undefined
     this.#size--

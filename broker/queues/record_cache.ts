@@ -1,16 +1,16 @@
 import { byLane, type QueueMessage } from './queue_message.js'
 import { type RecordReader, readEach, type StoredRecord } from './read_records.js'
 
-/** Of the records of a group so much stays in memory; others are read again when their turn comes. */
+/** Limit of the records of a group in memory; others are read again when their turn comes. */
 const bytesMax = 16 * 1024 * 1024
-/** A record that is this part of what was read is not worth a copy. */
+/** A record that makes up at least this share of its read is not copied. */
 const wholeFactor = 4
 
 /** The records of messages that wait for their delivery, as far as there is room. */
 export class RecordCache {
   #bytes = 0
 
-  /** Whether there is room for another. */
+  /** Whether there is room for one more. */
   get hasRoom(): boolean {
     return this.#bytes < bytesMax
   }
@@ -21,7 +21,7 @@ export class RecordCache {
     message.record = record
   }
 
-  /** The message may stay for long: what is kept of it must not hold all that was read together with it. */
+  /** The message may stay for long: copy the record, so that it does not keep the memory of its whole read. */
   detach(message: QueueMessage): void {
     const { record } = message
     if (record === undefined || record.bytes.length * wholeFactor >= record.bytes.buffer.byteLength) return
@@ -35,8 +35,8 @@ export class RecordCache {
   }
 
   /**
-   * Reads what is not in memory.
-   * @returns those that can't be read any more
+   * Reads records that are not in memory.
+   * @returns the messages that cannot be read any more
    * @throws MillraceError STORAGE_FAILED
    */
   async load(reader: RecordReader, messages: readonly QueueMessage[]): Promise<QueueMessage[]> {

@@ -1,10 +1,10 @@
-/** Where the state keeps the pages; they become durable with the next checkpoint. */
+/** Stores pages in the state; they become durable with the next checkpoint. */
 export interface RedrivenStore {
   putPage(page: number, value: Uint8Array): void
   delPage(page: number): void
 }
 
-/** Offsets of a page: one bit each. */
+/** Number of offsets per page: one bit each. */
 export const redrivenPageOffsets = 4_096
 const pageBytes = redrivenPageOffsets / 8
 
@@ -14,12 +14,12 @@ interface Page {
   count: number
 }
 
-/** Stored for a page of which all letters were redriven. */
+/** Stored for a page with only redriven letters. */
 const full = new Uint8Array(0)
 
 /**
- * The dead letters of a group that were redriven, by offset in their log. They are bits in pages, so that a million of
- * them take 128 KiB of memory, and a checkpoint writes only the pages that have changed.
+ * The redriven dead letters of a group, by offset in their log. They are bits in pages: a million of them need 128 KiB
+ * of memory, and a checkpoint writes only changed pages.
  */
 export class RedrivenLetters {
   readonly #pages = new Map<number, Page>()
@@ -57,7 +57,7 @@ export class RedrivenLetters {
     if (page.count === redrivenPageOffsets) page.bits = undefined
   }
 
-  /** Number of those from `offset` on. */
+  /** Number of redriven letters from `offset` on. */
   countFrom(offset: number): number {
     if (offset === 0) return this.#size
     const first = Math.floor(offset / redrivenPageOffsets)
@@ -67,7 +67,7 @@ export class RedrivenLetters {
     return count
   }
 
-  /** Takes over a stored page. */
+  /** Loads a stored page. */
   load(number: number, value: Uint8Array): void {
     const known = this.#pages.get(number)
     if (known !== undefined) this.#size -= known.count
@@ -81,7 +81,7 @@ export class RedrivenLetters {
     this.#size += count
   }
 
-  /** Puts into the state what has changed, and forgets letters that retention dropped: those before `startOffset`. */
+  /** Writes changed pages to the state, and removes letters before `startOffset`, which retention dropped. */
   save(store: RedrivenStore, startOffset: number): void {
     for (const [number, { count }] of this.#pages) {
       if ((number + 1) * redrivenPageOffsets > startOffset) continue

@@ -1,10 +1,10 @@
 import { countOf, MillraceError, type Runs, rangesOf } from '../../protocol/index.js'
 
-/** Messages that one request may name. */
+/** Limit of the messages in one request. */
 const namedMax = 100_000
 
 /**
- * Checks runs that a client sent, of one request all together.
+ * Checks the runs in one request of a client.
  * @throws MillraceError BAD_REQUEST, LIMIT_EXCEEDED
  */
 export function checkRuns(all: Iterable<Runs>): void {

@@ -2,7 +2,7 @@ import { MillraceError, type QueueSettings, type QueueSettingsInput } from '../.
 
 const retryMsMax = 366 * 86_400_000
 
-/** What a queue group has that says nothing else. */
+/** Settings of a queue group that sets nothing else. */
 export const queueSettingsDefault: QueueSettings = {
   order: 'none',
   attemptsMax: 10,
@@ -14,7 +14,7 @@ export const queueSettingsDefault: QueueSettings = {
 }
 
 /**
- * Settings with some of them changed.
+ * Applies changes to settings.
  * @throws MillraceError BAD_CONFIG
  */
 export function mergeQueueSettings(
@@ -33,7 +33,7 @@ export function mergeQueueSettings(
 }
 
 /**
- * How long a message waits that has failed `attempts` times.
+ * Delay of a message after `attempts` failed attempts.
  * @param random from 0 to 1
  */
 export function retryDelayMs({ retry }: QueueSettings, attempts: number, random: number): number {

@@ -4,7 +4,7 @@ type SettleReply = ReplyOf<typeof commands.queueSettle>
 
 interface Remembered {
   readonly reply: Promise<SettleReply>
-  /** Messages that it names; 0 before it is there. */
+  /** Number of messages in the reply; 0 until it arrives. */
   refused: number
 }
 
@@ -13,22 +13,22 @@ interface Replies {
   readonly byNumber: Map<number, Remembered>
 }
 
-/** More than a worker has on the way at a time. */
+/** More requests than a worker has in flight at a time. */
 const repliesMax = 16
 const workersMax = 10_000
 const keptMsMax = 120_000
-/** Refused messages that all answers name together, at most: one answer may name 100,000. */
+/** Limit of the refused messages in all replies together: one reply may name 100,000. */
 const refusedMax = 1_000_000
 
 /**
- * The last answers to the settlements of each worker, so that a repeat after a lost reply gets the one that was lost: what
- * the first one has settled would be refused. In memory alone.
+ * The last replies to the settlements of each worker. A retry after a lost reply gets the same reply: otherwise it
+ * would be refused, because the first request has settled its messages. In memory only.
  */
 export class SettleReplies {
   readonly #nowMs: () => number
   readonly #byWorker = new Map<string, Replies>()
 
-  /** Refused messages that the answers name. */
+  /** Number of refused messages in the replies. */
   #refused = 0
 
   /** @param nowMs monotonic */
@@ -45,8 +45,8 @@ export class SettleReplies {
   }
 
   /**
-   * The answer to a request that has this number among those of its worker: one that is known, or on its way, or a new one.
-   * @throws what `settle` throws; the next one with this number tries again
+   * Returns the reply to the request with this number of a worker: a stored one, one in progress, or a new one.
+   * @throws the errors of `settle`; the next request with this number tries again
    */
   answer(worker: string, number: number, settle: () => Promise<SettleReply>): Promise<SettleReply> {
     const { byNumber } = this.#of(worker)
@@ -57,7 +57,7 @@ export class SettleReplies {
     byNumber.set(number, remembered)
     reply.then(
       ({ refused }) => {
-        // Only what is still there counts: it may have made room for others meanwhile.
+        // Count it only if it is still stored: it may have been removed to make room.
         if (this.#byWorker.get(worker)?.byNumber.get(number) !== remembered) return
         remembered.refused = refused.length
         this.#refused += refused.length
@@ -85,7 +85,7 @@ export class SettleReplies {
     this.#byWorker.delete(worker)
   }
 
-  /** Workers stand in the order of their last request. */
+  /** Workers are in the order of their last request. */
   #of(worker: string): Replies {
     const nowMs = this.#nowMs()
     const replies = this.#byWorker.get(worker) ?? { usedAtMs: nowMs, byNumber: new Map() }

@@ -20,7 +20,7 @@ export interface Settlement {
   readonly ending: Ending
 }
 
-/** What it means for a message that its worker says so. */
+/** The effect of a worker's outcome on a message. */
 export function endingOf(
   settings: QueueSettings,
   message: QueueMessage,
@@ -43,26 +43,26 @@ export function endingOf(
   }
 }
 
-/** A message that was older than its time to live when its turn came. */
+/** The effect for a message whose time to live was over before its delivery. */
 export function expiredEnding({ expired }: QueueSettings): Ending {
   return expired === 'drop'
     ? { kind: 'done' }
     : { kind: 'dead', reason: 'expired', error: 'it was older than its time to live' }
 }
 
-/** A message that no frame has room for. */
+/** The effect for a message that is larger than any frame. */
 export function tooLargeEnding({ bytes }: Pick<QueueMessage, 'bytes'>): Ending {
   const error = `the message has ${bytes} bytes and does not fit into a frame, also when it is compressed`
   return { kind: 'dead', reason: 'too-large', error }
 }
 
-/** Of what becomes dead letters, so much is in memory at a time: each is read and written whole. */
+/** Limit of the dead letters in memory at a time: each is read and written as a whole. */
 const partBytesMax = 4 * 1024 * 1024
 const partDeathsMax = 1_000
 
 /**
- * Settlements that are committed by themselves: those without dead letters first, together, because neither a full disk
- * nor an unreadable log holds them up; then the dead letters of each lane, a few MiB at a time.
+ * Splits settlements into separate commits: first those without dead letters, all together, because neither a full disk
+ * nor an unreadable log can delay them; then the dead letters of each lane, a few MiB at a time.
  */
 export function* partsOf(settlements: readonly Settlement[]): Generator<readonly Settlement[]> {
   const others = settlements.filter(({ ending }) => ending.kind !== 'dead')
@@ -86,11 +86,11 @@ export function* partsOf(settlements: readonly Settlement[]): Generator<readonly
 
 export interface SettledOps {
   readonly ops: readonly Op[]
-  /** To be called when they were not committed: what was lost is told with the next. */
+  /** Call it if the commit failed: the next operations then include the lost messages. */
   failed(): void
 }
 
-/** One operation for each lane that has something to tell: what was settled, and what was lost. */
+/** One operation for each lane with changes: settled messages and lost messages. */
 export function settledOps(
   queueId: number,
   settlements: readonly Settlement[],

@@ -10,8 +10,8 @@ const deletedReasonsMax = 10
 const failureTextMax = 1_000
 
 /**
- * Why messages of a queue group do not move, for people. While messages wait there is at least one reason, if only that they
- * are about to be leased.
+ * The reasons why messages of a queue group do not move, for humans. While messages wait there is at least one reason,
+ * even if only that they are about to be leased.
  */
 export function reasonsOf(
   host: QueueHost,
@@ -41,7 +41,7 @@ function sum(partitions: readonly PartitionDescription[], field: 'waiting' | 'in
   return partitions.reduce((total, partition) => total + partition[field], 0)
 }
 
-/** Topics that the group read until they were deleted, when that may be why nothing moves. */
+/** Deleted topics that the group read, if that may be the reason. */
 function deletedReasons({ catalog }: QueueHost, record: QueueRecord, live: LiveGroup | undefined): string[] {
   const reasons: string[] = []
   for (const name of record.deletedTopics) {

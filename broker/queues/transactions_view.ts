@@ -3,11 +3,11 @@ import { opKinds, type State } from '../../storage/index.js'
 import { tableEntries, viewTables } from '../state_keys.js'
 import type { View } from '../view.js'
 
-/** A client that repeats a transaction does so within its request timeout, and again while it reconnects. */
+/** A client repeats a transaction within its request timeout, and again while it reconnects. */
 const rememberedMs = 15 * 60_000
-/** Ids that are remembered, about 150 bytes each. */
+/** Limit of remembered ids, about 150 bytes each. */
 const rememberedMax = 1_000_000
-/** Of those whose time is over, this many go with each that comes, so that none holds up the broker. */
+/** With each new id, so many expired ones are removed, so that a removal never blocks the broker for long. */
 const forgottenAtOnceMax = 1_000
 
 /** The transactions of the last minutes, so that a repeat is recognized; also after a restart. */
@@ -15,7 +15,7 @@ export class TransactionsView implements View {
   readonly kinds = [opKinds.transaction]
   readonly #state: State
   readonly #countMax: number
-  /** When each was committed, oldest first. */
+  /** Commit time of each, oldest first. */
   readonly #committedAtMs = new Map<string, number>()
 
   constructor(state: State, countMax = rememberedMax) {
@@ -24,8 +24,8 @@ export class TransactionsView implements View {
   }
 
   /**
-   * Whether as many more can be remembered at this time. The next one that is committed takes those with it whose time is
-   * over: until then they stand here, and are no reason to refuse it.
+   * Whether this number of transactions can be added at this time. The next commit removes expired ids: until then they
+   * are still stored, but do not count.
    */
   hasRoom(more: number, nowMs: number): boolean {
     if (this.#committedAtMs.size + more <= this.#countMax) return true
@@ -59,7 +59,7 @@ function isOver(committedAtMs: number, nowMs: number): boolean {
   return committedAtMs < nowMs - rememberedMs
 }
 
-/** Payload of a `transaction` operation; stands on disk. */
+/** Payload of a `transaction` operation; part of the disk format. */
 export function encodeTransaction(id: string, atMs: number): Uint8Array {
   return encodeBody([id, atMs])
 }
