@@ -64,7 +64,7 @@ export interface Worker {
 
 /** Actions of a group that the broker retries. */
 export type Task =
-  | 'take up its messages'
+  | 'load its messages'
   | 'read messages'
   | 'lease messages'
   | 'settle messages'
@@ -169,11 +169,11 @@ export class LiveGroup implements MessagesOwner {
     try {
       await this.#messages.open()
     } catch (error) {
-      this.#failed('take up its messages', error)
+      this.#failed('load its messages', error)
       this.#reopenAtMs = performance.now() + reopenPauseMs
       throw error
     }
-    this.failures.delete('take up its messages')
+    this.failures.delete('load its messages')
     this.#bound(this.grants.takeRenewed(), ({ leaseMs }) => this.#host.latestMs() + leaseMs)
   }
 

@@ -279,7 +279,7 @@ test('messages that can not be taken up after a failure are taken up later', asy
   engines.unreadable = true
   const refused = await RawWorker.open(context, harness, 'second').catch((error: unknown) => error)
   if (!(refused instanceof RawWorker)) {
-    await untilReason(harness, /the broker can't take up its messages and tries again: /)
+    await untilReason(harness, /the broker can't load its messages and tries again: /)
     engines.unreadable = false
     await waitFor('the messages', async () => !/take up/.test(await reasonsOf(harness)))
   }
