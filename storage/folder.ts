@@ -7,39 +7,42 @@ import { checkMarker, Marker, markerName, type ShardContents } from './marker.js
 
 const lockName = 'LOCK'
 const temporarySuffix = '.new'
-/** What a process that was killed while it took hold of a new folder may leave. */
+/** Files that an interrupted lock of a new folder may leave. */
 const ownNames = new Set([lockName, `${lockName}${temporarySuffix}`, `${markerName}${temporarySuffix}`])
 
-/** Folders that this very process holds. */
+/** Folders locked by this process. */
 const held = new Set<string>()
 
 interface LockHolder {
   readonly pid: number
   readonly host: string
   readonly startedAt: string
-  /** Start of the process in clock ticks since boot (Linux), which tells a reused pid from the holder. */
+  /**
+   * Start of the process in clock ticks since boot (Linux): it distinguishes the lock holder from another process with
+   * the same pid.
+   */
   readonly startTicks?: string
-  /** Device and inode of the folder, which tell a copy of the folder from the original. */
+  /** Device and inode of the folder: they distinguish the folder from a copy of it. */
   readonly folder?: string
 }
 
-/** A data folder that this process holds until `release`. */
+/** A data folder that this process has locked until `release`. */
 export interface DataFolder {
   readonly path: string
   /**
-   * Folder of one shard; created.
-   * @throws MillraceError CORRUPT if the marker says that it was there
+   * Returns the folder of one shard; creates it.
+   * @throws MillraceError CORRUPT if the folder is missing and the marker lists it
    */
   shard(index: number): Promise<string>
-  /** What the marker says that the shard must hold. */
+  /** The contents of the shard according to the marker. */
   contents(index: number): ShardContents
   release(): Promise<void>
 }
 
 /**
- * Takes hold of a data folder, creating it when it is missing or empty.
- * @throws MillraceError UNKNOWN_FORMAT when it holds something else, which is left as it is; FOLDER_IN_USE naming the
- * process that holds it
+ * Locks a data folder; creates it if it is missing or empty.
+ * @throws MillraceError UNKNOWN_FORMAT if it holds other files, which are left unchanged; FOLDER_IN_USE that names the
+ * process with the lock
  */
 export async function openFolder(dir: string): Promise<DataFolder> {
   await mkdir(dir, { recursive: true })
@@ -106,7 +109,7 @@ async function lock(path: string): Promise<void> {
 }
 
 async function unlock(path: string): Promise<void> {
-  // Two that took over the same stale lock at once: the lock of the one that won stays.
+  // If two processes took over the same stale lock at once, the lock of the winner must stay.
   const holder = await readHolder(path)
   if (holder?.pid === process.pid) await rm(join(path, lockName), { force: true })
   held.delete(path)
@@ -139,7 +142,7 @@ function isAlive({ pid, host, startTicks }: LockHolder): boolean {
   return startTicks === undefined || ticks === undefined || ticks === startTicks
 }
 
-/** Field 22 of /proc/PID/stat; undefined where there is no such file. */
+/** Field 22 of /proc/PID/stat; undefined if there is no such file. */
 function startTicksOf(pid: number): string | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
@@ -153,7 +156,7 @@ function inUse(path: string, holder: string): MillraceError {
   return new MillraceError('FOLDER_IN_USE', `the data folder ${path} is in use by ${holder}`)
 }
 
-/** Writes a small file so that after a crash it is there whole or not at all. */
+/** Writes a small file atomically: after a crash it is either complete or missing. */
 async function writeSynced(path: string, name: string, text: string): Promise<void> {
   const temporary = join(path, name + temporarySuffix)
   const file = await open(temporary, 'w')

@@ -12,11 +12,11 @@ import { SegmentedEngine } from './segmented_engine.js'
 import { keepCopy, replaceFile } from './set_aside.js'
 import { checkDatabases, recordDatabases, removeUnfinished } from './shard_contents.js'
 
-/** What opening the databases finds. */
+/** Findings of opening the databases. */
 export interface LevelReports {
   /** Damage. */
   problem(text: string): void
-  /** What is no damage for sure, and should be known. */
+  /** Findings that are not certainly damage. */
   notice(text: string): void
 }
 
@@ -25,9 +25,9 @@ const segmentBytesDefault = 1024 * 1024 * 1024
 const silent: LevelReports = { problem: () => {}, notice: () => {} }
 
 /**
- * The databases of a shard as folders inside `dir`. Their files are verified by LevelDB's own checksums before it opens
- * them, since it drops damaged parts without a word: what that means stands in FORMAT.md.
- * @param segmentBytes at which the journal goes on in another database
+ * The databases of a shard, as folders in `dir`. Their files are verified by LevelDB's own checksums before LevelDB
+ * opens them, because it drops damaged parts silently; FORMAT.md explains the consequences.
+ * @param segmentBytes size at which the journal starts a new database
  */
 export function levelEngines(
   dir: string,
@@ -75,7 +75,7 @@ async function openState(shardDir: string, reports: LevelReports, contents: Shar
 }
 
 /**
- * Looks at a database of the journal and mends what can be mended.
+ * Checks a database of the journal and repairs it if that is possible without guessing.
  * @throws MillraceError CORRUPT
  */
 async function mendDatabase(shardDir: string, database: string, reports: LevelReports): Promise<void> {
@@ -100,7 +100,7 @@ function brokenError(folder: string, broken: readonly FileProblem[]): MillraceEr
   )
 }
 
-/** CURRENT only names the MANIFEST: where there is just one, and it is intact, nothing has to be guessed. */
+/** CURRENT only names the MANIFEST: with exactly one intact MANIFEST, its content is certain. */
 async function restoreCurrent(
   shardDir: string,
   database: string,
@@ -114,7 +114,7 @@ async function restoreCurrent(
   )
 }
 
-/** Takes the damage out of write-ahead files of the journal; copies of them are kept. */
+/** Removes damage from write-ahead files of the journal, and keeps copies of them. */
 export async function mendWriteAheadFiles(
   shardDir: string,
   database: string,

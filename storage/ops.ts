@@ -1,14 +1,14 @@
 /**
- * Kinds of journal operations. They stand on disk and are never changed or reused. Record batches are no operations of
- * this table: a block holds them apart (block.ts). Payloads are written and read by the owner of a kind; all are msgpack
- * but those of delayed messages, of which there are many.
+ * Kinds of journal operations. They are part of the disk format, and never changed or reused. Record batches are not in
+ * this table: a block stores them separately (block.ts). The owner of a kind writes and reads its payload. All payloads
+ * are msgpack, except those of delayed messages, because there are many of them.
  */
 export const opKinds = {
   boot: 1,
   topicCreated: 2,
   topicAltered: 3,
   topicDeleted: 4,
-  /** Drops records of partition logs before an offset: retention. Applied by the store itself. */
+  /** Drops records of partition logs before an offset: retention. The store itself applies it. */
   logsTrimmed: 5,
   offsetsCommitted: 6,
   groupDeleted: 7,
@@ -27,11 +27,11 @@ export const opKinds = {
   scheduleSet: 12,
   scheduleDeleted: 13,
   scheduleFired: 14,
-  /** Ids of messages that were appended at once, for deduplication. */
+  /** Ids of messages that were appended without a delay, for deduplication. */
   messageIds: 15,
-  /** The ids of messages that came before a time are forgotten. */
+  /** Removes the ids of messages that arrived before a time. */
   messageIdsExpired: 16,
-  /** Idempotent producers that were silent for too long are forgotten. */
+  /** Removes idempotent producers that were inactive for too long. */
   producersForgotten: 17,
 } as const
 

@@ -10,8 +10,8 @@ import { syncFolder } from './set_aside.js'
 export const stateNames = ['state', 'state-copy'] as const
 
 /**
- * Refuses a shard of which databases are missing: LevelDB would create them anew, empty. One copy of the state may be
- * missing. Folders of older versions have no list in the marker; there, what is left tells what must have been there.
+ * Refuses a shard with missing databases: LevelDB would create empty ones. One copy of the state may be missing.
+ * Folders of older versions have no list in the marker; there, the existing databases show which others are missing.
  * @throws MillraceError CORRUPT
  */
 export async function checkDatabases(shardDir: string, { databases }: ShardContents): Promise<void> {
@@ -29,7 +29,7 @@ export async function checkDatabases(shardDir: string, { databases }: ShardConte
   )
 }
 
-/** Databases that must be there, and have no files. */
+/** Required databases without files. */
 export async function missingDatabases(
   shardDir: string,
   listed: readonly string[],
@@ -54,8 +54,8 @@ export async function missingDatabases(
 }
 
 /**
- * Removes databases whose creation a crash cut short: they are not in the marker, and nothing was written to them.
- * Also the newest one of the journal, if it is in the marker and its first block was not written.
+ * Removes databases whose creation a crash interrupted: they are not in the marker and are empty. Also removes the
+ * newest database of the journal if it is in the marker but has no block yet.
  */
 export async function removeUnfinished(shardDir: string, contents: ShardContents): Promise<void> {
   const journals = await journalNames(shardDir)
@@ -68,14 +68,14 @@ export async function removeUnfinished(shardDir: string, contents: ShardContents
     const isLast = name === newest && name !== firstJournalName
     const isUnfinished = databases === undefined ? isNew : !databases.includes(name)
     if (!isLast && !isUnfinished) continue
-    // First, so that a crash in between does not leave a list that names what is gone.
+    // Change the marker first: after a crash in between, it must not list a removed database.
     if (databases?.includes(name) === true)
       await contents.change((names) => names.filter((one) => one !== name))
     await rm(join(shardDir, name), { recursive: true, force: true })
   }
 }
 
-/** Lists in the marker the databases that are there. */
+/** Lists the existing databases in the marker. */
 export async function recordDatabases(shardDir: string, contents: ShardContents): Promise<void> {
   const names: string[] = []
   for (const name of [...(await journalNames(shardDir)), ...stateNames])

@@ -8,7 +8,7 @@ const checkpointKey = Uint8Array.of(stateTables.checkpoint)
 const checksumBytes = 4
 const entryOverheadBytes = 64
 
-/** A place in the journal: the newest block that is reflected, and its link. */
+/** A position in the journal: the newest block that the state reflects, and its link. */
 export interface Checkpoint {
   readonly position: number
   readonly link: number
@@ -17,29 +17,32 @@ export interface Checkpoint {
 /** A change that has not reached the database: a value, or undefined for a deletion. */
 type Change = Uint8Array | undefined
 
-/** The changes of one checkpoint. A layer is linked to the one that gathers changes after it. */
+/** The changes of one checkpoint. Each layer links to the next newer one. */
 class Layer {
   readonly changes = new SortedBytesMap<{ readonly value: Change }>()
   next: Layer | undefined
 }
 
 /**
- * The views' database behind layers of changes in memory: one gathers changes, one more exists while a checkpoint writes
- * it. A checkpoint writes a layer and the journal position that it reflects in one atomic batch. Every value carries a
- * CRC-32 of its key and itself, since LevelDB doesn't notice bit rot.
+ * The database of the views under layers of changes in memory: one layer collects changes, and a second one exists
+ * while a checkpoint writes it. A checkpoint writes a layer and the journal position that it reflects in one atomic
+ * batch. Every value has a CRC-32 of its key and itself, because LevelDB does not detect bit rot.
  *
- * Each read is of one moment, the end of the read: it has every change that was made before, and none that was made
- * after. The caller runs some microtasks later, so it must allow for changes that were made between its call and then.
+ * Each read shows one moment, the end of the read: it has every earlier change and no later one. The caller continues
+ * some microtasks after that, so it must expect changes between the end of the read and its own code.
  *
- * How: checkpoints may begin and end while the engine reads. A read therefore keeps the oldest layer of its beginning, and
- * puts that layer and all that follow it over what the engine gave. It does no harm when the engine has some of them.
+ * Checkpoints may begin and end while the engine reads. A read therefore keeps the oldest layer from its beginning, and
+ * applies that layer and all newer ones to the result of the engine. It does not matter if the engine already has some
+ * of these changes.
  */
 export class State {
   #engine: Engine
-  /** Gathers changes. */
+  /** The layer that collects changes. */
   #active = new Layer()
   #activeBytes = 0
-  /** The oldest layer that the engine may not have: the one that is being written, else the active one. */
+  /**
+   * The oldest layer that may be missing in the engine: the layer that a checkpoint is writing, or else the active one.
+   */
   #oldest = this.#active
   #checkpoint: Checkpoint
   #writtenBytes = 0
@@ -49,18 +52,18 @@ export class State {
     this.#checkpoint = checkpoint
   }
 
-  /** @throws MillraceError CORRUPT when the checkpoint can't be read */
+  /** @throws MillraceError CORRUPT if the checkpoint cannot be read */
   static async open(engine: Engine): Promise<State> {
     const checkpoint = await fromEither(engine, readCheckpointOf)
     return new State(engine, checkpoint ?? { position: 0, link: 0 })
   }
 
-  /** Up to where in the journal the durable state reflects it. */
+  /** The journal position that the durable state reflects. */
   get checkpoint(): Checkpoint {
     return this.#checkpoint
   }
 
-  /** Bytes that checkpoints have written since the state was opened, roughly. */
+  /** Approximate bytes that checkpoints have written since the state was opened. */
   get writtenBytes(): number {
     return this.#writtenBytes
   }
@@ -94,7 +97,7 @@ export class State {
   }
 
   /**
-   * Values in the order of `keys`.
+   * Returns values in the order of `keys`.
    * @throws MillraceError CORRUPT
    */
   async getMany(keys: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]> {
@@ -117,19 +120,19 @@ export class State {
   }
 
   /**
-   * Entries of a range, changes in memory included.
+   * Returns entries of a range, including changes in memory.
    * @throws MillraceError CORRUPT
    */
   async range(options: RangeOptions): Promise<EngineEntry[]> {
     let found = await this.#rangeOnce(options, options.limit)
-    // Deletions in memory hide stored entries, so a short answer may only mean that more has to be read.
+    // Deletions in memory hide stored entries, so a short result may only mean that the read must continue.
     for (let limit = options.limit * 2; found.short && found.entries.length < options.limit; limit *= 2) {
       found = await this.#rangeOnce(options, limit)
     }
     return found.entries.slice(0, options.limit)
   }
 
-  /** Entries as the last checkpoint left them. */
+  /** Returns entries as of the last checkpoint. */
   durableRange(options: RangeOptions): Promise<EngineEntry[]> {
     return fromEither(this.#engine, async (engine) => {
       const stored = await engine.range(options)
@@ -138,8 +141,8 @@ export class State {
   }
 
   /**
-   * Writes all changes and where in the journal they end in one durable batch. Calls must not overlap.
-   * @throws what the engine throws; the changes are kept
+   * Writes all changes and the journal position of their end in one durable batch. Calls must not overlap.
+   * @throws the error of the engine; the changes are kept
    */
   async write(checkpoint: Checkpoint): Promise<void> {
     const written = this.#active
@@ -168,7 +171,7 @@ export class State {
     }
   }
 
-  /** Goes on with a database that was opened anew after a failure. */
+  /** Continues with a database that was reopened after a failure. */
   replaceEngine(engine: Engine): void {
     this.#engine = engine
   }
@@ -187,7 +190,7 @@ export class State {
     for (const [key, value] of stored) merged.set(key, value)
     const last = stored.at(-1)?.[0]
     for (const [key, { value }] of changes) {
-      // Beyond what was read from the engine its own entries are unknown: a later round gets there.
+      // The engine may have more entries behind the last one of this read: a later round reads them.
       if (short && last !== undefined && isBeyond(key, last, options.reverse ?? false)) continue
       merged.set(key, value)
     }
@@ -202,14 +205,16 @@ function* layersFrom(oldest: Layer): Iterable<Layer> {
   for (let layer: Layer | undefined = oldest; layer !== undefined; layer = layer.next) yield layer
 }
 
-/** What the newest layer that changes a key says of it; undefined when none does. */
+/** The newest change of a key; undefined if no layer changes it. */
 function newestChange(oldest: Layer, key: Uint8Array): { readonly value: Change } | undefined {
   let newest: { readonly value: Change } | undefined
   for (const layer of layersFrom(oldest)) newest = layer.changes.get(key) ?? newest
   return newest
 }
 
-/** Reads what is damaged from the copy, if the engine has one. Throws what the engine threw when that is damaged too. */
+/**
+ * Reads from the copy if the engine is damaged and has one. Throws the error of the engine if the copy is damaged too.
+ */
 async function fromEither<T>(engine: Engine, read: (engine: Engine) => Promise<T>): Promise<T> {
   try {
     return await read(engine)
@@ -226,7 +231,7 @@ async function readCheckpointOf(engine: Engine): Promise<Checkpoint | undefined>
   return sealed && readCheckpoint(unseal(checkpointKey, sealed))
 }
 
-/** Position of the checkpoint in a database of the state; undefined when there is none. */
+/** Journal position of the checkpoint in a database of the state; undefined if there is none. */
 export async function checkpointIn(engine: Engine): Promise<number | undefined> {
   return (await readCheckpointOf(engine))?.position
 }

@@ -37,18 +37,18 @@ import {
 
 const reopenDelayMsMax = 5_000
 const recheckedMax = 1_000
-/** What is kept of the memory of blocks that have left the tail cache. */
+/** Limit of the memory kept for reuse when blocks leave the tail cache. */
 const pooledBytesMax = 8 * 1024 * 1024
 const recheckBytes = 1024 * 1024
 
 /**
- * serving -> draining -> closing -> closed; from serving and draining to reopening when a write is rejected, and from
- * there back to serving, or on to closing.
+ * serving -> draining -> closing -> closed. A rejected write moves serving and draining to reopening, and from there
+ * back to serving, or on to closing.
  */
 type Phase = 'serving' | 'draining' | 'reopening' | 'closing' | 'closed'
 
 /**
- * Opens a data folder, or a store in memory: loads the last checkpoint and replays the journal behind it.
+ * Opens a data folder, or a store in memory: loads the last checkpoint and replays the journal after it.
  * @throws MillraceError FOLDER_IN_USE, UNKNOWN_FORMAT, STORAGE_FAILED, CORRUPT
  */
 export async function openStore(options: StoreOptions, views: Views): Promise<Store> {
@@ -74,7 +74,7 @@ export async function openStore(options: StoreOptions, views: Views): Promise<St
   }
 }
 
-/** A broker must start on a full disk as well, because it could not free space otherwise. */
+/** A broker must also start on a full disk, because otherwise it could not free space. */
 async function openDataFolder(dir: string): Promise<DataFolder> {
   const folder = await openFolder(dir).catch(async (error: unknown) => {
     if (!isOutOfSpace(error)) throw error
@@ -95,10 +95,10 @@ interface Parts {
   readonly notices: readonly string[]
 }
 
-/** The durable heart of a shard: one journal, the logs of its partitions, and the state of the views over it. */
+/** The durable core of a shard: one journal, the logs of its partitions, and the state of the views over it. */
 export class Store {
   readonly state: State
-  /** `health`: it changed. `writable`: bytes that were pending are not any more. */
+  /** `health`: the health changed. `writable`: there are fewer pending bytes. */
   readonly events = new EventEmitter<{ health: [StoreHealth]; writable: [] }>()
   readonly #parts: Parts
   readonly #logs: LogTable
@@ -111,7 +111,7 @@ export class Store {
   readonly #engines: EnginePair
   #journal: Journal
   #phase: Phase = 'serving'
-  /** Up to where the logs and views reflect the journal. */
+  /** The journal position that the logs and views reflect. */
   #applied: Checkpoint
   #failure: string | undefined
   /** The error of the last rejected write. */
@@ -122,7 +122,7 @@ export class Store {
   #closing: Promise<void> | undefined
   #timers: NodeJS.Timeout[] = []
   #disk: DiskWatch | undefined
-  /** Blocks must stay as they are: reclaim pauses. */
+  /** Blocks must not change: reclaim pauses. */
   #isBackingUp = false
   #commits = 0
   #backup: BackupSource | undefined
@@ -146,7 +146,7 @@ export class Store {
       stateEngine: () => engines.state,
       position: () => this.#journal.last.position,
       checkpoint: async () => {
-        // One that runs already does not have the latest changes.
+        // A running checkpoint does not have the latest changes.
         await this.#checkpointing
         await this.checkpoint()
       },
@@ -188,7 +188,7 @@ export class Store {
     return { status: reasons.length > 0 ? 'degraded' : 'ok', reasons }
   }
 
-  /** What opening found that is no damage for sure: a write that a crash cut short. */
+  /** Findings of the start that are not certainly damage: a write that a crash interrupted. */
   get notices(): readonly string[] {
     return this.#parts.notices
   }
@@ -210,29 +210,29 @@ export class Store {
     return this.#parts.folder === undefined ? 0 : folderBytes(this.#parts.folder.path)
   }
 
-  /** The log with this id; undefined when there is none or it was dropped. */
+  /** The log with this id; undefined if it does not exist or was dropped. */
   log(id: number): PartitionLog | undefined {
     return this.#logs.get(id)
   }
 
-  /** What of a log can't be read, for people; undefined when nothing is known of that. */
+  /** Describes the unreadable parts of a log for humans; undefined if none are known. */
   problemOf(log: PartitionLog): string | undefined {
     return this.#damage.textOf(log.id)
   }
 
-  /** From a view, when the operation that creates a partition is applied. Ids are never used again. */
+  /** For views: call it when the operation that creates a partition is applied. Ids are never reused. */
   createLog(id: number): PartitionLog {
     return this.#logs.create(id)
   }
 
-  /** From a view: the log ends; its space is given back in the background. */
+  /** For views: drops the log; the store frees its space in the background. */
   dropLog(id: number): void {
     this.#logs.drop(id)
   }
 
   /**
    * Commits operations together: all of them or none. Record batches get their base offsets in this call, in its order;
-   * `assigned` is told each. Resolves when the commit would survive a power cut and the views have it.
+   * `assigned` receives each. Resolves when the commit survives a power cut and the views have applied it.
    * @throws MillraceError STORAGE_FULL, STORAGE_FAILED (both retryable), CLOSED
    */
   commit(ops: readonly Op[], assigned?: (index: number, baseOffset: number) => void): Promise<void> {
@@ -258,19 +258,19 @@ export class Store {
     })
   }
 
-  /** Reads what memory holds, without waiting; undefined when the journal must be read. */
+  /** Reads from memory, synchronously; undefined if a read of the journal is necessary. */
   readTail(read: LogRead): LogReadResult | undefined {
     return readTail(read)
   }
 
-  /** Reads whole batches of several logs at once; an error of one stands in its result. */
+  /** Reads whole batches of several logs at once; an error of one read is in its result. */
   async read(reads: readonly LogRead[]): Promise<LogReadResult[]> {
     const results = await readLogs(this.#journal, reads)
     for (const [index, { error, damaged }] of results.entries()) {
       if (error?.code !== 'CORRUPT') continue
       const log = reads[index]?.log
       if (damaged === undefined || log === undefined) this.#note(error.message)
-      // The log may have changed since: other reads of this call can take longer.
+      // The log may have changed meanwhile, because other reads of this call can take longer.
       else if (log.dropped || damaged.to <= log.startOffset) continue
       else if (this.#damage.note(log.id, damaged)) this.events.emit('health', this.health)
     }
@@ -278,8 +278,8 @@ export class Store {
   }
 
   /**
-   * Refuses further commits, waits for those that are pending, writes a checkpoint and closes the databases.
-   * @throws what the engines throw; what was acknowledged is durable all the same
+   * Rejects further commits, waits for pending ones, writes a checkpoint and closes the databases.
+   * @throws the errors of the engines; acknowledged commits are durable even then
    */
   close(): Promise<void> {
     this.#closing ??= this.#closeOnce()
@@ -307,10 +307,10 @@ export class Store {
   }
 
   /**
-   * A view of everything that is durable now, for a backup. Reclaim pauses until it is closed. A full disk or a rejected
-   * write ends it.
-   * @throws MillraceError BACKUP_RUNNING, STORAGE_FULL on a full disk, STORAGE_FAILED, CLOSED, BAD_REQUEST if the engine
-   * has no snapshots
+   * Opens a view of all durable data for a backup. Reclaim pauses until it is closed. A full disk or a rejected write
+   * ends it.
+   * @throws MillraceError BACKUP_RUNNING, STORAGE_FULL on a full disk, STORAGE_FAILED, CLOSED, BAD_REQUEST if the
+   * engine has no snapshots
    */
   async beginBackup(): Promise<BackupSource> {
     if (this.#isBackingUp) throw new MillraceError('BACKUP_RUNNING')
@@ -346,7 +346,7 @@ export class Store {
     })
   }
 
-  /** Brings the state of the views to disk, so that replay begins here. Resolves also when that failed. */
+  /** Writes the state of the views to disk, so that replay begins here. Resolves even if that fails. */
   checkpoint(): Promise<void> {
     this.#checkpointing ??= this.#checkpointOnce().finally(() => {
       this.#checkpointing = undefined
@@ -385,7 +385,7 @@ export class Store {
       : `the disk has ${freeBytes} bytes free, ${this.#parts.settings.freeBytesMin} are needed to publish`
   }
 
-  /** Whether commits are on their way as they should. */
+  /** Whether commits proceed normally. */
   get #isWriting(): boolean {
     return this.#phase === 'serving' || this.#phase === 'draining'
   }
@@ -421,7 +421,7 @@ export class Store {
         for (const [id, offset] of decodeTrims(payload)) this.#logs.trim(id, offset)
       else this.#parts.views.apply(kind, payload, block.position)
     }
-    // Operations only, or batches of logs that were dropped while they were on their way.
+    // Only operations, or batches of logs that were dropped before their commit.
     if (block.directory.every(({ logId }) => this.#logs.get(logId) === undefined))
       this.#reclaim.noteBlock(block.position, block.bytes.length)
   }
@@ -446,7 +446,7 @@ export class Store {
     this.#journal = new Journal(this.#engines.journal, last, this.#pool)
   }
 
-  /** A journal that ends before its checkpoint has lost its tail: then every log is asked for what it lost. */
+  /** If the journal ends before its checkpoint, its tail is lost: then check every log for lost records. */
   async #checkNewestBlocks(): Promise<void> {
     const newest = this.#logs.newestPosition
     if (newest === 0) return
@@ -463,7 +463,7 @@ export class Store {
     }
   }
 
-  /** What could not be read before can perhaps be read now: files were restored. */
+  /** Ranges that were unreadable may be readable now, after files were restored. */
   async #recheckDamage(): Promise<void> {
     for (const [logId, range] of this.#damage.ranges.slice(0, recheckedMax)) {
       const log = this.#logs.get(logId)
@@ -471,7 +471,7 @@ export class Store {
     }
   }
 
-  /** Whether all of a range can be read that retention has left. */
+  /** Whether all of a range is readable, except what retention dropped. */
   async #isReadable(log: PartitionLog, { from, to }: OffsetRange): Promise<boolean> {
     for (let offset = Math.max(from, log.startOffset); offset < to; ) {
       const [result] = await readLogs(this.#journal, [{ log, offset, bytesMax: recheckBytes }])
@@ -511,7 +511,7 @@ export class Store {
     await this.#disk.start()
   }
 
-  /** Gives back space of what retention dropped, when that is worth a round; a timer calls it. */
+  /** Frees space of dropped records, if a round is worth its cost; a timer calls it. */
   reclaim(): Promise<void> {
     this.#reclaiming ??= this.#reclaimOnce().finally(() => {
       this.#reclaiming = undefined
@@ -528,7 +528,7 @@ export class Store {
     }
   }
 
-  /** A write was rejected: nothing that waits is acknowledged, and nothing is written until the log is verified. */
+  /** Handles a rejected write: rejects all waiting commits, and writes nothing until the log is verified. */
   #fail(error: unknown, requests: readonly CommitRequest[]): void {
     const failure = `a write was rejected: ${textOf(error)}`
     const refused = [...requests, ...this.#groupCommit.takeAll()]
@@ -567,11 +567,12 @@ export class Store {
   }
 
   async #reopenOnce(): Promise<void> {
-    // What is still on its way to the old databases settles first: it may succeed.
+    // Wait for open writes to the old databases: they may succeed.
     await Promise.all([this.#groupCommit.pumping, this.#checkpointing, this.#reclaiming])
     await this.#engines.reopen()
     this.state.replaceEngine(this.#engines.state)
-    // The rejected commit may be there in spite of the error: then it is taken in, and its publishers learn so.
+    // The rejected commit may be in the journal in spite of the error: then replay applies it, and its publishers learn
+    // that from a retry.
     await this.#replay()
     await this.#writeCheckpoint()
     this.#failure = undefined
@@ -580,7 +581,7 @@ export class Store {
   }
 }
 
-/** Whether the disk has too little space for a commit, by what each of its operations does to the disk. */
+/** Whether the disk has too little space for a commit, by the effect of its operations on the disk. */
 function isRefused(ops: readonly Op[], space: 'low' | 'full'): boolean {
   return ops.some((op) => {
     const effect = 'batch' in op ? 'grows' : diskEffectOf(op.kind)

@@ -8,7 +8,7 @@ import type { State } from './state.js'
 /** One operation of a commit: a record batch for a log, or one of ops.ts. */
 export type Op = { readonly log: PartitionLog; readonly batch: Uint8Array } | Operation
 
-/** What views may use of the store: inside `load`, and inside `apply` while an operation changes it. */
+/** The functions of the store for views: use them in `load`, and in `apply` of an operation that changes the view. */
 export interface ViewHost {
   readonly state: State
   log(id: number): PartitionLog | undefined
@@ -16,18 +16,21 @@ export interface ViewHost {
   dropLog(id: number): void
 }
 
-/** What the broker folds out of the journal. The same calls come live and in replay, in the order of the journal. */
+/**
+ * The state that the broker derives from the journal. The calls are the same in normal operation and in replay, in the
+ * order of the journal.
+ */
 export interface Views {
-  /** Once, before replay: take up what the checkpoint holds. */
+  /** Called once, before replay: loads the state of the checkpoint. */
   load(host: ViewHost): Promise<void>
   apply(kind: number, payload: Uint8Array, position: number): void
-  /** A batch is durable and can be read. */
+  /** A batch is durable and readable. */
   appended(log: PartitionLog, header: BatchHeader): void
-  /** What people call a log: "partition 3 of topic ...". */
+  /** The name of a log for humans: "partition 3 of topic ...". */
   nameOf?(logId: number): string | undefined
-  /** A checkpoint begins: put into the state what has changed and is not there yet. */
+  /** A checkpoint begins: writes pending changes to the state. */
   save(): void
-  /** Writes failed: offsets that were assigned and are not durable are void. */
+  /** Writes failed: assigned offsets that are not durable are invalid. */
   rolledBack(): void
 }
 
@@ -37,27 +40,30 @@ export interface StoreHealth {
 }
 
 export interface StoreOptions {
-  /** The data folder; without it everything is in memory. */
+  /** The data folder; without it, all data is in memory. */
   readonly dir?: string | undefined
-  /** Other engines than LevelDB in `dir`, or than new ones in memory. */
+  /** Engines to use instead of LevelDB in `dir`, or of new ones in memory. */
   readonly engines?: EngineFactory | undefined
-  /** Bytes of the newest blocks that stay in memory for readers. */
+  /** Limit of the newest blocks in memory for readers, in bytes. */
   readonly tailCacheBytes?: number | undefined
-  /** At which the journal goes on in another database. Default 1 GiB. */
+  /** Size at which the journal starts a new database. Default 1 GiB. */
   readonly journalSegmentBytes?: number | undefined
-  /** Most bytes of one commit, if it is more than one request. */
+  /** Limit of one commit, in bytes, if it has more than one request. */
   readonly commitBytesMax?: number | undefined
   readonly checkpointIntervalMs?: number | undefined
-  /** Bytes of changed state that make a checkpoint come early. */
+  /** Bytes of changed state at which a checkpoint starts early. */
   readonly checkpointBytesMax?: number | undefined
-  /** Free space of the file system below which nothing that grows the disk is accepted. */
+  /** Free space of the file system below which the store refuses operations that need more disk space. */
   readonly freeBytesMin?: number | undefined
-  /** Size of a file that is deleted when the disk is full, so that what frees space can be committed; 0: none. */
+  /**
+   * Size of the file that the store deletes when the disk is full, so that it can commit operations that free space; 0:
+   * no file.
+   */
   readonly reserveBytes?: number | undefined
   readonly diskWatchIntervalMs?: number | undefined
-  /** How often is looked whether there is space to give back. */
+  /** Interval of checks for space to free. */
   readonly reclaimIntervalMs?: number | undefined
-  /** When space is given back. */
+  /** Thresholds for freeing space. */
   readonly reclaim?: Partial<ReclaimLimits> | undefined
   /** Pause before the first attempt to reopen after a rejected write; doubles up to 5 s. */
   readonly reopenDelayMs?: number | undefined
@@ -87,7 +93,7 @@ export const storeDefaults = {
   reopenDelayMs: 100,
 }
 
-/** What of the options has a default. */
+/** The options with defaults. */
 export type StoreSettings = typeof storeDefaults
 
 export function storeSettings(options: StoreOptions): StoreSettings {
