@@ -131,7 +131,7 @@ export interface ConfigSources {
 
 const envPrefix = 'MILLRACE_'
 /** Variables of the command line and of tests. */
-const foreignEnv = /^MILLRACE_(SERVER|CONTEXT|CONFIG|TEST_.*)$/
+const foreignEnv = /^MILLRACE_(SERVER|CONTEXT|CONFIG|BENCH_.*|TEST_.*)$/
 /**
  * Kubernetes and Docker set these variables for a service whose name starts with "millrace". The value distinguishes
  * the setting MILLRACE_PORT from the variable of a service called "millrace".

@@ -107,17 +107,25 @@ export class MessageIds implements View {
   }
 
   async load(): Promise<void> {
+    // An id may have moved to an earlier second, so only the last entry of each second counts.
+    const last = new Map<string, PageEntry>()
+    let at: Second | undefined
+    const take = (): void => {
+      for (const { digest, partition, offset } of last.values())
+        if (at !== undefined && offset !== free)
+          this.#set(at.topicId, digest, { second: at.second, partition, offset })
+      last.clear()
+    }
     for await (const [key, value] of tableEntries(this.#state, viewTables.messageIds)) {
       const [topicId, second, page] = numbersOf(key)
-      for (const { digest, partition, offset } of entriesOf(value)) {
-        const slot = this.#table.find(digest)
-        if (offset !== free) this.#set(topicId, digest, { second, partition, offset })
-        else if (slot >= 0 && this.#table.second(slot) === second) this.#hide(topicId, slot)
-      }
-      const at = this.#second(topicId, second)
-      at.unsaved = []
+      if (at?.topicId !== topicId || at.second !== second) take()
+      at = this.#second(topicId, second)
       at.pages = page + 1
+      for (const entry of entriesOf(value)) last.set(entry.digest.join(), entry)
     }
+    take()
+    for (const topic of this.#topics.values())
+      for (const second of topic.seconds.values()) second.unsaved = []
     this.#unsaved.clear()
   }
 
@@ -308,9 +316,13 @@ function numbersOf(key: Uint8Array): readonly [topicId: number, second: number, 
   return [bytes.readUInt32BE(1), bytes.readUInt32BE(5), bytes.readUInt32BE(9)]
 }
 
-function* entriesOf(
-  page: Uint8Array,
-): Iterable<{ readonly digest: IdDigest; readonly partition: number; readonly offset: number }> {
+interface PageEntry {
+  readonly digest: IdDigest
+  readonly partition: number
+  readonly offset: number
+}
+
+function* entriesOf(page: Uint8Array): Iterable<PageEntry> {
   const bytes = Buffer.from(page.buffer, page.byteOffset, page.length)
   for (let at = 0; at < bytes.length; at += entryBytes) {
     const word = (index: number): number => bytes.readUInt32BE(at + 4 * index)

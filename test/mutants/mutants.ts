@@ -34,8 +34,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'iterator-left-open',
     file: 'storage/level_engine.ts',
-    text: 'await iterator.close()',
-    replacement: '// left open',
+    text: '    } finally {\n      await iterator.close()\n    }\n  }\n\n  snapshot',
+    replacement: '    } finally {\n      // left open\n    }\n  }\n\n  snapshot',
     areas: ['storage/level_engine'],
     why: 'each range read keeps a snapshot of LevelDB and its files',
   },

@@ -10,7 +10,7 @@ const test = suite('package/types')
 
 const root = fileURLToPath(new URL('../../../', import.meta.url))
 /** The compiler of the project no longer supports `node10`: this names the folder of a TypeScript 5. */
-const typescript5 = process.env.MILLRACE_TYPESCRIPT_5 ?? join(root, 'node_modules/typescript-5')
+const typescript5 = process.env.MILLRACE_TEST_TYPESCRIPT_5 ?? join(root, 'node_modules/typescript-5')
 
 const program = `
 import { connect, defineTopic, json, type Client, type Message } from 'millrace'
@@ -132,7 +132,7 @@ test(
   'the packed package compiles and runs with moduleResolution node10',
   async (context) => {
     if (!existsSync(join(typescript5, 'lib/tsc.js')))
-      context.skip('needs TypeScript 5; set MILLRACE_TYPESCRIPT_5 to the folder of its package')
+      context.skip('needs TypeScript 5; set MILLRACE_TEST_TYPESCRIPT_5 to the folder of its package')
     const folder = await install(context)
     const typescript = typescript5
     await compileAndRun(context, folder, {
