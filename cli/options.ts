@@ -4,6 +4,7 @@ import {
   type Client,
   connect,
   durationMs,
+  durationOrForeverMs,
   isMillraceError,
   type ProducerOptions,
   sizeBytes,
@@ -100,6 +101,11 @@ export function wholeNumber(min = 0, max = Number.MAX_SAFE_INTEGER): (text: stri
 /** Checks a time like 30s; for commander. */
 export function duration(text: string): string {
   return checked(text, durationMs)
+}
+
+/** Checks a time like 7d, or "forever"; for commander. */
+export function durationOrForever(text: string): string {
+  return checked(text, durationOrForeverMs)
 }
 
 /** Checks a size like 10GB; for commander. */

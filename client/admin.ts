@@ -15,7 +15,7 @@ import {
   checkOptions,
   type OptionNames,
 } from './options.js'
-import { type Duration, durationMs, type Size, sizeBytes } from './units.js'
+import { type Duration, durationMs, durationOrForeverMs, type Size, sizeBytes } from './units.js'
 
 /** Settings of a topic; an absent setting keeps the broker's default, or its value in `alter`. */
 export interface TopicOptions {
@@ -212,7 +212,8 @@ interface TopicRequest {
 function topicRequest({ partitions, retention, batchBytesMax, dedupeWindow }: TopicOptions): TopicRequest {
   checkOptions('the option "retention" of a topic', retention, { time: true, bytes: true }, 'retention.')
   const settings: TopicSettingsInput = {
-    retentionMs: retention?.time === undefined ? undefined : durationMs('retention.time', retention.time),
+    retentionMs:
+      retention?.time === undefined ? undefined : durationOrForeverMs('retention.time', retention.time),
     retentionBytes:
       retention?.bytes === undefined ? undefined : sizeBytes('retention.bytes', retention.bytes),
     batchBytesMax: batchBytesMax === undefined ? undefined : sizeBytes('batchBytesMax', batchBytesMax),

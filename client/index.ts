@@ -71,7 +71,7 @@ export {
   type TopicOrName,
 } from './topic.js'
 export { Transaction, type TransactionMessage, type TransactionOffset } from './transaction.js'
-export { type Duration, durationMs, type Size, sizeBytes } from './units.js'
+export { type Duration, durationMs, durationOrForeverMs, type Size, sizeBytes } from './units.js'
 export { clientVersion } from './version.js'
 export {
   type QueueOptions,

@@ -21,14 +21,21 @@ const sizeUnits: Readonly<Record<string, number>> = {
   tib: 2 ** 40,
 }
 
-/** A time as ms, or as text: 500ms, 30s, 15m, 12h, 7d, 2w; "forever" for no limit. */
+/** A time as ms, or as text: 500ms, 30s, 15m, 12h, 7d, 2w; for retention also "forever". */
 export type Duration = number | string
 /** A size as bytes, or as text: 100KB, 1.5GB (powers of 1000), 64MiB (of 1024); "unlimited" for no limit. */
 export type Size = number | string
 
-/** ms of a duration, -1 for "forever". @throws MillraceError BAD_OPTION */
+const durationForm = 'a time like 500ms, 30s, 15m, 12h, 7d, 2w'
+
+/** ms of a duration. @throws MillraceError BAD_OPTION, also for "forever" */
 export function durationMs(name: string, value: Duration): number {
-  return measure(name, value, timeUnits, 'forever', 'a time like 500ms, 30s, 15m, 12h, 7d, 2w, or "forever"')
+  return measure(name, value, timeUnits, undefined, durationForm)
+}
+
+/** ms of a duration, -1 for "forever". @throws MillraceError BAD_OPTION */
+export function durationOrForeverMs(name: string, value: Duration): number {
+  return measure(name, value, timeUnits, 'forever', `${durationForm}, or "forever"`)
 }
 
 /** Bytes of a size, -1 for "unlimited". @throws MillraceError BAD_OPTION */
@@ -40,10 +47,10 @@ function measure(
   name: string,
   value: number | string,
   units: Readonly<Record<string, number>>,
-  unbounded: string,
+  unbounded: string | undefined,
   expected: string,
 ): number {
-  if (value === unbounded || value === -1) return -1
+  if (unbounded !== undefined && (value === unbounded || value === -1)) return -1
   if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value
   const match = typeof value === 'string' ? /^(\d+(?:\.\d+)?)\s*([a-z]*)$/i.exec(value.trim()) : null
   const factor = units[match?.[2]?.toLowerCase() ?? '?']

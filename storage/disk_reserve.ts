@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { open, rm, stat, statfs } from 'node:fs/promises'
+import { open, rm, stat, statfs, truncate } from 'node:fs/promises'
 import { join } from 'node:path'
 
 /** The name of the file in the data folder. */
@@ -17,6 +17,7 @@ export class DiskReserve {
   readonly bytes: number
   readonly #path: string
   #isHeld = false
+  #wasReleased = false
 
   /** @param bytes size of the file; 0: there is none */
   constructor(folder: string, bytes: number) {
@@ -24,9 +25,14 @@ export class DiskReserve {
     this.bytes = bytes
   }
 
-  /** Whether the file exists. */
+  /** Whether the file has its size. */
   get isHeld(): boolean {
     return this.#isHeld
+  }
+
+  /** Whether the reserve was released, by this or an earlier process, and not written again. */
+  get wasReleased(): boolean {
+    return this.#wasReleased
   }
 
   /** Takes over the file of an earlier process. Removes one of another size, which a crash can leave. */
@@ -36,7 +42,8 @@ export class DiskReserve {
       throw error
     })
     this.#isHeld = this.bytes > 0 && found?.size === this.bytes
-    if (found !== undefined && !this.#isHeld) await rm(this.#path, { force: true })
+    this.#wasReleased = this.bytes > 0 && found?.size === 0
+    if (found !== undefined && !this.#isHeld && !this.#wasReleased) await rm(this.#path, { force: true })
   }
 
   /** Writes the file. If the disk has too little space, there is no file afterwards. */
@@ -51,23 +58,28 @@ export class DiskReserve {
         await file.close()
       }
       this.#isHeld = true
+      this.#wasReleased = false
     } catch (error) {
       await rm(this.#path, { force: true })
       if (!isOutOfSpace(error)) throw error
     }
   }
 
-  /** Deletes the file. */
+  /** Frees the space. An empty file stays, so that the next process knows of the full disk. */
   async release(): Promise<void> {
-    await rm(this.#path, { force: true })
+    await truncate(this.#path)
     this.#isHeld = false
+    this.#wasReleased = true
   }
 }
 
-/** Deletes the reserve of a data folder if the disk has too little space to open the databases. */
+/** Frees the reserve of a data folder if the disk has too little space to open the databases. */
 export async function makeRoomToOpen(folder: string): Promise<void> {
   const { bavail, bsize } = await statfs(folder)
-  if (bavail * bsize < openingBytes) await rm(join(folder, reserveName), { force: true })
+  if (bavail * bsize >= openingBytes) return
+  await truncate(join(folder, reserveName)).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ENOENT') throw error
+  })
 }
 
 /** Whether an error of the system or of LevelDB means that the disk or the quota of the user has no space left. */

@@ -38,10 +38,11 @@ export class DiskWatch {
   /** Takes over the reserve of an earlier process. A missing one is written later, because that takes time. */
   async start(): Promise<void> {
     await this.#reserve.load()
+    this.#wasFull = this.#reserve.wasReleased
     await this.#look(false)
   }
 
-  /** Deletes the reserve after a write failed on a full disk. It is written again when there is space. */
+  /** Frees the reserve after a write failed on a full disk. It is written again when there is space. */
   async releaseReserve(): Promise<void> {
     while (this.#looking !== undefined) await this.#looking
     if (this.#reserve.bytes === 0) return

@@ -51,24 +51,28 @@ export class ScheduleFiring {
       const { shard, schedules, settings, clock, admission } = this.#later
       const { name, cron, timeZone = 'UTC', missed = 'once', partition } = request
       checkName(name)
-      const topic = shard.catalog.topic(request.topic)
-      if (partition !== undefined) shard.partition(topic.topicId, partition)
-      admission.gate().record(topic, body, undefined, limits.scheduleMessageBytesMax)
-      if (schedules.get(name) === undefined && schedules.count >= settings.schedulesMax) {
-        throw new MillraceError('LIMIT_EXCEEDED', `there are ${schedules.count} schedules (schedulesMax)`)
+      for (;;) {
+        const topic = shard.catalog.topic(request.topic)
+        if (partition !== undefined) shard.partition(topic.topicId, partition)
+        admission.gate().record(topic, body, undefined, limits.scheduleMessageBytesMax)
+        if (schedules.get(name) === undefined && schedules.count >= settings.schedulesMax) {
+          throw new MillraceError('LIMIT_EXCEEDED', `there are ${schedules.count} schedules (schedulesMax)`)
+        }
+        const nextDueMs = nextDueAfter(cron, timeZone, clock.earliestMs)
+        if (nextDueMs === undefined) {
+          throw new MillraceError('BAD_SCHEDULE', `the cron pattern ${JSON.stringify(cron)} is never due`)
+        }
+        const revision = shard.uniqueId()
+        const { topicId } = topic
+        const op: ScheduleDefinition = {
+          ...{ name, revision, topicId, partition, body, key },
+          ...{ cron, timeZone, missed, nextDueMs },
+        }
+        await shard.commit([{ kind: opKinds.scheduleSet, payload: encodeBody(op) }])
+        // If the topic was deleted first, the operation has no effect. The next turn refuses it, or takes a new topic.
+        if (schedules.get(name)?.revision === revision) return nextDueMs
+        if (shard.catalog.byId(topicId) !== undefined) return nextDueMs
       }
-      const nextDueMs = nextDueAfter(cron, timeZone, clock.earliestMs)
-      if (nextDueMs === undefined) {
-        throw new MillraceError('BAD_SCHEDULE', `the cron pattern ${JSON.stringify(cron)} is never due`)
-      }
-      const revision = shard.uniqueId()
-      const { topicId } = topic
-      const op: ScheduleDefinition = {
-        ...{ name, revision, topicId, partition, body, key },
-        ...{ cron, timeZone, missed, nextDueMs },
-      }
-      await shard.commit([{ kind: opKinds.scheduleSet, payload: encodeBody(op) }])
-      return nextDueMs
     })
   }
 

@@ -2,7 +2,7 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Command, Option } from 'commander'
 import { type Client, type Compression, durationMs, sizeBytes } from '../../client/index.js'
-import { compressions, MillraceError } from '../../protocol/index.js'
+import { compressions, limits, MillraceError } from '../../protocol/index.js'
 import { exitCodes } from '../errors.js'
 import { Latencies } from '../monitor/latencies.js'
 import {
@@ -40,6 +40,8 @@ interface BenchResult {
     | undefined
 }
 
+/** The largest value, for a record without key and headers. */
+const valueBytesMax = limits.batchBytesMax - 96
 /** Each value starts with its publish time. */
 const stampBytes = 8
 /** How long the consumer may take for the remaining messages after the last publish. */
@@ -52,7 +54,7 @@ export function addBench(program: Command): void {
     program.command('bench').description('measure publish and consume on a broker, in a temporary topic'),
   )
     .option('--rate <n>', 'messages per second; 0: as fast as the broker acknowledges', wholeNumber(), 0)
-    .option('--size <size>', 'size of each value, at least 8 bytes', size, '100')
+    .option('--size <size>', 'size of each value, at least 8 bytes, at most 4 MiB', size, '100')
     .option('--duration <time>', 'how long to publish', duration, '10s')
     .option('-p, --partitions <n>', 'partitions of the topic', wholeNumber(1), 1)
     .addOption(
@@ -65,6 +67,8 @@ async function bench(options: BenchOptions): Promise<void> {
   const valueBytes = sizeBytes('size', options.size)
   if (valueBytes < stampBytes)
     throw new MillraceError('BAD_OPTION', `--size is ${valueBytes}, expected at least ${stampBytes} bytes`)
+  if (valueBytes > valueBytesMax)
+    throw new MillraceError('BAD_OPTION', `--size is ${valueBytes}, expected at most ${valueBytesMax} bytes`)
   const runMs = durationMs('duration', options.duration)
   if (runMs <= 0)
     throw new MillraceError('BAD_OPTION', `--duration is "${options.duration}", expected a time like 10s`)

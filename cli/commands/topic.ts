@@ -5,7 +5,7 @@ import { exitCodes } from '../errors.js'
 import {
   type CommonOptions,
   collect,
-  duration,
+  durationOrForever,
   size,
   wholeNumber,
   withClient,
@@ -95,7 +95,11 @@ async function purge(name: string, options: PurgeOptions): Promise<void> {
 function withSettings(command: Command): Command {
   return withCommon(command)
     .option('-p, --partitions <n>', 'number of partitions', wholeNumber(1))
-    .option('--retention-time <time>', 'retention time of messages, like 7d, 12h or forever', duration)
+    .option(
+      '--retention-time <time>',
+      'retention time of messages, like 7d, 12h or forever',
+      durationOrForever,
+    )
     .option('--retention-bytes <size>', 'retention size of each partition, like 10GB or unlimited', size)
     .option('--batch-bytes-max <size>', 'size limit of a batch, and so of a message', size)
 }

@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs'
+import { statSync } from 'node:fs'
 import { join } from 'node:path'
 import * as assert from 'uvu/assert'
 import { bytes, type Client, connect, defineTopic, isMillraceError, string } from '../../client/index.js'
@@ -10,6 +10,9 @@ import { suite, type TestContext } from '../helpers/suite.js'
 import { waitFor } from '../helpers/wait_for.js'
 
 const test = suite('e2e/full_disk')
+
+const reserveBytes = (dir: string): number =>
+  statSync(join(dir, 'RESERVE'), { throwIfNoEntry: false })?.size ?? 0
 
 const mib = 1024 * 1024
 const data = defineTopic('data', { value: bytes })
@@ -51,7 +54,7 @@ async function fullBroker(context: TestContext): Promise<Full> {
   await client.topics.create('other', { partitions: 1 })
   const random = context.random()
   for (let i = 0; i < 100; i++) await client.publish(data, { value: random.bytes(mib - 1024) })
-  await waitFor('the reserve to be made', () => existsSync(join(dir, 'RESERVE')))
+  await waitFor('the reserve to be made', () => reserveBytes(dir) > 0)
   const filler = diskFiller(context, volume.dir)
   await filler.fill()
   const full = { dir, broker, client, filler }
@@ -67,7 +70,7 @@ async function untilFull({ client, filler, dir }: Full): Promise<void> {
   await waitFor(
     'the broker to report a full disk',
     async () => {
-      if (existsSync(join(dir, 'RESERVE'))) await filler.fill()
+      if (reserveBytes(dir) > 0) await filler.fill()
       await client.groups.commit('g', [{ topic: 'data', partition: 0, offset: 0 }]).catch(() => {})
       const { reasons } = (await client.status()).health
       return reasons.some((reason) => reason.includes('the disk is full'))
@@ -80,7 +83,7 @@ async function publishingGoesOn({ client, dir }: Full): Promise<void> {
   await waitFor('publishing to go on', async () => (await refusal(client)) === undefined, {
     deadlineMs: 120_000,
   })
-  await waitFor('the reserve to be made again', () => existsSync(join(dir, 'RESERVE')), {
+  await waitFor('the reserve to be made again', () => reserveBytes(dir) > 0, {
     deadlineMs: 30_000,
   })
   await waitFor('the broker to be well', async () => (await client.status()).health.status === 'ok')
@@ -90,7 +93,7 @@ test(
   'on a full disk lower retention is accepted, frees space, and publishing goes on',
   async (context) => {
     const full = await fullBroker(context)
-    assert.is(existsSync(join(full.dir, 'RESERVE')), false)
+    assert.is(reserveBytes(full.dir), 0)
     await full.client.topics.alter('data', { retention: { bytes: 10 * mib } })
     await publishingGoesOn(full)
   },

@@ -1,5 +1,5 @@
-import { existsSync } from 'node:fs'
-import { join } from 'node:path'
+import { existsSync, statSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import * as assert from 'uvu/assert'
 import type { OpKind } from '../../storage/index.js'
 import { diskEffectOf, opKinds } from '../../storage/ops.js'
@@ -84,7 +84,7 @@ test('a full disk takes the reserve away and accepts what frees space only', asy
   const { store, reserve } = full
   assert.is(existsSync(reserve), true)
   await runOutOfSpace(full)
-  assert.is(existsSync(reserve), false)
+  assert.is(statSync(reserve).size, 0)
   assert.is(store.health.status, 'degraded')
   assert.match(store.health.reasons.join(), /the disk is full/)
   const accepted: number[] = []
@@ -97,11 +97,27 @@ test('a full disk takes the reserve away and accepts what frees space only', asy
     assert.ok(accepted.includes(kind), `${kind}`)
 })
 
+test('a store that starts again on a full disk still leaves the space of the reserve alone', async (context) => {
+  const full = await storeWithReserve(context, 3_600_000)
+  await runOutOfSpace(full)
+  await full.store.close()
+  const dir = dirname(full.reserve)
+  const { store } = await openTestStore(context, {
+    dir,
+    reserveBytes: 100_000,
+    diskWatchIntervalMs: 3_600_000,
+    freeBytesMin: 1,
+  })
+  assert.match(store.health.reasons.join(), /the disk is full/)
+  const delayed = { kind: opKinds.messagesDelayed, payload: Buffer.alloc(0) }
+  assert.is(await outcome(store.commit([delayed])), 'STORAGE_FULL')
+})
+
 test('the reserve comes back with the space, and everything is accepted again', async (context) => {
   const full = await storeWithReserve(context, 1)
   await runOutOfSpace(full)
   await waitFor('the store to be well', () => full.store.health.status === 'ok')
-  assert.is(existsSync(full.reserve), true)
+  assert.is(statSync(full.reserve).size, 100_000)
   await createLogs(full.store, 1)
 })
 
