@@ -3,7 +3,7 @@ import { MillraceError } from './errors.js'
 import { limits } from './limits.js'
 
 /**
- * The header of a record batch, little-endian. These numbers stand on the wire and on disk and are never changed.
+ * The header of a record batch, little-endian. These numbers are part of the wire and disk formats, and never change.
  *
  *     0  u32  batchBytes      size of the batch, this header included
  *     4  u32  checksum        CRC-32 (IEEE 802.3, as in zlib) of bytes 16 to the end

@@ -116,7 +116,7 @@ export function checkBody(body: Uint8Array): void {
   }
 }
 
-/** Up to this number of keys of all maps nobody looks at them: they take a few ms, whatever they are. */
+/** Up to this number of keys in all maps, they are not checked: they take a few ms at most. */
 const keysUnseenMax = 2_048
 
 /**

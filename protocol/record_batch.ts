@@ -110,8 +110,8 @@ export function sealBodies(records: readonly RecordBody[]): Uint8Array {
 }
 
 /**
- * Checks a batch as the broker does before it stores it: header and checksum, and, where it is not compressed, that the
- * records are as many and as long as the header says. A compressed batch is not opened: its reader finds out.
+ * Checks a batch as the broker does before it stores it: header and checksum, and for an uncompressed batch the number
+ * and lengths of its records. It does not open a compressed batch: readers do that.
  * @throws MillraceError BAD_BATCH, BATCH_TOO_LARGE
  */
 export function checkBatchForStorage(

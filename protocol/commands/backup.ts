@@ -4,7 +4,10 @@ import { bytes, label } from './fields.js'
 
 const backupId = text(100)
 
-/** Begins a backup of all that is durable now. The broker makes one at a time, and reclaims no space meanwhile. */
+/**
+ * Begins a backup of all data that is durable now. The broker runs one backup at a time, and reclaims no space
+ * meanwhile.
+ */
 export const backupBegin = command({
   number: 70,
   name: 'backup.begin',
@@ -14,14 +17,14 @@ export const backupBegin = command({
     backupId,
     /** Position of the newest block of the journal in the backup. */
     position: integer(),
-    /** About the size of the backup. */
+    /** Approximate size of the backup. */
     bytes,
     brokerVersion: label,
   }),
 })
 
 /**
- * Reads a chunk: 0, then 1 and so on, first of the state, then of the journal. The last chunk that was read can be read
+ * Reads a chunk: 0, then 1 and so on, first of the state, then of the journal. The client can read the last chunk
  * again. The payload holds the entries: u32 bytes of the key, u32 bytes of the value, key, value, little-endian.
  */
 export const backupRead = command({
@@ -38,7 +41,7 @@ export const backupRead = command({
   }),
 })
 
-/** Ends a backup, whether all of it was read or not. */
+/** Ends a backup, complete or not. */
 export const backupEnd = command({
   number: 72,
   name: 'backup.end',

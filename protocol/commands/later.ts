@@ -5,15 +5,15 @@ import { bytes, errorNumber, message, milliseconds, offset, partition, topicId, 
 
 const messageId = text(limits.messageIdBytesMax)
 const messagesMax = limits.publishEachMessagesMax
-/** Of a page: where the next one begins, as a reply gave it. */
+/** Start of the next page, from the previous reply. */
 const cursor = text(1024)
 const scheduleName = text(limits.scheduleNameBytesMax)
 /**
- * Publishes messages of which each has a fate of its own. The payload and `batches` are those of `publish`, without
- * producers. `messages` has one entry for each record, in the same order: [deliverAtMs, id]; deliverAtMs 0 (or a time that
- * is over) appends at once. What is accepted is committed together. Results stand in the order of `messages`:
- * [error, status, offset, partition, message]; the offset is -1 where there is none yet, the partition that of the message
- * that came first where this one is a duplicate.
+ * Publishes messages with individual results. The payload and `batches` are those of `publish`, without producers.
+ * `messages` has one entry for each record, in the same order: [deliverAtMs, id]; deliverAtMs 0, or a time in the past,
+ * appends at once. The broker commits all accepted messages together. Results are in the order of `messages`: [error,
+ * status, offset, partition, message]. The offset is -1 if the message has none yet. For a duplicate, the partition is
+ * that of the first message with the id.
  */
 export const publishEach = command({
   number: 40,
@@ -37,7 +37,7 @@ export const publishEach = command({
   }),
 })
 
-/** Takes a delayed message back, unless it was appended before. Its id is free again then. */
+/** Cancels a delayed message, unless it was appended before. Its id is free again then. */
 export const delayedCancel = command({
   number: 41,
   name: 'delayed.cancel',
@@ -47,8 +47,8 @@ export const delayedCancel = command({
 })
 
 /**
- * Delayed messages in the order in which they are due. A page may have fewer than `limit` while there are more: `cursor` is
- * absent after the last one.
+ * Lists delayed messages by due time. A page may have fewer than `limit` while there are more: `cursor` is absent after
+ * the last one.
  */
 export const delayedList = command({
   number: 42,
@@ -65,9 +65,9 @@ export const delayedList = command({
       limits.listPageMax,
     ),
     cursor: optional(cursor),
-    /** All that are delayed, of the topic or of the broker. */
+    /** Number of delayed messages of the topic or of the broker. */
     count: integer(),
-    /** When the next one is due; absent when there is none, and on the pages of one topic after which more may come. */
+    /** Due time of the next message, on the first page; absent if that page has no messages. */
     nextDueMs: optional(milliseconds),
   }),
 })
@@ -75,8 +75,9 @@ export const delayedList = command({
 const missed = oneOf('skip', 'once', 'all')
 
 /**
- * Makes a schedule or replaces it; it is next due after now. The payload is a record batch with one record: the message.
- * It goes to `partition`, or where its key belongs by the rule of section 5, or to one partition after the other.
+ * Creates or replaces a schedule; its next due time is after now. The payload is a record batch with one record: the
+ * message. The message goes to `partition`; without it, to the partition of its key by the rule of section 5; without a
+ * key, to one partition after the other.
  */
 export const scheduleSet = command({
   number: 43,
@@ -86,11 +87,11 @@ export const scheduleSet = command({
     name: text(1024),
     topic: text(1024),
     partition: optional(partition),
-    /** Five fields, or six with seconds in front. */
+    /** Five fields, or six with seconds first. */
     cron: text(1024),
-    /** A name of the IANA database; UTC when absent. */
+    /** A name of the IANA database; UTC if absent. */
     timeZone: optional(text(1024)),
-    /** What becomes of due times that passed while the broker was down; "once" when absent. */
+    /** How to handle due times that passed while the broker was down; "once" if absent. */
     missed: optional(missed),
   }),
   reply: record({ nextDueMs: milliseconds }),
@@ -104,7 +105,7 @@ export const scheduleDelete = command({
   reply: record({}),
 })
 
-/** Schedules in the order of their names, those after `after`. */
+/** Lists schedules in order of their names, starting after `after`. */
 export const scheduleList = command({
   number: 45,
   name: 'schedule.list',
@@ -122,13 +123,13 @@ export const scheduleList = command({
         cron: text(1024),
         timeZone: text(1024),
         missed,
-        /** Absent when it is never due again. */
+        /** Absent if it is never due again. */
         nextDueMs: optional(milliseconds),
         /** The due time of the newest message. */
         lastDueMs: optional(milliseconds),
-        /** Messages that it has made. */
+        /** Number of messages that it has published. */
         firedCount: integer(),
-        /** Due times that were missed and not made up for. */
+        /** Number of due times that were missed without a message. */
         missedCount: integer(),
         lastOffset: optional(offset),
       }),

@@ -3,7 +3,7 @@ import { integer, list, optional, record, tuple } from '../shape.js'
 import { command } from './command.js'
 import { bytes, errorNumber, message, milliseconds, offset, partition, topicId } from './fields.js'
 
-/** Hands out a producer id, unique for ever, for idempotent publishing. */
+/** Assigns a unique producer id for idempotent publishing. */
 export const producerInit = command({
   number: 20,
   name: 'producer.init',
@@ -13,8 +13,8 @@ export const producerInit = command({
 })
 
 /**
- * Appends record batches, in order. The payload holds the batches back to back; each entry of `batches` is
- * [topicId, partition, bytes]. Results stand in the same order. Batches that are accepted are committed together.
+ * Appends record batches, in order. The payload holds the batches back to back; each entry of `batches` is [topicId,
+ * partition, bytes]. Results are in the same order. The broker commits all accepted batches together.
  */
 export const publish = command({
   number: 21,
@@ -26,7 +26,10 @@ export const publish = command({
       record({
         error: errorNumber,
         message: optional(message),
-        /** Offset of the batch's first record; absent when refused, and for a duplicate whose offset is forgotten. */
+        /**
+         * Offset of the batch's first record; absent if the batch was refused, and for a duplicate whose offset is no
+         * longer known.
+         */
         baseOffset: optional(offset),
       }),
       limits.fetchPartitionsMax,
@@ -35,11 +38,11 @@ export const publish = command({
 })
 
 /**
- * Reads record batches. Each entry of `partitions` is [topicId, partition, offset, bytesMax]. The broker answers once
- * `bytesMin` bytes are there for all of them together, or `waitMs` have passed, or a partition has an error. At least
- * one whole batch comes even when it is larger than the limits. The first batch of a partition may begin before the
- * offset that was asked for. In the reply only partitions with data or an error stand, as
- * [topicId, partition, error, bytes, startOffset, endOffset]; the payload holds their batches in the same order.
+ * Reads record batches. Each entry of `partitions` is [topicId, partition, offset, bytesMax]. The broker replies once
+ * it has `bytesMin` bytes for all of them together, or `waitMs` have passed, or a partition has an error. The reply has
+ * at least one whole batch, even if the batch is larger than the limits. The first batch of a partition may begin
+ * before the requested offset. The reply lists only partitions with data or an error, as [topicId, partition, error,
+ * bytes, startOffset, endOffset]; the payload holds their batches in the same order.
  */
 export const fetch = command({
   number: 22,

@@ -18,36 +18,36 @@ const messagesMax = 100_000
 const topics = list(text(1024), limits.topicsPerGroupMax)
 /** Offsets as runs: first offset, count, first offset, count and so on, ascending. */
 const runs = list(integer(), 2 * messagesMax)
-/** The fencing token of a lease: unique for ever. */
+/** The fencing token of a lease; unique. */
 const grantId = integer(1)
 
 const retry = record({
   kind: oneOf('fixed', 'exponential'),
-  /** Before the second attempt; "exponential" doubles it each time. */
+  /** Delay before the second attempt; "exponential" doubles it for each further attempt. */
   delayMs: milliseconds,
-  /** "exponential" stops growing here. */
+  /** Upper limit of "exponential". */
   maxMs: milliseconds,
-  /** How much of a delay is random, in percent: 20 makes a delay of 100 ms one of 80 to 100 ms. */
+  /** Random share of a delay, in percent: 20 makes a delay of 100 ms one of 80 to 100 ms. */
   jitterPercent: integer(0, 100),
 })
 
 const settingFields = {
-  /** "key": at most one message of a key is on its way at a time, in the order of the log. */
+  /** "key": at most one message of a key is in progress at a time, in the order of the log. */
   order: oneOf('none', 'key'),
-  /** Attempts after which a message becomes a dead letter. */
+  /** Number of attempts after which a message becomes a dead letter. */
   attemptsMax: integer(1, 1_000_000),
   retry,
-  /** Age at which a message that waits expires; 0: never. A message may have a shorter one of its own. */
+  /** Age at which a waiting message expires; 0: never. A message may have its own, shorter one. */
   ttlMs: milliseconds,
-  /** What becomes of a message that expires. */
+  /** What happens to an expired message. */
   expired: oneOf('dead-letter', 'drop'),
-  /** Whether messages of a higher priority go first. */
+  /** Whether messages of a higher priority are delivered first. */
   priorities: bool,
-  /** Whether no messages are handed out; those that are leased go on. */
+  /** Stops deliveries; leased messages continue. */
   paused: bool,
 }
 
-/** Settings of a queue group; what is absent keeps its value, or the default when the group is new. */
+/** Settings of a queue group; an absent setting keeps its value, or gets the default in a new group. */
 export const queueSettingsInput = record({
   order: optional(settingFields.order),
   attemptsMax: optional(settingFields.attemptsMax),
@@ -64,8 +64,8 @@ export type QueueSettingsInput = Infer<typeof queueSettingsInput>
 export type QueueSettings = Infer<typeof queueSettings>
 
 /**
- * Makes a group a queue group of these topics if it is not one yet, applies the settings that are given, and names the
- * worker. To be sent again on each new connection.
+ * Makes a group a queue group of these topics if it is not one yet, applies the given settings, and registers the
+ * worker. A worker sends it again on each new connection.
  */
 export const queueOpen = command({
   number: 50,
@@ -77,21 +77,22 @@ export const queueOpen = command({
     workerId: memberId,
     topics,
     settings: optional(queueSettingsInput),
-    /** The worker has opened it before: `settings` count only if the group has to be made. */
+    /** The worker has opened the group before: the broker uses `settings` only if it must create the group. */
     again: optional(bool),
     /**
-     * All leases that the worker holds, of one that comes back: what was leased to it over earlier connections and is not
-     * named never reached it, and is released without counting an attempt. Replies of these connections must be dropped.
+     * All leases of a worker that reconnects. A lease from an earlier connection that is not in this list never reached
+     * the worker: the broker releases it without counting an attempt. The worker must ignore replies of earlier
+     * connections.
      */
     held: optional(list(grantId, messagesMax)),
-    /** Where the group begins in topics that it has not read yet. Default "earliest". */
+    /** Where the group starts in topics that it has not read yet. Default "earliest". */
     start: optional(oneOf('earliest', 'latest')),
-    /** Messages that the worker handles at a time, for people. */
+    /** Number of messages that the worker handles at a time; for humans. */
     concurrency: integer(),
   }),
   reply: record({
     settings: queueSettings,
-    /** The former settings, present when this request changed settings of a group that has other workers. */
+    /** The former settings; present if this request changed settings of a group with other workers. */
     replaced: optional(queueSettings),
     topics: list(record({ topic: topicName, topicId, partitions: integer(1) }), limits.topicsPerGroupMax),
     deadLetterTopic: topicName,
@@ -99,9 +100,9 @@ export const queueOpen = command({
 })
 
 /**
- * Leases up to `messagesMax` messages to a worker: waits up to `waitMs` until there is one. The leases are durable before
- * they are answered. The payload holds record batches; each entry of `batches` is [topicId, partition, bytes, runs of the
- * offsets of its records, attempts before this one of each record (empty: 0 for all)].
+ * Leases up to `messagesMax` messages to a worker: waits up to `waitMs` for the first one. The leases are durable
+ * before the reply. The payload holds record batches; each entry of `batches` is [topicId, partition, bytes, runs of
+ * the offsets of its records, attempts before this one of each record (empty: 0 for all)].
  */
 export const queueLease = command({
   number: 51,
@@ -116,7 +117,7 @@ export const queueLease = command({
     leaseMs: milliseconds,
   }),
   reply: record({
-    /** 0 when nothing came in time. */
+    /** 0 if no message arrived in time. */
     grantId: integer(),
     leaseMs: milliseconds,
     batches: list(tuple(topicId, partition, bytes, runs, list(integer(), messagesMax)), messagesMax),
@@ -124,10 +125,11 @@ export const queueLease = command({
 })
 
 /**
- * Ends leases. "ack": done for ever. "fail": counts an attempt; again after `delayMs`, or as the group's policy says.
- * "reject": becomes a dead letter at once. "release": as if it had not been leased. Whatever is not under this lease any
- * more is refused and changes nothing. The answer comes when all of it is durable. A request that is sent again with the same
- * `workerId` and `requestNumber` within two minutes has the answer of the first one, unless the broker was restarted.
+ * Ends leases. "ack": the message is finished. "fail": counts an attempt; the next one follows after `delayMs`, or by
+ * the policy of the group. "reject": the message becomes a dead letter at once. "release": as if it had not been
+ * leased. A message that is no longer under this lease is refused and does not change. The reply follows when all
+ * outcomes are durable. A request that is repeated with the same `workerId` and `requestNumber` within two minutes gets
+ * the reply to the first one, unless the broker was restarted.
  */
 export const queueSettle = command({
   number: 52,
@@ -136,7 +138,7 @@ export const queueSettle = command({
   request: record({
     group: text(1024),
     workerId: optional(memberId),
-    /** Counts the requests of this worker, which has at most 16 on the way. */
+    /** Numbers the requests of this worker, which may have at most 16 in flight. */
     requestNumber: optional(integer()),
     entries: list(
       record({
@@ -158,8 +160,9 @@ export const queueSettle = command({
 })
 
 /**
- * Prolongs leases by their lease time from now on, or by `leaseMs`. Answers those that are over. With `workerId` the request
- * names all leases that the worker holds: a lease that it names in none of them while it runs out does not count.
+ * Extends leases by their length from now on, or by `leaseMs`. The reply lists leases that are over. With `workerId`
+ * the request lists all leases of the worker: if a lease is missing in every list until it runs out, its end does not
+ * count an attempt.
  */
 export const queueExtend = command({
   number: 53,
@@ -175,8 +178,9 @@ export const queueExtend = command({
 })
 
 /**
- * A worker takes no more: what it waits for is answered at once. Its leases stay until they are settled or over. With `held` it
- * reads no more replies: all leases but these are released without counting an attempt.
+ * A worker takes no more messages: the broker answers its waiting requests at once. Its leases last until they are
+ * settled or expire. With `held` the worker also ignores pending replies: the broker releases all leases that are not
+ * in the list, without counting an attempt.
  */
 export const queueLeave = command({
   number: 66,
@@ -190,10 +194,10 @@ export const queueLeave = command({
   reply: record({}),
 })
 
-/** "waiting" could be leased now or waits behind another of its key, "inFlight" is leased, "delayed" waits for its retry. */
+/** "waiting": ready, or behind another message of its key. "inFlight": leased. "delayed": waiting for its retry. */
 const peekState = oneOf('waiting', 'inFlight', 'delayed')
 
-/** How a queue group stands, and why it does not move if it doesn't. */
+/** Describes a queue group, and why its messages do not move. */
 export const queueDescribe = command({
   number: 54,
   name: 'queue.describe',
@@ -203,7 +207,7 @@ export const queueDescribe = command({
     group: groupName,
     settings: queueSettings,
     deadLetterTopic: topicName,
-    /** Messages that became dead letters and were not redriven. */
+    /** Number of dead letters that were not redriven. */
     dead: integer(),
     workers: list(
       record({
@@ -212,7 +216,7 @@ export const queueDescribe = command({
         address: label,
         concurrency: integer(),
         inFlight: integer(),
-        /** Whether it waits for messages at the moment. */
+        /** Whether a request of the worker waits for messages now. */
         asking: bool,
       }),
       100_000,
@@ -222,26 +226,26 @@ export const queueDescribe = command({
         topic: topicName,
         topicId,
         partition,
-        /** Before it everything is done. */
+        /** All messages before this offset are finished. */
         doneOffset: offset,
         endOffset: offset,
-        /** Messages that could be leased now, or wait behind another of their key. */
+        /** Messages that are ready, or behind another message of their key. */
         waiting: integer(),
         inFlight: integer(),
         delayed: integer(),
-        /** Timestamp of the oldest message that is not done; absent when there is none, or it has not been read yet. */
+        /**
+         * Timestamp of the oldest unfinished message; absent if there is none, or if the broker has not read it yet.
+         */
         oldestTimestampMs: optional(milliseconds),
       }),
       limits.partitionsPerBrokerMax,
     ),
-    /** Why messages stand still, for people; empty when they don't. */
+    /** Reasons why messages do not move, for humans; empty if nothing is wrong. */
     reasons: list(message, 100),
   }),
 })
 
-/**
- * Lists messages of a queue group that are not done, without leasing them: in turn from each partition, by offset.
- */
+/** Lists unfinished messages of a queue group without leasing them: in turn from each partition, by offset. */
 export const queuePeek = command({
   number: 69,
   name: 'queue.peek',
@@ -260,11 +264,11 @@ export const queuePeek = command({
         partition,
         offset,
         state: peekState,
-        /** Attempts that have failed. */
+        /** Number of failed attempts. */
         attempts: integer(),
-        /** When a delayed message is due, ms since 1970. */
+        /** Due time of a delayed message, ms since 1970. */
         dueAtMs: optional(milliseconds),
-        /** Which worker has it. */
+        /** The worker with the lease. */
         workerId: optional(label),
       }),
       10_000,
@@ -282,7 +286,7 @@ export const queueConfigure = command({
 })
 
 const deadLetter = record({
-  /** In the dead-letter topic. */
+  /** Offset in the dead-letter topic. */
   offset,
   topic: label,
   partition: integer(),
@@ -293,7 +297,7 @@ const deadLetter = record({
   diedAtMs: milliseconds,
 })
 
-/** Dead letters from `fromOffset` of the dead-letter topic on that were not redriven. */
+/** Lists dead letters from `fromOffset` of the dead-letter topic that were not redriven. */
 export const queueDeadLetters = command({
   number: 56,
   name: 'queue.deadLetters',
@@ -301,12 +305,12 @@ export const queueDeadLetters = command({
   request: record({ group: text(1024), fromOffset: offset, limit: integer(1, 10_000) }),
   reply: record({
     letters: list(deadLetter, 10_000),
-    /** Where to go on; absent at the end. */
+    /** Offset of the next page; absent at the end. */
     nextOffset: optional(offset),
   }),
 })
 
-/** Gives dead letters back to their group, each once, with their attempts counted anew. */
+/** Delivers dead letters to their group again, each at most once, with a new count of attempts. */
 export const queueRedrive = command({
   number: 57,
   name: 'queue.redrive',
@@ -315,7 +319,7 @@ export const queueRedrive = command({
   reply: record({ redriven: integer() }),
 })
 
-/** Forgets a queue group; it must have no workers. Its dead-letter topic stays. */
+/** Deletes a queue group; it must have no workers. Its dead-letter topic stays. */
 export const queueDelete = command({
   number: 59,
   name: 'queue.delete',
@@ -324,7 +328,7 @@ export const queueDelete = command({
   reply: record({}),
 })
 
-/** The queue groups that there are. */
+/** Lists the queue groups. */
 export const queueList = command({
   number: 65,
   name: 'queue.list',
@@ -341,15 +345,15 @@ export const queueList = command({
 const settleEntry = record({ topicId, partition, grantId, offsets: runs })
 
 /**
- * Commits all of it or nothing: record batches (as `publish` has them, without producers), acknowledgements of leased
- * messages, and offsets of stream groups. A repeat with the same `id` answers what the first one did.
+ * Commits all parts or none: record batches (like `publish`, without producers), acknowledgements of leased messages,
+ * and offsets of stream groups. A repeat with the same `id` gets the reply to the first one.
  */
 export const transaction = command({
   number: 58,
   name: 'transaction',
   since: 1,
   request: record({
-    /** Unique, chosen by the client; remembered for some minutes. */
+    /** Unique, chosen by the client; the broker remembers it for some minutes. */
     id: text(100),
     batches: list(tuple(topicId, partition, bytes), 10_000),
     acks: list(record({ group: text(1024), entries: list(settleEntry, 10_000) }), 100),

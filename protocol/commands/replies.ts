@@ -2,13 +2,13 @@ import { list, optional, record, text, tuple } from '../shape.js'
 import { command } from './command.js'
 import { bytes, message, milliseconds } from './fields.js'
 
-/** Where replies go: made up by the one who asks, so that nobody can guess it (a UUID). */
+/** Address for replies: chosen by the requester, and not guessable (a UUID). */
 const address = text(100)
 const requestId = text(100)
 
 /**
- * Sends the reply to a request: the payload is its value. It goes straight to whoever polls the address, through no log; when
- * nobody does it is kept for some seconds.
+ * Sends the reply to a request: the payload is its value. The broker passes it directly to the client that polls the
+ * address, without a log. If no client polls, the broker keeps it for some seconds.
  */
 export const replySend = command({
   number: 60,
@@ -23,14 +23,14 @@ export const replySend = command({
   reply: record({}),
 })
 
-/** Waits for replies to an address; a new poll ends the one before. The payload holds the values back to back. */
+/** Waits for replies to an address; a new poll ends the previous one. The payload holds the values back to back. */
 export const replyPoll = command({
   number: 61,
   name: 'reply.poll',
   since: 1,
   request: record({ address, waitMs: milliseconds }),
   reply: record({
-    /** [requestId, bytes of the value, why there is none]. */
+    /** [requestId, bytes of the value, reason if there is no value]. */
     replies: list(tuple(requestId, bytes, optional(message)), 100_000),
   }),
 })

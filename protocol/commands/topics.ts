@@ -16,19 +16,19 @@ import {
 const partitionCount = integer(1, limits.partitionsPerTopicMax)
 const topicsMax = limits.partitionsPerBrokerMax
 
-/** Settings of a topic; what is absent keeps the broker's default (create) or its value (alter). */
+/** Settings of a topic; an absent setting gets the broker's default (create) or keeps its value (alter). */
 export const topicSettings = record({
-  /** Batches whose newest record is older are dropped; -1 keeps them for ever. */
+  /** The broker drops batches whose newest record is older; -1: never. */
   retentionMs: optional(integer(-1)),
-  /** Bytes kept of each partition, oldest dropped first; -1: no bound. */
+  /** Size limit of each partition, the broker drops the oldest batches first; -1: no limit. */
   retentionBytes: optional(integer(-1)),
   /** Largest record batch. */
   batchBytesMax: optional(integer(1024)),
-  /** How long ids of messages are remembered, so that a repeat is not appended; 0: not at all. */
+  /** How long the broker remembers message ids, to ignore repeats; 0: not at all. */
   dedupeWindowMs: optional(integer(0, limits.dedupeWindowMsMax)),
 })
 
-/** Settings of a topic, all present but for those that older brokers did not have. */
+/** All settings of a topic, except those that older brokers do not have. */
 export const topicSettingsInForce = record({
   retentionMs: integer(-1),
   retentionBytes: integer(-1),
@@ -46,7 +46,7 @@ const topicSummary = record({
   settings: topicSettingsInForce,
 })
 
-/** Which topics there are and which broker owns each partition. Without `topics`: all. */
+/** Lists topics and the broker that owns each partition. Without `topics`: all. */
 export const metadata = command({
   number: 10,
   name: 'metadata',
@@ -57,11 +57,11 @@ export const metadata = command({
     topics: list(
       record({
         name: text(1024),
-        /** Not 0 when the topic is unknown; the fields after it are then absent. */
+        /** Not 0 if the topic is unknown; the fields after it are then absent. */
         error: errorNumber,
         message: optional(message),
         topicId: optional(topicId),
-        /** The broker that owns each partition; as many as there are partitions. */
+        /** The broker that owns each partition; one entry per partition. */
         owners: optional(list(integer(), limits.partitionsPerTopicMax)),
       }),
       topicsMax,
@@ -85,7 +85,7 @@ export const topicDelete = command({
   reply: record({}),
 })
 
-/** Changes settings, or raises the number of partitions. */
+/** Changes settings, or adds partitions. */
 export const topicAlter = command({
   number: 13,
   name: 'topic.alter',
@@ -117,7 +117,7 @@ export const topicDescribe = command({
         endOffset: offset,
         /** Live bytes of its record batches. */
         bytes,
-        /** What is damaged and answers CORRUPT, if anything. */
+        /** Describes damaged data, whose reads fail with CORRUPT; absent if there is none. */
         problem: optional(message),
       }),
       limits.partitionsPerTopicMax,
@@ -143,8 +143,8 @@ export const offsetsList = command({
 })
 
 /**
- * Drops the messages of a topic, or of some of its partitions, that are stored when the broker handles the request. What is
- * published later stays. Offsets go on.
+ * Drops the messages of a topic, or of some of its partitions, that are stored when the broker handles the request.
+ * Messages that are published later stay. Offsets continue.
  */
 export const topicPurge = command({
   number: 17,
@@ -159,9 +159,9 @@ export const topicPurge = command({
     partitions: list(
       record({
         partition,
-        /** The first offset that is left. */
+        /** The first offset that remains. */
         startOffset: offset,
-        /** Messages that this request dropped. */
+        /** Number of messages that this request dropped. */
         dropped: integer(),
       }),
       limits.partitionsPerTopicMax,
