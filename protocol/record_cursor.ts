@@ -92,6 +92,16 @@ export class RecordCursor {
     return true
   }
 
+  /**
+   * Moves before a record that the cursor has read already: `next()` reads it again.
+   * @param index index of the record in its batch
+   * @param recordStart its `recordStart`
+   */
+  seek(index: number, recordStart: number): void {
+    this.index = index - 1
+    this.#at = recordStart
+  }
+
   #skipHeaders(): void {
     if (this.headerCount > limits.recordHeadersMax) {
       throw this.#bad(

@@ -255,7 +255,13 @@ export class GroupMessages implements DataWaiter {
 
   async #scan(lane: Lane): Promise<void> {
     const { log } = lane.partition
-    const { records, nextOffset, lost, unreadable } = await readSome(this.#host.reader, log, lane.scanOffset)
+    const { scanOffset, readMax } = lane
+    const { records, nextOffset, lost, unreadable } = await readSome(
+      this.#host.reader,
+      log,
+      scanOffset,
+      readMax,
+    )
     if (lane.isClosed) return
     if (lost !== undefined) {
       this.#lost(lane, ...lost)

@@ -2,6 +2,7 @@ import type { Partition } from '../partition/partition.js'
 import type { DeliveryState } from './delivery_state.js'
 import { Fifo } from './fifo.js'
 import type { QueueMessage } from './queue_message.js'
+import { readRecordsMax } from './read_records.js'
 
 /** Limit of the messages of one partition in memory: most of them wait behind busy keys or for their due time. */
 const liveMax = 100_000
@@ -27,6 +28,7 @@ export class Lane {
   isClosed = false
   readonly #keys = new Map<string, KeyLine>()
   #blocked = 0
+  #isFull = false
 
   constructor(partition: Partition, state: DeliveryState, isDead: boolean) {
     this.partition = partition
@@ -39,9 +41,14 @@ export class Lane {
     return !this.isDead && this.scanOffset < this.partition.endOffset
   }
 
-  /** Whether more messages may be read. */
+  /** Whether more messages may be read. A full lane first makes room for a whole read: a read of a few costs as much. */
   get hasRoom(): boolean {
-    return this.live.size < liveMax
+    return !this.#isFull
+  }
+
+  /** Limit of the next read, in messages. */
+  get readMax(): number {
+    return Math.min(readRecordsMax, liveMax - this.live.size)
   }
 
   /** Number of messages that wait behind another message of their key. */
@@ -52,6 +59,7 @@ export class Lane {
   /** Adds a message; returns whether it must wait behind another message of its key. */
   add(message: QueueMessage): boolean {
     this.live.set(message.offset, message)
+    if (this.live.size >= liveMax) this.#isFull = true
     if (message.key === undefined) return false
     const line = this.#keys.get(message.key)
     if (line === undefined) {
@@ -67,6 +75,7 @@ export class Lane {
   /** Finishes a message; returns the message that waited behind it, if any. */
   remove(message: QueueMessage): QueueMessage | undefined {
     this.live.delete(message.offset)
+    if (this.live.size <= liveMax - readRecordsMax) this.#isFull = false
     if (message.key === undefined) return undefined
     const line = this.#keys.get(message.key)
     if (line?.active !== message) return undefined

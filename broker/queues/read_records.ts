@@ -1,15 +1,17 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import {
   batchHeaderBytes,
   checkBatch,
   isMillraceError,
   limits,
   type MillraceError,
-  RecordCursor,
+  type RecordCursor,
   readBatchHeader,
   readRecordHeaders,
   splitBatches,
 } from '../../protocol/index.js'
 import type { LogReadResult, PartitionLog } from '../../storage/index.js'
+import { OpenBatch, OpenBatches } from './open_batches.js'
 
 /** Limit of one read. */
 const readBytesMax = 256 * 1024
@@ -18,6 +20,10 @@ const readBytesMax = 256 * 1024
  * compressed batches can need gigabytes of memory and seconds of the event loop.
  */
 const unpackedBytesMax = 4 * 1024 * 1024
+/** Limit of the records of one read: a batch of 4 KB can have a million of them, and each becomes an object. */
+export const readRecordsMax = 2_000
+
+const openBatchesOf = new WeakMap<RecordReader, OpenBatches>()
 
 /** A record in its batch. */
 export interface StoredRecord {
@@ -65,24 +71,30 @@ export interface RecordReader {
   ): Promise<readonly LogReadResult[]>
 }
 
+/** The records of a read. */
+interface Wanted {
+  /** First offset. */
+  readonly offset: number
+  /** Offset after the last one. */
+  readonly end: number
+  readonly recordsMax: number
+  /** If set, other offsets are skipped. */
+  readonly only?: ReadonlySet<number>
+}
+
 /**
- * Reads some records from `offset` on; none at the end of the log. Skips dropped and damaged offsets, and returns them.
+ * Reads some records from `offset` on; none at the end of the log. `nextOffset` can be inside a batch. Skips dropped and
+ * damaged offsets, and returns them.
+ * @param recordsMax at least 1, at most `readRecordsMax`
  * @throws MillraceError STORAGE_FAILED
  */
-export async function readSome(
+export function readSome(
   reader: RecordReader,
   log: PartitionLog,
   offset: number,
+  recordsMax: number = readRecordsMax,
 ): Promise<RecordsRead> {
-  if (offset >= log.endOffset) return { records: [], nextOffset: offset }
-  const read = { log, offset, bytesMax: readBytesMax }
-  const result = reader.readTail(read) ?? ((await reader.read([read]))[0] as LogReadResult)
-  if (result.error !== undefined) return passedOver(log, offset, result.error, result.damaged?.to)
-  try {
-    return decode(result, offset)
-  } finally {
-    for (const memory of result.memory ?? []) memory.release()
-  }
+  return read(reader, log, { offset, end: Number.POSITIVE_INFINITY, recordsMax })
 }
 
 /** Reads these records, in ascending order; the result omits unreadable ones. @throws MillraceError STORAGE_FAILED */
@@ -91,16 +103,49 @@ export async function readEach(
   log: PartitionLog,
   offsets: readonly number[],
 ): Promise<Map<number, ReadRecord>> {
-  const wanted = new Set(offsets)
+  const only = new Set(offsets)
+  const end = (offsets.at(-1) ?? -1) + 1
   const found = new Map<number, ReadRecord>()
   let from = 0
   for (const offset of offsets) {
     if (offset < from) continue
-    const { records, nextOffset } = await readSome(reader, log, offset)
-    for (const record of records) if (wanted.has(record.offset)) found.set(record.offset, record)
+    const wanted = { offset, end, recordsMax: readRecordsMax, only }
+    const { records, nextOffset } = await read(reader, log, wanted)
+    for (const record of records) found.set(record.offset, record)
     from = nextOffset
   }
   return found
+}
+
+async function read(reader: RecordReader, log: PartitionLog, wanted: Wanted): Promise<RecordsRead> {
+  const { offset } = wanted
+  if (offset >= log.endOffset) return { records: [], nextOffset: offset }
+  const batches = openBatchesOf.get(reader)
+  const batch = batches?.find(log, offset)
+  if (batch !== undefined && offset >= log.startOffset) {
+    // A caller in a loop must leave time for other work: this read waits for nothing else.
+    await nextTurn()
+    const part = readOpen(batch, wanted)
+    if (part.nextOffset === batch.end) batches?.drop(batch)
+    return part
+  }
+  const logRead = { log, offset, bytesMax: readBytesMax }
+  const result = reader.readTail(logRead) ?? ((await reader.read([logRead]))[0] as LogReadResult)
+  if (result.error !== undefined) return passedOver(log, offset, result.error, result.damaged?.to)
+  try {
+    return decode(result, wanted, (batch) => keepOpen(reader, log, batch))
+  } finally {
+    for (const memory of result.memory ?? []) memory.release()
+  }
+}
+
+function keepOpen(reader: RecordReader, log: PartitionLog, batch: OpenBatch): void {
+  let batches = openBatchesOf.get(reader)
+  if (batches === undefined) {
+    batches = new OpenBatches()
+    openBatchesOf.set(reader, batches)
+  }
+  batches.keep(log, batch)
 }
 
 function passedOver(
@@ -116,8 +161,16 @@ function passedOver(
   throw error
 }
 
-/** The memory of the chunks is reused, so records to keep are copied. */
-function decode({ chunks, memory }: LogReadResult, offset: number): RecordsRead {
+/**
+ * The memory of the chunks is reused, so records to keep are copied.
+ * @param keep receives a large batch that was read only in part
+ */
+function decode(
+  { chunks, memory }: LogReadResult,
+  wanted: Wanted,
+  keep: (batch: OpenBatch) => void,
+): RecordsRead {
+  const { offset, recordsMax } = wanted
   const isShared = (memory?.length ?? 0) > 0
   const records: ReadRecord[] = []
   let nextOffset = offset
@@ -125,14 +178,19 @@ function decode({ chunks, memory }: LogReadResult, offset: number): RecordsRead 
   for (const chunk of chunks) {
     for (const batch of splitBatches(isShared ? Buffer.from(chunk) : chunk)) {
       const { baseOffset, recordCount, recordsBytes, lastTimestamp } = readBatchHeader(batch)
+      if (baseOffset >= wanted.end) return { records, nextOffset }
       const end = baseOffset + recordCount
       unpackedBytes += Math.max(recordsBytes, batch.length - batchHeaderBytes)
       if (unpackedBytes > unpackedBytesMax && nextOffset > offset) return { records, nextOffset }
-      const found = recordsOf(batch, offset)
+      // Leave a batch whole for the next read, if its records may be too many for this one.
+      if (records.length > 0 && records.length + recordCount > recordsMax) return { records, nextOffset }
+      const found = recordsOf(batch, wanted)
       if (found.records !== undefined) {
         for (const record of found.records) records.push(record)
-        nextOffset = end
-        continue
+        nextOffset = found.nextOffset
+        if (nextOffset === end) continue
+        if (recordCount > readRecordsMax) keep(found.batch)
+        return { records, nextOffset }
       }
       // Return the batch in a separate result, so that the records before it are not lost with it.
       if (records.length > 0) return { records, nextOffset }
@@ -146,20 +204,49 @@ function decode({ chunks, memory }: LogReadResult, offset: number): RecordsRead 
 }
 
 type Found =
-  | { readonly records: readonly ReadRecord[] }
+  | (RecordsRead & { readonly batch: OpenBatch })
   /** The broker does not open compressed batches before it stores them. */
   | { readonly records?: undefined; readonly problem: string }
 
-function recordsOf(batch: Uint8Array, fromOffset: number): Found {
+/** Walks the whole batch, so that it is unreadable as a whole or not at all, also if its records are read in parts. */
+function recordsOf(bytes: Uint8Array, wanted: Wanted): Found {
   const records: ReadRecord[] = []
   try {
-    const cursor = new RecordCursor(batch, limits.batchRecordsBytesMax)
-    while (cursor.next()) if (cursor.offset >= fromOffset) records.push(recordAt(cursor))
-    return { records }
+    const batch = new OpenBatch(bytes)
+    const { cursor } = batch
+    let nextOffset = batch.end
+    while (batch.openNext()) {
+      const { offset } = cursor
+      if (offset < wanted.offset || offset >= nextOffset) continue
+      if (isOver(wanted, offset, records.length)) nextOffset = offset
+      else if (isWanted(wanted, offset)) records.push(recordAt(cursor))
+    }
+    return { records, nextOffset, batch }
   } catch (error) {
     if (isMillraceError(error, 'BAD_BATCH', 'BATCH_TOO_LARGE')) return { problem: error.message }
     throw error
   }
+}
+
+/** Reads a part of a batch that is open. */
+function readOpen(batch: OpenBatch, wanted: Wanted): RecordsRead {
+  const records: ReadRecord[] = []
+  const { cursor } = batch
+  batch.moveBefore(wanted.offset)
+  while (cursor.next()) {
+    const { offset } = cursor
+    if (isOver(wanted, offset, records.length)) return { records, nextOffset: offset }
+    if (isWanted(wanted, offset)) records.push(recordAt(cursor))
+  }
+  return { records, nextOffset: batch.end }
+}
+
+function isOver({ end, recordsMax }: Wanted, offset: number, count: number): boolean {
+  return offset >= end || count >= recordsMax
+}
+
+function isWanted({ only }: Wanted, offset: number): boolean {
+  return only === undefined || only.has(offset)
 }
 
 /** Whether the bytes of a batch differ from those that its publisher sealed. */
