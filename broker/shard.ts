@@ -93,6 +93,7 @@ export class Shard {
         apply: (kind, payload) => loaded().apply(kind, payload),
         appended: (log, header) => loaded().appended(log, header),
         nameOf: (logId) => views?.nameOf(logId),
+        endLost: () => loaded().endLost(),
         save: () => loaded().save(),
         rolledBack: () => loaded().rolledBack(),
       },

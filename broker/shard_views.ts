@@ -8,6 +8,12 @@ import { bootsKey, tableEntries, viewTables } from './state_keys.js'
 import { Catalog } from './topics/catalog.js'
 import type { View } from './view.js'
 
+/**
+ * More starts than a lost end of the journal can hold in practice: a checkpoint, which each clean stop writes, keeps
+ * the count. Unique ids allow 2^21 starts in all.
+ */
+const lostBootsMax = 10_000
+
 /** Number of starts of the broker: the view of boot operations. */
 class BootView implements View {
   readonly kinds = [opKinds.boot]
@@ -24,7 +30,16 @@ class BootView implements View {
   }
 
   apply(): void {
-    this.count++
+    this.#set(this.count + 1)
+  }
+
+  /** Lost blocks may have held starts: their numbers must not come back, because unique ids begin with them. */
+  endLost(): void {
+    this.#set(this.count + lostBootsMax)
+  }
+
+  #set(count: number): void {
+    this.count = count
     const value = Buffer.allocUnsafe(4)
     value.writeUInt32BE(this.count)
     this.#state.put(bootsKey, value)
@@ -141,6 +156,10 @@ export class ShardViews implements Omit<Views, 'load'> {
   nameOf(logId: number): string | undefined {
     const partition = this.catalog.byLog(logId)
     return partition && `partition ${partition.index} of topic "${partition.topic.name}"`
+  }
+
+  endLost(): void {
+    this.boot.endLost()
   }
 
   save(): void {

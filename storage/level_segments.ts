@@ -73,6 +73,11 @@ async function removeGently(folder: string): Promise<void> {
   await rm(folder, { recursive: true, force: true })
 }
 
+/** Position of the first block that a database of the journal can hold. */
+export function firstPositionOf(name: string): number {
+  return Number(namePattern.exec(name)?.[1] ?? 1)
+}
+
 function nameOf(from: Uint8Array): string {
   return from.length === 0
     ? firstJournalName

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
 import { MillraceError } from '../protocol/index.js'
 import { replaceFile } from './set_aside.js'
+import { hasDatabases } from './shard_contents.js'
 
 /** Name and version of the layout in FORMAT.md. */
 const format = { name: 'millrace', version: 2 } as const
@@ -13,6 +14,14 @@ export const markerName = 'MILLRACE'
 /** The databases that each shard must hold, by the name of its folder. */
 type Holds = Readonly<Record<string, readonly string[]>>
 
+/** Position of the first block of a lost end of the journal, by the name of the shard's folder. */
+type LostEnds = Readonly<Record<string, number>>
+
+interface MarkerFields {
+  readonly holds: Holds
+  readonly lostEnds: LostEnds
+}
+
 /** What the marker says that the folder of one shard must hold. */
 export interface ShardContents {
   /** Names of databases; undefined if the marker does not say: the shard is new, or of an older version. */
@@ -22,17 +31,32 @@ export interface ShardContents {
    * @throws the error of the system, such as ENOSPC; nothing has changed then
    */
   change(update: (databases: readonly string[]) => readonly string[]): Promise<void>
+  /**
+   * The journal may have had blocks from this position on that are lost, and no open has skipped their offsets yet;
+   * undefined if its end is known.
+   */
+  readonly lostFrom: number | undefined
+  /**
+   * Takes lost databases off the list, and sets `lostFrom` in the same write.
+   * @throws the error of the system, such as ENOSPC; nothing has changed then
+   */
+  giveUp(databases: readonly string[], lostFrom: number | undefined): Promise<void>
+  /**
+   * Clears `lostFrom`, once the state has the skipped offsets.
+   * @throws the error of the system, such as ENOSPC; nothing has changed then
+   */
+  lostEndSkipped(): Promise<void>
 }
 
 /** The marker file of a data folder that this process holds. */
 export class Marker {
   readonly #path: string
-  #holds: Holds
+  #fields: MarkerFields
   #last: Promise<void> = Promise.resolve()
 
-  private constructor(path: string, holds: Holds) {
+  private constructor(path: string, fields: MarkerFields) {
     this.#path = path
-    this.#holds = holds
+    this.#fields = fields
   }
 
   /**
@@ -43,43 +67,75 @@ export class Marker {
     const text = await readText(path)
     const fields = parse(text)
     if (text !== '' && !isReadable(fields)) throw unreadable(path, fields)
-    const marker = new Marker(path, holdsOf(fields))
-    if (fields?.version !== format.version) await marker.#write(marker.#holds)
+    const marker = new Marker(path, markerFieldsOf(fields))
+    if (fields?.version !== format.version) await marker.#write(marker.#fields)
     return marker
   }
 
   /** @param shard name of the shard's folder */
   contents(shard: string): ShardContents {
-    const databases = (): readonly string[] | undefined => this.#holds[shard]
+    const databases = (): readonly string[] | undefined => this.#fields.holds[shard]
+    const lostFrom = (): number | undefined => this.#fields.lostEnds[shard]
     return {
       get databases() {
         return databases()
       },
+      get lostFrom() {
+        return lostFrom()
+      },
       change: (update) => this.#change(shard, update),
+      giveUp: (gone, from) =>
+        this.#change(
+          shard,
+          (names) => names.filter((name) => !gone.includes(name)),
+          (known) => from ?? known,
+        ),
+      lostEndSkipped: () =>
+        this.#change(
+          shard,
+          (names) => names,
+          () => undefined,
+        ),
     }
   }
 
   /** One write at a time: each has the changes of those before. */
-  #change(shard: string, update: Parameters<ShardContents['change']>[0]): Promise<void> {
+  #change(
+    shard: string,
+    update: Parameters<ShardContents['change']>[0],
+    lostFrom = (known: number | undefined): number | undefined => known,
+  ): Promise<void> {
     const work = async (): Promise<void> => {
-      const sorted = [...new Set(update(this.#holds[shard] ?? []))].sort()
-      if (JSON.stringify(sorted) !== JSON.stringify(this.#holds[shard]))
-        await this.#write({ ...this.#holds, [shard]: sorted })
+      const { holds, lostEnds } = this.#fields
+      const { [shard]: known, ...others } = lostEnds
+      const from = lostFrom(known)
+      const changed: MarkerFields = {
+        holds: { ...holds, [shard]: [...new Set(update(holds[shard] ?? []))].sort() },
+        lostEnds: from === undefined ? others : { ...others, [shard]: from },
+      }
+      if (markerText(changed) !== markerText(this.#fields)) await this.#write(changed)
     }
     const turn = this.#last.then(work, work)
     this.#last = turn.catch(() => {})
     return turn
   }
 
-  async #write(holds: Holds): Promise<void> {
-    await replaceFile(this.#path, markerName, markerText(holds))
-    this.#holds = holds
+  async #write(fields: MarkerFields): Promise<void> {
+    await replaceFile(this.#path, markerName, markerText(fields))
+    this.#fields = fields
   }
 }
 
 /** Contents that no marker keeps: of engines in a folder without one. */
 export function unmarkedContents(): ShardContents {
-  return { databases: undefined, change: async () => {} }
+  const nothing = async (): Promise<void> => {}
+  return {
+    databases: undefined,
+    lostFrom: undefined,
+    change: nothing,
+    giveUp: nothing,
+    lostEndSkipped: nothing,
+  }
 }
 
 /**
@@ -106,7 +162,7 @@ export async function checkMarker(path: string, ownNames: ReadonlySet<string>): 
 }
 
 /**
- * Rewrites a damaged or missing marker of a folder that has a journal. Returns whether this was necessary.
+ * Rewrites a damaged or missing marker of a folder that has databases. Returns whether this was necessary.
  * @param anyVersion rewrites it also if it names another version, which a flipped bit can cause too
  * @throws MillraceError UNKNOWN_FORMAT
  */
@@ -122,17 +178,26 @@ export async function restoreMarker(dir: string, anyVersion: boolean): Promise<b
   }
   if (!(await readdir(path)).includes('shard-0'))
     throw new MillraceError('UNKNOWN_FORMAT', `${path} holds no journal of Millrace`)
+  if (!(await hasDatabases(join(path, 'shard-0')))) {
+    throw new MillraceError(
+      'UNKNOWN_FORMAT',
+      `${join(path, 'shard-0')} holds no database, and nothing was changed: a new marker would make this an empty broker. Mount or copy back its databases, or restore the folder from a backup; to begin with an empty broker, name a new folder`,
+    )
+  }
   // The next start records what the folder holds.
-  await replaceFile(path, markerName, markerText({}))
+  await replaceFile(path, markerName, markerText({ holds: {}, lostEnds: {} }))
   return true
 }
 
-function markerText(holds: Holds): string {
-  return `${JSON.stringify({ format: format.name, version: format.version, holds, checksum: checksumOf(holds) })}\n`
+function markerText({ holds, lostEnds }: MarkerFields): string {
+  const fields = Object.keys(lostEnds).length === 0 ? { holds } : { holds, lostEnds }
+  return `${JSON.stringify({ format: format.name, version: format.version, ...fields, checksum: checksumOf(fields) })}\n`
 }
 
-function checksumOf(holds: unknown): number {
-  return crc32(JSON.stringify(holds))
+/** Versions without `lostEnds` refuse a marker that has it: they know only the checksum of `holds`. */
+function checksumOf({ holds, lostEnds }: { readonly holds?: unknown; readonly lostEnds?: unknown }): number {
+  const checksum = crc32(JSON.stringify(holds))
+  return lostEnds === undefined ? checksum : crc32(JSON.stringify(lostEnds), checksum)
 }
 
 async function readText(path: string): Promise<string> {
@@ -160,7 +225,7 @@ function unreadable(path: string, fields: Record<string, unknown> | undefined): 
 function isReadable(fields: Record<string, unknown> | undefined): boolean {
   if (fields?.format !== format.name || !readableVersions.includes(fields.version)) return false
   // Markers of older versions have no list.
-  return fields.holds === undefined || fields.checksum === checksumOf(fields.holds)
+  return fields.holds === undefined || fields.checksum === checksumOf(fields)
 }
 
 function isOtherVersion(fields: Record<string, unknown> | undefined): boolean {
@@ -172,8 +237,11 @@ function isOtherVersion(fields: Record<string, unknown> | undefined): boolean {
 }
 
 /** @param fields of a marker whose checksum is right */
-function holdsOf(fields: Record<string, unknown> | undefined): Holds {
-  return (fields?.holds as Holds | undefined) ?? {}
+function markerFieldsOf(fields: Record<string, unknown> | undefined): MarkerFields {
+  return {
+    holds: (fields?.holds as Holds | undefined) ?? {},
+    lostEnds: (fields?.lostEnds as LostEnds | undefined) ?? {},
+  }
 }
 
 function parse(text: string): Record<string, unknown> | undefined {

@@ -9,7 +9,7 @@ import { firstJournalName, journalNames } from './level_segments.js'
 import { type FileProblem, inspectDatabase, isManifest, readWriteAheadFiles } from './leveldb/index.js'
 import { restoreMarker, type ShardContents } from './marker.js'
 import { keepCopy, syncFolder } from './set_aside.js'
-import { checkDatabases, missingDatabases, recordDatabases, stateNames } from './shard_contents.js'
+import { checkDatabases, lostEndOf, missingDatabases, recordDatabases, stateNames } from './shard_contents.js'
 
 /** A problem of a data folder, for humans. */
 export type FolderProblem = FileProblem & { readonly database: string }
@@ -82,6 +82,7 @@ export async function repairFolder(
 async function acceptMissing(shardDir: string, contents: ShardContents): Promise<string[]> {
   const { journals, states } = await missingDatabases(shardDir, contents.databases ?? [])
   if (journals.length === 0 || states.length === stateNames.length) return []
+  const lostFrom = await lostEndOf(shardDir, journals)
   // The first one always exists, perhaps empty.
   if (journals.includes(firstJournalName)) {
     const first = join(shardDir, firstJournalName)
@@ -90,7 +91,7 @@ async function acceptMissing(shardDir: string, contents: ShardContents): Promise
     await syncFolder(shardDir)
   }
   const gone = journals.filter((name) => name !== firstJournalName)
-  await contents.change((names) => names.filter((name) => !gone.includes(name)))
+  await contents.giveUp(gone, lostFrom)
   return journals.map((name) => `${name} is missing: the broker goes on without its blocks`)
 }
 

@@ -1,7 +1,7 @@
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { MillraceError } from '../protocol/index.js'
-import { firstJournalName, journalNames } from './level_segments.js'
+import { firstJournalName, firstPositionOf, journalNames } from './level_segments.js'
 import { hasFiles, isBlank } from './leveldb/index.js'
 import type { ShardContents } from './marker.js'
 import { syncFolder } from './set_aside.js'
@@ -27,6 +27,26 @@ export async function checkDatabases(shardDir: string, { databases }: ShardConte
     'CORRUPT',
     `${missing.join(', ')} ${are} missing in ${shardDir}, and nothing was changed. Mount or copy back what is missing, or restore the folder from a backup. ${lost}`,
   )
+}
+
+/** Whether the folder of a shard has files of any database. */
+export async function hasDatabases(shardDir: string): Promise<boolean> {
+  for (const name of [...(await journalNames(shardDir)), ...stateNames])
+    if (await hasFiles(join(shardDir, name))) return true
+  return false
+}
+
+/**
+ * Position from which on the journal has lost its end; undefined if a database with blocks follows the missing ones.
+ * @param missing names of the missing databases of the journal
+ */
+export async function lostEndOf(shardDir: string, missing: readonly string[]): Promise<number | undefined> {
+  let newestLeft = ''
+  // A database without a write does not show that the one before it was complete.
+  for (const name of await journalNames(shardDir))
+    if (!missing.includes(name) && !(await isBlank(join(shardDir, name)))) newestLeft = name
+  const first = [...missing].sort().find((name) => name > newestLeft)
+  return first === undefined ? undefined : firstPositionOf(first)
 }
 
 /** Required databases without files. */

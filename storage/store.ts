@@ -40,6 +40,8 @@ const recheckedMax = 1_000
 /** Limit of the memory kept for reuse when blocks leave the tail cache. */
 const pooledBytesMax = 8 * 1024 * 1024
 const recheckBytes = 1024 * 1024
+/** More than the databases of a lost end of the journal can hold; less than the gap that replay accepts. */
+const lostBlocksMax = 2 ** 31
 
 /**
  * serving -> draining -> closing -> closed. A rejected write moves serving and draining to reopening, and from there
@@ -166,6 +168,7 @@ export class Store {
       await parts.views.load(store)
       await store.#checkNewestBlocks()
       await store.#replay()
+      await store.#skipLostEnd()
       await store.#recheckDamage()
       await store.#startTimers()
       return store
@@ -444,6 +447,28 @@ export class Store {
     }
     this.#applied = last
     this.#journal = new Journal(this.#engines.journal, last, this.#pool)
+  }
+
+  /**
+   * After `repair --missing` without the newest database of the journal: replay takes the last block that is left for
+   * the end. Skips the offsets and positions that the lost blocks may have used, and reports them.
+   */
+  async #skipLostEnd(): Promise<void> {
+    const contents = this.#parts.folder?.contents(0)
+    if (contents?.lostFrom === undefined) return
+    this.#note(
+      `the end of the journal is lost, from block ${contents.lostFrom} on: messages, offsets and settings that were written last may be lost`,
+    )
+    this.#logs.uncertain(Number.POSITIVE_INFINITY)
+    this.#parts.views.endLost?.()
+    const position = Math.max(this.#applied.position, contents.lostFrom) + lostBlocksMax
+    this.#applied = { position, link: 0 }
+    this.#journal = new Journal(this.#engines.journal, this.#applied, this.#pool)
+    // Clear it only once the state has what was skipped: after a crash in between, the next open skips again.
+    this.#logs.save()
+    this.#parts.views.save()
+    await this.state.write(this.#applied)
+    await contents.lostEndSkipped()
   }
 
   /** If the journal ends before its checkpoint, its tail is lost: then check every log for lost records. */

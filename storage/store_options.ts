@@ -30,6 +30,11 @@ export interface Views {
   nameOf?(logId: number): string | undefined
   /** A checkpoint begins: writes pending changes to the state. */
   save(): void
+  /**
+   * The end of the journal is lost, with operations that nobody knows. Called after replay: skips numbers that they may
+   * have used.
+   */
+  endLost?(): void
   /** Writes failed: assigned offsets that are not durable are invalid. */
   rolledBack(): void
 }

@@ -34,6 +34,7 @@ export class TestViews implements Views {
   readonly applied: string[] = []
   readonly appendedTo: string[] = []
   rollBacks = 0
+  lostEnds = 0
   #store: Store | undefined
 
   async load(store: Store): Promise<void> {
@@ -48,6 +49,10 @@ export class TestViews implements Views {
 
   appended(log: PartitionLog, header: BatchHeader): void {
     this.appendedTo.push(`${log.id}@${header.baseOffset}+${header.recordCount}`)
+  }
+
+  endLost(): void {
+    this.lostEnds++
   }
 
   save(): void {}

@@ -5,8 +5,9 @@ import { join } from 'node:path'
 import * as assert from 'uvu/assert'
 import { isMillraceError, type MillraceError } from '../../protocol/index.js'
 import { checkFolder, encodeTrims, opKinds, repairFolder } from '../../storage/index.js'
+import { LevelEngine } from '../../storage/level_engine.js'
 import { suite, type TestContext } from '../helpers/suite.js'
-import { batchOfBytes, createLogs, logOf, openTestStore, valuesOf } from './fixtures.js'
+import { batchOf, batchOfBytes, createLogs, logOf, openTestStore, TestViews, valuesOf } from './fixtures.js'
 
 const test = suite('storage/missing_parts')
 
@@ -119,6 +120,103 @@ for (const place of ['first', 'middle', 'newest'] as const) {
   }
 }
 
+interface LostEnd {
+  readonly dir: string
+  readonly shard: string
+  /** Offset after the last acknowledged message. */
+  readonly acknowledged: number
+  /** Position after the last acknowledged block. */
+  readonly position: number
+}
+
+/** A folder whose newest databases of the journal are gone, with a state from before their blocks, as after a crash. */
+async function folderWithoutEnd(context: TestContext, databases: number): Promise<LostEnd> {
+  const dir = join(await context.tempDir(), 'data')
+  const { store } = await openTestStore(context, { dir, ...settings })
+  const [log] = await createLogs(store, 1)
+  await store.checkpoint()
+  for (let n = 0; n < count; n++) await store.commit([{ log, batch: batchOfBytes(Buffer.alloc(10_000, n)) }])
+  const crashed = join(await context.tempDir(), 'data')
+  cpSync(dir, crashed, { recursive: true })
+  const position = store.stats.journalPosition
+  await store.close()
+  const shard = join(crashed, 'shard-0')
+  for (const name of (await journalsIn(shard)).slice(-databases))
+    await rm(join(shard, name), { recursive: true })
+  return { dir: crashed, shard, acknowledged: count, position }
+}
+
+for (const databases of [1, 2, 100]) {
+  const what = databases === 1 ? 'the newest database' : `the newest databases (${databases})`
+
+  test(`without ${what} of the journal no offset or position is assigned again`, async (context) => {
+    const { dir, acknowledged, position } = await folderWithoutEnd(context, databases)
+    await repairFolder(dir, { missing: true })
+    const views = new TestViews()
+    const { store } = await openTestStore(context, { dir, ...settings }, views)
+    assert.is(views.lostEnds, 1)
+    assert.is(store.health.status, 'degraded')
+    assert.match(store.health.reasons.join('\n'), /the end of the journal is lost, from block \d+ on/)
+    assert.ok(store.stats.journalPosition > position)
+    // Without the first database the creation of the log can be in the state only.
+    const log = logOf(store, 1)
+    let offset = -1
+    await store.commit([{ log, batch: batchOf('new') }], (_, base) => {
+      offset = base
+    })
+    assert.ok(offset >= acknowledged, `${offset}`)
+    await store.close()
+
+    const again = new TestViews()
+    const reopened = await openTestStore(context, { dir, ...settings }, again)
+    assert.is(again.lostEnds, 0, 'offsets are skipped once')
+    assert.match(
+      reopened.store.health.reasons.join('\n'),
+      /^partition log 1: offsets \d+ to \d+ are damaged or lost$/,
+    )
+    assert.is(logOf(reopened.store, 1).endOffset, offset + 1)
+    assert.equal(await valuesOf(reopened.store, logOf(reopened.store, 1), offset), [`${offset}=new`])
+  })
+}
+
+test('a blank database behind the missing one does not hide that the end is lost', async (context) => {
+  const { dir, shard, position } = await folderWithoutEnd(context, 1)
+  const blank = `journal-${String(position + 1).padStart(16, '0')}`
+  await (await LevelEngine.open(join(shard, blank))).close()
+  await repairFolder(dir, { missing: true })
+  const { store } = await openTestStore(context, { dir, ...settings })
+  assert.ok(logOf(store, 1).nextOffset >= count)
+})
+
+test('the marker says that the end is lost until an open has skipped it', async (context) => {
+  const { dir } = await folderWithoutEnd(context, 1)
+  const lostEnds = async () => JSON.parse(await readFile(join(dir, 'MILLRACE'), 'utf8')).lostEnds
+  await repairFolder(dir, { missing: true })
+  const [before] = Object.values((await lostEnds()) as Record<string, number>)
+  assert.ok(before !== undefined && before > 1)
+  await repairFolder(dir)
+  assert.equal(await lostEnds(), { 'shard-0': before })
+  const failing = new TestViews()
+  failing.save = () => {
+    throw new Error('cut short')
+  }
+  const failure = await openTestStore(context, { dir, ...settings }, failing).catch((error: Error) => error)
+  assert.is(failure instanceof Error && failure.message, 'cut short')
+  assert.equal(await lostEnds(), { 'shard-0': before })
+  const { store } = await openTestStore(context, { dir, ...settings })
+  assert.is(await lostEnds(), undefined)
+  assert.ok(logOf(store, 1).nextOffset >= count)
+})
+
+test('a database that is missing before others does not end the journal', async (context) => {
+  const { dir, shard } = await writtenFolder(context)
+  await rm(join(shard, (await journalsIn(shard))[1] as string), { recursive: true })
+  await repairFolder(dir, { missing: true })
+  const { store, views } = await openTestStore(context, { dir, ...settings })
+  assert.is(views.lostEnds, 0)
+  assert.is(logOf(store, 1).nextOffset, count)
+})
+
 test('one missing copy of the state is made anew from the other', async (context) => {
   for (const name of ['state', 'state-copy']) {
     const { dir, shard, values } = await writtenFolder(context)
@@ -165,6 +263,23 @@ test('a missing marker is refused with the way out, and repair writes it anew', 
   assert.match(error.message, /it holds "shard-0" and no MILLRACE file; .*"millrace repair --data DIR"/)
   await repairFolder(dir)
   assert.is(await readFile(join(dir, 'MILLRACE'), 'utf8'), text)
+  await assertWhole(context, dir, values)
+})
+
+test('repair writes no marker for a shard without databases, like a place where nothing is mounted', async (context) => {
+  const { dir, shard, values } = await writtenFolder(context)
+  await rm(join(dir, 'MILLRACE'))
+  await rename(shard, `${dir}-elsewhere`)
+  await mkdir(shard)
+  for (const options of [{}, { marker: true, missing: true }]) {
+    const error = await repairFolder(dir, options).catch((error: unknown) => error)
+    assert.ok(isMillraceError(error, 'UNKNOWN_FORMAT'))
+    assert.match(error.message, /shard-0 holds no database, and nothing was changed/)
+    assert.equal(await readdir(dir), ['shard-0'])
+  }
+  await rm(shard, { recursive: true })
+  await rename(`${dir}-elsewhere`, shard)
+  await repairFolder(dir)
   await assertWhole(context, dir, values)
 })
 
