@@ -1,7 +1,10 @@
-import { readdir, readFile, writeFile } from 'node:fs/promises'
+import { cpSync } from 'node:fs'
+import { readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import * as assert from 'uvu/assert'
+import { settingsOf } from '../../broker/config.js'
 import { startBroker } from '../../broker/index.js'
+import { Shard } from '../../broker/shard.js'
 import { connect } from '../../client/index.js'
 import { type Exit, spawnMillrace } from '../helpers/spawn.js'
 import { suite, type TestContext } from '../helpers/suite.js'
@@ -83,6 +86,30 @@ test(
       damage.at(-1) ?? '',
       /^partition \d of topic "orders": offsets \d+ to \d+ are damaged or lost$/,
     )
+  },
+  { deadlineMs: 20_000 },
+)
+
+test(
+  'says that the end of the journal is lost, exits with 1, and no id is given again',
+  async (context) => {
+    const dir = await writtenFolder(context)
+    const copy = join(await context.tempDir(), 'data')
+    // The state of the copy is from before this start, as after a crash.
+    const shard = await Shard.open(settingsOf({ dir }))
+    cpSync(dir, copy, { recursive: true })
+    const lastId = shard.uniqueId()
+    await shard.close()
+    await rm(join(copy, 'shard-0', 'journal'), { recursive: true })
+    const { code, stdout } = await run(context, '--data', copy, '--missing')
+    assert.is(code, 1)
+    assert.match(stdout, /the end of the journal is lost, from block 1 on/)
+    assert.match(stdout, /partition 0 of topic "orders": offsets 0 to \d{10} are damaged or lost/)
+    const again = await Shard.open(settingsOf({ dir: copy }))
+    context.defer(() => again.close())
+    assert.is(again.health.status, 'degraded')
+    assert.ok(again.bootCount > 10_000, `${again.bootCount}`)
+    assert.ok(again.uniqueId() > lastId)
   },
   { deadlineMs: 20_000 },
 )
