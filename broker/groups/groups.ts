@@ -1,7 +1,7 @@
 import { MillraceError } from '../../protocol/index.js'
+import { LivenessClock } from '../liveness_clock.js'
 import { describeGroup, groupNames, listGroups } from './describe.js'
 import type { GroupHost } from './host.js'
-import { LivenessClock } from './liveness_clock.js'
 import { checkGroupName, Membership } from './membership.js'
 import { OffsetCommands } from './offset_commands.js'
 import type { GroupSettings } from './settings.js'

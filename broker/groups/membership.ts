@@ -1,7 +1,7 @@
 import { limits, MillraceError, nameProblem } from '../../protocol/index.js'
 import { coarseWaitMs } from '../coarse_wait.js'
+import type { LivenessClock } from '../liveness_clock.js'
 import { Group } from './group.js'
-import type { LivenessClock } from './liveness_clock.js'
 import type { Member } from './member.js'
 import type { GroupSettings } from './settings.js'
 import type {

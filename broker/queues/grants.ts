@@ -10,7 +10,7 @@ export interface Grant {
   /** The connection of the reply; undefined for a grant from before a restart. */
   readonly session: WorkerSession | undefined
   readonly leaseMs: number
-  /** End of the lease, ms of the monotonic clock. */
+  /** End of the lease, ms of the group's clock. */
   deadlineMs: number
   /** Whether the worker has reported the grant: it has the messages. */
   isReceived: boolean
@@ -30,11 +30,17 @@ const reconnectMs = 2_000
 
 /** The grants of a queue group. */
 export class Grants {
+  readonly #clockMs: () => number
   readonly #byId = new Map<number, Grant>()
   #renewed: Grant[] = []
 
   get size(): number {
     return this.#byId.size
+  }
+
+  /** @param clockMs the clock of `deadlineMs` */
+  constructor(clockMs: () => number = () => performance.now()) {
+    this.#clockMs = clockMs
   }
 
   get(id: number): Grant | undefined {
@@ -64,7 +70,7 @@ export class Grants {
         workerId,
         session: undefined,
         leaseMs,
-        deadlineMs: performance.now() + leftMs,
+        deadlineMs: this.#clockMs() + leftMs,
         isReceived: false,
         isCounted: leftMs >= Math.min(reconnectMs, leaseMs / 2),
         isBounded: endsAtMs !== 0,

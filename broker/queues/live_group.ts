@@ -1,5 +1,6 @@
 import { MillraceError, offsetsOf, runsOf } from '../../protocol/index.js'
 import { type Op, opKinds } from '../../storage/index.js'
+import { LivenessClock } from '../liveness_clock.js'
 import type { Topic } from '../topics/topic.js'
 import { DeadLetterTopic } from './dead_letter_topic.js'
 import { type Grant, Grants } from './grants.js'
@@ -56,7 +57,7 @@ export interface Worker {
   readonly concurrency: number
   /** Topics that the worker has opened. */
   readonly topicIds: readonly number[]
-  /** Time of the worker's last report of all its leases, ms of the monotonic clock. */
+  /** Time of the worker's last report of all its leases, ms of the group's clock. */
   reportedAtMs: number
   /** Stops watching its connection. */
   unwatch(): void
@@ -71,6 +72,8 @@ export type Task =
   | 'write dead letters'
 
 const expiryIntervalMs = 100
+/** A longer pause of the event loop does not count for leases. */
+const stallMsMax = 900
 /** Pause before the broker retries to load messages. */
 const reopenPauseMs = 1_000
 /** Pause before the next attempt to commit the end of expired leases. */
@@ -83,7 +86,9 @@ const expiryPauseMs = 1_000
 export class LiveGroup implements MessagesOwner {
   readonly record: QueueRecord
   readonly workers = new Map<string, Worker>()
-  readonly grants = new Grants()
+  /** Stops while this process stands still: extensions of leases then wait in the sockets. */
+  readonly clock = new LivenessClock(expiryIntervalMs + stallMsMax)
+  readonly grants = new Grants(() => this.clock.nowMs)
   /** Actions that failed at their last attempt, and their errors. */
   readonly failures = new Map<Task, unknown>()
   readonly #host: QueueHost
@@ -105,6 +110,7 @@ export class LiveGroup implements MessagesOwner {
     this.#messages = new GroupMessages(host, record, this)
     this.#deadLetterTopic = new DeadLetterTopic(host, record)
     this.#expiryTimer = setInterval(() => {
+      this.clock.tick()
       if (this.isIdle) onIdle()
       else {
         if (this.grants.size > 0) void this.busy(() => this.#expire())
@@ -350,7 +356,7 @@ export class LiveGroup implements MessagesOwner {
         lost.push(id)
         continue
       }
-      grant.deadlineMs = Math.max(grant.deadlineMs, performance.now() + (leaseMs ?? grant.leaseMs))
+      grant.deadlineMs = Math.max(grant.deadlineMs, this.clock.nowMs + (leaseMs ?? grant.leaseMs))
       grant.isReceived = true
       if (grant.isBounded) bounded.push(grant)
     }
@@ -420,7 +426,7 @@ export class LiveGroup implements MessagesOwner {
       const ops = this.#leasedOps(id, asker, readable)
       if (ops.length > 0) await this.#host.commit(ops)
       if (this.failures.size > 0) this.failures.delete('lease messages')
-      const deadlineMs = performance.now() + leaseMs
+      const deadlineMs = this.clock.nowMs + leaseMs
       const grant: Grant = {
         id,
         workerId,
@@ -572,7 +578,7 @@ export class LiveGroup implements MessagesOwner {
 
   /** Ends expired leases: each counts an attempt, unless its worker is alive and never received it. */
   async #expire(): Promise<void> {
-    const over = this.grants.over(performance.now())
+    const over = this.grants.over(this.clock.nowMs)
     const outcome = { outcome: 'fail', error: 'the lease expired' } as const
     const nowMs = this.#host.nowMs()
     const leased: QueueMessage[] = []
@@ -580,7 +586,7 @@ export class LiveGroup implements MessagesOwner {
     for (const grant of over) {
       const some = this.#isUnreceived(grant) ? unreceived : leased
       // Messages that are being settled may return to the lease if that fails.
-      grant.deadlineMs = performance.now() + expiryPauseMs
+      grant.deadlineMs = this.clock.nowMs + expiryPauseMs
       for (const message of grant.messages) if (message.state === 'leased') some.push(message)
     }
     const released = this.#releaseAll(unreceived)

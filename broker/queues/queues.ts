@@ -239,7 +239,7 @@ export class Queues {
     const { leaseMsMin, leaseMsMax } = this.#limits
     const ms = leaseMs === undefined ? undefined : Math.min(Math.max(leaseMs, leaseMsMin), leaseMsMax)
     const worker = workerId === undefined ? undefined : live.workers.get(workerId)
-    if (worker !== undefined) worker.reportedAtMs = performance.now()
+    if (worker !== undefined) worker.reportedAtMs = live.clock.nowMs
     return { lost: live.extend(grants, ms) }
   }
 

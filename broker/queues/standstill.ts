@@ -85,7 +85,7 @@ function workerReasons(
     firstEndMs = Math.min(firstEndMs, deadlineMs)
   }
   if (absent === 0) return reasons
-  const endsAt = new Date(latestMs() + Math.max(0, firstEndMs - performance.now())).toISOString()
+  const endsAt = new Date(latestMs() + Math.max(0, firstEndMs - (live?.clock.nowMs ?? 0))).toISOString()
   reasons.push(
     `${absent} messages are leased to workers that are not connected; the first of these leases ends at ${endsAt}`,
   )

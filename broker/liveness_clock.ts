@@ -1,5 +1,5 @@
 /**
- * The clock for session timeouts: monotonic, and it stops while the process stands still. When the event loop stalls
+ * The clock for session timeouts and leases: monotonic, and it stops while the process stands still. When the event loop stalls
  * (a suspended machine, a long pause), heartbeats wait in socket buffers; real time would remove every member
  * before the broker reads them. So time advances by at most `stepMsMax` between two calls of `tick`.
  */

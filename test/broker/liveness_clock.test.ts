@@ -1,8 +1,8 @@
 import * as assert from 'uvu/assert'
-import { LivenessClock } from '../../../broker/groups/liveness_clock.js'
-import { suite } from '../../helpers/suite.js'
+import { LivenessClock } from '../../broker/liveness_clock.js'
+import { suite } from '../helpers/suite.js'
 
-const test = suite('broker/groups/liveness_clock')
+const test = suite('broker/liveness_clock')
 
 test('follows the monotonic clock between ticks', () => {
   let realMs = 5_000
