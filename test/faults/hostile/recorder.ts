@@ -63,7 +63,9 @@ export async function recordTraffic(context: TestContext, port: number): Promise
     const raw = await connectHello({ host: '127.0.0.1', port: relay.port })
     await raw.request(commands.ping, {})
     raw.destroy()
+    await client.topics.purge('side-2')
     await client.topics.delete('side-2')
+    for await (const _ of (await client.backup()).chunks()) break
     const listed = await client.topics.list()
     return {
       requests: requests.samples,
@@ -183,6 +185,7 @@ async function workInGroup(client: Client, port: number): Promise<void> {
   await waitFor('some dead letters', dead, { deadlineMs: 10_000 })
   await client.queues.configure(group, { attemptsMax: 5 })
   await client.queues.redrive(group)
+  await client.queues.peek(group)
   await client.queues.list()
   const raw = await connectHello({ host: '127.0.0.1', port })
   await raw.request(commands.queueExtend, { group, grants: [1], leaseMs: 1_000 })
