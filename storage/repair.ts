@@ -5,7 +5,7 @@ import { MillraceError } from '../protocol/index.js'
 import { openFolder } from './folder.js'
 import { LevelEngine } from './level_engine.js'
 import { mendWriteAheadFiles } from './level_folder.js'
-import { firstJournalName, journalNames } from './level_segments.js'
+import { firstJournalName, firstPositionOf, journalNames } from './level_segments.js'
 import { type FileProblem, inspectDatabase, isManifest, readWriteAheadFiles } from './leveldb/index.js'
 import { restoreMarker, type ShardContents } from './marker.js'
 import { keepCopy, syncFolder } from './set_aside.js'
@@ -63,12 +63,15 @@ export async function repairFolder(
   { marker = false, missing = false }: RepairOptions = {},
 ): Promise<string[]> {
   const done: string[] = []
-  if (await restoreMarker(dir, marker)) done.push('the marker was written anew')
+  const isMarkerNew = await restoreMarker(dir, marker)
+  if (isMarkerNew) done.push('the marker was written anew')
   const folder = await openFolder(dir)
   try {
     const shard = await folder.shard(0)
     if (missing) done.push(...(await acceptMissing(shard, folder.contents(0))))
     await checkDatabases(shard, folder.contents(0))
+    // Without the old marker nothing shows whether the newest database that is left was the newest of all.
+    if (missing && isMarkerNew) await folder.contents(0).giveUp([], await newestPositionOf(shard))
     for (const name of await journalNames(shard))
       await repairDatabase(shard, name, (text) => void done.push(text))
     await recordDatabases(shard, folder.contents(0))
@@ -76,6 +79,11 @@ export async function repairFolder(
     await folder.release()
   }
   return done
+}
+
+/** Position of the first block that the newest database of the journal can hold. */
+async function newestPositionOf(shardDir: string): Promise<number> {
+  return firstPositionOf((await journalNames(shardDir)).at(-1) ?? firstJournalName)
 }
 
 /** Databases of the journal only: without the state nothing says which topics there are. */

@@ -457,7 +457,7 @@ export class Store {
     const contents = this.#parts.folder?.contents(0)
     if (contents?.lostFrom === undefined) return
     this.#note(
-      `the end of the journal is lost, from block ${contents.lostFrom} on: messages, offsets and settings that were written last may be lost`,
+      `the end of the journal may be lost, from block ${contents.lostFrom} on: messages, offsets and settings that were written last may be lost`,
     )
     this.#logs.uncertain(Number.POSITIVE_INFINITY)
     this.#parts.views.endLost?.()
