@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { open, rm, stat, statfs, truncate } from 'node:fs/promises'
+import { open, rename, rm, stat, statfs, truncate } from 'node:fs/promises'
 import { join } from 'node:path'
 
 /** The name of the file in the data folder. */
@@ -16,12 +16,14 @@ const openingBytes = 8 * 1024 * 1024
 export class DiskReserve {
   readonly bytes: number
   readonly #path: string
+  readonly #newPath: string
   #isHeld = false
   #wasReleased = false
 
   /** @param bytes size of the file; 0: there is none */
   constructor(folder: string, bytes: number) {
     this.#path = join(folder, reserveName)
+    this.#newPath = `${this.#path}.new`
     this.bytes = bytes
   }
 
@@ -44,30 +46,36 @@ export class DiskReserve {
     this.#isHeld = this.bytes > 0 && found?.size === this.bytes
     this.#wasReleased = this.bytes > 0 && found?.size === 0
     if (found !== undefined && !this.#isHeld && !this.#wasReleased) await rm(this.#path, { force: true })
+    await rm(this.#newPath, { force: true })
   }
 
-  /** Writes the file. If the disk has too little space, there is no file afterwards. */
+  /**
+   * Writes the file under another name and renames it, because an empty file means that the reserve was released. If the disk
+   * has too little space, nothing changes.
+   */
   async make(): Promise<void> {
     const chunk = randomBytes(chunkBytes)
     try {
-      const file = await open(this.#path, 'w')
+      const file = await open(this.#newPath, 'w')
       try {
         for (let left = this.bytes; left > 0; left -= chunkBytes)
           await file.writeFile(chunk.subarray(0, Math.min(left, chunkBytes)))
+        await file.sync()
       } finally {
         await file.close()
       }
+      await rename(this.#newPath, this.#path)
       this.#isHeld = true
       this.#wasReleased = false
     } catch (error) {
-      await rm(this.#path, { force: true })
+      await rm(this.#newPath, { force: true })
       if (!isOutOfSpace(error)) throw error
     }
   }
 
   /** Frees the space. An empty file stays, so that the next process knows of the full disk. */
   async release(): Promise<void> {
-    await truncate(this.#path)
+    await truncateIfThere(this.#path)
     this.#isHeld = false
     this.#wasReleased = true
   }
@@ -77,7 +85,11 @@ export class DiskReserve {
 export async function makeRoomToOpen(folder: string): Promise<void> {
   const { bavail, bsize } = await statfs(folder)
   if (bavail * bsize >= openingBytes) return
-  await truncate(join(folder, reserveName)).catch((error: NodeJS.ErrnoException) => {
+  await truncateIfThere(join(folder, reserveName))
+}
+
+async function truncateIfThere(path: string): Promise<void> {
+  await truncate(path).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== 'ENOENT') throw error
   })
 }
