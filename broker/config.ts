@@ -12,98 +12,155 @@ export const configSchema = {
   dir: text('millrace-data', 'Data folder'),
   engine: oneOf(['level', 'memory'], 'level', '"level" keeps data on disk, "memory" loses it on exit'),
   host: text('127.0.0.1', 'Address to listen on'),
-  port: integer(7420, 'Port to listen on; 0 picks a free one', { max: 65_535 }),
-  advertisedHost: text('auto', 'Host that clients are told to connect to; "auto": the one they came through'),
-  brokerId: integer(0, 'Number of this broker', { max: 0xffff }),
+  port: integer(7420, 'Port to listen on; 0 chooses a free port', { max: 65_535 }),
+  advertisedHost: text(
+    'auto',
+    'Host name that the broker tells clients to connect to; "auto": the address that the client used',
+  ),
+  brokerId: integer(0, 'Id of this broker', { max: 0xffff }),
   logLevel: oneOf(
     ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
     'info',
-    'Least level that is logged',
+    'Lowest level of the log messages that the broker writes',
   ),
 
-  connectionsMax: integer(10_000, 'Connections at a time', { min: 1 }),
-  inFlightRequestsMax: integer(limits.inFlightRequestsMax, 'Unanswered requests of one connection', {
-    min: 1,
-    max: limits.inFlightRequestsMax,
-  }),
-  frameBytesMax: bytes(limits.frameBytesMax, 'Largest frame', { min: 64 * KiB, max: 64 * MiB }),
-  connectionInboundBytesMax: bytes(
-    32 * MiB,
-    'Requests of one connection that are held until they are answered',
-    { min: 64 * KiB },
+  connectionsMax: integer(10_000, 'Maximum number of connections', { min: 1 }),
+  inFlightRequestsMax: integer(
+    limits.inFlightRequestsMax,
+    'Maximum number of unanswered requests of one connection',
+    {
+      min: 1,
+      max: limits.inFlightRequestsMax,
+    },
   ),
-  inboundBytesMax: bytes(128 * MiB, 'Requests of all connections that are held until they are answered', {
+  frameBytesMax: bytes(limits.frameBytesMax, 'Maximum size of a frame', { min: 64 * KiB, max: 64 * MiB }),
+  connectionInboundBytesMax: bytes(32 * MiB, 'Memory for unanswered requests of one connection', {
     min: 64 * KiB,
   }),
-  connectionOutboundBytesMax: bytes(8 * MiB, 'Replies that one connection has not taken yet', {
+  inboundBytesMax: bytes(128 * MiB, 'Memory for unanswered requests of all connections', {
     min: 64 * KiB,
   }),
-  outboundBytesMax: bytes(128 * MiB, 'Replies that all connections have not taken yet', { min: 64 * KiB }),
-  helloTimeoutMs: duration(limits.helloTimeoutMs, 'Time to say hello in', { min: 100 }),
-  receiveStallTimeoutMs: duration(30_000, 'Silence in the middle of a frame that ends the connection', {
-    min: 1_000,
+  connectionOutboundBytesMax: bytes(8 * MiB, 'Memory for replies that one client has not read yet', {
+    min: 64 * KiB,
   }),
+  outboundBytesMax: bytes(128 * MiB, 'Memory for replies that all clients have not read yet', {
+    min: 64 * KiB,
+  }),
+  helloTimeoutMs: duration(
+    limits.helloTimeoutMs,
+    'Time within which a new connection must send its hello frame',
+    { min: 100 },
+  ),
+  receiveStallTimeoutMs: duration(
+    30_000,
+    'Time after which the broker closes a connection that stopped in the middle of a frame',
+    {
+      min: 1_000,
+    },
+  ),
   sendStallTimeoutMs: duration(
     60_000,
-    'Time without taking its replies that ends a connection, besides that of a line with 64 KB/s',
+    'Time after which the broker closes a connection that does not read its replies; transfer time at 64 KB/s is added',
     {
       min: 1_000,
     },
   ),
   overloadTimeoutMs: duration(
     5_000,
-    'Time over a budget of all connections after which one that holds bytes and does not move ends',
+    'Time over inboundBytesMax or outboundBytesMax after which the broker closes stalled connections',
     { min: 100 },
   ),
-  drainTimeoutMs: duration(10_000, 'Time that a graceful stop may take', { max: 3_600_000 }),
+  drainTimeoutMs: duration(10_000, 'Maximum time of a graceful shutdown', { max: 3_600_000 }),
 
-  partitionsPerBrokerMax: integer(limits.partitionsPerBrokerMax, 'Partitions of all topics', {
-    min: 1,
-    max: limits.partitionsPerBrokerMax,
-  }),
-  partitionsDefault: integer(1, 'Partitions of a topic that is created without a number', {
+  partitionsPerBrokerMax: integer(
+    limits.partitionsPerBrokerMax,
+    'Maximum number of partitions of all topics',
+    {
+      min: 1,
+      max: limits.partitionsPerBrokerMax,
+    },
+  ),
+  partitionsDefault: integer(1, 'Number of partitions of a new topic, unless the request gives one', {
     min: 1,
     max: limits.partitionsPerTopicMax,
   }),
-  batchBytesMax: bytes(limits.batchBytesMax, 'Largest record batch', { min: 1 * KiB, max: 8 * MiB }),
-  retentionMs: duration(7 * 86_400_000, 'Age at which records of a topic are dropped', { unbounded: true }),
-  retentionBytes: bytes(-1, 'Bytes that are kept of each partition of a topic', { unbounded: true }),
-  retentionIntervalMs: duration(10_000, 'How often retention runs', { min: 10, max: 3_600_000 }),
-  timestampAheadMsMax: duration(3_600_000, 'How far ahead of the broker a record timestamp may be'),
-  producersPerPartitionMax: integer(1_000, 'Idempotent producers remembered for a partition', { min: 1 }),
-  producersMax: integer(200_000, 'Idempotent producers remembered for all partitions, about 600 bytes each', {
+  batchBytesMax: bytes(limits.batchBytesMax, 'Maximum size of a record batch', {
+    min: 1 * KiB,
+    max: 8 * MiB,
+  }),
+  retentionMs: duration(7 * 86_400_000, 'Age at which the broker deletes the records of a topic', {
+    unbounded: true,
+  }),
+  retentionBytes: bytes(-1, 'Size over which the broker deletes the oldest records of a partition', {
+    unbounded: true,
+  }),
+  retentionIntervalMs: duration(10_000, 'Interval between retention runs', { min: 10, max: 3_600_000 }),
+  timestampAheadMsMax: duration(
+    3_600_000,
+    'Maximum time that a record timestamp may be ahead of the clock of the broker',
+  ),
+  producersPerPartitionMax: integer(1_000, 'Maximum number of idempotent producers of one partition', {
     min: 1,
   }),
-  producerIdleMs: duration(7 * 86_400_000, 'Time after which a silent producer is forgotten', {
+  producersMax: integer(
+    200_000,
+    'Maximum number of idempotent producers of all partitions, about 600 bytes of memory each',
+    {
+      min: 1,
+    },
+  ),
+  producerIdleMs: duration(7 * 86_400_000, 'Time after which the broker forgets an idle producer', {
     min: 60_000,
   }),
-  dedupeWindowMs: duration(120_000, 'Time in which a message with an id that was seen is a duplicate', {
-    max: limits.dedupeWindowMsMax,
-  }),
-  messageIdsMax: integer(1_000_000, 'Ids of messages remembered for all topics, about 200 bytes each', {
+  dedupeWindowMs: duration(
+    120_000,
+    'Time during which the broker drops messages with an id that it has seen',
+    {
+      max: limits.dedupeWindowMsMax,
+    },
+  ),
+  messageIdsMax: integer(
+    1_000_000,
+    'Maximum number of message ids of all topics, about 200 bytes of memory each',
+    {
+      min: 1,
+    },
+  ),
+  delayedMessagesMax: integer(
+    20_000_000,
+    'Maximum number of delayed messages of all topics, stored on disk',
+    { min: 1 },
+  ),
+  schedulesMax: integer(10_000, 'Maximum number of schedules', { min: 1 }),
+
+  groupsMax: integer(groups.groupsMax, 'Maximum number of stream groups', { min: 1 }),
+  groupMembersMax: integer(groups.groupMembersMax, 'Maximum number of members of one stream group', {
     min: 1,
   }),
-  delayedMessagesMax: integer(20_000_000, 'Delayed messages of all topics, on disk', { min: 1 }),
-  schedulesMax: integer(10_000, 'Schedules', { min: 1 }),
-
-  groupsMax: integer(groups.groupsMax, 'Stream groups', { min: 1 }),
-  groupMembersMax: integer(groups.groupMembersMax, 'Members of one group', { min: 1 }),
   groupOffsetsBytesMax: bytes(groups.groupOffsetsBytesMax, 'Memory for committed offsets', { min: 64 * KiB }),
-  groupInitialDelayMs: duration(groups.groupInitialDelayMs, 'Time the first member waits for others', {
-    max: 60_000,
-  }),
-  groupRebalanceDelayMs: duration(groups.groupRebalanceDelayMs, 'Time joins and leaves are gathered for', {
-    max: 60_000,
-  }),
+  groupInitialDelayMs: duration(
+    groups.groupInitialDelayMs,
+    'Time that the first member of a group waits for other members',
+    {
+      max: 60_000,
+    },
+  ),
+  groupRebalanceDelayMs: duration(
+    groups.groupRebalanceDelayMs,
+    'Time during which the broker collects joins and leaves before it rebalances a group',
+    {
+      max: 60_000,
+    },
+  ),
   groupOffsetsRetentionMs: duration(
     groups.groupOffsetsRetentionMs,
-    'Time after which the offsets of an abandoned group are forgotten',
+    'Time after which the broker forgets the offsets of a group that has no members',
     { unbounded: true },
   ),
 
-  diskFreeBytesMin: bytes(256 * MiB, 'Free disk space below which nothing is published'),
-  tailCacheBytes: bytes(16 * MiB, 'Newest log data kept in memory', { min: 1 * MiB }),
-  journalSegmentBytes: bytes(1024 * MiB, 'Size at which the journal goes on in another database', {
+  diskFreeBytesMin: bytes(256 * MiB, 'Free disk space below which the broker rejects new messages'),
+  tailCacheBytes: bytes(16 * MiB, 'Memory for the newest log data', { min: 1 * MiB }),
+  journalSegmentBytes: bytes(1024 * MiB, 'Size at which the journal continues in a new database', {
     min: 4 * MiB,
   }),
 } as const satisfies Record<string, Setting<unknown>>
@@ -181,7 +238,7 @@ function checkSettings(given: Partial<BrokerSettings>): BrokerSettings {
   if (settings.batchBytesMax > batchBytesMax) {
     throw new MillraceError(
       'BAD_CONFIG',
-      `batchBytesMax is ${settings.batchBytesMax}, with a frameBytesMax of ${settings.frameBytesMax} at most ${batchBytesMax} is possible`,
+      `batchBytesMax is ${settings.batchBytesMax}, expected at most ${batchBytesMax} with a frameBytesMax of ${settings.frameBytesMax}`,
     )
   }
   return settings

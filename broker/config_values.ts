@@ -83,7 +83,7 @@ function numeric(
   return {
     default: fallback,
     description,
-    expected: `${what}, ${range}${unbounded ? ', or -1 for no bound' : ''}`,
+    expected: `${what}, ${range}${unbounded ? ', or -1 for no limit' : ''}`,
     parse(value) {
       const number = toNumber(value, units)
       if (number === undefined || !Number.isSafeInteger(number)) return undefined

@@ -108,12 +108,12 @@ export function batchChecksum(batch: Uint8Array): number {
  */
 export function checkBatch(bytes: Uint8Array, batchBytesMax: number = limits.batchBytesMax): BatchHeader {
   if (bytes.length <= batchHeaderBytes) {
-    throw badBatch(`it has ${bytes.length} bytes, more than ${batchHeaderBytes} are needed`)
+    throw badBatch(`it has ${bytes.length} bytes, expected more than ${batchHeaderBytes}`)
   }
   if (bytes.length > batchBytesMax) {
     throw new MillraceError(
       'BATCH_TOO_LARGE',
-      `the record batch has ${bytes.length} bytes, at most ${batchBytesMax} are allowed`,
+      `the record batch has ${bytes.length} bytes, expected at most ${batchBytesMax}`,
     )
   }
   const header = readBatchHeader(bytes)
@@ -121,28 +121,31 @@ export function checkBatch(bytes: Uint8Array, batchBytesMax: number = limits.bat
   if (problem !== undefined) throw badBatch(problem)
   const checksum = batchChecksum(bytes)
   if (checksum !== header.checksum) {
-    throw badBatch(`its checksum is ${hex(header.checksum)}, its bytes have ${hex(checksum)}`)
+    throw badBatch(
+      `its checksum field is ${hex(header.checksum)}, the checksum of its bytes is ${hex(checksum)}`,
+    )
   }
   return header
 }
 
 function headerProblem(header: BatchHeader, length: number): string | undefined {
-  if (header.batchBytes !== length) return `it says that it has ${header.batchBytes} bytes and has ${length}`
+  if (header.batchBytes !== length)
+    return `its batchBytes field is ${header.batchBytes}, but it has ${length} bytes`
   if (header.version !== batchVersion) return `version ${header.version} is unknown, expected ${batchVersion}`
   if (header.flags !== 0) return `flags ${hex(header.flags)} are unknown, expected 0`
   if (header.recordCount < 1 || header.recordCount > limits.batchRecordsMax) {
-    return `it says that it has ${header.recordCount} records, expected 1 to ${limits.batchRecordsMax}`
+    return `its recordCount field is ${header.recordCount}, expected 1 to ${limits.batchRecordsMax}`
   }
   if (header.recordsBytes > limits.batchRecordsBytesMax) {
-    return `its records are said to take ${header.recordsBytes} bytes, at most ${limits.batchRecordsBytesMax} are allowed`
+    return `its recordsBytes field is ${header.recordsBytes}, expected at most ${limits.batchRecordsBytesMax}`
   }
   if (header.compression === 0 && header.recordsBytes !== length - batchHeaderBytes) {
-    return `its records are said to take ${header.recordsBytes} bytes and take ${length - batchHeaderBytes}`
+    return `its recordsBytes field is ${header.recordsBytes}, but its records have ${length - batchHeaderBytes} bytes`
   }
   for (const name of ['firstTimestamp', 'lastTimestamp', 'producerId', 'baseOffset'] as const) {
-    if (!Number.isSafeInteger(header[name])) return `its ${name} is not below 2^53`
+    if (!Number.isSafeInteger(header[name])) return `its ${name} field is too large, expected less than 2^53`
   }
-  if (header.lastTimestamp < header.firstTimestamp) return 'its last timestamp is before its first'
+  if (header.lastTimestamp < header.firstTimestamp) return 'its lastTimestamp is before its firstTimestamp'
   return undefined
 }
 

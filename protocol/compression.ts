@@ -42,10 +42,10 @@ export function compress(compression: Compression, records: Uint8Array): Uint8Ar
  * @throws MillraceError BAD_BATCH if the codec is unknown or the input is damaged or has another size
  */
 export function decompress(number: number, packed: Uint8Array, recordsBytes: number): Uint8Array {
-  if (recordsBytes > limits.batchRecordsBytesMax) throw bad(`they would grow to ${recordsBytes} bytes`)
+  if (recordsBytes > limits.batchRecordsBytesMax) throw bad(`the batch header promises ${recordsBytes} bytes`)
   const records = unpack(number, packed, recordsBytes)
   if (records.length !== recordsBytes)
-    throw bad(`they grew to ${records.length} bytes, expected ${recordsBytes}`)
+    throw bad(`they have ${records.length} bytes, expected ${recordsBytes}`)
   return records
 }
 
@@ -71,7 +71,8 @@ function unpack(number: number, packed: Uint8Array, recordsBytes: number): Uint8
 function unpackLz4(packed: Uint8Array, recordsBytes: number): Uint8Array {
   // The package allocates as much as these four bytes say, so this code checks them first.
   const claimed = packed.length < lz4SizeBytes ? -1 : asBuffer(packed).readUInt32LE(0)
-  if (claimed !== recordsBytes) throw new Error(`lz4 says ${claimed} bytes, the batch header ${recordsBytes}`)
+  if (claimed !== recordsBytes)
+    throw new Error(`the lz4 size field is ${claimed}, the batch header expects ${recordsBytes} bytes`)
   return lz4().uncompressSync(packed)
 }
 
@@ -89,5 +90,5 @@ function asBuffer(bytes: Uint8Array): Buffer {
 }
 
 function bad(problem: string, cause?: unknown): MillraceError {
-  return new MillraceError('BAD_BATCH', `the records of a batch can't be decompressed: ${problem}`, { cause })
+  return new MillraceError('BAD_BATCH', `can't decompress the records of a batch: ${problem}`, { cause })
 }

@@ -162,12 +162,12 @@ function frameBytesAt(bytes: Uint8Array, at: number, frameBytesMax: number): num
   if (length > frameBytesMax)
     throw new MillraceError(
       'BAD_FRAME',
-      `the length field says ${length} bytes, at most ${frameBytesMax} are allowed`,
+      `the length field is ${length}, expected at most ${frameBytesMax} bytes`,
     )
   if (length < lengthMin)
     throw new MillraceError(
       'BAD_FRAME',
-      `the length field says ${length} bytes, at least ${lengthMin} are needed`,
+      `the length field is ${length}, expected at least ${lengthMin} bytes`,
     )
   return lengthFieldBytes + length
 }
@@ -179,7 +179,7 @@ function parseFrame(whole: Uint8Array): Frame {
   if (bodyBytes > limits.bodyBytesMax || bodyEnd > whole.length) {
     throw new MillraceError(
       'BAD_FRAME',
-      `the body is said to have ${bodyBytes} bytes, at most ${Math.min(limits.bodyBytesMax, whole.length - frameHeaderBytes)} are possible`,
+      `the bodyBytes field is ${bodyBytes}, expected at most ${Math.min(limits.bodyBytesMax, whole.length - frameHeaderBytes)}`,
     )
   }
   return {

@@ -57,7 +57,7 @@ const namePattern = /^[A-Za-z0-9][A-Za-z0-9._-]*$/
 /** Describes the error in the name of a topic or group; undefined if the name is valid. */
 export function nameProblem(name: string, bytesMax: number): string | undefined {
   if (name.length === 0) return 'it is empty'
-  if (name.length > bytesMax) return `it has ${name.length} characters, at most ${bytesMax} are allowed`
+  if (name.length > bytesMax) return `it has ${name.length} characters, expected at most ${bytesMax}`
   if (!namePattern.test(name)) {
     return 'only letters, digits, ".", "_" and "-" are allowed, and the first must be a letter or digit'
   }

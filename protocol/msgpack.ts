@@ -64,7 +64,7 @@ export function checkBody(body: Uint8Array): void {
       continue
     }
     itemsLeft[level] = left - 1
-    if (at >= body.length) throw badBody('it ends early')
+    if (at >= body.length) throw badBody('it is incomplete')
     const first = body[at++] as number
     const fixed = scalarBytes[first] as number
     if (fixed >= 0) {
@@ -76,7 +76,7 @@ export function checkBody(body: Uint8Array): void {
     } else {
       readSized(first)
     }
-    if (at > body.length) throw badBody('it ends early')
+    if (at > body.length) throw badBody('it is incomplete')
   }
   if (at !== body.length) throw badBody(`${body.length - at} bytes follow its value`)
   if (keys > keysUnseenMax) checkKeys(body)
@@ -102,14 +102,14 @@ export function checkBody(body: Uint8Array): void {
   }
 
   function open(count: number): void {
-    if (count > body.length - at) throw badBody('a container claims more items than there are bytes')
+    if (count > body.length - at) throw badBody('an array or map has a larger count than the body has bytes')
     if (itemsLeft.length > limits.bodyDepthMax)
-      throw badBody(`it is nested deeper than ${limits.bodyDepthMax}`)
+      throw badBody(`its nesting is deeper than ${limits.bodyDepthMax} levels`)
     itemsLeft.push(count)
   }
 
   function length(bytes: number): number {
-    if (at + bytes > body.length) throw badBody('it ends early')
+    if (at + bytes > body.length) throw badBody('it is incomplete')
     let value = 0
     for (let i = 0; i < bytes; i++) value = value * 256 + (body[at + i] as number)
     return value

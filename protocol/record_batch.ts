@@ -143,7 +143,7 @@ export function splitBatches(run: Uint8Array): Uint8Array[] {
     if (bytes <= batchHeaderBytes || at + bytes > run.length) {
       throw new MillraceError(
         'BAD_BATCH',
-        `a run of record batches is cut off at byte ${at} of ${run.length}`,
+        `a sequence of record batches is incomplete at byte ${at} of ${run.length}`,
       )
     }
     batches.push(run.subarray(at, at + bytes))

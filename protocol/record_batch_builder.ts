@@ -61,7 +61,7 @@ export class RecordBatchBuilder {
     const bytes = this.#at - from
     if (bytes > bytesMax) {
       this.#at = from
-      throw new MillraceError('INTERNAL', `a record took ${bytes} bytes, expected at most ${bytesMax}`)
+      throw new MillraceError('INTERNAL', `a record has ${bytes} bytes, expected at most ${bytesMax}`)
     }
     this.#count++
     return bytes
@@ -102,7 +102,7 @@ export class RecordBatchBuilder {
       this.#at = recordFrom
       throw new MillraceError(
         'LIMIT_EXCEEDED',
-        `a record has ${names.length} headers, at most ${limits.recordHeadersMax} are allowed`,
+        `a record has ${names.length} headers, expected at most ${limits.recordHeadersMax}`,
       )
     }
     this.#at = writeVarint(this.#buffer, this.#at, names.length)

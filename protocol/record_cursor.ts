@@ -105,7 +105,7 @@ export class RecordCursor {
   #skipHeaders(): void {
     if (this.headerCount > limits.recordHeadersMax) {
       throw this.#bad(
-        `record ${this.index} has ${this.headerCount} headers, at most ${limits.recordHeadersMax} are allowed`,
+        `record ${this.index} has ${this.headerCount} headers, expected at most ${limits.recordHeadersMax}`,
       )
     }
     for (let i = 0; i < this.headerCount * 2; i++) this.#skip(this.#varint())
@@ -141,7 +141,7 @@ export class RecordCursor {
       }
       scale *= 0x80
     }
-    throw this.#bad(`record ${this.index} has a number that is not below 2^53`)
+    throw this.#bad(`a number of record ${this.index} is too large, expected less than 2^53`)
   }
 
   #tooLong(): MillraceError {
@@ -151,7 +151,7 @@ export class RecordCursor {
   }
 
   #pastEnd(): MillraceError {
-    return this.#bad(`record ${this.index} reaches past the end`)
+    return this.#bad(`record ${this.index} continues past the end of the batch`)
   }
 
   #bad(problem: string): MillraceError {

@@ -66,29 +66,45 @@ function refuses(work: () => unknown, code: ErrorCode, message: RegExp): void {
 const big = 2 ** 53
 
 for (const [what, batch, message] of [
-  ['no records', one().subarray(0, batchHeaderBytes), /it has 64 bytes, more than 64 are needed/],
-  ['another size', one().subarray(0, -1), /says that it has \d+ bytes and has \d+/],
+  ['no records', one().subarray(0, batchHeaderBytes), /it has 64 bytes, expected more than 64/],
+  ['another size', one().subarray(0, -1), /batchBytes field is \d+, but it has \d+ bytes/],
   ['an unknown version', changed((b) => b.writeUInt8(2, 16)), /version 2 is unknown, expected 1/],
   ['unknown flags', changed((b) => b.writeUInt16LE(1, 18)), /flags 0x1 are unknown/],
-  ['a count of zero', changed((b) => b.writeUInt32LE(0, 20)), /says that it has 0 records/],
-  ['a count over the limit', changed((b) => b.writeUInt32LE(1_000_001, 20)), /has 1000001 records, expected/],
+  ['a count of zero', changed((b) => b.writeUInt32LE(0, 20)), /recordCount field is 0/],
+  [
+    'a count over the limit',
+    changed((b) => b.writeUInt32LE(1_000_001, 20)),
+    /recordCount field is 1000001, expected/,
+  ],
   [
     'records over the limit',
     changed((b) => b.writeUInt32LE(0x7fff_ffff, 56)),
-    /said to take 2147483647 bytes/,
+    /recordsBytes field is 2147483647/,
   ],
-  ['records of another size', changed((b) => b.writeUInt32LE(3, 56)), /said to take 3 bytes and take/],
-  ['an unsafe timestamp', changed((b) => b.writeBigUInt64LE(BigInt(big), 24)), /firstTimestamp is not below/],
+  [
+    'records of another size',
+    changed((b) => b.writeUInt32LE(3, 56)),
+    /recordsBytes field is 3, but its records have/,
+  ],
+  [
+    'an unsafe timestamp',
+    changed((b) => b.writeBigUInt64LE(BigInt(big), 24)),
+    /firstTimestamp field is too large/,
+  ],
   [
     'an unsafe producer',
     changed((b) => b.writeBigUInt64LE(BigInt(big), 40)),
-    /producerId is not below 2\^53/,
+    /producerId field is too large, expected less than 2\^53/,
   ],
-  ['time running back', changed((b) => b.writeUInt32LE(999, 32)), /last timestamp is before its first/],
+  [
+    'time running back',
+    changed((b) => b.writeUInt32LE(999, 32)),
+    /lastTimestamp is before its firstTimestamp/,
+  ],
   [
     'a flipped bit',
     Buffer.from(one().map((byte, at) => (at === 69 ? byte ^ 1 : byte))),
-    /its checksum is 0x/,
+    /its checksum field is 0x/,
   ],
 ] as const) {
   test(`refuses a header with ${what}`, () => {
@@ -104,13 +120,17 @@ for (const [what, batch, message] of [
     batchOf(1, [0, 0, 0, 0, 0, 0, 0, 0]),
     /4 bytes follow the last of 1 records/,
   ],
-  ['fewer records than it claims', batchOf(2, [0, 0, 0, 0]), /record 1 reaches past the end/],
-  ['a key past the end', batchOf(1, [0, 9, 0, 0]), /record 0 reaches past the end/],
-  ['a value past the end', batchOf(1, [0, 0, 9, 0]), /record 0 reaches past the end/],
-  ['a header past the end', batchOf(1, [0, 0, 0, 1, 1, 65, 9]), /record 0 reaches past the end/],
-  ['too many headers', batchOf(1, [0, 0, 0, 0x81, 0x02, 0, 0]), /has 257 headers, at most 256 are allowed/],
-  ['a length that ends early', batchOf(1, [0, 0x80]), /record 0 reaches past the end/],
-  ['a length of nine bytes', batchOf(1, [0, ...long, 0, 0]), /a number that is not below 2\^53/],
+  ['fewer records than it claims', batchOf(2, [0, 0, 0, 0]), /record 1 continues past the end/],
+  ['a key past the end', batchOf(1, [0, 9, 0, 0]), /record 0 continues past the end/],
+  ['a value past the end', batchOf(1, [0, 0, 9, 0]), /record 0 continues past the end/],
+  ['a header past the end', batchOf(1, [0, 0, 0, 1, 1, 65, 9]), /record 0 continues past the end/],
+  ['too many headers', batchOf(1, [0, 0, 0, 0x81, 0x02, 0, 0]), /has 257 headers, expected at most 256/],
+  ['a length that ends early', batchOf(1, [0, 0x80]), /record 0 continues past the end/],
+  [
+    'a length of nine bytes',
+    batchOf(1, [0, ...long, 0, 0]),
+    /a number of record \d+ is too large, expected less than 2\^53/,
+  ],
 ] as const) {
   test(`refuses ${what}`, () => {
     refuses(() => walk(batch), 'BAD_BATCH', message)
@@ -119,7 +139,7 @@ for (const [what, batch, message] of [
 }
 
 test('refuses a batch over the limit before it looks inside', () => {
-  refuses(() => checkBatch(one(), 66), 'BATCH_TOO_LARGE', /has \d+ bytes, at most 66 are allowed/)
+  refuses(() => checkBatch(one(), 66), 'BATCH_TOO_LARGE', /has \d+ bytes, expected at most 66/)
 })
 
 test('refuses an unknown codec', () => {
@@ -132,7 +152,7 @@ test('refuses lz4 that claims another size than the header, which would be alloc
   builder.append({ value: 'x'.repeat(10_000), timestamp: 0 })
   const batch = Buffer.from(builder.finish('lz4'))
   batch.writeUInt32LE(0xffff_fff0, batchHeaderBytes)
-  refuses(() => walk(seal(batch)), 'BAD_BATCH', /lz4 says 4294967280 bytes, the batch header/)
+  refuses(() => walk(seal(batch)), 'BAD_BATCH', /lz4 size field is 4294967280, the batch header/)
 })
 
 test('leaves out compression that does not help', () => {
@@ -178,7 +198,7 @@ test('a record with too many headers is refused and leaves the batch as it was',
   refuses(
     () => builder.append({ value: 'x', headers, timestamp: 0 }),
     'LIMIT_EXCEEDED',
-    /a record has 257 headers, at most 256/,
+    /a record has 257 headers, expected at most 256/,
   )
   assert.is(builder.bytes, bytes)
   assert.is(builder.recordCount, 1)
@@ -210,12 +230,12 @@ test('cuts a run into its batches, and refuses one that is cut off', () => {
     refuses(
       () => splitBatches(run.subarray(0, one().length + rest)),
       'BAD_BATCH',
-      /a run of record batches is cut off at byte/,
+      /a sequence of record batches is incomplete at byte/,
     )
   }
   const endless = Buffer.from(run)
   endless.writeUInt32LE(0, one().length)
-  refuses(() => splitBatches(endless), 'BAD_BATCH', /is cut off at byte/)
+  refuses(() => splitBatches(endless), 'BAD_BATCH', /is incomplete at byte/)
 })
 
 test('the limits leave room for a largest batch in a frame', () => {
