@@ -42,6 +42,7 @@ import {
   type WorkBatchOptions,
   Worker,
   type WorkHandler,
+  type WorkMessage,
   type WorkMessageOf,
   type WorkOptions,
   type WorkOutputOf,
@@ -314,17 +315,17 @@ export class Client implements AsyncDisposable {
    */
   work<Input, Output, Key, Name extends string>(
     topic: Topic<Input, Output, Key, Name>,
-    options: WorkOptions,
+    options: WorkOptions<WorkMessage<Output, Key, Name>>,
     handler: WorkHandler<Output, Key, Name>,
   ): Worker<Output, Key>
   work<const Topics extends string | readonly TopicOrName[]>(
     topics: Topics,
-    options: WorkOptions,
+    options: WorkOptions<WorkMessageOf<TopicsIn<Topics>>>,
     handler: (message: WorkMessageOf<TopicsIn<Topics>>) => unknown,
   ): Worker<WorkOutputOf<TopicsIn<Topics>>, KeyOf<TopicsIn<Topics>>>
   work(
     topics: TopicOrName | readonly TopicOrName[],
-    options: WorkOptions,
+    options: WorkOptions<never>,
     handler: (message: never) => unknown,
   ): Worker<unknown, unknown> {
     return this.#work(topics, workSettings(options), handler as WorkHandler<unknown, unknown>)
@@ -344,17 +345,17 @@ export class Client implements AsyncDisposable {
    */
   workBatch<Input, Output, Key, Name extends string>(
     topic: Topic<Input, Output, Key, Name>,
-    options: WorkBatchOptions,
+    options: WorkBatchOptions<WorkMessage<Output, Key, Name>>,
     handler: WorkBatchHandler<Output, Key, Name>,
   ): Worker<Output, Key>
   workBatch<const Topics extends string | readonly TopicOrName[]>(
     topics: Topics,
-    options: WorkBatchOptions,
+    options: WorkBatchOptions<WorkMessageOf<TopicsIn<Topics>>>,
     handler: (batch: WorkBatch<WorkMessageOf<TopicsIn<Topics>>>) => unknown,
   ): Worker<WorkOutputOf<TopicsIn<Topics>>, KeyOf<TopicsIn<Topics>>>
   workBatch(
     topics: TopicOrName | readonly TopicOrName[],
-    options: WorkBatchOptions,
+    options: WorkBatchOptions<never>,
     handler: (batch: never) => unknown,
   ): Worker<unknown, unknown> {
     return this.#work(topics, workBatchSettings(options), handler as WorkBatchHandler<unknown, unknown>)
@@ -386,7 +387,7 @@ export class Client implements AsyncDisposable {
    */
   respond<RequestIn, RequestOut, ReplyIn, ReplyOut, Key>(
     service: Service<RequestIn, RequestOut, ReplyIn, ReplyOut, Key>,
-    options: Partial<WorkOptions>,
+    options: Partial<WorkOptions<WorkMessage<RequestOut, Key>>>,
     handler: ServiceHandler<RequestOut, ReplyIn, Key>,
   ): Worker<RequestOut, Key> {
     checkWorkOptions('client.respond', options)

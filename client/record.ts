@@ -70,13 +70,14 @@ function isMessageField(name: string): boolean {
 /**
  * Encodes a message for storage; returns a promise if the topic's schema is asynchronous.
  * @param nowMs its timestamp, unless it has one; ms since 1970
- * @throws MillraceError ENCODE_FAILED
+ * @throws MillraceError ENCODE_FAILED; BAD_OPTION for a field that does not exist
  */
 export function recordOf<Input, Output, Key>(
   topic: Topic<Input, Output, Key>,
   message: MessageInput<Input, Key>,
   nowMs: number,
 ): RecordInput | Promise<RecordInput> {
+  if (typeof message !== 'object' || message === null) throw notMessage(message)
   for (const name in message) if (!isMessageField(name)) throw unknownField(name)
   const { timestamp = nowMs } = message
   const headers =
@@ -219,5 +220,11 @@ function noTombstones(topic: string): MillraceError {
 }
 
 function unknownField(name: string): MillraceError {
-  return bad(`a message has no field "${name}"${suggestion(name, messageFields)}`)
+  const hint = suggestion(name, messageFields) || `; its fields are ${messageFields.join(', ')}`
+  return new MillraceError('BAD_OPTION', `a message has no field "${name}"${hint}`)
+}
+
+function notMessage(message: unknown): MillraceError {
+  const type = message === null ? 'null' : typeof message
+  return new MillraceError('BAD_OPTION', `a message is ${type}, expected an object like { value }`)
 }

@@ -1,3 +1,4 @@
+export { bytesText, durationText } from './amount_text.js'
 export {
   type BatchHeader,
   type BatchHeaderFields,

@@ -40,8 +40,8 @@ export interface QueueOptions {
 /** How a delivery ended: acknowledged, a failed attempt, a dead letter, or released. */
 export type SettledOutcome = 'ack' | 'fail' | 'reject' | 'release'
 
-/** Options of a worker. */
-export interface WorkOptions {
+/** Options of a worker. `Handled` is the message that its callbacks get: the same as its handler. */
+export interface WorkOptions<Handled = WorkMessage> {
   /** Name of the queue group. */
   readonly group: string
   /** Number of handlers that run at the same time. Default 10. */
@@ -75,12 +75,12 @@ export interface WorkOptions {
    * Called when the broker has durably confirmed how a delivery ended. `error` is the error of the handler, or of its
    * timeout; undefined for the outcomes "ack" and "release".
    */
-  readonly onSettled?: ((message: WorkMessage, outcome: SettledOutcome, error?: unknown) => void) | undefined
+  readonly onSettled?: ((message: Handled, outcome: SettledOutcome, error?: unknown) => void) | undefined
   /**
    * Called at once when a handler throws or exceeds `timeoutMs`. `attempt` is `message.attempt`. The default prints a
    * process warning for the first error of each kind, except `RetryAfter`.
    */
-  readonly onFailed?: ((message: WorkMessage, error: unknown, attempt: number) => void) | undefined
+  readonly onFailed?: ((message: Handled, error: unknown, attempt: number) => void) | undefined
   /**
    * Called with errors of the worker itself (it tries again), with lost leases, and with the error that ends the
    * worker. The default prints a process warning for the first error of each kind.
@@ -88,8 +88,8 @@ export interface WorkOptions {
   readonly onError?: ((error: unknown) => void) | undefined
 }
 
-/** Options of a worker with a batch handler. */
-export interface WorkBatchOptions extends WorkOptions {
+/** Options of a worker with a batch handler. `Handled` is the message that its callbacks get. */
+export interface WorkBatchOptions<Handled = WorkMessage> extends WorkOptions<Handled> {
   /** Upper limit of messages in one batch. Default 100. */
   readonly messagesMax?: number | undefined
   /**
@@ -123,7 +123,7 @@ export interface WorkSettings {
   readonly onError: ((error: unknown) => void) | undefined
 }
 
-const optionNames: OptionNames<WorkOptions> = {
+const optionNames: OptionNames<WorkOptions<never>> = {
   group: true,
   concurrency: true,
   prefetch: true,
@@ -138,7 +138,11 @@ const optionNames: OptionNames<WorkOptions> = {
   onFailed: true,
   onError: true,
 }
-const batchOptionNames: OptionNames<WorkBatchOptions> = { ...optionNames, messagesMax: true, waitMs: true }
+const batchOptionNames: OptionNames<WorkBatchOptions<never>> = {
+  ...optionNames,
+  messagesMax: true,
+  waitMs: true,
+}
 const settingNames: OptionNames<QueueOptions> = {
   order: true,
   attemptsMax: true,
@@ -153,25 +157,25 @@ const retryMaxMsDefault = 3_600_000
 const jitterDefault = 0.2
 
 /** Rejects unknown options of a worker. @throws MillraceError BAD_OPTION */
-export function checkWorkOptions(where: string, options: Partial<WorkOptions>): void {
-  checkOptions<Partial<WorkOptions>>(where, options, optionNames)
+export function checkWorkOptions(where: string, options: Partial<WorkOptions<never>>): void {
+  checkOptions<Partial<WorkOptions<never>>>(where, options, optionNames)
 }
 
 /** Checks the options and fills in the defaults. @throws MillraceError BAD_OPTION */
-export function workSettings(options: WorkOptions): WorkSettings {
+export function workSettings(options: WorkOptions<never>): WorkSettings {
   checkWorkOptions('client.work', options)
   return settingsOf(options, 10, undefined)
 }
 
 /** Like `workSettings`, for a worker with a batch handler. @throws MillraceError BAD_OPTION */
-export function workBatchSettings(options: WorkBatchOptions): WorkSettings {
-  checkOptions<WorkBatchOptions>('client.workBatch', options, batchOptionNames)
+export function workBatchSettings(options: WorkBatchOptions<never>): WorkSettings {
+  checkOptions<WorkBatchOptions<never>>('client.workBatch', options, batchOptionNames)
   const messagesMax = whole('messagesMax', options.messagesMax ?? 100, 1)
   return settingsOf(options, 1, { messagesMax, waitMs: whole('waitMs', options.waitMs ?? 0, 0) })
 }
 
 function settingsOf(
-  options: WorkOptions,
+  options: WorkOptions<never>,
   concurrencyDefault: number,
   batch: BatchSettings | undefined,
 ): WorkSettings {
@@ -195,8 +199,9 @@ function settingsOf(
     settings: options.settings && queueSettingsInput(options.settings),
     closeTimeoutMs: whole('closeTimeoutMs', options.closeTimeoutMs ?? 30_000, 0),
     signal: options.signal,
-    onSettled: options.onSettled,
-    onFailed: options.onFailed,
+    // The compiler has checked them against the message of the handler.
+    onSettled: options.onSettled as WorkSettings['onSettled'],
+    onFailed: options.onFailed as WorkSettings['onFailed'],
     onError: options.onError,
   }
 }

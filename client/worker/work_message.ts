@@ -1,6 +1,13 @@
-import { limits, MillraceError, type RecordCursor, readRecordHeaders } from '../../protocol/index.js'
+import {
+  durationText,
+  limits,
+  MillraceError,
+  type RecordCursor,
+  readRecordHeaders,
+} from '../../protocol/index.js'
 import { DecodeError, headersAsText, type RawMessage } from '../consumer/index.js'
 import type { KeyOf, NameOf, OutputOf } from '../topic.js'
+import { type Duration, durationMs } from '../units.js'
 
 /** The topic of a message, and its decoders. */
 export interface WorkSource<Value, Key> {
@@ -186,21 +193,25 @@ export class Reject extends Error {
   override readonly name = 'Reject'
 }
 
-/** Throw it in a handler: the attempt has failed, and the next one follows after `delayMs`. */
+/**
+ * Throw it in a handler: the attempt has failed, and the next one follows after a delay.
+ * @example throw new RetryAfter('30s')
+ */
 export class RetryAfter extends Error {
   override readonly name = 'RetryAfter'
   readonly delayMs: number
 
   /**
-   * @param delayMs at most 366 days
+   * @param delay ms, or a text like "500ms", "30s", "15m", "12h"; at most 366 days
    * @throws MillraceError BAD_OPTION
    */
-  constructor(delayMs: number, message = `try again after ${delayMs} ms`) {
-    super(message)
-    if (!Number.isSafeInteger(delayMs) || delayMs < 0 || delayMs > limits.delayMsMax)
+  constructor(delay: Duration, message?: string) {
+    const delayMs = durationMs('delay', delay)
+    super(message ?? `try again after ${durationText(delayMs)}`)
+    if (delayMs > limits.delayMsMax)
       throw new MillraceError(
         'BAD_OPTION',
-        `the delay is ${delayMs}, expected whole ms from 0 to ${limits.delayMsMax}`,
+        `the delay is ${durationText(delayMs)}, expected at most ${durationText(limits.delayMsMax)}`,
       )
     this.delayMs = delayMs
   }

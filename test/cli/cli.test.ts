@@ -173,7 +173,11 @@ test(
         /--set port: expected a whole number, from 0 to 65535, got "99999"/,
       ],
       [['serve', '--set', 'port=1', '--port', '2'], 2, /give --port or --set port, not both/],
-      [['status', '--server', 'not an address'], 2, /"not an address" is not an address, expected host:port/],
+      [
+        ['status', '--server', 'not an address'],
+        2,
+        /"not an address" is not an address: "not an address" is not a host; expected host:port/,
+      ],
       [['publish', 'orders', 'x', '--file', 'y', ...server], 2, /give a value or --file, not both/],
       [['publish', 'orders', '--file', '/none', ...server], 1, /can't read "\/none": there is no such file/],
       [['publish', 'orders', ...server], 1, /line 2 has more than 16777216 bytes/, longLine],
@@ -247,8 +251,9 @@ test('a server without a host is a port of this machine', async (context) => {
   const port = address.split(':')[1] ?? ''
   assert.match(ok(await run(context, ['status', '--server', port])), /health +ok/)
   assert.match(ok(await run(context, ['status', '--server', `:${port}`])), /health +ok/)
-  const refused = await connect(port).catch((error: Error) => error.message)
-  assert.is(refused, `"${port}" has no host, expected host:port, like localhost:${port}`)
+  const refused = await connect(port).then(String, (error: Error) => error.message)
+  assert.match(refused, `"${port}" is not an address: it has no host`)
+  assert.match(refused, `did you mean "localhost:${port}"?`)
 })
 
 test('a folder of something else is refused and not touched', async (context) => {

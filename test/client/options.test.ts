@@ -3,9 +3,12 @@ import {
   type Client,
   connect,
   defineService,
+  defineTopic,
   isMillraceError,
+  json,
   type MessageInput,
   string,
+  type WorkOptions,
 } from '../../client/index.js'
 import { suite, type TestContext } from '../helpers/suite.js'
 import { Harness } from './consumer/harness.js'
@@ -46,7 +49,7 @@ test('each options object refuses an option that does not exist and names the ne
       'client.work',
       'concurency',
       'concurrency',
-      () => client.work('t', misspelled({ group: 'g', concurency: 2 }), noop),
+      () => client.work('t', misspelled<WorkOptions>({ group: 'g', concurency: 2 }), noop),
     ],
     [
       'the settings of a queue group',
@@ -147,7 +150,7 @@ test('each options object refuses an option that does not exist and names the ne
       'client.workBatch',
       'waitMS',
       'waitMs',
-      () => client.workBatch('t', misspelled({ group: 'g', waitMS: 5 }), noop),
+      () => client.workBatch('t', misspelled<WorkOptions>({ group: 'g', waitMS: 5 }), noop),
     ],
     [
       'defineService',
@@ -197,15 +200,15 @@ test('a value that an option does not have is refused with those that it has', a
     ],
     [
       'the option "start" is "last", expected "earliest", "latest"',
-      () => client.work('t', misspelled({ group: 'g', start: 'last' }), noop),
+      () => client.work('t', misspelled<WorkOptions>({ group: 'g', start: 'last' }), noop),
     ],
     [
       'the option "group" is undefined, expected the name of a queue group',
-      () => client.work('t', misspelled({}), noop),
+      () => client.work('t', misspelled<WorkOptions>({}), noop),
     ],
     [
       'the option "settings.order" is "keys", expected "none", "key"',
-      () => client.work('t', misspelled({ group: 'g', settings: { order: 'keys' } }), noop),
+      () => client.work('t', misspelled<WorkOptions>({ group: 'g', settings: { order: 'keys' } }), noop),
     ],
     [
       'the option "retry.kind" is undefined, expected "fixed", "exponential"',
@@ -228,9 +231,32 @@ test('a message refuses a field that does not exist', async (context) => {
   const message = misspelled<MessageInput<Uint8Array, string>>({ value: Buffer.of(1), dely: '1s' })
   for (const call of [() => client.publish('t', message), () => client.publishMany('t', [message])]) {
     const error = await errorOf(call)
-    assert.ok(isMillraceError(error, 'ENCODE_FAILED'))
-    assert.match((error as Error).message, 'a message has no field "dely"; did you mean "delay"?')
+    assert.ok(isMillraceError(error, 'BAD_OPTION'), String(error))
+    assert.is((error as Error).message, 'a message has no field "dely"; did you mean "delay"?')
   }
+})
+
+test('a message with a misspelled value is a bad option, whatever the topic and the way it is published', async (context) => {
+  const client = await start(context)
+  const typed = defineTopic('t', { value: json<number>() })
+  const wrong = misspelled<MessageInput<number, string>>({ valu: 1 })
+  const delayed = misspelled<MessageInput<number, string>>({ valu: 1, delay: '1h' })
+  const named = misspelled<MessageInput<Uint8Array, string>>({ valu: 1 })
+  for (const call of [
+    () => client.publish(typed, wrong),
+    () => client.publish(typed, delayed),
+    () => client.publish('t', named),
+    () => client.publishMany(typed, [wrong]),
+    () => client.publishMany(typed, [delayed]),
+    () => client.transaction((transaction) => transaction.publish(typed, wrong)),
+    () => client.schedules.set('s', { topic: 't', message: named, cron: '* * * * *' }),
+  ]) {
+    const error = await errorOf(call)
+    assert.ok(isMillraceError(error, 'BAD_OPTION'), `${call}: ${error}`)
+    assert.is((error as Error).message, 'a message has no field "valu"; did you mean "value"?')
+  }
+  const text = await errorOf(() => client.publish('t', misspelled('hello' as unknown as object)))
+  assert.is((text as Error).message, 'a message is string, expected an object like { value }')
 })
 
 test.run()

@@ -1,7 +1,14 @@
 import * as assert from 'uvu/assert'
 import { formatAddress, parseAddress } from '../../client/address.js'
 import { backoffMs } from '../../client/backoff.js'
-import { connect, defineTopic, durationMs, durationOrForeverMs, sizeBytes } from '../../client/index.js'
+import {
+  connect,
+  defineTopic,
+  durationMs,
+  durationOrForeverMs,
+  RetryAfter,
+  sizeBytes,
+} from '../../client/index.js'
 import { loneBatchBytes } from '../../client/producer/record_size.js'
 import { producerSettings } from '../../client/producer/settings.js'
 import { RecordBatchBuilder, recordBytesMax } from '../../protocol/index.js'
@@ -18,6 +25,33 @@ function codeThrown(call: () => unknown): string {
   }
   return 'nothing'
 }
+
+function messageThrown(call: () => unknown): string {
+  try {
+    call()
+  } catch (error) {
+    return (error as Error).message
+  }
+  return 'nothing'
+}
+
+test('RetryAfter takes a delay like every other option', () => {
+  const delays = [30, '500ms', '30s', '366d'].map((delay) => new RetryAfter(delay))
+  assert.equal(
+    delays.map(({ delayMs }) => delayMs),
+    [30, 500, 30_000, 366 * 86_400_000],
+  )
+  assert.is(delays[2]?.message, 'try again after 30 s')
+  assert.is(new RetryAfter('1h', 'too many requests').message, 'too many requests')
+  assert.is(
+    messageThrown(() => new RetryAfter('367d')),
+    'the delay is 367 days, expected at most 366 days',
+  )
+  assert.match(
+    messageThrown(() => new RetryAfter('soon')),
+    'the option "delay" is "soon", expected a time like 500ms',
+  )
+})
 
 test('durations and sizes', () => {
   const durations = ['500ms', '1.5s', '15m', '12h', '7d', '2w', ' 3 S ', 250]
@@ -72,6 +106,32 @@ test('addresses', () => {
       'BAD_OPTION',
       text,
     )
+})
+
+test('an address that can not be used is refused with what is wrong and what was expected', () => {
+  const cases: readonly (readonly [given: string, problem: string])[] = [
+    ['localhost:99999', 'the port is 99999, expected 1 to 65535;'],
+    ['localhost:0', 'the port is 0, expected 1 to 65535;'],
+    ['localhost:http', 'the port is "http", expected a number from 1 to 65535;'],
+    ['localhost:', 'the port is "", expected a number from 1 to 65535;'],
+    ['http://host:1', 'it is a URL with the scheme "http";'],
+    ['http://host:1/path', 'did you mean "host:1"?'],
+    ['7421', 'did you mean "localhost:7421"?'],
+    [':7421', 'it has no host;'],
+    [':7421', 'did you mean "localhost:7421"?'],
+    ['', 'it is empty;'],
+    [' ', 'it is empty;'],
+    ['::1', 'write an IPv6 address in brackets;'],
+    ['::1', 'did you mean "[::1]:7420"?'],
+    ['a b:1', '"a b" is not a host;'],
+    ['user@host:1', '"user@host" is not a host;'],
+  ]
+  for (const [given, problem] of cases) {
+    const message = messageThrown(() => parseAddress(given))
+    assert.ok(message.startsWith(`${JSON.stringify(given)} is not an address: `), message)
+    assert.ok(message.includes(problem), message)
+    assert.ok(message.includes('expected host:port, like localhost:7420'), message)
+  }
 })
 
 test('pauses double up to their maximum, and are spread', () => {

@@ -555,7 +555,7 @@ test('bad options and settings are named', async (context) => {
   assert.throws(() => work(() => {}, { blockedMsMax: 0 }), /"blockedMsMax" is 0/)
   await rejects(client.publish(tasks, { value: 'x', priority: 10 }), /priority is 10/)
   await rejects(client.publish(tasks, { value: 'x', ttlMs: -1 }), /ttlMs is -1/)
-  assert.throws(() => new RetryAfter(367 * 86_400_000), /the delay is 31708800000/)
+  assert.throws(() => new RetryAfter(367 * 86_400_000), /the delay is 367 days/)
   await rejects(client.queues.describe('crow'), /no queue group "crow"/)
   const unknown = client.work('task', { group: 'crew' }, () => {})
   await rejects(unknown.closed, /no topic "task"/)

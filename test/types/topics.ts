@@ -7,6 +7,7 @@ import {
   json,
   type Message,
   type Worker,
+  type WorkOptions,
 } from '../../client/index.js'
 
 /**
@@ -68,6 +69,45 @@ export function batchesOfWork(client: Client): void {
       if (message.topic === 'orders') same<typeof message.value, Order>(true)
       else batch.fail(message, new Error('no user'))
   })
+}
+
+export function callbacksOfWork(client: Client): void {
+  client.work(
+    orders,
+    {
+      group: 'g',
+      onFailed: ({ value, key, topic }) => {
+        same<typeof value, Order>(true)
+        same<typeof key, string | undefined>(true)
+        same<typeof topic, 'orders'>(true)
+      },
+      onSettled: ({ value }) => same<typeof value, Order>(true),
+    },
+    () => {},
+  )
+  client.work(
+    [orders, users, 'raw'],
+    {
+      group: 'g',
+      onFailed: (message) => {
+        if (message.topic === 'orders') same<typeof message.value, Order>(true)
+        else if (message.topic === 'users') same<typeof message.value, User | null>(true)
+        else same<typeof message.value, Uint8Array>(true)
+      },
+    },
+    () => {},
+  )
+  client.workBatch(
+    users,
+    { group: 'g', onSettled: ({ value }) => same<typeof value, User | null>(true) },
+    () => {},
+  )
+  const service = defineService('prices', { request: json<Order>(), reply: json<number>() })
+  client.respond(service, { onFailed: ({ value }) => same<typeof value, Order>(true) }, () => 1)
+  // A callback for any message fits every worker.
+  const options: WorkOptions = { group: 'g', onFailed: ({ offset }, error) => console.error(offset, error) }
+  client.work(orders, options, () => {})
+  client.workBatch([orders, users], options, () => {})
 }
 
 export async function oneTopic(client: Client): Promise<void> {
