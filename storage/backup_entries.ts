@@ -24,7 +24,7 @@ export function decodeEntries(bytes: Buffer): EngineEntry[] {
   for (let at = 0; at < bytes.length; ) {
     const valueAt = at + headerBytes + (at + headerBytes <= bytes.length ? bytes.readUInt32LE(at) : 0)
     const end = valueAt + (at + headerBytes <= bytes.length ? bytes.readUInt32LE(at + 4) : 0)
-    if (end > bytes.length) throw new MillraceError('BAD_BACKUP', 'an entry of the backup is cut short')
+    if (end > bytes.length) throw new MillraceError('BAD_BACKUP', 'an entry of the backup is incomplete')
     entries.push([bytes.subarray(at + headerBytes, valueAt), bytes.subarray(valueAt, end)])
     at = end
   }

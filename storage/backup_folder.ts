@@ -78,7 +78,7 @@ async function writeFiles(
     let bytes = 0
     for await (const { part, entries, checksum, payload } of chunks) {
       if (crc32(payload) !== checksum)
-        throw new MillraceError('BAD_BACKUP', 'a chunk of the backup was damaged on its way')
+        throw new MillraceError('BAD_BACKUP', 'a chunk of the backup was damaged during the transfer')
       await files[part].write(entries, checksum, payload)
       bytes += payload.length
       onBytes(bytes)
@@ -135,7 +135,7 @@ export async function readManifest(dir: string): Promise<BackupManifest> {
     if (error.code !== 'ENOENT' && error.code !== 'ENOTDIR') throw error
     throw new MillraceError(
       'BAD_BACKUP',
-      `${dir} holds no complete backup: there is no ${manifestName}, which "millrace backup" writes last`,
+      `${dir} contains no complete backup: the file ${manifestName} is missing, which "millrace backup" writes last`,
     )
   })
   let fields: BackupManifest & { readonly format?: unknown; readonly version?: unknown }
@@ -147,7 +147,7 @@ export async function readManifest(dir: string): Promise<BackupManifest> {
   if (fields.format !== format.name || fields.version !== format.version)
     throw new MillraceError(
       'BAD_BACKUP',
-      `${dir} has format ${String(fields.format)} ${String(fields.version)}, this version of Millrace knows ${format.name} ${format.version}`,
+      `${dir} has format ${String(fields.format)} ${String(fields.version)}, this version of Millrace supports ${format.name} ${format.version}`,
     )
   return fields
 }
@@ -178,13 +178,13 @@ export async function* readPart(
   })
   try {
     const { size } = await file.stat()
-    if (size !== expected.bytes) throw bad(`has ${size} bytes, the manifest says ${expected.bytes}`)
+    if (size !== expected.bytes) throw bad(`has ${size} bytes, expected ${expected.bytes} as in the manifest`)
     const hash = createHash('sha256')
     const read = async (length: number): Promise<Buffer> => {
       const bytes = Buffer.allocUnsafe(length)
       for (let at = 0; at < length; ) {
         const { bytesRead } = await file.read(bytes, at, length - at)
-        if (bytesRead === 0) throw bad('is damaged: it ends in a chunk')
+        if (bytesRead === 0) throw bad('is damaged: its last chunk is incomplete')
         at += bytesRead
       }
       hash.update(bytes)
@@ -219,7 +219,7 @@ export async function makeEmptyFolder(dir: string): Promise<void> {
   if (name !== undefined)
     throw new MillraceError(
       'BAD_OPTION',
-      `${dir} is not empty: it holds "${name}"; name an empty or new folder`,
+      `${dir} is not empty: it contains "${name}"; give an empty or new folder`,
     )
   await syncFolder(dir)
 }

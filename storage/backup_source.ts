@@ -62,7 +62,7 @@ export class BackupSource {
     if (damaged)
       throw new MillraceError(
         'CORRUPT',
-        `the journal can't be read behind block ${from - 1}; "millrace repair" on the stopped broker shows the damage`,
+        `the broker can't read the journal after block ${from - 1}; stop the broker and run "millrace repair" to see the damage`,
       )
     const wanted = blocks.filter(({ position }) => position <= this.position)
     if (wanted.length === 0) return undefined

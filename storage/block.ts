@@ -195,11 +195,10 @@ export function decodeBlock(bytes: Uint8Array, position: number): Block {
 export function verifyBlock(bytes: Uint8Array, position: number): Buffer {
   const block = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   if (block.length < headBytes || block.readUInt32LE(0) !== magic)
-    throw corrupt(position, 'it does not begin as a block')
-  if (crc32(block.subarray(8)) !== block.readUInt32LE(4))
-    throw corrupt(position, 'its checksum does not match')
+    throw corrupt(position, 'it does not begin with a block header')
+  if (crc32(block.subarray(8)) !== block.readUInt32LE(4)) throw corrupt(position, 'its checksum is wrong')
   const found = readU64(block, 8)
-  if (found !== position) throw corrupt(position, `it says that it is block ${found}`)
+  if (found !== position) throw corrupt(position, `its position field is ${found}`)
   return block
 }
 
@@ -298,7 +297,7 @@ export function findLogBatches(block: Buffer, position: number, logId: number): 
     if (id < logId) low = middle + 1
     else high = middle
   }
-  throw corrupt(position, `it has no batches of partition log ${logId}`)
+  throw corrupt(position, `it contains no batches of partition log ${logId}`)
 }
 
 /**

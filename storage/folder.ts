@@ -79,7 +79,7 @@ async function checkThere(path: string, shard: string): Promise<void> {
   if ((await readdir(path)).includes(shard)) return
   throw new MillraceError(
     'CORRUPT',
-    `${shard} is missing in ${path}, and nothing was changed: all messages were there. Mount or copy it back, or restore the folder from a backup; to begin with an empty broker, name a new folder`,
+    `${shard} is missing in ${path}. It contains all messages. Nothing was changed. Mount it or copy it back, or restore the folder from a backup. To start an empty broker, use a new folder`,
   )
 }
 

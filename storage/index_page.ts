@@ -37,7 +37,7 @@ export class IndexPage {
   static decode(value: Uint8Array): IndexPage {
     const count = value.length / entryBytes
     if (!Number.isInteger(count) || count === 0 || count > entriesMax)
-      throw new MillraceError('CORRUPT', `a page of a log index has ${value.length} bytes, a wrong size`)
+      throw new MillraceError('CORRUPT', `a page of a log index has the wrong size, ${value.length} bytes`)
     return new IndexPage(Buffer.from(value.buffer, value.byteOffset, value.byteLength), count)
   }
 

@@ -124,5 +124,5 @@ function openError(folder: string, error: unknown): MillraceError {
   if (code === 'LEVEL_LOCKED') {
     return new MillraceError('FOLDER_IN_USE', `the database ${folder} is open in another process`, { cause })
   }
-  return new MillraceError('STORAGE_FAILED', `the database ${folder} can't be opened: ${text}`, { cause })
+  return new MillraceError('STORAGE_FAILED', `can't open the database ${folder}: ${text}`, { cause })
 }

@@ -96,7 +96,7 @@ function brokenError(folder: string, broken: readonly FileProblem[]): MillraceEr
   const more = broken.length > files.length ? ` (and ${broken.length - files.length} more)` : ''
   return new MillraceError(
     'CORRUPT',
-    `the database ${folder} is damaged and was left as it is: ${files.join('; ')}${more}. "millrace repair --data DIR" rebuilds what can be rebuilt`,
+    `the database ${folder} is damaged: ${files.join('; ')}${more}. Nothing was changed. "millrace repair --data DIR" rebuilds all that is readable`,
   )
 }
 
@@ -110,7 +110,7 @@ async function restoreCurrent(
   const copy = await keepCopy(shardDir, database, 'CURRENT').catch(() => undefined)
   await replaceFile(join(shardDir, database), 'CURRENT', `${manifest}\n`)
   problem(
-    `the file ${database}/CURRENT was damaged; it was written anew${copy === undefined ? '' : `, the old one is ${copy}`}`,
+    `the file ${database}/CURRENT was damaged; the broker rewrote it${copy === undefined ? '' : ` and kept the old file as ${copy}`}`,
   )
 }
 
@@ -126,11 +126,11 @@ export async function mendWriteAheadFiles(
       const copy = await keepCopy(shardDir, database, name)
       await replaceFile(join(shardDir, database), name, mendWriteAhead(log))
       problem(
-        `the file ${database}/${name} was damaged; what could be read was written anew, the old one is ${copy}`,
+        `the file ${database}/${name} was damaged; a new file has all records that were readable, the old file is ${copy}`,
       )
     } else if (log.tailBytes > 0) {
       notice(
-        `the last ${log.tailBytes} of ${bytes.length} bytes of ${database}/${name} make no whole write and were dropped: a write that a crash cut short, which nobody was told of, or damage`,
+        `the last ${log.tailBytes} of ${bytes.length} bytes of ${database}/${name} are an incomplete write and were removed. The cause is a crash during an unacknowledged write, or damage`,
       )
     }
   }

@@ -202,14 +202,14 @@ function offsetProblem(log: PartitionLog, offset: number): MillraceError | undef
   if (offset >= log.startOffset && offset <= log.endOffset) return undefined
   return new MillraceError(
     'OFFSET_OUT_OF_RANGE',
-    `offset ${offset} is outside of ${log.startOffset} to ${log.endOffset}`,
+    `offset ${offset} is out of range, expected ${log.startOffset} to ${log.endOffset}`,
   )
 }
 
 function damage({ log }: LogRead, { from, to }: OffsetRange, error: MillraceError): MillraceError {
   return new MillraceError(
     'CORRUPT',
-    `offsets ${from} to ${to - 1} of partition log ${log.id} can't be read: ${error.message}`,
+    `can't read offsets ${from} to ${to - 1} of partition log ${log.id}: ${error.message}`,
     { cause: error },
   )
 }
@@ -226,7 +226,7 @@ function asMillraceError(error: unknown): MillraceError {
   if (error instanceof MillraceError) return error
   return new MillraceError(
     'STORAGE_FAILED',
-    `reading failed: ${error instanceof Error ? error.message : String(error)}`,
+    `a read failed: ${error instanceof Error ? error.message : String(error)}`,
     {
       cause: error,
     },

@@ -63,7 +63,10 @@ export class LogTable {
     for (const [index, log] of withPage.entries()) {
       const page = pages[index]
       if (page === undefined)
-        throw new MillraceError('CORRUPT', `the index of partition log ${log.id} has lost its newest page`)
+        throw new MillraceError(
+          'CORRUPT',
+          `the newest page of the index of partition log ${log.id} is missing`,
+        )
       log.index.load(page)
     }
   }

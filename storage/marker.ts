@@ -153,11 +153,11 @@ export async function checkMarker(path: string, ownNames: ReadonlySet<string>): 
   const other = names.find((name) => !ownNames.has(name) && name !== 'lost+found')
   if (other === undefined) return
   const wayOut = names.includes('shard-0')
-    ? `if it is a Millrace data folder that has lost this file, "millrace repair --data DIR" writes it anew`
-    : 'name an empty or new folder'
+    ? `if this is a Millrace data folder whose ${markerName} file was lost, "millrace repair --data DIR" rewrites it`
+    : 'give an empty or new folder'
   throw new MillraceError(
     'UNKNOWN_FORMAT',
-    `${path} is not a Millrace data folder: it holds "${other}" and no ${markerName} file; ${wayOut}`,
+    `${path} is not a Millrace data folder: it contains "${other}" and no ${markerName} file; ${wayOut}`,
   )
 }
 
@@ -173,15 +173,15 @@ export async function restoreMarker(dir: string, anyVersion: boolean): Promise<b
   if (isOtherVersion(fields) && !anyVersion) {
     throw new MillraceError(
       'UNKNOWN_FORMAT',
-      `the marker ${join(path, markerName)} names version ${String(fields?.version)}, this version of Millrace knows ${format.version}; if no newer version has ever run here, --marker writes it anew`,
+      `the marker ${join(path, markerName)} has version ${String(fields?.version)}, this version of Millrace supports ${format.version}; if no newer version has used this folder, --marker rewrites the marker`,
     )
   }
   if (!(await readdir(path)).includes('shard-0'))
-    throw new MillraceError('UNKNOWN_FORMAT', `${path} holds no journal of Millrace`)
+    throw new MillraceError('UNKNOWN_FORMAT', `${path} contains no journal of Millrace`)
   if (!(await hasDatabases(join(path, 'shard-0')))) {
     throw new MillraceError(
       'UNKNOWN_FORMAT',
-      `${join(path, 'shard-0')} holds no database, and nothing was changed: a new marker would make this an empty broker. Mount or copy back its databases, or restore the folder from a backup; to begin with an empty broker, name a new folder`,
+      `${join(path, 'shard-0')} contains no database. Nothing was changed: a new marker would make this an empty broker. Mount its databases or copy them back, or restore the folder from a backup. To start an empty broker, use a new folder`,
     )
   }
   // The next start records what the folder holds.
@@ -213,12 +213,12 @@ function unreadable(path: string, fields: Record<string, unknown> | undefined): 
   if (isOtherVersion(fields)) {
     return new MillraceError(
       'UNKNOWN_FORMAT',
-      `${path} has format ${format.name} ${String(fields?.version)}, this version of Millrace knows ${format.name} ${format.version}`,
+      `${path} has format ${format.name} ${String(fields?.version)}, this version of Millrace supports ${format.name} ${format.version}`,
     )
   }
   return new MillraceError(
     'UNKNOWN_FORMAT',
-    `the marker ${join(path, markerName)} is damaged, or not of Millrace; if the folder is, "millrace repair --data DIR" writes it anew`,
+    `the marker ${join(path, markerName)} is damaged, or another program wrote it; if this is a Millrace data folder, "millrace repair --data DIR" rewrites the marker`,
   )
 }
 

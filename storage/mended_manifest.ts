@@ -15,7 +15,8 @@ export async function replaceManifest(
   const file = `${database}/${name}`
   if (wasTorn)
     notice(
-      `the last record of ${file} was not whole, as after a power cut, and was dropped without loss; the old file is ${copy}`,
+      `the last record of ${file} was incomplete, as after a power cut, and was removed. No data was lost. The old file is ${copy}`,
     )
-  else problem(`the file ${file} was damaged and written anew without loss; the old one is ${copy}`)
+  else
+    problem(`the file ${file} was damaged, and the broker rewrote it without loss; the old file is ${copy}`)
 }

@@ -77,7 +77,7 @@ export async function openMirror(
   for (const { name, damage } of damaged) {
     const path = await setAside(shardDir, join(shardDir, name))
     problem(
-      `the database ${name} was damaged (${damage}); it was replaced by its copy, the old one is ${path}`,
+      `the database ${name} was damaged (${damage}); the broker replaced it with its copy and kept the old database as ${path}`,
     )
   }
   for (const { name, damage, tornManifest } of found)
@@ -85,10 +85,10 @@ export async function openMirror(
       await replaceManifest(shardDir, name, tornManifest, reports)
   for (const { name, tailBytes } of found.filter((one) => one.damage === undefined && one.tailBytes > 0))
     notice(
-      `the last ${tailBytes} bytes of the write-ahead file of ${name} make no whole write and were dropped: a write that a crash cut short, or damage`,
+      `the last ${tailBytes} bytes of the write-ahead file of ${name} are an incomplete write and were removed. The cause is a crash during a write, or damage`,
     )
   for (const { name } of found.filter(({ name, isNew }) => isNew && databases?.includes(name) === true))
-    notice(`the database ${name} was missing; it was made anew from its copy`)
+    notice(`the database ${name} was missing; the broker created it again from its copy`)
   const engines = await openBoth(shardDir)
   const [first, copy] = await Promise.all(engines.map(checkpointIn)).catch(async (error: unknown) => {
     for (const engine of engines) await engine.close()
@@ -117,21 +117,18 @@ async function inspect(shardDir: string, name: Name): Promise<Found> {
 }
 
 function damageOf({ broken, damagedTables, writeAhead, mendedManifest }: Inspection): string | undefined {
-  if (mendedManifest?.wasTorn === false) return `${mendedManifest.name}: a record of it is damaged`
+  if (mendedManifest?.wasTorn === false) return `${mendedManifest.name}: a record is damaged`
   const [first] = [...broken, ...damagedTables]
   if (first !== undefined) return `${first.file}: ${first.problem}`
   const file = writeAhead.find(({ damaged }) => damaged)
-  return file === undefined ? undefined : `${file.name}: a record in the midst of it is damaged`
+  return file === undefined ? undefined : `${file.name}: a record before its end is damaged`
 }
 
 function noCopyLeft(shardDir: string, damaged: readonly Found[]): MillraceError {
   const what = damaged.length === names.length ? 'both copies of the state' : 'the only copy of the state'
-  const are =
-    damaged.length === names.length
-      ? 'are damaged and were left as they are'
-      : 'is damaged and was left as it is'
+  const are = damaged.length === names.length ? 'are damaged' : 'is damaged'
   const files = damaged.map(({ name, damage }) => `${name}/${damage}`).join('; ')
-  return new MillraceError('CORRUPT', `${what} in ${shardDir} ${are}: ${files}`)
+  return new MillraceError('CORRUPT', `${what} in ${shardDir} ${are}: ${files}. Nothing was changed`)
 }
 
 async function openBoth(shardDir: string): Promise<[LevelEngine, LevelEngine]> {

@@ -57,7 +57,7 @@ export class PartitionLog {
   load(meta: Uint8Array): Uint8Array | undefined {
     const view = Buffer.from(meta.buffer, meta.byteOffset, meta.byteLength)
     if (view.length !== metaBytes)
-      throw new MillraceError('CORRUPT', `the state of partition log ${this.id} has a wrong size`)
+      throw new MillraceError('CORRUPT', `the state of partition log ${this.id} has the wrong size`)
     this.startOffset = Number(view.readBigUInt64LE(0))
     this.endOffset = Number(view.readBigUInt64LE(8))
     this.nextOffset = this.endOffset

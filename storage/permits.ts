@@ -19,7 +19,8 @@ export class Permits {
    * @throws RangeError for more than there are
    */
   async acquire(count: number): Promise<void> {
-    if (count > this.#max) throw new RangeError(`${count} permits are asked for, there are ${this.#max}`)
+    if (count > this.#max)
+      throw new RangeError(`${count} permits were requested, expected at most ${this.#max}`)
     if (this.#waiting.length === 0 && count <= this.#free) {
       this.#free -= count
       return

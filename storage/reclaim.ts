@@ -162,7 +162,7 @@ export class Reclaim {
     } catch (error) {
       if (!isMillraceError(error, 'CORRUPT')) throw error
       this.#damaged = true
-      this.#parts.problem(`space can't be given back: ${error.message}`)
+      this.#parts.problem(`the broker can't free disk space: ${error.message}`)
     }
   }
 
@@ -210,7 +210,7 @@ export class Reclaim {
     } catch (error) {
       if (!isMillraceError(error, 'CORRUPT')) throw error
       this.#parts.logs.trimmed.delete(log)
-      this.#parts.problem(`space of partition log ${log.id} can't be given back: ${error.message}`)
+      this.#parts.problem(`the broker can't free the disk space of partition log ${log.id}: ${error.message}`)
     }
   }
 
@@ -342,7 +342,7 @@ export class Reclaim {
     this.#failedCompactions = 0
     const ranges = this.#freed.map(({ from, to }) => `${from} to ${to}`).join(', ')
     this.#parts.problem(
-      `space of blocks ${ranges} can't be given back: compacting them fails again and again`,
+      `the broker can't free the disk space of blocks ${ranges}: their compaction failed ${compactionsMax} times`,
     )
     this.#setFreed([])
   }

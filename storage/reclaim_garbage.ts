@@ -33,7 +33,7 @@ export function encodeGarbage(parts: readonly DeadPart[]): Buffer {
 export function decodeGarbage(bytes: Uint8Array): DeadPart[] {
   const value = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   if (value.length % partBytes !== 0 || value.length > partBytes * partsPerRecordMax)
-    throw new MillraceError('CORRUPT', `a garbage record has ${value.length} bytes, a wrong size`)
+    throw new MillraceError('CORRUPT', `a garbage record has the wrong size, ${value.length} bytes`)
   const parts: DeadPart[] = []
   for (let at = 0; at < value.length; at += partBytes)
     parts.push({ position: Number(value.readBigUInt64LE(at)), bytes: value.readUInt32LE(at + 8) })
@@ -57,7 +57,7 @@ export function encodeFreed({ to, bytes }: FreedRange): Buffer {
 
 /** @throws MillraceError CORRUPT */
 export function decodeFreed(from: number, bytes: Uint8Array): FreedRange {
-  if (bytes.length !== 16) throw new MillraceError('CORRUPT', 'a freed range in the state has a wrong size')
+  if (bytes.length !== 16) throw new MillraceError('CORRUPT', 'a freed range in the state has the wrong size')
   const value = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   return { from, to: Number(value.readBigUInt64LE(0)), bytes: Number(value.readBigUInt64LE(8)) }
 }

@@ -68,7 +68,7 @@ class Walk {
   step(position: number, bytes: Uint8Array): void {
     const next = this.last.position + 1
     if (position > next + positionsMissingMax) {
-      this.#target.problem(`the journal holds a block under a key that no block can have: ${position}`)
+      this.#target.problem(`the journal contains a block under an impossible key: ${position}`)
       return
     }
     if (position !== next) {
@@ -86,7 +86,9 @@ class Walk {
     }
     const { head } = read
     if (this.#linkKnown && head.previousLink !== this.last.link) {
-      this.#target.problem(`block ${position} of the journal does not follow the block before it`)
+      this.#target.problem(
+        `block ${position} of the journal does not match the checksum of the block before it`,
+      )
     }
     this.#linkKnown = true
     if (head.indexInCommit === 0) this.#handOut()
@@ -97,7 +99,7 @@ class Walk {
 
   /** The engine could not read all its blocks. */
   damaged(): void {
-    this.#target.problem(`the journal can't be read whole behind block ${this.last.position}`)
+    this.#target.problem(`the broker can't read the whole journal after block ${this.last.position}`)
     this.#uncertain = this.last.position
     this.#linkKnown = false
   }
@@ -105,7 +107,9 @@ class Walk {
   end(): ReplayEnd {
     const torn = this.#commit.map(({ head }) => head.position)
     if (torn.length > 0) {
-      this.#target.problem(`the last commit of the journal is torn: blocks ${torn.join(', ')} were cut back`)
+      this.#target.problem(
+        `the last commit of the journal is incomplete: blocks ${torn.join(', ')} were removed`,
+      )
     }
     return { last: this.#complete, torn, uncertain: this.#uncertain }
   }

@@ -35,7 +35,7 @@ export async function checkFolder(dir: string): Promise<FolderProblem[]> {
       })
       const damagedLogs = writeAhead
         .filter(({ damaged }) => damaged)
-        .map(({ name }) => ({ file: name, problem: 'a record in the midst of it is damaged' }))
+        .map(({ name }) => ({ file: name, problem: 'a record before its end is damaged' }))
       for (const found of [...broken, ...damagedTables, ...damagedLogs]) problems.push({ database, ...found })
     }
     return problems
@@ -64,7 +64,7 @@ export async function repairFolder(
 ): Promise<string[]> {
   const done: string[] = []
   const isMarkerNew = await restoreMarker(dir, marker)
-  if (isMarkerNew) done.push('the marker was written anew')
+  if (isMarkerNew) done.push('rewrote the marker')
   const folder = await openFolder(dir)
   try {
     const shard = await folder.shard(0)
@@ -100,7 +100,7 @@ async function acceptMissing(shardDir: string, contents: ShardContents): Promise
   }
   const gone = journals.filter((name) => name !== firstJournalName)
   await contents.giveUp(gone, lostFrom)
-  return journals.map((name) => `${name} is missing: the broker goes on without its blocks`)
+  return journals.map((name) => `${name} is missing: the broker continues without its blocks`)
 }
 
 async function repairDatabase(
@@ -114,7 +114,7 @@ async function repairDatabase(
   if (isNew || broken.length === 0 || onlyManifest !== undefined) return
   const names = await readdir(folder)
   for (const name of names.filter((name) => name === 'CURRENT' || isManifest(name)))
-    done(`a copy of ${database}/${name} was kept: ${await keepCopy(shardDir, database, name)}`)
+    done(`kept a copy of ${database}/${name}: ${await keepCopy(shardDir, database, name)}`)
   // LevelDB drops everything after damage in a write-ahead file.
   const writeAhead = await readWriteAheadFiles(folder, names, 0)
   await mendWriteAheadFiles(shardDir, database, { writeAhead }, { problem: done, notice: done })
@@ -123,10 +123,10 @@ async function repairDatabase(
     await (Level as unknown as { repair(location: string): Promise<void> }).repair(folder)
   } catch (error) {
     const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error
-    throw new MillraceError('STORAGE_FAILED', `${folder} can't be rebuilt: ${String(cause)}`, {
+    throw new MillraceError('STORAGE_FAILED', `can't rebuild ${folder}: ${String(cause)}`, {
       cause: error,
     })
   }
   for (const { file, problem } of broken) done(`${database}/${file} was damaged (${problem})`)
-  done(`the list of the files of ${database} was rebuilt`)
+  done(`rebuilt the file list of ${database}`)
 }

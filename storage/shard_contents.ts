@@ -21,11 +21,11 @@ export async function checkDatabases(shardDir: string, { databases }: ShardConte
   const are = missing.length === 1 ? 'is' : 'are'
   const lost =
     states.length === stateNames.length
-      ? 'The rest can not replace the state.'
-      : 'If it is lost, "millrace repair --data DIR --missing" goes on without it: its messages are lost'
+      ? "The broker can't rebuild the state from the other databases"
+      : 'If a database is lost, "millrace repair --data DIR --missing" continues without it: its messages are lost'
   throw new MillraceError(
     'CORRUPT',
-    `${missing.join(', ')} ${are} missing in ${shardDir}, and nothing was changed. Mount or copy back what is missing, or restore the folder from a backup. ${lost}`,
+    `${missing.join(', ')} ${are} missing in ${shardDir}. Nothing was changed. Mount the missing databases or copy them back, or restore the folder from a backup. ${lost}`,
   )
 }
 

@@ -270,7 +270,7 @@ function unseal(key: Uint8Array, sealed: Uint8Array): Uint8Array {
   ) {
     throw new MillraceError(
       'CORRUPT',
-      `the state entry ${Buffer.from(key).toString('hex')} is damaged: its checksum does not match`,
+      `the state entry ${Buffer.from(key).toString('hex')} is damaged: its checksum is wrong`,
     )
   }
   return value

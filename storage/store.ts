@@ -294,7 +294,7 @@ export class Store {
     while (this.#groupCommit.pumping !== undefined) await this.#groupCommit.pumping
     const failed = this.#failure !== undefined
     this.#phase = 'closing'
-    await this.#backup?.close('the broker stops')
+    await this.#backup?.close('the broker is shutting down')
     for (const timer of this.#timers) clearInterval(timer)
     await this.#disk?.stop()
     await this.#reopening
@@ -325,7 +325,8 @@ export class Store {
       await this.checkpoint()
       this.#checkBackup()
       const snapshot = this.#engines.state.snapshot?.()
-      if (snapshot === undefined) throw new MillraceError('BAD_REQUEST', 'this broker has no backups')
+      if (snapshot === undefined)
+        throw new MillraceError('BAD_REQUEST', 'the storage engine of this broker does not support backups')
       this.#backup = new BackupSource(this.#journal.last.position, snapshot, this.#journal, () => {
         this.#isBackingUp = false
         this.#backup = undefined
@@ -345,7 +346,7 @@ export class Store {
 
   #endBackup(reason: string): void {
     this.#backup?.close(`the backup has ended: ${reason}`).catch((error: unknown) => {
-      this.#note(`a snapshot of the state can't be closed: ${textOf(error)}`)
+      this.#note(`the broker can't close a snapshot of the state: ${textOf(error)}`)
     })
   }
 
@@ -384,8 +385,8 @@ export class Store {
 
   #spaceText({ freeBytes, space }: DiskWatch): string {
     return space === 'full'
-      ? `the disk is full, ${freeBytes} bytes are free: the broker accepts only what frees space, such as lower retention or the deletion of topics`
-      : `the disk has ${freeBytes} bytes free, ${this.#parts.settings.freeBytesMin} are needed to publish`
+      ? `the disk is full, ${freeBytes} bytes are free: the broker accepts only requests that free space, such as lower retention or the deletion of topics`
+      : `the disk has ${freeBytes} free bytes, expected at least ${this.#parts.settings.freeBytesMin} to publish`
   }
 
   /** Whether commits proceed normally. */
@@ -457,7 +458,7 @@ export class Store {
     const contents = this.#parts.folder?.contents(0)
     if (contents?.lostFrom === undefined) return
     this.#note(
-      `the end of the journal may be lost, from block ${contents.lostFrom} on: messages, offsets and settings that were written last may be lost`,
+      `the journal may have lost its end from block ${contents.lostFrom} on, with the newest messages, offsets and settings`,
     )
     this.#logs.uncertain(Number.POSITIVE_INFINITY)
     this.#parts.views.endLost?.()
@@ -477,7 +478,7 @@ export class Store {
     if (newest === 0) return
     const [block] = await this.#journal.readRaw([newest])
     if (block !== undefined) return
-    this.#note(`block ${newest} of the journal is missing: its end is lost`)
+    this.#note(`block ${newest} of the journal is missing: the journal has lost its end`)
     for (const log of this.#logs.values()) {
       const newestFirst = [...(await log.index.from(log.index.newestPageOffset ?? 0))].reverse()
       for (const { position, firstOffset, recordCount } of newestFirst) {
@@ -555,7 +556,7 @@ export class Store {
 
   /** Handles a rejected write: rejects all waiting commits, and writes nothing until the log is verified. */
   #fail(error: unknown, requests: readonly CommitRequest[]): void {
-    const failure = `a write was rejected: ${textOf(error)}`
+    const failure = `a write failed: ${textOf(error)}`
     const refused = [...requests, ...this.#groupCommit.takeAll()]
     this.#groupCommit.release(refused)
     if (this.#isWriting) {
@@ -586,7 +587,7 @@ export class Store {
         await this.#reopenOnce()
       } catch (failure) {
         error = failure
-        this.#failure = `the log can't be reopened: ${textOf(failure)}`
+        this.#failure = `the broker can't reopen the log: ${textOf(failure)}`
       }
     }
   }

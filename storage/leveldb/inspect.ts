@@ -77,7 +77,7 @@ export async function inspectDatabase(
     // The remains of a process that was killed while it created the database.
     const empty = !names.some((name) => tablePattern.test(name) || logPattern.test(name))
     if (empty && !names.includes('CURRENT')) return { ...nothing, isNew: true }
-    const broken = [{ file: 'CURRENT', problem: 'it does not name a MANIFEST that is there' }]
+    const broken = [{ file: 'CURRENT', problem: 'it does not name an existing MANIFEST' }]
     return { ...nothing, isNew: false, broken, onlyManifest }
   }
   const manifest = await readManifest(folder, named)
@@ -160,7 +160,7 @@ function readDamagedManifest(file: Buffer, name: string): ManifestRead {
   const { records, tailBytes, damagedHeaders } = readLogFile(file)
   const damaged = records.find(({ intact }) => !intact)
   if (damaged !== undefined) return { file: name, problem: `its record at byte ${damaged.from} is damaged` }
-  if (records.length === 0) return { file: name, problem: 'it holds no intact record' }
+  if (records.length === 0) return { file: name, problem: 'it contains no intact record' }
   try {
     const reader = new VersionReader()
     for (const { data } of records) reader.add(data)
@@ -171,7 +171,7 @@ function readDamagedManifest(file: Buffer, name: string): ManifestRead {
     const mended = isWhole ? undefined : writeLogFile(records.map(({ data }) => data))
     return { version, tailBytes, damagedHeaders, mended }
   } catch {
-    return { file: name, problem: 'a record of it makes no sense' }
+    return { file: name, problem: 'one of its records is invalid' }
   }
 }
 
@@ -220,7 +220,9 @@ async function tableFileProblem(
   const file = tableName(names, table)
   if (file === undefined) return { file: `${padded(table.number)}.ldb`, problem: 'it is missing' }
   const { size } = await stat(join(folder, file))
-  return size === table.bytes ? undefined : { file, problem: `it should have ${table.bytes} bytes` }
+  return size === table.bytes
+    ? undefined
+    : { file, problem: `it has the wrong size, expected ${table.bytes} bytes` }
 }
 
 /** Write-ahead files from a number, in the order of their writes. */

@@ -16,7 +16,7 @@ interface BlockHandle {
 export function tableProblem(file: Buffer): string | undefined {
   try {
     if (file.length < footerBytes || file.readBigUInt64LE(file.length - 8) !== magic)
-      return 'it does not end as a table'
+      return 'it does not end with a table footer'
     const footer = new Cursor(file, file.length - footerBytes)
     const metaIndex = readHandle(footer)
     const index = readHandle(footer)
@@ -35,7 +35,7 @@ export function tableProblem(file: Buffer): string | undefined {
     }
     return covered === file.length ? undefined : `${file.length - covered} of its bytes belong to no block`
   } catch (error) {
-    return error instanceof RangeError ? error.message : 'it can not be read as a table'
+    return error instanceof RangeError ? error.message : 'it is not a readable table'
   }
 }
 
@@ -51,9 +51,10 @@ function isCompressed(file: Buffer, { from, bytes }: BlockHandle): boolean {
 /** @throws RangeError */
 function checkedBlock(file: Buffer, { from, bytes }: BlockHandle): Buffer {
   const end = from + bytes + 1
-  if (end + 4 > file.length) throw new RangeError(`the block at byte ${from} reaches beyond its end`)
+  if (end + 4 > file.length)
+    throw new RangeError(`the block at byte ${from} continues past the end of the file`)
   if (maskedCrc32c(file.subarray(from, end)) !== file.readUInt32LE(end))
-    throw new RangeError(`the checksum of the block at byte ${from} does not match`)
+    throw new RangeError(`the checksum of the block at byte ${from} is wrong`)
   return file.subarray(from, from + bytes)
 }
 

@@ -33,7 +33,7 @@ export class Cursor {
 
   /** @throws RangeError */
   take(length: number): Buffer {
-    if (length > this.#bytes.length - this.at) throw new RangeError('bytes are missing')
+    if (length > this.#bytes.length - this.at) throw new RangeError('it is incomplete')
     this.at += length
     return this.#bytes.subarray(this.at - length, this.at)
   }

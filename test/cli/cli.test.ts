@@ -261,7 +261,7 @@ test('a folder of something else is refused and not touched', async (context) =>
   await writeFile(join(data, 'notes.txt'), 'mine')
   const ran = await run(context, ['serve', '--data', data, '--port', '0'])
   assert.is(ran.code, 1)
-  assert.match(ran.stderr, 'it holds "notes.txt" and no MILLRACE file')
+  assert.match(ran.stderr, 'it contains "notes.txt" and no MILLRACE file')
 })
 
 test('ends quietly when its reader does', async (context) => {

@@ -189,7 +189,7 @@ test('a backup to a full disk fails by name and is not taken for a backup', asyn
   assert.match(text, /ENOSPC|no space left/)
   assert.is(existsSync(join(dir, 'BACKUP.json')), false)
   assert.match((await millrace(context, 'restore', '--from', dir, '--check')).text, 'no complete backup')
-  await client.publish(events, { value: 'the broker goes on' })
+  await client.publish(events, { value: 'after the backup' })
   const again = join(await context.tempDir(), 'backup')
   assert.is((await millrace(context, 'backup', '--to', again, '--server', String(port))).code, 0)
 })

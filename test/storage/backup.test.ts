@@ -147,7 +147,7 @@ test('neither a backup nor a restore touches a folder that is not empty', async 
     await writeFile(join(dir, 'notes'), 'mine')
     const error = await failure(work(dir))
     assert.ok(isMillraceError(error, 'BAD_OPTION'))
-    assert.match(error.message, 'it holds "notes"')
+    assert.match(error.message, 'it contains "notes"')
     assert.equal(await readdir(dir), ['notes'])
   }
 })
@@ -163,7 +163,7 @@ test('an incomplete or damaged backup is refused by name, and nothing is restore
     await file.close()
   }
   const damages: readonly (readonly [RegExp, (backup: string) => Promise<unknown>])[] = [
-    [/no BACKUP\.json/, (backup) => rm(join(backup, 'BACKUP.json'))],
+    [/the file BACKUP\.json is missing/, (backup) => rm(join(backup, 'BACKUP.json'))],
     [/BACKUP\.json is damaged/, (backup) => truncate(join(backup, 'BACKUP.json'), 20)],
     [/journal\.entries is missing/, (backup) => rm(join(backup, 'journal.entries'))],
     [/journal\.entries has .* bytes/, (backup) => truncate(join(backup, 'journal.entries'), 1_000)],
@@ -211,7 +211,7 @@ test('entries survive encoding, and cut ones are refused', async (context) => {
   )
   for (let end = 1; end < bytes.length; end++) {
     if (end === 9) continue
-    assert.throws(() => decodeEntries(bytes.subarray(0, end)), /cut short/)
+    assert.throws(() => decodeEntries(bytes.subarray(0, end)), /an entry of the backup is incomplete/)
   }
 })
 

@@ -100,7 +100,7 @@ test('a log that has nothing in a block is not found in it', () => {
   for (const id of [0, 2, 8])
     assert.throws(
       () => findLogBatches(verifyBlock(bytes, place.position), place.position, id),
-      /has no batches of partition log/,
+      /contains no batches of partition log/,
     )
 })
 
@@ -118,7 +118,7 @@ test('every flipped bit and every cut is noticed', () => {
     }
     assert.throws(() => decodeBlock(bytes.subarray(0, at), place.position))
   }
-  assert.throws(() => decodeBlock(bytes, place.position + 1), /it says that it is block/)
+  assert.throws(() => decodeBlock(bytes, place.position + 1), /its position field is \d+/)
 })
 
 test('the directory of a damaged body can still be read, and a damaged directory is not believed', () => {

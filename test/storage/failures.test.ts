@@ -160,7 +160,7 @@ test('the databases stay open for readers until the disk takes writes again', as
   await waitFor('the disk to be tried', () => trials > 2)
   assert.is(engines.opens, 2, 'nothing was closed')
   assert.equal(await valuesOf(store, log), ['0=x'])
-  assert.match(store.health.reasons[0] ?? '', /can't be reopened: no space left/)
+  assert.match(store.health.reasons[0] ?? '', /can't reopen the log: no space left/)
   const serving = servingAgain(store)
   engines.beforeReopen = () => {}
   engines.beforeCommit = () => {}

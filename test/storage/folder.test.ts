@@ -65,7 +65,7 @@ test('a folder of something else is refused and not touched', async (context) =>
   await mkdir(join(dir, 'photos'))
   const error = await refusal(openTestStore(context, { dir }))
   assert.ok(isMillraceError(error, 'UNKNOWN_FORMAT'))
-  assert.match((error as Error).message, 'it holds "photos" and no MILLRACE file')
+  assert.match((error as Error).message, 'it contains "photos" and no MILLRACE file')
   assert.equal(await readdir(dir), ['photos'])
 })
 
@@ -91,7 +91,10 @@ test('a folder of a newer format is refused and not touched', async (context) =>
   await writeFile(join(dir, 'MILLRACE'), marker)
   const error = await refusal(openTestStore(context, { dir }))
   assert.ok(isMillraceError(error, 'UNKNOWN_FORMAT'))
-  assert.match((error as Error).message, 'has format millrace 99, this version of Millrace knows millrace 2')
+  assert.match(
+    (error as Error).message,
+    'has format millrace 99, this version of Millrace supports millrace 2',
+  )
   assert.equal(await readdir(dir), ['MILLRACE'])
   assert.is(await readFile(join(dir, 'MILLRACE'), 'utf8'), marker)
 })

@@ -61,7 +61,7 @@ test('a missing shard is refused, and starts once it is back', async (context) =
   await rename(shard, `${dir}-elsewhere`)
   const error = await refusal(context, dir)
   assert.ok(isMillraceError(error, 'CORRUPT'))
-  assert.match(error.message, /shard-0 is missing in .*Mount or copy it back, or restore/)
+  assert.match(error.message, /shard-0 is missing in .*Mount it or copy it back, or restore/)
   assert.ok(isMillraceError(await repairFolder(dir).catch((error: unknown) => error), 'CORRUPT'))
   await rename(`${dir}-elsewhere`, shard)
   await assertWhole(context, dir, values)
@@ -156,7 +156,7 @@ for (const databases of [1, 2, 100]) {
     const { store } = await openTestStore(context, { dir, ...settings }, views)
     assert.is(views.lostEnds, 1)
     assert.is(store.health.status, 'degraded')
-    assert.match(store.health.reasons.join('\n'), /the end of the journal may be lost, from block \d+ on/)
+    assert.match(store.health.reasons.join('\n'), /the journal may have lost its end from block \d+ on/)
     assert.ok(store.stats.journalPosition > position)
     // Without the first database the creation of the log can be in the state only.
     const log = logOf(store, 1)
@@ -231,7 +231,10 @@ test('one missing copy of the state is made anew from the other', async (context
     const { dir, shard, values } = await writtenFolder(context)
     await rm(join(shard, name), { recursive: true })
     const { store } = await openTestStore(context, { dir, ...settings })
-    assert.match(store.notices.join('\n'), `the database ${name} was missing; it was made anew from its copy`)
+    assert.match(
+      store.notices.join('\n'),
+      `the database ${name} was missing; the broker created it again from its copy`,
+    )
     await store.close()
     const other = name === 'state' ? 'state-copy' : 'state'
     await rm(join(shard, other), { recursive: true })
@@ -246,7 +249,7 @@ test('a missing state is refused, whatever the marker says, and repair can not h
     if (marker !== undefined) await writeFile(join(dir, 'MILLRACE'), marker)
     const error = await refusal(context, dir)
     assert.ok(isMillraceError(error, 'CORRUPT'))
-    assert.match(error.message, /^state, state-copy are missing .*The rest can not replace the state/)
+    assert.match(error.message, /^state, state-copy are missing .*The broker can't rebuild the state/)
     const repaired = await repairFolder(dir, { missing: true }).catch((error: unknown) => error)
     assert.ok(isMillraceError(repaired, 'CORRUPT'))
   }
@@ -269,7 +272,7 @@ test('a missing marker is refused with the way out, and repair writes it anew', 
   await rm(join(dir, 'MILLRACE'))
   const error = await refusal(context, dir)
   assert.ok(isMillraceError(error, 'UNKNOWN_FORMAT'))
-  assert.match(error.message, /it holds "shard-0" and no MILLRACE file; .*"millrace repair --data DIR"/)
+  assert.match(error.message, /it contains "shard-0" and no MILLRACE file; .*"millrace repair --data DIR"/)
   await repairFolder(dir)
   assert.is(await readFile(join(dir, 'MILLRACE'), 'utf8'), text)
   await assertWhole(context, dir, values)
@@ -283,7 +286,7 @@ test('repair writes no marker for a shard without databases, like a place where 
   for (const options of [{}, { marker: true, missing: true }]) {
     const error = await repairFolder(dir, options).catch((error: unknown) => error)
     assert.ok(isMillraceError(error, 'UNKNOWN_FORMAT'))
-    assert.match(error.message, /shard-0 holds no database, and nothing was changed/)
+    assert.match(error.message, /shard-0 contains no database\. Nothing was changed/)
     assert.equal(await readdir(dir), ['shard-0'])
   }
   await rm(shard, { recursive: true })

@@ -325,7 +325,7 @@ test('compaction that fails again and again is given up, and commits go on', asy
     await waitFor('the store to have reopened', () => store.health.status !== 'failed')
   }
   assert.is(compactions, 3)
-  assert.match(store.health.reasons.join('\n'), /space of blocks .* can't be given back/)
+  assert.match(store.health.reasons.join('\n'), /the broker can't free the disk space of blocks/)
   await store.commit([{ log, batch: batchOf('later') }])
 })
 
@@ -459,7 +459,7 @@ test('a damaged index page is reported and keeps no other log from being reclaim
   await store.reclaim()
   assert.is((await blockSizes(engines)).length, 100)
   assert.is(store.health.status, 'degraded')
-  assert.match(store.health.reasons[0] ?? '', /partition log 1 can't be given back/)
+  assert.match(store.health.reasons[0] ?? '', /can't free the disk space of partition log 1/)
   await store.commit([{ log: b, batch: batchOf('on') }])
 })
 

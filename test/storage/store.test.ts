@@ -80,7 +80,7 @@ test('reads outside of the log name the range', async (context) => {
   const [log] = await createLogs(store, 1)
   const [result] = await store.read([{ log, offset: 5, bytesMax: 100 }])
   assert.ok(isMillraceError(result?.error, 'OFFSET_OUT_OF_RANGE'))
-  assert.match(result?.error?.message ?? '', 'offset 5 is outside of 0 to 0')
+  assert.match(result?.error?.message ?? '', 'offset 5 is out of range, expected 0 to 0')
 })
 
 test('whole batches come even when they are larger than what was asked for, and no more', async (context) => {
@@ -234,7 +234,7 @@ test('damaged, swapped and missing blocks are never served, and other logs are',
       { log: b, offset: 0, bytesMax: 1000 },
     ])
     assert.ok(isMillraceError(result?.error, 'CORRUPT'), name)
-    assert.match(result?.error?.message ?? '', /offsets 1 to 1 of partition log 1 can't be read: .*block 3/)
+    assert.match(result?.error?.message ?? '', /can't read offsets 1 to 1 of partition log 1: .*block 3/)
     assert.ok((other?.bytes ?? 0) > 0)
     const [before] = await store.read([{ log: a, offset: 0, bytesMax: 1000 }])
     assert.ok((before?.bytes ?? 0) > 0, 'what comes before the damage is served')

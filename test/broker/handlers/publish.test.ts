@@ -190,7 +190,7 @@ test('with too little disk space publishes are refused, and everything else goes
   await before.close()
   const broker = await testBroker(context, { dir, diskFreeBytesMin: Number.MAX_SAFE_INTEGER })
   const client = await testClient(context, broker)
-  assertError((await publish(client, [topicId, 0, batchOf(['b'])]))[0], 'STORAGE_FULL', /bytes free/)
+  assertError((await publish(client, [topicId, 0, batchOf(['b'])]))[0], 'STORAGE_FULL', /free bytes/)
   assert.equal(await valuesOf(client, topicId), ['a'])
   assert.is((await broker.status()).health.status, 'degraded')
   await client.request(commands.topicDelete, { topic: 'orders' })

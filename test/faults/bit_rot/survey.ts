@@ -23,7 +23,7 @@ export async function survey(
     for (const partition of expected)
       partitions.push(await surveyPartition(client, partition, committed, planted))
     const { body } = await client.request(commands.status, {})
-    const hasTailNotice = /of \d+ bytes of journal\/\S+ make no whole write/.test(
+    const hasTailNotice = /of \d+ bytes of journal\/\S+ are an incomplete write/.test(
       broker.process.output.stderr,
     )
     return { partitions, reasons: body.health.reasons, hasTailNotice }
