@@ -1,4 +1,5 @@
 import { CommanderError } from 'commander'
+import { measureBuilds } from './lib/builds.js'
 import { type BenchOptions, benchCommand } from './lib/options.js'
 import { runBench } from './lib/run.js'
 import { compareReports, renderComparison } from './report/compare.js'
@@ -7,6 +8,11 @@ import { scenarios } from './scenarios/index.js'
 
 /** Exit codes: 0 for success, 1 for a failure or a regression, 2 for wrong usage, 130 for an interruption. */
 async function main(names: readonly string[], options: BenchOptions): Promise<void> {
+  if (options.base !== undefined) {
+    const { before, after } = await measureBuilds({ base: options.base }, names, options)
+    compare(before, after, options)
+    return
+  }
   // Read before the run: an invalid report must not end a run of minutes.
   const before = options.compare === undefined ? undefined : await readReport(options.compare)
   const after =

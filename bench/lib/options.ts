@@ -17,6 +17,7 @@ export interface BenchOptions {
   readonly report?: string
   readonly compare?: string
   readonly with?: string
+  readonly base?: string
   readonly failOnRegression: boolean
 }
 
@@ -57,6 +58,12 @@ export function benchCommand(scenarios: readonly Scenario[]): Command {
     .option('--report <folder>', 'also write report.json, report.html and report.md there')
     .option('--compare <file>', 'hold the result against that of an earlier run, written by --json')
     .option('--with <file>', 'measure nothing: hold this result against that of --compare')
+    .addOption(
+      new Option(
+        '--base <folder>',
+        'measure Millrace alone, in turns with the build in this folder, and compare the two',
+      ).conflicts(['compare', 'with', 'json', 'report', 'contenders', 'gigabytes', 'sample']),
+    )
     .option('--fail-on-regression', 'exit with 1 when a figure is worse beyond the noise', false)
     .exitOverride()
     .addHelpText('after', () => `\nScenarios:\n${scenarios.map(helpLine).join('\n')}`)

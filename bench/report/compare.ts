@@ -1,7 +1,7 @@
 import type { RecordedFigure } from '../lib/scenario.js'
 import { mannWhitneyP, median } from '../lib/statistics.js'
 import { type Column, drawTable, shown, shownSpread, type Table } from '../lib/table.js'
-import type { Report } from './report.js'
+import { figureKey, type Report } from './report.js'
 import { contenderOf, millraceId } from './tables.js'
 
 /** better, worse: the difference is beyond the noise. same: it is not. unknown: there are too few runs. */
@@ -40,9 +40,9 @@ const runsMin = 3
  * With one or two runs the result is unknown.
  */
 export function compareReports(before: Report, after: Report): ReportComparison {
-  const old = new Map(before.figures.map((figure) => [keyOf(figure), figure]))
+  const old = new Map(before.figures.map((figure) => [figureKey(figure), figure]))
   const differences = after.figures.flatMap((figure) => {
-    const counterpart = old.get(keyOf(figure))
+    const counterpart = old.get(figureKey(figure))
     return counterpart === undefined ? [] : [differenceOf(counterpart, figure)]
   })
   return { differences, warnings: warningsOf(before, after) }
@@ -133,11 +133,6 @@ function combinations(n: number, k: number): number {
   let ways = 1
   for (let i = 1; i <= k; i++) ways = (ways * (n - k + i)) / i
   return ways
-}
-
-/** The identity of the work of a figure. */
-function keyOf(figure: RecordedFigure): string {
-  return [figure.scenario, figure.name, contenderOf(figure), figure.unit].join('\n')
 }
 
 function warningsOf(before: Report, after: Report): string[] {

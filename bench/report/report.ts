@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises'
 import type { Machine } from '../lib/machine.js'
 import type { ContenderEntry, Failure, RecordedFigure } from '../lib/scenario.js'
 import * as check from './check.js'
+import { contenderOf } from './tables.js'
 
 /** Changes if a reader of the previous version would misread a file. New fields do not need a new version. */
 export const reportFormat = 'millrace-bench/1'
@@ -124,6 +125,35 @@ export function parseReport(text: string): Report {
   isOneOf(reportFormat)((value as { readonly format?: unknown }).format, 'format')
   isReport(value, '')
   return value as Report
+}
+
+/**
+ * Joins reports of the same work on the same machine into one: each figure has the values of all, in their order.
+ * Everything else is that of the first report.
+ * @throws RangeError if there is no report
+ */
+export function joinReports(reports: readonly Report[]): Report {
+  const [first] = reports
+  if (first === undefined) throw new RangeError('there is no report to join')
+  const joined = new Map<string, RecordedFigure>()
+  for (const figure of reports.flatMap(({ figures }) => figures)) {
+    const key = figureKey(figure)
+    const before = joined.get(key)
+    joined.set(key, { ...(before ?? figure), values: [...(before?.values ?? []), ...figure.values] })
+  }
+  return {
+    ...first,
+    durationS: reports.reduce((sum, { durationS }) => sum + durationS, 0),
+    complete: reports.every(({ complete }) => complete),
+    settings: { ...first.settings, runs: reports.length },
+    figures: [...joined.values()],
+    failures: reports.flatMap(({ failures }) => failures),
+  }
+}
+
+/** The identity of a figure's work: equal for the same work in different reports. */
+export function figureKey(figure: RecordedFigure): string {
+  return [figure.scenario, figure.name, contenderOf(figure), figure.unit].join('\n')
 }
 
 /**
