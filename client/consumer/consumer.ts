@@ -85,7 +85,12 @@ export class Consumer<Value = unknown, Key = unknown, Item extends Message = Mes
       onFailed: (error) => this.#fail(error),
     })
     const ahead = topics.some(({ decoder }) => decoder.ahead)
-    this.#decoding = new DecodingDelivery(this.#engine.delivery, settings.onDecodeError, ahead)
+    this.#decoding = new DecodingDelivery(
+      this.#engine.delivery,
+      settings.onDecodeError,
+      ahead,
+      () => this.#closing !== undefined,
+    )
     this.#unackedMax = settings.unackedMax
     this.#group = settings.group
     this.#signal = options.signal

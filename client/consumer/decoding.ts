@@ -1,91 +1,142 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Delivery, MessageGroup } from './delivery.js'
 import { DecodeError, type Message } from './message.js'
 import { MessageBatch } from './message_batch.js'
 import type { DecodeErrorPolicy } from './options.js'
 
+/** Time of one turn of the event loop that may go to skipping messages. */
+const sliceMs = 10
+
+/** What a step gives for messages that the policy skipped. */
+const skipped = Symbol('skipped')
+type Skipped = typeof skipped
+
 /**
  * The step between the buffers and the application: decodes ahead if the schema may be asynchronous or if a
  * policy decides about messages that do not decode. Otherwise messages pass unchanged and decode at their first read.
+ *
+ * A batch may have a million messages that do not decode. Skipping them is work without a message for the
+ * application, so it goes in slices of time: sockets, timers and `close` have their turns in between.
  */
 export class DecodingDelivery<Value, Key> {
   readonly #delivery: Delivery<Value, Key>
   readonly #policy: DecodeErrorPolicy
   readonly #ahead: boolean
+  readonly #isClosing: () => boolean
+  #sliceEndMs = 0
   /** Skipped messages. */
   skipped = 0
 
-  /** @param ahead whether to decode before delivery, for the decoders of the topics */
-  constructor(delivery: Delivery<Value, Key>, policy: DecodeErrorPolicy, ahead: boolean) {
+  /**
+   * @param ahead whether to decode before delivery, for the decoders of the topics
+   * @param isClosing whether the consumer ends, so that nothing more is delivered
+   */
+  constructor(
+    delivery: Delivery<Value, Key>,
+    policy: DecodeErrorPolicy,
+    ahead: boolean,
+    isClosing: () => boolean,
+  ) {
     this.#delivery = delivery
     this.#policy = policy
     this.#ahead = ahead || policy !== 'throw'
+    this.#isClosing = isClosing
   }
 
   /** The next message, undefined if there is none now. @throws DecodeError, MillraceError CORRUPT */
   next(): Message<Value, Key> | undefined | Promise<Message<Value, Key> | undefined> {
     if (!this.#ahead) return this.#delivery.next()
-    for (;;) {
-      const message = this.#nextReadable()
-      if (message === undefined) return undefined
-      const good = this.#check(message)
-      if (good === true) return message
-      if (good !== false) return good.then((passed) => (passed ? message : this.next()))
-    }
+    const one = this.#nextOrSkip()
+    return one === skipped || one instanceof Promise ? this.#later(one, () => this.#nextOrSkip()) : one
   }
 
   /** The next messages of one partition, at most `countMax`. @throws DecodeError, MillraceError CORRUPT */
   nextBatch(
     countMax: number,
   ): MessageBatch<Value, Key> | undefined | Promise<MessageBatch<Value, Key> | undefined> {
-    const group = this.#nextReadableGroup(countMax)
+    const one = this.#nextBatchOrSkip(countMax)
+    return one === skipped || one instanceof Promise
+      ? this.#later(one, () => this.#nextBatchOrSkip(countMax))
+      : one
+  }
+
+  /** Repeats a step that skipped messages; other work of the process has its turn after each slice of time. */
+  async #later<One>(
+    first: Skipped | Promise<One | Skipped>,
+    step: () => One | undefined | Skipped | Promise<One | Skipped>,
+  ): Promise<One | undefined> {
+    let one: One | undefined | Skipped = await first
+    while (one === skipped) {
+      if (this.#isSliceOver) await this.#endSlice()
+      if (this.#isClosing()) return undefined
+      const next = step()
+      one = next instanceof Promise ? await next : next
+    }
+    return one
+  }
+
+  #nextOrSkip(): Message<Value, Key> | undefined | Skipped | Promise<Message<Value, Key> | Skipped> {
+    let message: Message<Value, Key> | undefined
+    try {
+      message = this.#delivery.next()
+    } catch (error) {
+      return this.#leaveOut(error)
+    }
+    if (message === undefined) return undefined
+    const good = this.#check(message)
+    if (typeof good === 'boolean') return good ? message : skipped
+    return good.then((passed) => (passed && message.run.isCurrent ? message : skipped))
+  }
+
+  #nextBatchOrSkip(
+    countMax: number,
+  ): MessageBatch<Value, Key> | undefined | Skipped | Promise<MessageBatch<Value, Key> | Skipped> {
+    let group: MessageGroup<Value, Key> | undefined
+    try {
+      group = this.#delivery.nextGroup(countMax)
+    } catch (error) {
+      return this.#leaveOut(error)
+    }
     if (group === undefined) return undefined
-    const { run, messages } = group
-    if (!this.#ahead) return new MessageBatch(run, messages)
-    return this.#checkAll(messages).then((passed) =>
-      passed.length > 0 ? new MessageBatch(run, passed) : this.nextBatch(countMax),
-    )
+    return this.#ahead ? this.#checkAll(group) : new MessageBatch(group.run, group.messages)
   }
 
-  /** The next message behind the batches that cannot be opened, if the policy skips them. */
-  #nextReadable(): Message<Value, Key> | undefined {
-    for (;;) {
-      try {
-        return this.#delivery.next()
-      } catch (error) {
-        this.#leaveOut(error)
-      }
-    }
-  }
-
-  #nextReadableGroup(countMax: number): MessageGroup<Value, Key> | undefined {
-    for (;;) {
-      try {
-        return this.#delivery.nextGroup(countMax)
-      } catch (error) {
-        this.#leaveOut(error)
-      }
-    }
-  }
-
-  #leaveOut(error: unknown): void {
+  /** Skips the messages of a batch that can't be opened, if the policy allows that. */
+  #leaveOut(error: unknown): Skipped {
     this.#allow(error)
     this.skipped += this.#delivery.skipUnreadable()
+    return skipped
   }
 
-  async #checkAll(messages: readonly Message<Value, Key>[]): Promise<Message<Value, Key>[]> {
+  async #checkAll({ run, messages }: MessageGroup<Value, Key>): Promise<MessageBatch<Value, Key> | Skipped> {
     const passed: Message<Value, Key>[] = []
     for (const message of messages) {
       const good = this.#check(message)
       if (good === true || (good !== false && (await good))) passed.push(message)
+      else if (this.#isSliceOver) {
+        await this.#endSlice()
+        if (this.#isClosing()) return skipped
+      }
     }
-    return passed
+    return passed.length > 0 && run.isCurrent ? new MessageBatch(run, passed) : skipped
+  }
+
+  get #isSliceOver(): boolean {
+    return performance.now() >= this.#sliceEndMs
+  }
+
+  async #endSlice(): Promise<void> {
+    await nextTurn()
+    this.#sliceEndMs = performance.now() + sliceMs
   }
 
   /** Whether to deliver a message. */
   #check(message: Message<Value, Key>): boolean | Promise<boolean> {
     try {
-      if (this.#policy !== 'throw') void message.key
-      const value = message.decode()
+      // "skip" drops the error, so it needs no DecodeError: the stack of an error costs more than the decoding.
+      const wrapped = this.#policy !== 'skip'
+      if (this.#policy !== 'throw') message.checkKey(wrapped)
+      const value = message.decode(wrapped)
       if (!(value instanceof Promise)) return true
       return value.then(
         () => true,
@@ -97,7 +148,7 @@ export class DecodingDelivery<Value, Key> {
   }
 
   #judge(error: unknown, message: Message<Value, Key>): false {
-    this.#allow(error)
+    if (this.#policy !== 'skip') this.#allow(error)
     message.ack()
     this.skipped++
     return false

@@ -129,24 +129,28 @@ export class Message<Value = unknown, Key = unknown, Name extends string = strin
 
   /**
    * Decodes the value ahead of its first read; returns a promise if the schema is asynchronous.
+   * @param wrapped whether an error is a DecodeError, or the error of the codec or schema itself
    * @internal
    */
-  decode(): Value | Promise<Value> {
-    let value: Value | Promise<Value>
+  decode(wrapped = true): Value | Promise<Value> {
     try {
-      value = this.run.source.decoder.value(this.valueBytes)
-    } catch (cause) {
-      throw new DecodeError(this, 'value', cause)
-    }
-    if (value instanceof Promise) {
+      const value = this.run.source.decoder.value(this.valueBytes)
+      if (!(value instanceof Promise)) return this.#keep(value)
       return value.then(
         (resolved) => this.#keep(resolved),
         (cause: unknown) => {
-          throw new DecodeError(this, 'value', cause)
+          throw wrapped ? new DecodeError(this, 'value', cause) : cause
         },
       )
+    } catch (cause) {
+      throw wrapped ? new DecodeError(this, 'value', cause) : cause
     }
-    return this.#keep(value)
+  }
+
+  /** Decodes the key for its errors alone; `wrapped` as for `decode`. @internal */
+  checkKey(wrapped: boolean): void {
+    if (wrapped) void this.key
+    else if (this.keyBytes !== undefined) this.run.source.decoder.key(this.keyBytes)
   }
 
   #keep(value: Value): Value {

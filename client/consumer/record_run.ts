@@ -15,6 +15,8 @@ export interface RecordSource<Value, Key> {
   readonly topic: string
   readonly partition: number
   readonly decoder: Decoder<Value, Key>
+  /** Increases when the position jumps: messages from before are not delivered any more. */
+  readonly version: number
 }
 
 /**
@@ -30,6 +32,7 @@ export class RecordRun<Value, Key> {
   readonly endOffset: number
   /** Offset of the next record to deliver. */
   position: number
+  readonly #version: number
 
   /**
    * @param batch one whole batch
@@ -45,12 +48,18 @@ export class RecordRun<Value, Key> {
     window: AckWindow | undefined,
   ) {
     this.source = source
+    this.#version = source.version
     this.cursor = new RecordCursor(batch)
     const { baseOffset, recordCount } = this.cursor.header
     this.endOffset = Math.min(baseOffset + recordCount, stopAt)
     this.position = Math.max(position, baseOffset)
     while (this.cursor.offset + 1 < this.position) if (!this.cursor.next()) break
     this.acks = this.left > 0 ? window?.open(this.position, this.left) : undefined
+  }
+
+  /** Whether the source is still at the position that it had for this run: no seek, no revocation since. */
+  get isCurrent(): boolean {
+    return this.source.version === this.#version
   }
 
   /** Number of undelivered records. */
@@ -80,7 +89,7 @@ export function* recordsIn(
   batch: Uint8Array,
   offset: number,
 ): Generator<Message<Uint8Array | undefined, Uint8Array>> {
-  const source = { topic, partition, decoder: asBytes }
+  const source = { topic, partition, decoder: asBytes, version: 0 }
   const run = new RecordRun(source, batch, offset, Number.POSITIVE_INFINITY, undefined)
   for (let message = run.next(); message !== undefined; message = run.next()) yield message
 }
