@@ -93,7 +93,10 @@ test('what a consumer tries again is reported to onError, or is one warning for 
   await read({})
   await waitFor('the warnings', () => warned.length >= 2)
   assert.is(warned.length, 2)
-  assert.match(warned[0] ?? '', /a consumer of "t" tries again: MillraceError: .*has no memory for this request.*onError/)
+  assert.match(
+    warned[0] ?? '',
+    /a consumer of "t" tries again: MillraceError: .*has no memory for this request.*onError/,
+  )
 })
 
 test('a dead broker is noticed as soon by a consumer that is idle as by a busy one', async (context) => {
