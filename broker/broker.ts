@@ -131,7 +131,7 @@ class RunningBroker implements Broker, BrokerContext {
     this.groups = groupsOf(shard, settings, clock, logger, (partition, timeMs) =>
       offsetForTime(shard, partition, timeMs),
     )
-    this.queues = queuesOf(shard, this.admission, clock, logger, settings)
+    this.queues = queuesOf(shard, this.admission, clock, logger, settings, (name) => this.groups.has(name))
     const { admission, metrics } = this
     this.later = new Later({ shard, clock: new WallClock(), admission, logger, metrics, settings })
     this.retention = new Retention(shard, clock, logger, settings.retentionIntervalMs)

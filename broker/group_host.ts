@@ -61,6 +61,10 @@ class ShardGroupHost implements GroupHost {
     return this.#shard.pausedGroups.has(group)
   }
 
+  isQueueGroup(name: string): boolean {
+    return this.#shard.queues.byName(name) !== undefined
+  }
+
   get pausedCount(): number {
     return this.#shard.pausedGroups.count
   }

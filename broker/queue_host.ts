@@ -18,6 +18,7 @@ export function queuesOf(
   clock: WallClock,
   logger: Logger,
   { frameBytesMax }: Pick<BrokerSettings, 'frameBytesMax'>,
+  isStreamGroup: (name: string) => boolean,
 ): Queues {
   const host: QueueHost = {
     catalog: shard.catalog,
@@ -29,6 +30,7 @@ export function queuesOf(
     nowMs: () => clock.earliestMs,
     latestMs: () => clock.latestMs,
     commit: (ops: readonly Op[], assigned) => shard.commit(ops, assigned),
+    isStreamGroup,
     createTopic: (topic: string, settings: TopicSettingsInput): Promise<Topic> =>
       shard.topics.create({ topic, partitions: 1, settings }),
     lost: (group, topic, partition, from, to) =>

@@ -9,6 +9,7 @@ import {
   type ProducerOptions,
   sizeBytes,
 } from '../client/index.js'
+import { durationText } from '../protocol/index.js'
 import { defaultServer, exitCodes } from './errors.js'
 
 /** Options of every command that connects to a broker. */
@@ -114,9 +115,13 @@ export function size(text: string): string {
 }
 
 function checked(text: string, parse: (name: string, text: string) => number): string {
+  checkedMs(text, parse)
+  return text
+}
+
+function checkedMs(text: string, parse: (name: string, text: string) => number): number {
   try {
-    parse('', text)
-    return text
+    return parse('', text)
   } catch (error) {
     if (!isMillraceError(error, 'BAD_OPTION')) throw error
     throw new InvalidArgumentError(error.message.replace(/^.*, expected/, 'expected'))
@@ -138,6 +143,26 @@ export function collect<T>(
   parse: (text: string) => T,
 ): (text: string, previous: readonly T[] | undefined) => T[] {
   return (text, previous = []) => [...previous, parse(text)]
+}
+
+/** Refuses two flags of one option that contradict each other; commander would silently take the last one. */
+export function refuseBoth(command: Command, one: string, other: string): void {
+  const given = new Set<string>()
+  for (const flag of [one, other])
+    command.on(`option:${flag.slice(2)}`, () => {
+      given.add(flag)
+      if (given.size === 2) command.error(`error: give ${one} or ${other}, not both`)
+    })
+}
+
+/** Checks a time like 30s of at most `maxMs`, or 0; for commander. */
+export function durationUpTo(maxMs: number): (text: string) => string {
+  return (text) => {
+    if (text === '0') return '0ms'
+    const ms = checkedMs(text, durationMs)
+    if (ms > maxMs) throw new InvalidArgumentError(`expected at most ${durationText(maxMs)}`)
+    return text
+  }
 }
 
 /**

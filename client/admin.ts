@@ -1,7 +1,10 @@
 import {
   commands,
+  durationText,
   errorOf,
   isMillraceError,
+  limits,
+  MillraceError,
   type ReplyOf,
   type TopicSettings,
   type TopicSettingsInput,
@@ -24,7 +27,10 @@ export interface TopicOptions {
   readonly retention?: { readonly time?: Duration | undefined; readonly bytes?: Size | undefined } | undefined
   /** Largest record batch. */
   readonly batchBytesMax?: Size | undefined
-  /** How long the topic remembers message ids, to drop messages with the same id. Default 2 min, 0: not at all. */
+  /**
+   * How long the topic remembers message ids, to drop messages with the same id: at most 7 days, 0: not at all. Default:
+   * the setting `dedupeWindowMs` of the broker, 2 min unless changed.
+   */
   readonly dedupeWindow?: Duration | undefined
 }
 
@@ -217,9 +223,18 @@ function topicRequest({ partitions, retention, batchBytesMax, dedupeWindow }: To
     retentionBytes:
       retention?.bytes === undefined ? undefined : sizeBytes('retention.bytes', retention.bytes),
     batchBytesMax: batchBytesMax === undefined ? undefined : sizeBytes('batchBytesMax', batchBytesMax),
-    dedupeWindowMs: dedupeWindow === undefined ? undefined : durationMs('dedupeWindow', dedupeWindow),
+    dedupeWindowMs: dedupeWindow === undefined ? undefined : dedupeWindowMs(dedupeWindow),
   }
   return { partitions, settings }
+}
+
+function dedupeWindowMs(dedupeWindow: Duration): number {
+  const ms = durationMs('dedupeWindow', dedupeWindow)
+  if (ms <= limits.dedupeWindowMsMax) return ms
+  throw new MillraceError(
+    'BAD_OPTION',
+    `the option "dedupeWindow" is ${durationText(ms)}, expected at most ${durationText(limits.dedupeWindowMsMax)}`,
+  )
 }
 
 /** The option that sets each setting of a topic. */
@@ -278,24 +293,29 @@ export class GroupsAdmin {
 
   /**
    * Moves committed offsets; members that own the partitions start again from there.
+   * @param options `create`: make a group that does not exist, so that its first member starts there; default false
    * @returns the offset of each partition
-   * @throws MillraceError UNKNOWN_TOPIC, UNKNOWN_PARTITION, OFFSET_OUT_OF_RANGE
+   * @throws MillraceError UNKNOWN_GROUP (without `create`), UNKNOWN_TOPIC, UNKNOWN_PARTITION, OFFSET_OUT_OF_RANGE
    */
   async seek(
     group: string,
     topic: string,
     to: 'earliest' | 'latest' | Date | number,
-    options: CallOptions & { readonly partitions?: readonly number[] | undefined } = {},
+    options: CallOptions & {
+      readonly partitions?: readonly number[] | undefined
+      readonly create?: boolean | undefined
+    } = {},
   ): Promise<readonly { readonly partition: number; readonly offset: number }[]> {
-    checkOptions('client.groups.seek', options, { ...callOptionNames, partitions: true })
+    checkOptions('client.groups.seek', options, { ...callOptionNames, partitions: true, create: true })
     const target =
       typeof to === 'string'
         ? ({ kind: to } as const)
         : to instanceof Date
           ? ({ kind: 'time', value: to.getTime() } as const)
           : ({ kind: 'offset', value: to } as const)
-    const request = { group, topic, partitions: options.partitions, ...target }
-    return (await this.#cluster.call(commands.groupSeek, request, { ...options, repeatable: true }))
+    const { partitions, create } = options
+    const request = { group, topic, partitions, create, ...target }
+    return (await this.#cluster.call(commands.groupSeek, request, { ...callOnly(options), repeatable: true }))
       .partitions
   }
 
@@ -321,15 +341,15 @@ export class GroupsAdmin {
 
   /**
    * Pauses a group until `resume`: its members finish delivered messages, commit, give up their partitions, and stay
-   * members. Durable. A group can be paused before it exists.
-   * @throws MillraceError BAD_NAME
+   * members. Durable. A group can be paused before it exists, unless a queue group has this name.
+   * @throws MillraceError BAD_NAME, UNKNOWN_GROUP
    */
   async pause(group: string, options: CallOptions = {}): Promise<void> {
     checkCallOptions('client.groups.pause', options)
     await this.#cluster.call(commands.groupPause, { group, paused: true }, { ...options, repeatable: true })
   }
 
-  /** Resumes a paused group where it stopped. @throws MillraceError BAD_NAME */
+  /** Resumes a paused group where it stopped. @throws MillraceError BAD_NAME, UNKNOWN_GROUP */
   async resume(group: string, options: CallOptions = {}): Promise<void> {
     checkCallOptions('client.groups.resume', options)
     await this.#cluster.call(commands.groupPause, { group, paused: false }, { ...options, repeatable: true })

@@ -12,10 +12,17 @@ export function groupNames(host: GroupHost, membership: Membership): Set<string>
   return names
 }
 
-/** An UNKNOWN_GROUP error that names the nearest group. */
+/** Whether a stream group of this name has members, committed offsets or a pause. */
+export function groupExists(host: GroupHost, membership: Membership, name: string): boolean {
+  return membership.hasMembers(name) || host.offsets.has(name) || host.isPaused(name)
+}
+
+/** An UNKNOWN_GROUP error that names the nearest group, or says that the name is that of a queue group. */
 export function unknownGroup(host: GroupHost, membership: Membership, name: string): MillraceError {
-  const known = suggestion(name, groupNames(host, membership))
-  return new MillraceError('UNKNOWN_GROUP', `there is no group ${JSON.stringify(name)}${known}`)
+  const hint = host.isQueueGroup(name)
+    ? '; a queue group has this name: use "millrace queue" or client.queues'
+    : suggestion(name, groupNames(host, membership))
+  return new MillraceError('UNKNOWN_GROUP', `there is no stream group ${JSON.stringify(name)}${hint}`)
 }
 
 export function listGroups(host: GroupHost, membership: Membership): GroupListReply {

@@ -1,6 +1,6 @@
 import { MillraceError } from '../../protocol/index.js'
 import { LivenessClock } from '../liveness_clock.js'
-import { describeGroup, groupNames, listGroups } from './describe.js'
+import { describeGroup, groupExists, groupNames, listGroups, unknownGroup } from './describe.js'
 import type { GroupHost } from './host.js'
 import { checkGroupName, Membership } from './membership.js'
 import { OffsetCommands } from './offset_commands.js'
@@ -81,6 +81,11 @@ export class Groups {
     }
   }
 
+  /** Whether a group has members, committed offsets or a pause. */
+  has(group: string): boolean {
+    return groupExists(this.#host, this.#membership, group)
+  }
+
   /** Groups that have members or committed offsets. */
   get count(): number {
     return groupNames(this.#host, this.#membership).size
@@ -105,10 +110,13 @@ export class Groups {
 
   /**
    * A group may be paused before it exists, so names of paused groups have a limit of their own: `groupsMax`.
-   * @throws MillraceError BAD_NAME, LIMIT_EXCEEDED, STORAGE_FAILED
+   * The name of a queue group is probably meant for that one, so that no stream group is paused by it.
+   * @throws MillraceError BAD_NAME, UNKNOWN_GROUP, LIMIT_EXCEEDED, STORAGE_FAILED
    */
   async setPaused(group: string, paused: boolean): Promise<void> {
     checkGroupName(group)
+    if (this.#host.isQueueGroup(group) && !groupExists(this.#host, this.#membership, group))
+      throw unknownGroup(this.#host, this.#membership, group)
     if (this.#host.isPaused(group) !== paused) {
       if (paused) await this.#pause(group)
       else await this.#host.setPaused(group, false)

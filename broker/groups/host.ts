@@ -18,6 +18,8 @@ export interface GroupHost {
   /** Resolves when the offsets are durable and in `offsets`; calls take effect in their order. */
   commitOffsets(group: string, committedAtMs: number, entries: readonly OffsetEntry[]): Promise<void>
   isPaused(group: string): boolean
+  /** Whether a queue group has this name; it is another group. */
+  isQueueGroup(name: string): boolean
   readonly pausedCount: number
   /** Resolves when it is durable. */
   setPaused(group: string, paused: boolean): Promise<void>

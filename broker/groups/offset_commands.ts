@@ -1,6 +1,6 @@
 import { errorFields, MillraceError } from '../../protocol/index.js'
 import type { OffsetEntry } from './committed_offsets.js'
-import { unknownGroup } from './describe.js'
+import { groupExists, unknownGroup } from './describe.js'
 import type { Group } from './group.js'
 import type { GroupHost } from './host.js'
 import type { Member } from './member.js'
@@ -77,12 +77,15 @@ export class OffsetCommands {
 
   /**
    * Moves committed offsets; members that own the partitions start again from there.
-   * @throws MillraceError BAD_NAME, BAD_REQUEST, UNKNOWN_TOPIC, UNKNOWN_PARTITION, OFFSET_OUT_OF_RANGE, LIMIT_EXCEEDED,
+   * @throws MillraceError BAD_NAME, BAD_REQUEST, UNKNOWN_GROUP (without `create`), UNKNOWN_TOPIC, UNKNOWN_PARTITION, OFFSET_OUT_OF_RANGE, LIMIT_EXCEEDED,
    * STORAGE_FAILED
    */
   async seek(request: SeekRequest): Promise<SeekReply> {
     const { host, membership } = this.#options
-    checkGroupName(request.group)
+    const { group, create = false } = request
+    checkGroupName(group)
+    if (!create && !groupExists(host, membership, group) && !this.#underWay.has(group))
+      throw unknownGroup(host, membership, group)
     const topic = host.topics.byName(request.topic)
     if (topic === undefined) throw host.unknownTopic(request.topic)
     const partitions = [

@@ -1,8 +1,10 @@
 import { Cron } from 'croner'
 import { MillraceError } from '../../protocol/index.js'
+import { cronProblem } from './cron_problem.js'
 
 /** Limit of parsed patterns in memory: each takes some kilobytes. */
 const parsedMax = 100
+const mode = '5-or-6-parts'
 const parsed = new Map<string, Cron>()
 
 /**
@@ -19,7 +21,11 @@ export function nextDueAfter(pattern: string, timeZone: string, afterMs: number)
   try {
     return cron.nextRun(new Date(afterMs))?.getTime()
   } catch (cause) {
-    throw new MillraceError('BAD_SCHEDULE', `the time zone ${JSON.stringify(timeZone)} is unknown`, { cause })
+    throw new MillraceError(
+      'BAD_SCHEDULE',
+      `the time zone ${JSON.stringify(timeZone)} is unknown, expected a name like Europe/Berlin or UTC`,
+      { cause },
+    )
   }
 }
 
@@ -37,15 +43,28 @@ function cronOf(pattern: string, timeZone: string): Cron {
 function parse(pattern: string, timezone: string): Cron {
   // Croner also accepts dates, which are not patterns.
   const isTime = /^\d{4}-/.test(pattern.trim())
+  let cause: unknown
+  if (!isTime) {
+    try {
+      return new Cron(pattern, { timezone, mode })
+    } catch (error) {
+      cause = error
+    }
+  }
+  const problem = isTime ? 'it is a time, which is due once' : cronProblem(pattern, isAllowed)
+  throw new MillraceError(
+    'BAD_SCHEDULE',
+    `the cron pattern ${JSON.stringify(pattern)} is not allowed: ${problem}`,
+    { cause },
+  )
+}
+
+function isAllowed(pattern: string): boolean {
   try {
-    if (isTime) throw new Error('it is a time')
-    return new Cron(pattern, { timezone, mode: '5-or-6-parts' })
-  } catch (cause) {
-    const reason = cause instanceof Error ? cause.message.replace(/^\w+: /, '') : String(cause)
-    throw new MillraceError(
-      'BAD_SCHEDULE',
-      `the cron pattern ${JSON.stringify(pattern)} can't be read: ${reason}`,
-      { cause },
-    )
+    new Cron(pattern, { mode })
+    return true
+  } catch {
+    // The caller reports which part of the pattern is at fault.
+    return false
   }
 }

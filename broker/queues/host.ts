@@ -22,6 +22,8 @@ export interface QueueHost {
   latestMs(): number
   /** Commits all operations or none; `assigned` receives the base offset of each batch. */
   commit(ops: readonly Op[], assigned?: (index: number, baseOffset: number) => void): Promise<void>
+  /** Whether a stream group has this name; it is another group. */
+  isStreamGroup(name: string): boolean
   createTopic(name: string, settings: TopicSettingsInput): Promise<Topic>
   /** Reports offsets of a group's messages that cannot be read any more. */
   lost(group: string, topic: string, partition: number, first: number, end: number): void

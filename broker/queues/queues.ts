@@ -393,11 +393,13 @@ export class Queues {
     const { view } = this.#host
     const record = view.byName(group)
     if (record !== undefined) return record
-    const known = suggestion(
-      group,
-      [...view.queues].map((queue) => queue.group),
-    )
-    throw new MillraceError('UNKNOWN_GROUP', `there is no queue group ${JSON.stringify(group)}${known}`)
+    const hint = this.#host.isStreamGroup(group)
+      ? '; a stream group has this name: use "millrace group" or client.groups'
+      : suggestion(
+          group,
+          [...view.queues].map((queue) => queue.group),
+        )
+    throw new MillraceError('UNKNOWN_GROUP', `there is no queue group ${JSON.stringify(group)}${hint}`)
   }
 
   #liveOf(record: QueueRecord): LiveGroup {

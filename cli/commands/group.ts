@@ -1,5 +1,11 @@
 import type { Command } from 'commander'
-import type { GroupDescription, StartPosition } from '../../client/index.js'
+import {
+  type Client,
+  type GroupDescription,
+  isMillraceError,
+  MillraceError,
+  type StartPosition,
+} from '../../client/index.js'
 import { type CommonOptions, collect, wholeNumber, withClient, withCommon } from '../options.js'
 import { printJson, printTable } from '../output.js'
 import { startPosition } from '../start_position.js'
@@ -7,6 +13,7 @@ import { startPosition } from '../start_position.js'
 interface SeekOptions extends CommonOptions {
   readonly to: StartPosition
   readonly partition?: readonly number[]
+  readonly create?: true
 }
 
 export function addGroup(program: Command): void {
@@ -26,10 +33,11 @@ export function addGroup(program: Command): void {
   withCommon(group.command('seek <group> <topic>').description('move the committed offsets of a group'))
     .requiredOption('--to <where>', 'earliest, latest, an offset, or a time', startPosition)
     .option('--partition <n>', 'only this partition; repeatable', collect(wholeNumber()))
+    .option('--create', 'create the group if it does not exist, so that it starts there')
     .action(async (name: string, topic: string, options: SeekOptions) => {
-      const { partition: partitions } = options
+      const { partition: partitions, create } = options
       const moved = await withClient(options, (client) =>
-        client.groups.seek(name, topic, options.to, { partitions }),
+        seek(client, name, topic, options.to, { partitions, create }),
       )
       if (options.json) return printJson(moved)
       printTable([['partition', 'offset'], ...moved.map((one) => [one.partition, one.offset])])
@@ -53,6 +61,21 @@ export function addGroup(program: Command): void {
       else process.stdout.write(`deleted group "${name}"\n`)
     },
   )
+}
+
+async function seek(
+  client: Client,
+  group: string,
+  topic: string,
+  to: StartPosition,
+  options: Parameters<Client['groups']['seek']>[3],
+): ReturnType<Client['groups']['seek']> {
+  try {
+    return await client.groups.seek(group, topic, to, options)
+  } catch (error) {
+    if (!isMillraceError(error, 'UNKNOWN_GROUP')) throw error
+    throw new MillraceError('UNKNOWN_GROUP', `${error.message}; --create makes a new group`, { cause: error })
+  }
 }
 
 function printDescription(description: GroupDescription): void {

@@ -6,8 +6,17 @@ import {
   type QueueOptions,
 } from '../../client/index.js'
 import { jsonLineOf } from '../messages/json_line.js'
-import { type CommonOptions, collect, duration, wholeNumber, withClient, withCommon } from '../options.js'
+import {
+  type CommonOptions,
+  collect,
+  duration,
+  refuseBoth,
+  wholeNumber,
+  withClient,
+  withCommon,
+} from '../options.js'
 import { printJson, printTable } from '../output.js'
+import { checkLetters, checkQueueTopic } from '../queue_filters.js'
 
 interface ConfigureOptions extends CommonOptions {
   readonly order?: 'none' | 'key'
@@ -84,9 +93,10 @@ function addPeek(queue: Command): void {
 
 async function peek(group: string, { limit, topic, state, ...options }: PeekCommandOptions): Promise<void> {
   const wanted = state === undefined ? undefined : peekStates[state]
-  const peeked = await withClient(options, (client) =>
-    client.queues.peek(group, { limit, topic, state: wanted }),
-  )
+  const peeked = await withClient(options, async (client) => {
+    await checkQueueTopic(client, group, topic)
+    return client.queues.peek(group, { limit, topic, state: wanted })
+  })
   if (options.json) {
     for (const { message, ...rest } of peeked)
       printJson({ ...rest, message: JSON.parse(jsonLineOf(message)) })
@@ -118,7 +128,8 @@ function previewOf(bytes: Uint8Array | undefined, charactersMax: number): string
 }
 
 function addSettings(queue: Command): void {
-  withCommon(queue.command('configure <group>').description('change the settings of a group'))
+  const configure = queue.command('configure <group>').description('change the settings of a group')
+  withCommon(configure)
     .addOption(new Option('--order <which>', 'order of messages').choices(['none', 'key']))
     .option('--attempts <n>', 'attempts after which a message is a dead letter', wholeNumber(1, 1_000_000))
     .addOption(new Option('--retry <kind>', 'how retry delays grow').choices(['fixed', 'exponential']))
@@ -137,6 +148,7 @@ function addSettings(queue: Command): void {
       if (options.json) return printJson(settings)
       printTable(Object.entries(settings).map(([name, value]) => [name, JSON.stringify(value)]))
     })
+  refuseBoth(configure, '--priorities', '--no-priorities')
   for (const [name, done, description] of [
     ['pause', 'paused', 'pause deliveries until resume; leased messages continue'],
     ['resume', 'resumed', 'resume deliveries'],
@@ -172,6 +184,7 @@ function addDeadLetters(queue: Command): void {
       const counts = new Map<string, number>()
       let newest: DeadLetter[] = []
       await withClient(options, async (client) => {
+        await checkQueueTopic(client, group, options.topic)
         for await (const letter of client.queues.deadLetters(group)) {
           if (!matches(letter, options)) continue
           const reason = reasonOf(letter)
@@ -215,16 +228,18 @@ function addDeadLetters(queue: Command): void {
     .option('--topic <name>', 'only messages of this topic')
     .action(async (group: string, options: RedriveOptions) => {
       let shown = 0
-      const redriven = await withClient(options, (client) =>
-        client.queues.redrive(group, {
+      const redriven = await withClient(options, async (client) => {
+        await checkQueueTopic(client, group, options.topic)
+        await checkLetters(client, group, options.letter)
+        return client.queues.redrive(group, {
           which: (letter) => (options.letter?.includes(letter.offset) ?? true) && matches(letter, options),
           onProgress: (count) => {
             if (options.json || count - shown < progressEvery) return
             shown = count
-            process.stderr.write(`${count} given back\n`)
+            process.stderr.write(`redrove ${count} so far\n`)
           },
-        }),
-      )
+        })
+      })
       if (options.json) printJson({ group, redriven })
       else process.stdout.write(`redrove ${redriven} dead letters of queue group "${group}"\n`)
     })

@@ -1,11 +1,13 @@
 import type { Command } from 'commander'
 import type { TopicDescription, TopicOptions, TopicSummary } from '../../client/index.js'
+import { limits } from '../../protocol/index.js'
 import { confirmed } from '../confirm.js'
 import { exitCodes } from '../errors.js'
 import {
   type CommonOptions,
   collect,
   durationOrForever,
+  durationUpTo,
   size,
   wholeNumber,
   withClient,
@@ -18,6 +20,7 @@ interface SettingsOptions extends CommonOptions {
   readonly retentionTime?: string
   readonly retentionBytes?: string
   readonly batchBytesMax?: string
+  readonly dedupeWindow?: string
 }
 
 interface PurgeOptions extends CommonOptions {
@@ -74,9 +77,19 @@ async function purge(name: string, options: PurgeOptions): Promise<void> {
   const { partition: partitions, yes } = options
   await withClient(options, async (client) => {
     const { partitions: found } = await client.topics.describe(name)
-    const messages = found
-      .filter(({ partition }) => partitions?.includes(partition) ?? true)
-      .reduce((sum, { startOffset, endOffset }) => sum + endOffset - startOffset, 0)
+    const wanted = found.filter(({ partition }) => partitions?.includes(partition) ?? true)
+    const messages = wanted.reduce((sum, { startOffset, endOffset }) => sum + endOffset - startOffset, 0)
+    const isKnown = partitions === undefined || wanted.length === new Set(partitions).size
+    // Without a purge: it could drop messages that arrive now and that nobody confirmed.
+    if (!yes && isKnown && messages === 0) {
+      const none = wanted.map(({ partition, startOffset }) => ({ partition, startOffset, dropped: 0 }))
+      report(
+        options,
+        { topic: name, dropped: 0, partitions: none },
+        `topic "${name}" has no messages to drop`,
+      )
+      return
+    }
     if (!yes && !(await confirmed(`drop ${counted(messages)} of topic "${name}"?`, '--yes'))) {
       process.stderr.write('millrace: nothing was dropped\n')
       process.exitCode = exitCodes.failed
@@ -102,6 +115,11 @@ function withSettings(command: Command): Command {
     )
     .option('--retention-bytes <size>', 'retention size of each partition, like 10GB or unlimited', size)
     .option('--batch-bytes-max <size>', 'size limit of a batch, and so of a message', size)
+    .option(
+      '--dedupe-window <time>',
+      'how long the broker remembers message ids to drop repeats, like 1h, at most 7d; 0: not at all',
+      durationUpTo(limits.dedupeWindowMsMax),
+    )
 }
 
 function settings({
@@ -109,8 +127,14 @@ function settings({
   retentionTime,
   retentionBytes,
   batchBytesMax,
+  dedupeWindow,
 }: SettingsOptions): TopicOptions {
-  return { partitions, retention: { time: retentionTime, bytes: retentionBytes }, batchBytesMax }
+  return {
+    partitions,
+    retention: { time: retentionTime, bytes: retentionBytes },
+    batchBytesMax,
+    dedupeWindow,
+  }
 }
 
 function report({ json }: CommonOptions, value: unknown, text: string): void {
@@ -125,7 +149,7 @@ function retentionText({ settings: { retentionMs, retentionBytes } }: TopicSumma
 function printDescription({ topic, partitions }: TopicDescription): void {
   process.stdout.write(`${topic.name}: ${count(topic.partitions, 'partition')}, ${retentionText(topic)}, `)
   process.stdout.write(
-    `batches up to ${formatBytes(topic.settings.batchBytesMax)}, created ${new Date(topic.createdAtMs).toISOString()}\n`,
+    `batches up to ${formatBytes(topic.settings.batchBytesMax)}, ${dedupeText(topic)}created ${new Date(topic.createdAtMs).toISOString()}\n`,
   )
   const rows = partitions.map((one) => [
     one.partition,
@@ -135,6 +159,14 @@ function printDescription({ topic, partitions }: TopicDescription): void {
     one.problem ?? '',
   ])
   printTable([['partition', 'start', 'end', 'bytes', ''], ...rows])
+}
+
+/** A broker that is older than the setting does not report it. */
+function dedupeText({ settings: { dedupeWindowMs } }: TopicSummary): string {
+  if (dedupeWindowMs === undefined) return ''
+  return dedupeWindowMs === 0
+    ? 'message ids not remembered, '
+    : `message ids remembered ${formatDuration(dedupeWindowMs)}, `
 }
 
 function count(n: number, noun: string): string {

@@ -188,6 +188,8 @@ export const groupSeek = command({
     kind: oneOf('earliest', 'latest', 'time', 'offset'),
     /** ms since 1970 for "time", the offset for "offset". */
     value: optional(integer()),
+    /** Whether to create a group that does not exist; otherwise UNKNOWN_GROUP. */
+    create: optional(bool),
   }),
   reply: record({
     partitions: list(record({ partition, offset }), limits.partitionsPerTopicMax),

@@ -32,6 +32,20 @@ test(
     )
     await publish('new', 0)
     assert.is(ok(await run(context, ['consume', 't', '-o', '%o %v', ...server])), '2 new\n')
+    ok(await run(context, ['topic', 'purge', 't', '--yes', ...server]))
+    assert.is(
+      ok(await run(context, ['topic', 'purge', 't', ...server])),
+      'topic "t" has no messages to drop\n',
+      'an empty topic needs no confirmation',
+    )
+    assert.equal(JSON.parse(ok(await run(context, ['topic', 'purge', 't', '--json', ...server]))), {
+      topic: 't',
+      dropped: 0,
+      partitions: [
+        { partition: 0, startOffset: 3, dropped: 0 },
+        { partition: 1, startOffset: 1, dropped: 0 },
+      ],
+    })
     const wrong = await run(context, ['topic', 'purge', 't', '--partition', '9', '--yes', ...server])
     assert.is(wrong.code, 1)
     assert.match(wrong.stderr, /no partition 9/)
@@ -86,7 +100,7 @@ test(
     assert.ok((all[0]?.dueAtMs as number) > Date.now())
     assert.is((await peek(['--state', 'delayed'])).length, 1)
     assert.is((await peek(['--limit', '2'])).length, 2)
-    assert.is((await peek(['--topic', 'other'])).length, 0)
+    assert.is((await peek(['--topic', 'jobs'])).length, all.length)
     const table = ok(await run(context, ['queue', 'peek', 'crew', '--state', 'in-flight', ...server]))
     assert.match(table, /jobs +0 +3 +in-flight +0 +- +\S+ +k +waits\ufffd/)
     await client.topics.purge('jobs')

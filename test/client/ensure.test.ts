@@ -80,4 +80,18 @@ test('ensure fails for what create refuses', async (context) => {
   assert.ok(isMillraceError(error, 'BAD_NAME'))
 })
 
+test('a dedupe window over its limit is refused by the name of the option', async (context) => {
+  const { client } = await start(context)
+  await client.topics.create('orders', { dedupeWindow: '7d' })
+  for (const call of [
+    () => client.topics.create('x', { dedupeWindow: '8d' }),
+    () => client.topics.ensure('x', { dedupeWindow: '8d' }),
+    () => client.topics.alter('orders', { dedupeWindow: 8 * 86_400_000 }),
+  ]) {
+    const error = await call().catch((reason: unknown) => reason)
+    assert.ok(isMillraceError(error, 'BAD_OPTION'))
+    assert.is(error.message, 'the option "dedupeWindow" is 8 days, expected at most 7 days')
+  }
+})
+
 test.run()

@@ -112,6 +112,12 @@ export class FakeHost implements GroupHost {
     return this.paused.size
   }
 
+  readonly queueGroups = new Set<string>()
+
+  isQueueGroup(name: string): boolean {
+    return this.queueGroups.has(name)
+  }
+
   isPaused(group: string): boolean {
     return this.paused.has(group)
   }

@@ -312,7 +312,7 @@ test('seeks to the ends, a time or an offset, and refuses the rest', async ({ de
   const { host, groups } = setUp(defer, 2)
   host.startOffset = 20
   const to = (kind: 'earliest' | 'latest' | 'time' | 'offset', value?: number) =>
-    groups.seek({ group: 'billing', topic: 'orders', partitions: [0], kind, value })
+    groups.seek({ group: 'billing', topic: 'orders', partitions: [0], kind, value, create: true })
   assert.is((await to('earliest')).partitions[0]?.offset, 20)
   assert.is((await to('latest')).partitions[0]?.offset, 100)
   assert.is((await to('time', 33)).partitions[0]?.offset, 33)
@@ -325,6 +325,46 @@ test('seeks to the ends, a time or an offset, and refuses the rest', async ({ de
   assert.is(await codeOf(groups.seek({ ...request, partitions: [2] })), 'UNKNOWN_PARTITION')
   assert.is(await codeOf(groups.seek({ ...request, topic: 'nope' })), 'UNKNOWN_TOPIC')
   assert.is(await codeOf(groups.seek({ ...request, group: '' })), 'BAD_NAME')
+})
+
+test('a seek creates a group only when it is told to', async ({ defer }) => {
+  const { host, groups } = setUp(defer, 1)
+  const seek = { group: 'biling', topic: 'orders', kind: 'earliest' } as const
+  await groups.seek({ ...seek, group: 'billing', create: true })
+  const error = await groups.seek(seek).catch((reason: Error) => reason)
+  assert.is((error as Error).message, 'there is no stream group "biling"; did you mean "billing"?')
+  assert.equal(groups.list().groups, [{ group: 'billing', members: 0, topics: 1 }])
+  assert.is((await groups.seek({ ...seek, group: 'billing' })).partitions.length, 1)
+  const member = await new FakeMember(groups, 'a').join()
+  assert.ok(member.owned.length > 0)
+  await groups.setPaused('early', true)
+  assert.is((await groups.seek({ ...seek, group: 'early' })).partitions.length, 1, 'a paused group exists')
+  assert.is(host.offsets.has('biling'), false)
+})
+
+test('the name of a queue group is refused with where to find it, and pauses nothing', async ({ defer }) => {
+  const { host, groups } = setUp(defer, 1)
+  host.queueGroups.add('mailer')
+  const expected =
+    'there is no stream group "mailer"; a queue group has this name: use "millrace queue" or client.queues'
+  const messageOf = async (call: () => unknown): Promise<string> => {
+    try {
+      await call()
+    } catch (error) {
+      return (error as Error).message
+    }
+    return 'nothing'
+  }
+  assert.is(await messageOf(() => groups.describe('mailer')), expected)
+  assert.is(await messageOf(() => groups.delete('mailer')), expected)
+  assert.is(await messageOf(() => groups.setPaused('mailer', true)), expected)
+  assert.is(await messageOf(() => groups.setPaused('mailer', false)), expected)
+  const seek = { group: 'mailer', topic: 'orders', kind: 'earliest' } as const
+  assert.is(await messageOf(() => groups.seek(seek)), expected)
+  assert.is(host.paused.size, 0)
+  await groups.seek({ ...seek, create: true })
+  await groups.setPaused('mailer', true)
+  assert.is(groups.describe('mailer').paused, true, 'a stream group may have the same name')
 })
 
 test('a write that fails fails the commit and leaves the group working', async ({ defer }) => {
@@ -403,7 +443,10 @@ test('deletes groups without members', async ({ defer }) => {
   const a = await new FakeMember(groups, 'a').join()
   await a.commit(1)
   assert.is(await codeOf(groups.delete('billing')), 'GROUP_ACTIVE')
-  assert.throws(() => groups.describe('biling'), /there is no group "biling"; did you mean "billing"\?/)
+  assert.throws(
+    () => groups.describe('biling'),
+    /there is no stream group "biling"; did you mean "billing"\?/,
+  )
   groups.leave('billing', 'a')
   assert.is(groups.describe('billing').state, 'empty')
   await groups.delete('billing')

@@ -99,6 +99,7 @@ test('the age of the oldest message is told, also where nobody works', async (co
     partitions: [1],
     kind: 'offset',
     value: 1,
+    create: true,
   })
   const oldest = (described: { partitions: readonly { oldestTimestampMs?: number | undefined }[] }) =>
     described.partitions.map(({ oldestTimestampMs }) => oldestTimestampMs)

@@ -110,7 +110,9 @@ async function useAll(client: Client, isForged: boolean, nextValue: () => string
     attempt('topics.offsets', () => client.topics.offsets(attackedTopic, 'latest')),
     attempt('groups.list', () => client.groups.list()),
     attempt('groups.describe', () => client.groups.describe(`${token}-group`)),
-    attempt('groups.seek', () => client.groups.seek(`${token}-group`, attackedTopic, 'earliest')),
+    attempt('groups.seek', () =>
+      client.groups.seek(`${token}-group`, attackedTopic, 'earliest', { create: true }),
+    ),
   ])
   await Promise.all([
     attempt('consume', () => read(client, isForged, undefined)),
