@@ -45,6 +45,9 @@ export function delayedKey(dueMs: number, sequence: number): Buffer {
   return key
 }
 
+/** End of the keys of delayed messages. */
+export const delayedEnd = Uint8Array.of(viewTables.delayed + 1)
+
 export function delayedIdKey(topicId: number, id: string): Buffer {
   const key = Buffer.allocUnsafe(5 + Buffer.byteLength(id))
   key[0] = viewTables.delayedId

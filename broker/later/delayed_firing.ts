@@ -3,8 +3,10 @@ import { Appends } from './appends.js'
 import {
   type DelayedMessage,
   type DelayedRef,
+  delayedEnd,
   delayedIdKey,
   encodeDelayedRefs,
+  readDelayed,
   readPlace,
 } from './delayed_codec.js'
 import type { Later } from './later.js'
@@ -16,6 +18,12 @@ const bytesMax = 4 * 1024 * 1024
 const aheadMs = 5_000
 const loadCount = 4_000
 const loadBelow = 8_000
+
+export interface SweptRange {
+  readonly bytes: number
+  /** Key of the next message to look at; undefined at the end. */
+  readonly next: Uint8Array | undefined
+}
 
 /** Appends due messages, and removes cancelled ones. Each message ends once. */
 export class DelayedFiring {
@@ -78,26 +86,53 @@ export class DelayedFiring {
   }
 
   /**
-   * Removes delayed messages of deleted topics, some at a time. Returns whether there may be more. Messages without an
-   * id are removed at their due time.
+   * Removes delayed messages with ids of a deleted topic, some at a time. Returns whether there may be more.
    * @throws MillraceError STORAGE_FAILED
    */
-  sweep(topicId: number): Promise<boolean> {
-    return this.#watchEnds((ended) => this.#sweep(topicId, ended))
+  sweepIds(topicId: number): Promise<boolean> {
+    return this.#watchEnds(async (ended) => {
+      const gte = delayedIdKey(topicId, '')
+      const range = { gte, lt: delayedIdKey(topicId + 1, ''), limit: messagesMax }
+      const refs = (await this.#later.shard.store.state.range(range)).map(([key, value]): DelayedRef => {
+        const id = Buffer.from(key.subarray(gte.length)).toString('utf8')
+        return { ...readPlace(value), topicId, partition: 0, id, offset: -1 }
+      })
+      await this.#removeAll(refs, ended)
+      return refs.length > 0
+    })
   }
 
-  async #sweep(topicId: number, ended: ReadonlySet<number>): Promise<boolean> {
-    const { state } = this.#later.shard.store
-    const gte = delayedIdKey(topicId, '')
-    const range = { gte, lt: delayedIdKey(topicId + 1, ''), limit: messagesMax }
-    const refs = (await state.range(range)).map(([key, value]): DelayedRef => {
-      const id = Buffer.from(key.subarray(gte.length)).toString('utf8')
-      return { ...readPlace(value), topicId, partition: 0, id, offset: -1 }
+  /**
+   * Removes the messages of deleted topics among the next `limit` delayed messages of all topics. Returns the bytes
+   * that it read, and where to continue; `from` again if messages were in the middle of another operation.
+   * @param from key of the first message to look at
+   * @throws MillraceError STORAGE_FAILED
+   */
+  sweepRange(from: Uint8Array, limit: number, topicIds: ReadonlySet<number>): Promise<SweptRange> {
+    return this.#watchEnds(async (ended) => {
+      const entries = await this.#later.shard.store.state.range({ gte: from, lt: delayedEnd, limit })
+      const refs: DelayedRef[] = []
+      let bytes = 0
+      for (const [key, value] of entries) {
+        bytes += key.length + value.length
+        const { body, ...message } = readDelayed(key, value)
+        if (topicIds.has(message.topicId)) refs.push({ ...message, offset: -1 })
+      }
+      if (!(await this.#removeAll(refs, ended))) return { bytes, next: from }
+      const last = entries.at(-1)
+      const isLast = last === undefined || entries.length < limit
+      return { bytes, next: isLast ? undefined : Buffer.concat([last[0], Uint8Array.of(0)]) }
     })
+  }
+
+  /** Returns false if other operations were ending some of the messages: they may have failed, so look again. */
+  async #removeAll(refs: readonly DelayedRef[], ended: ReadonlySet<number>): Promise<boolean> {
     const known = refs.filter(({ sequence }) => !ended.has(sequence))
     const free = known.filter(({ sequence }) => !this.#ending.has(sequence))
+    const others = new Set(known.map(({ sequence }) => this.#ending.get(sequence)))
     if (free.length > 0) await this.#end(free, this.#remove(free))
-    return free.length > 0 || known.length < refs.length
+    await Promise.allSettled(others)
+    return free.length === refs.length
   }
 
   /**

@@ -1,6 +1,6 @@
 import { type commands, limits, MillraceError, type ReplyOf, type RequestOf } from '../../protocol/index.js'
 import { viewTables } from '../state_keys.js'
-import { delayedKey, readDelayed } from './delayed_codec.js'
+import { delayedEnd, delayedKey, readDelayed } from './delayed_codec.js'
 import type { Later } from './later.js'
 
 type Page = ReplyOf<typeof commands.delayedList>
@@ -8,7 +8,6 @@ type Page = ReplyOf<typeof commands.delayedList>
 /** Limit of the entries examined for one page: a topic may have few among those of other topics. */
 const scannedMax = 4_000
 const limitDefault = 100
-const end = Uint8Array.of(viewTables.delayed + 1)
 
 /**
  * One page of the delayed messages, by due time.
@@ -24,7 +23,7 @@ export async function listDelayed(
   const gte = cursor === undefined ? delayedKey(0, 0) : keyOf(cursor)
   const entries = await shard.store.state.range({
     gte,
-    lt: end,
+    lt: delayedEnd,
     limit: topic === undefined ? limitHere : scannedMax,
   })
   let last: Uint8Array | undefined
@@ -38,7 +37,7 @@ export async function listDelayed(
   }
   const scanned = topic === undefined ? limitHere : scannedMax
   const isLast = entries.length < scanned && last === entries.at(-1)?.[0]
-  const count = topic === undefined ? delayed.total : delayed.count(topic.topicId)
+  const count = topic === undefined ? delayed.totalOfTopics : delayed.count(topic.topicId)
   const nextDueMs = cursor === undefined ? messages[0]?.dueMs : undefined
   return {
     messages,

@@ -37,12 +37,19 @@ export class DelayedView implements View {
     this.near = new NearMessages((range) => state.range(range), nearCountMax, nearBytesMax)
   }
 
-  /** Number of delayed messages of all topics. */
+  /** Number of stored messages, including those of deleted topics that are not removed yet. */
   get total(): number {
     return this.#total
   }
 
-  /** Topics with delayed messages. */
+  /** Number of delayed messages of all topics that exist. */
+  get totalOfTopics(): number {
+    let total = 0
+    for (const [topicId, count] of this.#counts) if (this.#topicOf(topicId) !== undefined) total += count
+    return total
+  }
+
+  /** Topics with stored messages, including deleted ones. */
   get topicIds(): Iterable<number> {
     return this.#counts.keys()
   }

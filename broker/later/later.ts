@@ -7,6 +7,7 @@ import type { Metrics } from '../metrics.js'
 import type { Shard } from '../shard.js'
 import { DelayedFiring } from './delayed_firing.js'
 import type { DelayedView } from './delayed_view.js'
+import { DeletedTopics } from './deleted_topics.js'
 import { encodeMessageIdsExpired, type MessageIds } from './message_ids.js'
 import type { PendingId } from './publish_each.js'
 import { ScheduleFiring } from './schedule_firing.js'
@@ -60,8 +61,7 @@ export class Later implements LaterParts {
   #wakeMs = Number.POSITIVE_INFINITY
   #round: Promise<void> | undefined
   #expiredMs = 0
-  /** Deleted topics without delayed messages with ids. */
-  readonly #swept = new Set<number>()
+  readonly #deletedTopics: DeletedTopics
   #phase: 'idle' | 'started' | 'closed' = 'idle'
   #problem: string | undefined
 
@@ -77,6 +77,7 @@ export class Later implements LaterParts {
     this.ids = parts.shard.messageIds
     this.delayedFiring = new DelayedFiring(this)
     this.scheduleFiring = new ScheduleFiring(this)
+    this.#deletedTopics = new DeletedTopics(this)
   }
 
   /** Error of the last round, if it failed. */
@@ -106,7 +107,7 @@ export class Later implements LaterParts {
     for (let more = true; more && this.#phase !== 'closed'; ) {
       const nowMs = this.clock.earliestMs
       // This comes first: a low disk rejects messages that fire, but must not prevent the release of space.
-      const swept = await this.#sweep()
+      const swept = await this.#deletedTopics.sweep()
       const fired = await this.delayedFiring.fire(nowMs)
       const scheduled = await this.scheduleFiring.fire(nowMs)
       more = fired || scheduled || swept
@@ -166,15 +167,5 @@ export class Later implements LaterParts {
     if (!this.ids.hasExpired(nowMs)) return
     const payload = encodeMessageIdsExpired(nowMs)
     await this.shard.commit([{ kind: opKinds.messageIdsExpired, payload }])
-  }
-
-  /** Removes delayed messages of deleted topics. */
-  async #sweep(): Promise<boolean> {
-    for (const topicId of this.delayed.topicIds) {
-      if (this.#swept.has(topicId) || this.shard.catalog.byId(topicId) !== undefined) continue
-      if (await this.delayedFiring.sweep(topicId)) return true
-      this.#swept.add(topicId)
-    }
-    return false
   }
 }

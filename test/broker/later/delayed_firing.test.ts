@@ -2,8 +2,10 @@ import * as assert from 'uvu/assert'
 import {
   type DelayedMessage,
   decodeDelayedRefs,
+  decodeMessagesDelayed,
   delayedIdKey,
   delayedKey,
+  encodeMessagesDelayed,
 } from '../../../broker/later/delayed_codec.js'
 import { DelayedFiring } from '../../../broker/later/delayed_firing.js'
 import type { Later } from '../../../broker/later/index.js'
@@ -163,11 +165,12 @@ test('a message is ended once, however close the end of its append is to the end
   }
 })
 
-test('a message that is appended while its deleted topic is swept is not removed as well', async () => {
+/** Reads of the state that the test answers, and a commit that ends the message at once. */
+function sweeping() {
   const committed: (readonly [kind: number, sequences: number[]])[] = []
-  const keyOf = (id: string) => delayedIdKey(message.topicId, id)
-  const placeOf = (sequence: number) => delayedKey(message.dueMs, sequence).subarray(1)
   const reads: ((entries: [Uint8Array, Uint8Array][]) => void)[] = []
+  const failures: Error[] = []
+  const held: Promise<void>[] = []
   let isThere = true
   const near = { lacks: () => false, first: () => (isThere ? [message] : []), nextDueMs: undefined }
   const later = {
@@ -177,24 +180,86 @@ test('a message that is appended while its deleted topic is swept is not removed
       catalog: { byId: () => undefined },
       store: { state: { range: () => new Promise((resolve) => reads.push(resolve)) } },
       commit: async (ops: readonly { readonly kind: number; readonly payload: Uint8Array }[]) => {
+        await held.shift()
+        const [failure] = failures.splice(0)
+        if (failure !== undefined) throw failure
         isThere = false
         for (const { kind, payload } of ops)
           committed.push([kind, decodeDelayedRefs(payload).map(({ sequence }) => sequence)])
       },
     },
   } as unknown as Later
-  const firing = new DelayedFiring(later)
-  const swept = firing.sweep(message.topicId)
+  return { firing: new DelayedFiring(later), committed, reads, failures, held }
+}
+
+const ids: readonly (readonly [id: string, sequence: number])[] = [
+  ['one', 7],
+  ['two', 8],
+]
+
+test('a message that is appended while the ids of its deleted topic are swept is not removed as well', async () => {
+  const { firing, committed, reads } = sweeping()
+  const swept = firing.sweepIds(message.topicId)
   await firing.fire(2_000)
-  reads.shift()?.([
-    [keyOf('one'), placeOf(7)],
-    [keyOf('two'), placeOf(8)],
-  ])
+  reads.shift()?.(
+    ids.map(([id, sequence]) => [
+      delayedIdKey(message.topicId, id),
+      delayedKey(message.dueMs, sequence).subarray(1),
+    ]),
+  )
   assert.is(await swept, true)
   assert.equal(committed, [
     [opKinds.delayedFired, [7]],
     [opKinds.delayedCancelled, [8]],
   ])
+})
+
+const from = delayedKey(0, 0)
+const entries = ids.map(([, sequence]): [Uint8Array, Uint8Array] => {
+  const entry = { ...message, id: '', sequence }
+  const [encoded] = decodeMessagesDelayed(encodeMessagesDelayed(0, [entry])).entries
+  return [encoded?.key ?? from, encoded?.value ?? from]
+})
+
+test('a message that is appended while a range is swept is not removed as well, and the range is read again', async () => {
+  const { firing, committed, reads } = sweeping()
+  const swept = firing.sweepRange(from, 10, new Set([message.topicId]))
+  await firing.fire(2_000)
+  reads.shift()?.(entries)
+  assert.equal((await swept).next, from)
+  assert.equal(committed, [
+    [opKinds.delayedFired, [7]],
+    [opKinds.delayedCancelled, [8]],
+  ])
+})
+
+test('a range with a message whose append fails meanwhile is swept again', async () => {
+  const { firing, committed, reads, failures, held } = sweeping()
+  let fail = (): void => {}
+  held.push(new Promise((resolve) => (fail = resolve)))
+  failures.push(new Error('no disk'))
+  const fired = firing.fire(2_000).catch((error: unknown) => error)
+  const topicIds = new Set([message.topicId])
+  const swept = firing.sweepRange(from, 10, topicIds)
+  reads.shift()?.(entries.slice(0, 1))
+  await new Promise((resolve) => setImmediate(resolve))
+  fail()
+  assert.instance(await fired, Error)
+  assert.equal((await swept).next, from)
+  assert.equal(committed, [])
+  const again = firing.sweepRange(from, 10, topicIds)
+  reads.shift()?.(entries.slice(0, 1))
+  assert.is((await again).next, undefined)
+  assert.equal(committed, [[opKinds.delayedCancelled, [7]]])
+})
+
+test('a sweep of a range leaves the messages of other topics', async () => {
+  const { firing, committed, reads } = sweeping()
+  const swept = firing.sweepRange(from, 2, new Set([message.topicId + 1]))
+  reads.shift()?.(entries)
+  const { next } = await swept
+  assert.ok(next !== undefined && Buffer.compare(next, entries[1]?.[0] ?? from) > 0)
+  assert.equal(committed, [])
 })
 
 test.run()
