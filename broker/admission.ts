@@ -74,7 +74,7 @@ export class Gate {
     this.#checkTimestamp(header.lastTimestamp)
     if (header.producerId === 0) return { kind: 'append', header, pending: undefined }
     if (commit === undefined)
-      throw new MillraceError('BAD_BATCH', `the batch names producer ${header.producerId}, expected 0`)
+      throw new MillraceError('BAD_BATCH', `the batch has producerId ${header.producerId}, expected 0`)
     return this.#idempotent(partition, header, commit)
   }
 
@@ -96,7 +96,7 @@ export class Gate {
     if (bytes > allowed) {
       throw new MillraceError(
         'BATCH_TOO_LARGE',
-        `the message takes up to ${bytes} bytes, topic "${name}" allows ${allowed} for it`,
+        `the message has up to ${bytes} bytes, expected at most ${allowed} in topic "${name}"`,
       )
     }
     if (timestamp !== undefined) this.#checkTimestamp(timestamp)
@@ -131,7 +131,7 @@ export class Gate {
       case 'fenced':
         throw new MillraceError(
           'PRODUCER_FENCED',
-          `producer ${header.producerId} publishes under epoch ${verdict.epoch} by now, this batch has ${header.producerEpoch}`,
+          `producer ${header.producerId} now has epoch ${verdict.epoch}, this batch has epoch ${header.producerEpoch}`,
         )
       case 'gap':
         throw new MillraceError(

@@ -60,10 +60,7 @@ export class Backups {
     backup.timer.refresh()
     const cursor = chunk === backup.chunk ? backup.cursor : chunk === backup.chunk + 1 ? backup.next : null
     if (cursor === null)
-      throw new MillraceError(
-        'BAD_REQUEST',
-        `chunk ${chunk} is not the next one, which is ${backup.chunk + 1}`,
-      )
+      throw new MillraceError('BAD_REQUEST', `chunk is ${chunk}, expected the next one, ${backup.chunk + 1}`)
     const found = cursor && (await backup.source.read(cursor))
     backup.chunk = chunk
     backup.cursor = cursor ?? backup.cursor

@@ -140,19 +140,20 @@ class RunningBroker implements Broker, BrokerContext {
     if (connectionsMax < settings.connectionsMax)
       logger.warn(
         { connectionsMax, wanted: settings.connectionsMax },
-        'the limit on open files (ulimit -n) allows fewer connections than connectionsMax',
+        'the limit for open files (ulimit -n) allows fewer connections than connectionsMax',
       )
     this.server = new Server({
       settings: { ...settings, connectionsMax },
       handle: (session, frame) => dispatch(this, session, frame),
       failed: (session, command, error) =>
         logger.error({ err: error, command, address: session.address }, 'a request failed unexpectedly'),
-      refused: (count) => logger.warn({ count, connectionsMax }, 'connections were refused'),
-      acceptFailed: (error) => logger.error({ err: error }, 'accepting connections failed'),
+      refused: (count) =>
+        logger.warn({ count, connectionsMax }, 'the broker refused connections: it has the maximum number'),
+      acceptFailed: (error) => logger.error({ err: error }, 'the broker could not accept a connection'),
     })
     shard.store.events.on('health', (health) => {
-      if (health.status === 'ok') logger.info('the storage is well')
-      else logger.error({ status: health.status, reasons: health.reasons }, 'the storage is not well')
+      if (health.status === 'ok') logger.info('storage is healthy')
+      else logger.error({ status: health.status, reasons: health.reasons }, 'storage is unhealthy')
     })
   }
 
@@ -172,7 +173,7 @@ class RunningBroker implements Broker, BrokerContext {
     const opened = { topics: catalog.topicCount, partitions: catalog.partitionCount, starts: bootCount }
     this.logger.info({ host, port, ...opened }, 'the broker is ready')
     for (const notice of this.shard.store.notices) this.logger.warn(notice)
-    if (health.status !== 'ok') this.logger.error({ reasons: health.reasons }, 'the storage is not well')
+    if (health.status !== 'ok') this.logger.error({ reasons: health.reasons }, 'storage is unhealthy')
   }
 
   status(): Promise<BrokerStatus> {

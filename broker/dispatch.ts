@@ -60,7 +60,7 @@ const routes: ReadonlyMap<number, Route> = new Map(
 export function dispatch(broker: BrokerContext, session: Session, frame: Frame): Reply | Promise<Reply> {
   broker.metrics.requests++
   if (frame.flags !== 0) {
-    throw new MillraceError('BAD_FRAME', `flags ${frame.flags} are not those of a request, expected 0`)
+    throw new MillraceError('BAD_FRAME', `the flags of a request are ${frame.flags}, expected 0`)
   }
   const isHello = frame.command === commands.hello.number
   if (!session.isReady && !isHello) {

@@ -95,9 +95,12 @@ export function groupsOf(
     settings,
     nowMs: () => clock.earliestMs,
     onExpired: (group, memberIds) =>
-      logger.info({ group, memberIds }, 'members fell silent and were removed'),
+      logger.info({ group, memberIds }, 'removed members whose session timed out'),
     onExpiryFailed: (group, err) =>
-      logger.warn({ group, err }, 'the offsets of an abandoned group were not forgotten; trying again'),
+      logger.warn(
+        { group, err },
+        'could not delete the expired offsets of a group; the broker will try again',
+      ),
   })
   shard.catalog.onChange((_change, topic) => groups.topicChanged(topic))
   return groups

@@ -36,14 +36,15 @@ export function queuesOf(
     lost: (group, topic, partition, from, to) =>
       logger.warn(
         { group, topic, partition, from, to },
-        "messages can't be read any more and are not delivered",
+        "a queue group can't read messages that are lost, and skips them",
       ),
     unreadable: (group, topic, partition, { first, end, problem }) =>
       logger.warn(
         { group, topic, partition, from: first, to: end, problem },
-        'a publisher packed a record batch wrongly: it becomes a dead letter',
+        'a record batch of a publisher is malformed; the queue group makes it a dead letter',
       ),
-    failed: (group, err) => logger.warn({ group, err }, 'a queue group failed to go on; trying again'),
+    failed: (group, err) =>
+      logger.warn({ group, err }, 'an action of a queue group failed; the broker will try again'),
   }
   return new Queues(host)
 }

@@ -90,7 +90,7 @@ export class Retention {
         .map(({ partition, offset }): Trim => [partition.log.id, offset])
       if (trims.length > 0) {
         await this.#shard.commit([{ kind: opKinds.logsTrimmed, payload: encodeTrims(trims) }])
-        this.#logger.debug({ partitions: trims.length }, 'retention dropped old data')
+        this.#logger.debug({ partitions: trims.length }, 'retention deleted old records')
       }
       if (silent.length > 0) {
         const payload = encodeProducersForgotten(silent)

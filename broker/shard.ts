@@ -75,7 +75,7 @@ export class Shard {
   static async open(settings: ShardSettings): Promise<Shard> {
     let views: ShardViews | undefined
     const loaded = (): ShardViews => {
-      if (views === undefined) throw new MillraceError('INTERNAL', 'the views were not loaded yet')
+      if (views === undefined) throw new MillraceError('INTERNAL', 'the views are not loaded yet')
       return views
     }
     const store = await openStore(
@@ -113,12 +113,12 @@ export class Shard {
   /** @throws MillraceError UNKNOWN_TOPIC, UNKNOWN_PARTITION */
   partition(topicId: number, index: number): Partition {
     const topic = this.catalog.byId(topicId)
-    if (topic === undefined) throw new MillraceError('UNKNOWN_TOPIC', `there is no topic with id ${topicId}`)
+    if (topic === undefined) throw new MillraceError('UNKNOWN_TOPIC', `no topic has id ${topicId}`)
     const partition = topic.partitions[index]
     if (partition === undefined) {
       throw new MillraceError(
         'UNKNOWN_PARTITION',
-        `topic "${topic.name}" has no partition ${index}, it has ${topic.partitions.length}`,
+        `topic "${topic.name}" has no partition ${index}, it has ${topic.partitions.length} partitions`,
       )
     }
     return partition

@@ -141,7 +141,10 @@ export class ShardViews implements Omit<Views, 'load'> {
   apply(kind: number, payload: Uint8Array): void {
     const view = this.#byKind.get(kind)
     if (view === undefined) {
-      throw new MillraceError('UNKNOWN_FORMAT', `the journal holds an operation of the unknown kind ${kind}`)
+      throw new MillraceError(
+        'UNKNOWN_FORMAT',
+        `the journal contains an operation of the unknown kind ${kind}`,
+      )
     }
     view.apply(kind, payload)
   }

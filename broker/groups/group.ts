@@ -79,7 +79,7 @@ export class Group {
     if (this.members.size > 0 && this.singleActive !== singleActive)
       throw new MillraceError(
         'BAD_REQUEST',
-        `singleActive is ${singleActive}, and ${this.singleActive} for the other members of group "${this.name}"`,
+        `singleActive is ${singleActive}, expected ${this.singleActive} as for the other members of group "${this.name}"`,
       )
     this.singleActive = singleActive
     if (this.#fenced.has(memberId)) throw this.#fencedError(memberId)
@@ -95,7 +95,7 @@ export class Group {
     if (previous === undefined && this.members.size >= this.#options.membersMax) {
       throw new MillraceError(
         'LIMIT_EXCEEDED',
-        `group "${this.name}" has ${this.members.size} members, no more are allowed`,
+        `group "${this.name}" has ${this.members.size} members, which is the maximum`,
       )
     }
     const member = newMember(request, session, nowMs)
@@ -251,10 +251,10 @@ export class Group {
   /** The reason why `member` may not commit a partition under `epoch`; undefined if it may. */
   commitProblem(member: Member, topicId: number, partition: number, epoch: number): string | undefined {
     const slot = this.slot(topicId, partition)
-    if (slot?.owner !== member) return `partition ${partition} is not owned by member "${member.memberId}"`
-    if (slot.epoch !== epoch) return `partition ${partition} was granted anew under another epoch`
+    if (slot?.owner !== member) return `member "${member.memberId}" does not own partition ${partition}`
+    if (slot.epoch !== epoch) return `partition ${partition} has a newer epoch`
     if (this.#seeks.size > 0 && this.#seeks.has(`${topicId}/${partition}`)) {
-      return `partition ${partition} is being moved to another offset`
+      return `the broker is moving the committed offset of partition ${partition}`
     }
     return undefined
   }
@@ -320,7 +320,7 @@ export class Group {
   #fencedError(memberId: string): MillraceError {
     return new MillraceError(
       'FENCED',
-      `member "${memberId}" of group "${this.name}" was replaced by another with the same instanceId`,
+      `another member of group "${this.name}" with the same instanceId replaced member "${memberId}"`,
     )
   }
 

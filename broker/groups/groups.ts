@@ -131,7 +131,7 @@ export class Groups {
     if (count >= groupsMax)
       throw new MillraceError(
         'LIMIT_EXCEEDED',
-        `${groupsMax} groups are paused (groupsMax), no more are allowed`,
+        `${groupsMax} groups are paused, which is the maximum (groupsMax)`,
       )
     this.#pausing.add(group)
     try {

@@ -185,15 +185,15 @@ export class Membership {
 
   #checkJoin({ group, memberId, topics, sessionTimeoutMs }: JoinRequest): void {
     checkGroupName(group)
-    if (memberId === '') throw new MillraceError('BAD_REQUEST', 'memberId is empty')
+    if (memberId === '') throw new MillraceError('BAD_REQUEST', 'memberId is empty, expected a text')
     if (topics.length === 0) {
-      throw new MillraceError('BAD_REQUEST', 'topics is empty, a member needs at least one')
+      throw new MillraceError('BAD_REQUEST', 'topics is empty, expected at least one topic')
     }
     const { sessionTimeoutMsMin: min, sessionTimeoutMsMax: max } = limits
     if (sessionTimeoutMs < min || sessionTimeoutMs > max) {
       throw new MillraceError(
         'BAD_REQUEST',
-        `sessionTimeoutMs is ${sessionTimeoutMs}, from ${min} to ${max} is allowed`,
+        `sessionTimeoutMs is ${sessionTimeoutMs}, expected ${min} to ${max}`,
       )
     }
     for (const name of topics) {
@@ -206,7 +206,10 @@ export class Membership {
     if (known !== undefined) return known
     const { settings, topics, uniqueId, hasOffsets, hasRoom } = this.#options
     if (!hasOffsets(name) && !hasRoom()) {
-      throw new MillraceError('LIMIT_EXCEEDED', `there are ${settings.groupsMax} groups, no more are allowed`)
+      throw new MillraceError(
+        'LIMIT_EXCEEDED',
+        `the broker has ${settings.groupsMax} stream groups, which is the maximum (groupsMax)`,
+      )
     }
     const running: Running = {
       group: new Group(name, {

@@ -146,7 +146,10 @@ export class OffsetCommands {
   #checkRoom(name: string): void {
     const { host, membership, settings, hasRoom } = this.#options
     if (host.offsets.has(name) || membership.group(name) !== undefined || hasRoom()) return
-    throw new MillraceError('LIMIT_EXCEEDED', `there are ${settings.groupsMax} groups, no more are allowed`)
+    throw new MillraceError(
+      'LIMIT_EXCEEDED',
+      `the broker has ${settings.groupsMax} stream groups, which is the maximum (groupsMax)`,
+    )
   }
 
   #entryProblem(
@@ -164,7 +167,7 @@ export class OffsetCommands {
     if (offset > ends.endOffset) {
       return new MillraceError(
         'OFFSET_OUT_OF_RANGE',
-        `partition ${partition} ends at ${ends.endOffset}, offset ${offset} can't be committed`,
+        `offset ${offset} is past the end of partition ${partition}, expected at most ${ends.endOffset}`,
       )
     }
     const known = host.offsets.get(name, topicId, partition)
@@ -172,7 +175,7 @@ export class OffsetCommands {
     if (grows && host.offsets.bytes >= settings.groupOffsetsBytesMax) {
       return new MillraceError(
         'LIMIT_EXCEEDED',
-        `committed offsets take ${host.offsets.bytes} bytes, ${settings.groupOffsetsBytesMax} are allowed`,
+        `committed offsets use ${host.offsets.bytes} bytes, expected at most ${settings.groupOffsetsBytesMax} (groupOffsetsBytesMax)`,
       )
     }
     return undefined
@@ -212,12 +215,13 @@ export class OffsetCommands {
     if (ends === undefined) throw missingPartition(host, topic.topicId, partition)
     if (kind === 'earliest') return ends.startOffset
     if (kind === 'latest') return ends.endOffset
-    if (value === undefined) throw new MillraceError('BAD_REQUEST', `value: expected for kind "${kind}"`)
+    if (value === undefined)
+      throw new MillraceError('BAD_REQUEST', `value is missing, expected one for kind "${kind}"`)
     if (kind === 'time') return host.offsetForTime(topic.topicId, partition, value)
     if (value < ends.startOffset || value > ends.endOffset) {
       throw new MillraceError(
         'OFFSET_OUT_OF_RANGE',
-        `partition ${partition} of topic "${topic.name}" has offsets ${ends.startOffset} to ${ends.endOffset}, not ${value}`,
+        `offset ${value} is out of range in partition ${partition} of topic "${topic.name}", expected ${ends.startOffset} to ${ends.endOffset}`,
       )
     }
     return value
@@ -234,9 +238,9 @@ function withResolvers(): { readonly promise: Promise<void>; readonly resolve: (
 
 function missingPartition(host: GroupHost, topicId: number, partition: number): MillraceError {
   const topic = host.topics.byId(topicId)
-  if (topic === undefined) return new MillraceError('UNKNOWN_TOPIC', `there is no topic with id ${topicId}`)
+  if (topic === undefined) return new MillraceError('UNKNOWN_TOPIC', `no topic has id ${topicId}`)
   return new MillraceError(
     'UNKNOWN_PARTITION',
-    `topic "${topic.name}" has ${topic.partitions} partitions, there is no partition ${partition}`,
+    `topic "${topic.name}" has no partition ${partition}, it has ${topic.partitions} partitions`,
   )
 }

@@ -33,7 +33,7 @@ export function reasonsOf(
 function missingReasons({ members }: Facts, isTopic: (name: string) => boolean): string[] {
   const names = new Set(members.flatMap(({ topics }) => topics))
   const missing = [...names].filter((name) => !isTopic(name)).slice(0, reasonsMax)
-  return missing.map((name) => `topic "${name}", which members read, was deleted`)
+  return missing.map((name) => `members read topic "${name}", which was deleted`)
 }
 
 function awayReasons({ members }: Facts): string[] {
@@ -41,7 +41,7 @@ function awayReasons({ members }: Facts): string[] {
     .filter(({ connected, partitions }) => !connected && partitions > 0)
     .map(
       ({ memberId, instanceId, partitions, sessionTimeoutMs }) =>
-        `${partitions} partitions wait for member "${memberId}" (instance "${instanceId}"), which is away, for up to ${sessionTimeoutMs} ms`,
+        `member "${memberId}" (instance "${instanceId}") is disconnected; the group keeps its ${partitions} partitions for up to ${sessionTimeoutMs} ms`,
     )
 }
 
@@ -50,7 +50,7 @@ function movingReasons(group: Group | undefined): string[] {
   for (const { topic, partition, owner, target } of group?.slots() ?? [])
     if (owner !== undefined && owner !== target && reasons.length < reasonsMax)
       reasons.push(
-        `partition ${partition} of topic "${topic.name}" waits until member "${owner.memberId}" gives it up`,
+        `partition ${partition} of topic "${topic.name}" waits until member "${owner.memberId}" releases it`,
       )
   return reasons
 }
@@ -70,8 +70,8 @@ function quietReasons(behind: Facts['partitions'], nowMs: number): string[] {
     if (quietMs < quietMsMin) continue
     const last =
       committedAtMs === undefined
-        ? 'has committed nothing yet'
-        : `committed last ${Math.round(quietMs / 1000)} s ago`
+        ? 'has never committed'
+        : `last committed ${Math.round(quietMs / 1000)} s ago`
     const offset = Math.max(committedOffset ?? startOffset, startOffset)
     reasons.push(
       `partition ${partition} of topic "${topic}" is ${lag} messages behind: member "${memberId}" ${last}, and offset ${offset} is not acknowledged`,

@@ -10,13 +10,13 @@ import { brokerVersion } from '../version.js'
 import type { Handler } from './handler.js'
 
 const hello: Handler<typeof commands.hello> = ({ broker, session }, request) => {
-  if (session.isReady) throw new MillraceError('BAD_REQUEST', 'hello was said already on this connection')
+  if (session.isReady) throw new MillraceError('BAD_REQUEST', 'this connection has already sent hello')
   const { versionMin, versionMax } = request
   const version = Math.min(versionMax, protocolVersion)
   if (versionMin > versionMax || version < Math.max(versionMin, protocolVersionMin)) {
     throw new MillraceError(
       'UNSUPPORTED_VERSION',
-      `the client speaks protocol versions ${versionMin} to ${versionMax}, this broker ${protocolVersionMin} to ${protocolVersion}`,
+      `the client supports protocol versions ${versionMin} to ${versionMax}, this broker supports ${protocolVersionMin} to ${protocolVersion}`,
     )
   }
   session.greeted(request.clientName, request.clientVersion)

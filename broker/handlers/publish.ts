@@ -45,7 +45,7 @@ function checkSizes({ batches }: PublishRequest, payload: Uint8Array): void {
   if (bytes !== payload.length) {
     throw new MillraceError(
       'BAD_REQUEST',
-      `the batches are said to have ${bytes} bytes together, the payload has ${payload.length}`,
+      `the sizes of the batches add up to ${bytes} bytes, but the payload has ${payload.length}`,
     )
   }
 }

@@ -87,7 +87,7 @@ function leaseReply(
     for (const { message } of some) lastTimestamp = Math.max(lastTimestamp, message.timestamp)
     const records = some.map(({ record }) => record.bytes)
     const batch = leaseBatch(records, record.firstTimestamp, lastTimestamp, broker.queues.payloadBytesMax)
-    if (batch === undefined) throw new MillraceError('INTERNAL', 'a leased message does not fit into a frame')
+    if (batch === undefined) throw new MillraceError('INTERNAL', 'a leased message is larger than a frame')
     const offsets = runsOf(some.map(({ message }) => message.offset))
     const attempts = some.map(({ message }) => message.attempts)
     payload.push(batch)

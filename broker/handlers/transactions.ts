@@ -30,7 +30,10 @@ const transaction: Handler<typeof commands.transaction> = async ({ broker }, req
   const repeated = ofBroker.get(id)
   if (repeated !== undefined) return { body: await repeated }
   if (!broker.shard.transactions.hasRoom(ofBroker.size + 1, broker.clock.earliestMs))
-    throw new MillraceError('OVERLOADED', 'too many transactions were made within the last 15 minutes')
+    throw new MillraceError(
+      'OVERLOADED',
+      'the broker has too many transactions of the last 15 minutes; try again later',
+    )
   const reply = commit(broker, request, payload)
   ofBroker.set(id, reply)
   try {
@@ -91,7 +94,7 @@ function batchesOf(broker: BrokerContext, { batches }: TransactionRequest, paylo
   if (at !== payload.length)
     throw new MillraceError(
       'BAD_REQUEST',
-      `the batches are said to have ${at} bytes together, the payload has ${payload.length}`,
+      `the sizes of the batches add up to ${at} bytes, but the payload has ${payload.length}`,
     )
   return ops
 }

@@ -52,5 +52,5 @@ function keyOf(cursor: string): Uint8Array {
   const key = Buffer.from(cursor, 'base64url')
   if (key.length === delayedKey(0, 0).length && key[0] === viewTables.delayed)
     return Buffer.concat([key, Uint8Array.of(0)])
-  throw new MillraceError('BAD_REQUEST', 'cursor: expected one that a reply gave')
+  throw new MillraceError('BAD_REQUEST', 'cursor is invalid, expected the cursor of an earlier reply')
 }

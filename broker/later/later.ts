@@ -146,8 +146,11 @@ export class Later implements LaterParts {
       if (this.#phase === 'closed') return
       const text = isMillraceError(error) ? error.message : String(error)
       if (this.#problem === undefined)
-        this.logger.warn({ err: error }, 'delayed messages and schedules can not be fired; trying again')
-      this.#problem = `delayed messages and schedules wait: ${text}`
+        this.logger.warn(
+          { err: error },
+          'the broker could not deliver delayed messages or run schedules; it will try again',
+        )
+      this.#problem = `the broker can't deliver delayed messages or run schedules: ${text}`
     }
   }
 

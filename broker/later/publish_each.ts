@@ -125,7 +125,7 @@ export class PublishEach {
     if (at !== payload.length || index !== messages.length) {
       throw new MillraceError(
         'BAD_REQUEST',
-        `the batches are said to have ${at} bytes and have ${index} records, the payload has ${payload.length} bytes for ${messages.length} messages`,
+        `the batches have ${at} bytes and ${index} records, but the payload has ${payload.length} bytes and the request ${messages.length} messages`,
       )
     }
     index = 0
@@ -171,17 +171,21 @@ export class PublishEach {
   }
 
   #check({ partition: { topic }, body, timestamp, dueMs }: Item, id: string | undefined): void {
-    if (id === '') throw new MillraceError('BAD_REQUEST', 'the id of a message is empty')
+    if (id === '')
+      throw new MillraceError('BAD_REQUEST', 'the id of a message is empty, expected at least 1 byte')
     this.#gate.record(topic, body, dueMs === 0 ? timestamp : undefined)
     if (dueMs - this.#gate.latestMs > limits.delayMsMax) {
       throw new MillraceError(
         'LIMIT_EXCEEDED',
-        `the message is to be delivered at ${dueMs}, more than ${limits.delayMsMax} ms ahead of the broker's clock`,
+        `the message is due at ${dueMs}, more than ${limits.delayMsMax} ms ahead of the broker's clock`,
       )
     }
     const { delayedMessagesMax } = this.#later.settings
     if (dueMs > 0 && this.#later.delayed.total + this.#items.length >= delayedMessagesMax) {
-      throw new MillraceError('OVERLOADED', `${delayedMessagesMax} messages are delayed (delayedMessagesMax)`)
+      throw new MillraceError(
+        'OVERLOADED',
+        `the broker has ${delayedMessagesMax} delayed messages, which is the maximum (delayedMessagesMax)`,
+      )
     }
   }
 
@@ -206,7 +210,7 @@ export class PublishEach {
     if (remembers && ids.count + pendingIds.size >= settings.messageIdsMax) {
       throw new MillraceError(
         'OVERLOADED',
-        `${settings.messageIdsMax} ids of messages are remembered (messageIdsMax), and are forgotten after the dedupeWindowMs of their topics`,
+        `the broker remembers ${settings.messageIdsMax} message ids, which is the maximum (messageIdsMax); it forgets an id after the dedupeWindowMs of its topic`,
       )
     }
     item.pending = {
@@ -328,7 +332,7 @@ function checkUnpackedBytes(batches: EachRequest['batches'], payload: Uint8Array
   if (unpackedBytes <= bytesMax) return
   throw new MillraceError(
     'BATCH_TOO_LARGE',
-    `the batches of the request grow to ${unpackedBytes} bytes when they are decompressed, at most ${bytesMax} are allowed`,
+    `the batches of the request have ${unpackedBytes} bytes after decompression, expected at most ${bytesMax}`,
   )
 }
 

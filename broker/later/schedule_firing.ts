@@ -56,11 +56,14 @@ export class ScheduleFiring {
         if (partition !== undefined) shard.partition(topic.topicId, partition)
         admission.gate().record(topic, body, undefined, limits.scheduleMessageBytesMax)
         if (schedules.get(name) === undefined && schedules.count >= settings.schedulesMax) {
-          throw new MillraceError('LIMIT_EXCEEDED', `there are ${schedules.count} schedules (schedulesMax)`)
+          throw new MillraceError(
+            'LIMIT_EXCEEDED',
+            `the broker has ${schedules.count} schedules, which is the maximum (schedulesMax)`,
+          )
         }
         const nextDueMs = nextDueAfter(cron, timeZone, clock.earliestMs)
         if (nextDueMs === undefined) {
-          throw new MillraceError('BAD_SCHEDULE', `the cron pattern ${JSON.stringify(cron)} is never due`)
+          throw new MillraceError('BAD_SCHEDULE', `the cron pattern ${JSON.stringify(cron)} never fires`)
         }
         const revision = shard.uniqueId()
         const { topicId } = topic
@@ -171,7 +174,7 @@ function oneRecord(payload: Uint8Array, batchBytesMax: number): RecordCursor {
   if (cursor.header.recordCount !== 1 || !cursor.next()) {
     throw new MillraceError(
       'BAD_REQUEST',
-      `the payload has ${cursor.header.recordCount} records, a schedule needs exactly one`,
+      `the payload has ${cursor.header.recordCount} records, expected exactly one`,
     )
   }
   return cursor
@@ -180,8 +183,5 @@ function oneRecord(payload: Uint8Array, batchBytesMax: number): RecordCursor {
 function checkName(name: string): void {
   const problem = nameProblem(name, limits.scheduleNameBytesMax)
   if (problem === undefined) return
-  throw new MillraceError(
-    'BAD_NAME',
-    `the name of a schedule ${JSON.stringify(name)} is not allowed: ${problem}`,
-  )
+  throw new MillraceError('BAD_NAME', `the schedule name ${JSON.stringify(name)} is not allowed: ${problem}`)
 }

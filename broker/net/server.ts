@@ -134,7 +134,7 @@ export class Server implements SessionHost {
 
   #refuse(socket: Socket): void {
     this.#refusedCount++
-    const problem = `the broker has ${this.settings.connectionsMax} connections, no more are allowed`
+    const problem = `the broker has ${this.settings.connectionsMax} connections, which is the maximum (connectionsMax)`
     const fields = errorFields(new MillraceError('OVERLOADED', problem))
     socket.on('error', () => socket.destroy())
     socket.setTimeout(refusedLingerMs, () => socket.destroy())
@@ -169,6 +169,6 @@ export class Server implements SessionHost {
     for (const session of this.#sessions) {
       if (session.partialBytes > (largest?.partialBytes ?? 0)) largest = session
     }
-    largest?.fail(new MillraceError('OVERLOADED', 'the broker has no room for the rest of this frame'))
+    largest?.fail(new MillraceError('OVERLOADED', 'the broker has no memory for the rest of this frame'))
   }
 }

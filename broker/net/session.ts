@@ -202,11 +202,16 @@ export class Session {
     const stateMs = nowMs - this.#stateSinceMs
     const isReceiving = this.#partialBytes > 0 && !this.#paused
     if (this.#state === 'greeting' && stateMs >= settings.helloTimeoutMs) {
-      this.fail(new MillraceError('HELLO_REQUIRED', `no hello came within ${settings.helloTimeoutMs} ms`))
+      this.fail(
+        new MillraceError(
+          'HELLO_REQUIRED',
+          `the client sent no hello within ${settings.helloTimeoutMs} ms (helloTimeoutMs)`,
+        ),
+      )
     } else if (this.#state === 'closing' && stateMs >= lingerMs) {
       this.destroy()
     } else if (isReceiving && nowMs - this.#receivedAtMs >= settings.receiveStallTimeoutMs) {
-      const problem = `a frame stopped in the middle for ${settings.receiveStallTimeoutMs} ms`
+      const problem = `a frame was incomplete for ${settings.receiveStallTimeoutMs} ms (receiveStallTimeoutMs)`
       this.fail(new MillraceError('BAD_FRAME', problem))
     } else if (this.#outbox.stalledMs(nowMs) >= settings.sendStallTimeoutMs + this.#outbox.slowestMs) {
       this.destroy()
@@ -381,6 +386,6 @@ const endingCodes: ReadonlySet<string> = new Set(['BAD_FRAME', 'HELLO_REQUIRED',
 function replyTooLarge(bytes: number): MillraceError {
   return new MillraceError(
     'LIMIT_EXCEEDED',
-    `the reply would have ${bytes} bytes, at most ${limits.bodyBytesMax} are allowed; ask for less at a time`,
+    `the reply has ${bytes} bytes, expected at most ${limits.bodyBytesMax}; request less at a time`,
   )
 }

@@ -113,5 +113,5 @@ export class DeadLetterTopic {
 }
 
 function goneError(): MillraceError {
-  return new MillraceError('UNKNOWN_TOPIC', 'the dead-letter topic is gone')
+  return new MillraceError('UNKNOWN_TOPIC', 'the dead-letter topic was deleted')
 }

@@ -322,7 +322,7 @@ export class LiveGroup implements MessagesOwner {
             setState(settlements, 'leased')
             throw new MillraceError(
               'LEASE_LOST',
-              `offset ${offset} of partition ${partition} is not under the lease ${grantId} of group "${this.record.group}" any more`,
+              `lease ${grantId} of group "${this.record.group}" no longer holds offset ${offset} of partition ${partition}`,
             )
           }
           if (message.grant !== undefined) message.grant.isReceived = true

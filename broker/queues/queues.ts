@@ -88,7 +88,7 @@ export class Queues {
     if (request.topics.includes(deadTopicName(group)))
       throw new MillraceError(
         'BAD_CONFIG',
-        `"${deadTopicName(group)}" holds the dead letters of group "${group}" itself: redrive them, or read them in another group`,
+        `"${deadTopicName(group)}" contains the dead letters of group "${group}" itself: redrive them, or read them in another group`,
       )
     const topics = request.topics.map((name) => this.#host.catalog.topic(name))
     const { record, replaced } = await this.#inTurn(group, () => this.#prepare(request, topics))
@@ -119,7 +119,7 @@ export class Queues {
     if (known === undefined && live.workers.size >= this.#limits.queueWorkersMax)
       throw new MillraceError(
         'LIMIT_EXCEEDED',
-        `group "${live.record.group}" has ${live.workers.size} workers, no more are allowed`,
+        `group "${live.record.group}" has ${live.workers.size} workers, which is the maximum`,
       )
     known?.unwatch()
     // Otherwise messages would be leased to requests of the old connection.
@@ -219,7 +219,7 @@ export class Queues {
       if (delayMs > delayMsMax)
         throw new MillraceError(
           'LIMIT_EXCEEDED',
-          `a delay of ${delayMs} ms, at most ${delayMsMax} are allowed`,
+          `the delay is ${delayMs} ms, expected at most ${delayMsMax}`,
         )
     const live = this.#liveOf(this.#record(group))
     const refused = await live.settle(entries)
@@ -344,7 +344,10 @@ export class Queues {
     if (record === undefined) {
       const count = [...view.queues].length
       if (count >= this.#limits.queueGroupsMax)
-        throw new MillraceError('LIMIT_EXCEEDED', `there are ${count} queue groups, no more are allowed`)
+        throw new MillraceError(
+          'LIMIT_EXCEEDED',
+          `the broker has ${count} queue groups, which is the maximum`,
+        )
       const first = mergeQueueSettings(queueSettingsDefault, settings)
       const queueId = this.#host.uniqueId()
       const payload = encodeQueueConfigured({ queueId, group, settings: first, deadTopicId: 0 })

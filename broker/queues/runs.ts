@@ -11,14 +11,18 @@ export function checkRuns(all: Iterable<Runs>): void {
   let named = 0
   for (const runs of all) {
     if (runs.length % 2 !== 0)
-      throw new MillraceError('BAD_REQUEST', 'offsets: expected pairs of first offset and count')
+      throw new MillraceError(
+        'BAD_REQUEST',
+        'offsets is invalid, expected pairs of a first offset and a count',
+      )
     named += countOf(runs)
     for (const [, end] of rangesOf(runs))
-      if (!Number.isSafeInteger(end)) throw new MillraceError('BAD_REQUEST', 'offsets: a run ends past 2^53')
+      if (!Number.isSafeInteger(end))
+        throw new MillraceError('BAD_REQUEST', 'offsets is invalid, expected offsets below 2^53')
   }
   if (named > namedMax)
     throw new MillraceError(
       'LIMIT_EXCEEDED',
-      `a request names ${named} messages, at most ${namedMax} are allowed`,
+      `the request has ${named} offsets, expected at most ${namedMax}`,
     )
 }

@@ -28,7 +28,7 @@ export function mergeQueueSettings(
   if (retry.kind === 'exponential' && retry.maxMs < retry.delayMs)
     throw bad(`retry.maxMs is ${retry.maxMs}, expected at least retry.delayMs (${retry.delayMs})`)
   if (Math.max(retry.delayMs, retry.kind === 'exponential' ? retry.maxMs : 0) > retryMsMax)
-    throw bad(`a delay of retry is over ${retryMsMax} ms`)
+    throw bad(`a delay of retry is too long, expected at most ${retryMsMax} ms`)
   return settings
 }
 

@@ -47,12 +47,12 @@ export function endingOf(
 export function expiredEnding({ expired }: QueueSettings): Ending {
   return expired === 'drop'
     ? { kind: 'done' }
-    : { kind: 'dead', reason: 'expired', error: 'it was older than its time to live' }
+    : { kind: 'dead', reason: 'expired', error: 'the message was older than its time to live' }
 }
 
 /** The effect for a message that is larger than any frame. */
 export function tooLargeEnding({ bytes }: Pick<QueueMessage, 'bytes'>): Ending {
-  const error = `the message has ${bytes} bytes and does not fit into a frame, also when it is compressed`
+  const error = `the message has ${bytes} bytes, which is more than a frame can hold, even compressed`
   return { kind: 'dead', reason: 'too-large', error }
 }
 

@@ -32,7 +32,7 @@ export function reasonsOf(
   if (delayed > 0) reasons.push(delayReason(host, record, delayed))
   if (counts.waiting > 0 && reasons.length === 0)
     reasons.push(
-      `${counts.waiting} messages are about to be leased: ${live?.readyCount ?? 0} are ready, the broker reads or leases the others`,
+      `the broker is about to lease ${counts.waiting} messages: ${live?.readyCount ?? 0} are ready, and it reads the others`,
     )
   return reasons.slice(0, reasonsMax)
 }
@@ -46,9 +46,9 @@ function deletedReasons({ catalog }: QueueHost, record: QueueRecord, live: LiveG
   const reasons: string[] = []
   for (const name of record.deletedTopics) {
     if (catalog.byName(name) !== undefined)
-      reasons.push(`topic "${name}" was deleted and created again, and no worker has opened the new one`)
+      reasons.push(`topic "${name}" was deleted and created again, and no worker reads the new topic`)
     else if (record.topics.size === 0 || live === undefined || live.workers.size === 0)
-      reasons.push(`topic "${name}", which the group has read, was deleted`)
+      reasons.push(`the group read topic "${name}", which was deleted`)
     if (reasons.length === deletedReasonsMax) break
   }
   return reasons
@@ -73,10 +73,10 @@ function workerReasons(
   if (live === undefined || live.workers.size === 0) reasons.push('no worker is connected')
   else if (!settings.paused && live.askers.length === 0 && waiting > 0 && live.failures.size === 0)
     reasons.push(
-      `every worker has as many messages as it takes: ${inFlight} are in flight, ${live.readyCount} are ready`,
+      `every worker has its maximum number of messages: ${inFlight} are in flight, ${live.readyCount} are ready`,
     )
   else if (waiting > 0 && live.askers.length > 0 && live.askers.every(({ waitsForRoom }) => waitsForRoom))
-    reasons.push('no worker that asks reads its replies fast enough: their connections have no room for more')
+    reasons.push('the workers read their replies too slowly: the send buffers of their connections are full')
   let absent = 0
   let firstEndMs = Number.POSITIVE_INFINITY
   for (const { workerId, messages, deadlineMs } of live?.grants.values() ?? []) {
@@ -86,9 +86,7 @@ function workerReasons(
   }
   if (absent === 0) return reasons
   const endsAt = new Date(latestMs() + Math.max(0, firstEndMs - (live?.clock.nowMs ?? 0))).toISOString()
-  reasons.push(
-    `${absent} messages are leased to workers that are not connected; the first of these leases ends at ${endsAt}`,
-  )
+  reasons.push(`disconnected workers hold leases on ${absent} messages; the first lease ends at ${endsAt}`)
   return reasons
 }
 
@@ -98,13 +96,13 @@ function laneReasons(live: LiveGroup | undefined): string[] {
     const { partition } = lane
     if (lane.hasMore && !lane.hasRoom)
       reasons.push(
-        `${lane.live.size} messages of partition ${partition.index} of topic "${partition.topic.name}" are not done, which is as many as are looked at; no more of it are until some are`,
+        `partition ${partition.index} of topic "${partition.topic.name}" has ${lane.live.size} unfinished messages, which is the maximum; the group reads no more of it until some are finished`,
       )
     const worst = lane.worstBlocker
     if (worst === undefined) continue
     const { message, blocked } = worst
     reasons.push(
-      `${blocked} messages of topic "${partition.topic.name}" wait behind offset ${message.offset} of partition ${partition.index}, which has their key and is ${message.state}, attempt ${message.attempts + 1}`,
+      `${blocked} messages of topic "${partition.topic.name}" wait behind a message with the same key, offset ${message.offset} of partition ${partition.index}, which is ${message.state}, attempt ${message.attempts + 1}`,
     )
     if (reasons.length >= reasonsMax) break
   }
@@ -119,5 +117,5 @@ function delayReason({ view, catalog, nowMs }: QueueHost, record: QueueRecord, d
       for (const { grantId, dueAtMs } of view.stateOf(record, log.id)?.open.values() ?? [])
         if (grantId === 0 && dueAtMs > now && dueAtMs < firstMs) firstMs = dueAtMs
   const first = Number.isFinite(firstMs) ? `, the first at ${new Date(firstMs).toISOString()}` : ''
-  return `${delayed} messages wait until they are due again${first}`
+  return `${delayed} messages wait for their next attempt${first}`
 }

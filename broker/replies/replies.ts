@@ -48,7 +48,10 @@ export class Replies {
   send(to: string, reply: ReplyToRequest): void {
     const bytes = reply.value.length + overheadBytes
     if (this.#bytes + bytes > keptBytesMax)
-      throw new MillraceError('OVERLOADED', `${this.#bytes} bytes of replies wait for those who asked`)
+      throw new MillraceError(
+        'OVERLOADED',
+        `the broker holds ${this.#bytes} bytes of replies that clients have not read, which is the maximum`,
+      )
     const mailbox = this.#mailbox(to)
     mailbox.replies.push(reply)
     mailbox.bytes += bytes
@@ -101,7 +104,10 @@ export class Replies {
     let mailbox = this.#mailboxes.get(address)
     if (mailbox === undefined) {
       if (this.#mailboxes.size >= mailboxesMax)
-        throw new MillraceError('OVERLOADED', `${mailboxesMax} clients wait for replies`)
+        throw new MillraceError(
+          'OVERLOADED',
+          `${mailboxesMax} clients wait for replies, which is the maximum`,
+        )
       mailbox = { replies: [], bytes: 0, wake: undefined, sinceMs: 0 }
       this.#mailboxes.set(address, mailbox)
     }

@@ -28,14 +28,18 @@ export function mergeTopicSettings(
     throw badSetting(
       'retentionMs',
       merged.retentionMs,
-      `at least ${retentionMsMin} ms, or -1 to keep for ever`,
+      `at least ${retentionMsMin} ms, or -1 to keep records forever`,
     )
   }
   if (merged.retentionBytes !== -1 && merged.retentionBytes < 1) {
-    throw badSetting('retentionBytes', merged.retentionBytes, 'at least 1, or -1 for no bound')
+    throw badSetting('retentionBytes', merged.retentionBytes, 'at least 1, or -1 for no limit')
   }
   if (merged.batchBytesMax > batchBytesMax) {
-    throw badSetting('batchBytesMax', merged.batchBytesMax, `at most this broker's ${batchBytesMax}`)
+    throw badSetting(
+      'batchBytesMax',
+      merged.batchBytesMax,
+      `at most ${batchBytesMax}, the limit of this broker`,
+    )
   }
   return merged
 }

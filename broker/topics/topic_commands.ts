@@ -54,7 +54,7 @@ export class TopicCommands {
         )
       }
       if (catalog.byName(name) !== undefined) {
-        throw new MillraceError('TOPIC_EXISTS', `there is a topic "${name}" already`)
+        throw new MillraceError('TOPIC_EXISTS', `a topic with the name "${name}" already exists`)
       }
       const inForce = this.#settings(defaults, settings)
       const logs = this.#logs(partitions ?? defaults.partitionsDefault, 0)
@@ -73,7 +73,7 @@ export class TopicCommands {
       if (partitions !== undefined && partitions < existing) {
         throw new MillraceError(
           'BAD_CONFIG',
-          `topic "${name}" has ${existing} partitions, their number can only be raised, not set to ${partitions}`,
+          `topic "${name}" has ${existing} partitions, expected at least that number, got ${partitions}`,
         )
       }
       const inForce = this.#settings(topic.settings, settings)
@@ -106,13 +106,13 @@ export class TopicCommands {
     if (existing + count > limits.partitionsPerTopicMax) {
       throw new MillraceError(
         'LIMIT_EXCEEDED',
-        `a topic has at most ${limits.partitionsPerTopicMax} partitions, not ${existing + count}`,
+        `the topic would have ${existing + count} partitions, expected at most ${limits.partitionsPerTopicMax}`,
       )
     }
     if (catalog.partitionCount + count > defaults.partitionsPerBrokerMax) {
       throw new MillraceError(
         'LIMIT_EXCEEDED',
-        `the broker has ${catalog.partitionCount} partitions and may have ${defaults.partitionsPerBrokerMax}, ${count} more are too many`,
+        `the broker has ${catalog.partitionCount} partitions and can't add ${count}, the maximum is ${defaults.partitionsPerBrokerMax} (partitionsPerBrokerMax)`,
       )
     }
     return [catalog.next.logId, count]

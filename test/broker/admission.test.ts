@@ -147,7 +147,7 @@ test('each refuses batches that grow to more than a batch may have, before it op
     client.request(commands.publishEach, { batches, messages }, Buffer.concat([batch, batch, batch])),
   )
   assert.is(refusal?.code, 'BATCH_TOO_LARGE', refusal?.message)
-  assert.match(refusal?.message ?? '', /grow to 377\d+ bytes/)
+  assert.match(refusal?.message ?? '', /have 377\d+ bytes after decompression/)
 })
 
 test('a transaction refuses a batch of an idempotent producer', async (context) => {
@@ -155,7 +155,7 @@ test('a transaction refuses a batch of an idempotent producer', async (context) 
   const batch = batchOf(['a'], { producerId: 7, producerEpoch: 0, baseSequence: 0 })
   const refusal = await paths.transaction?.(client, topicId, batch)
   assert.is(refusal?.code, 'BAD_BATCH')
-  assert.match(refusal?.message ?? '', /names producer 7, expected 0/)
+  assert.match(refusal?.message ?? '', /has producerId 7, expected 0/)
 })
 
 test('a delayed message that was accepted is delivered under a lower limit', async (context) => {

@@ -415,7 +415,7 @@ test('describes members, owners and lag, and lists groups', async ({ defer }) =>
   host.startOffset = 30
   const { members, partitions, ...rest } = groups.describe('billing')
   const quiet =
-    'partition 1 of topic "orders" is 70 messages behind: member "a" has committed nothing yet, and offset 30 is not acknowledged'
+    'partition 1 of topic "orders" is 70 messages behind: member "a" has never committed, and offset 30 is not acknowledged'
   assert.equal(rest, { group: 'billing', state: 'stable', generation: 2, reasons: [quiet] })
   assert.is(members[0]?.instanceId, 'one')
   assert.is(members[0]?.connected, true)

@@ -58,7 +58,7 @@ test('connections over the limit are told so', async (context) => {
   const received: Buffer[] = []
   second.socket.on('data', (chunk: Buffer) => received.push(chunk))
   await second.closed
-  assert.match(Buffer.concat(received).toString('latin1'), /1 connections, no more are allowed/)
+  assert.match(Buffer.concat(received).toString('latin1'), /1 connections, which is the maximum/)
 })
 
 test('status tells health, counts and rates', async (context) => {

@@ -65,7 +65,7 @@ test('a batch that is refused does not stop the others', async (context) => {
   assertError(results[0], 'BAD_BATCH', /checksum/)
   assert.equal(results[1], { error: 0, baseOffset: 0 })
   assertError(results[2], 'UNKNOWN_PARTITION', /"orders" has no partition 7, it has 1/)
-  assertError(results[3], 'UNKNOWN_TOPIC', /no topic with id/)
+  assertError(results[3], 'UNKNOWN_TOPIC', /no topic has id/)
   assertError(results[4], 'BATCH_TOO_LARGE', /at most 1024/)
   assertError(results[5], 'BAD_BATCH', /checksum/)
   assertError(results[6], 'BAD_BATCH', /more than 64/)

@@ -128,7 +128,7 @@ test('a frame that comes byte by byte is taken, and one that stops half way ends
   for (const byte of encodeFrame(commands.ping.number, 0, 77, {})) client.socket.write(Buffer.of(byte))
   await reply
   const error = await lastWords(client, header(1_000))
-  assert.match(error.message, /stopped in the middle/)
+  assert.match(error.message, /a frame was incomplete for/)
 })
 
 test('replies overtake a request that waits', async (context) => {

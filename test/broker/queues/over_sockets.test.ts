@@ -139,7 +139,7 @@ test(
       async () => {
         const { reasons } = await harness.client.queues.describe(group)
         return reasons.some((reason) =>
-          /\d{6} messages of partition 0 of topic "tasks" are not done/.test(reason),
+          /partition 0 of topic "tasks" has \d{6} unfinished messages/.test(reason),
         )
       },
       { deadlineMs: 50_000 },

@@ -156,8 +156,7 @@ test('a group without workers, before and after a restart, and with leases of th
   await worker.lease(2)
   worker.destroy()
   await untilReason(harness, /no worker is connected/)
-  const leased =
-    /2 messages are leased to workers that are not connected; the first of these leases ends at 20\d\d-/
+  const leased = /disconnected workers hold leases on 2 messages; the first lease ends at 20\d\d-/
   assert.match(await reasonsOf(harness), leased)
   await harness.restartBroker(dir)
   await untilReason(harness, /no worker is connected/)
@@ -171,9 +170,9 @@ test('workers that are busy, or do not ask', async (context) => {
   const harness = await Harness.start(context)
   await withMessages(harness, 3)
   const worker = await RawWorker.open(context, harness)
-  await untilReason(harness, /^every worker has as many messages as it takes: 0 are in flight/)
+  await untilReason(harness, /^every worker has its maximum number of messages: 0 are in flight/)
   await worker.lease(1)
-  await untilReason(harness, /^every worker has as many messages as it takes: 1 are in flight, 2 are ready/)
+  await untilReason(harness, /^every worker has its maximum number of messages: 1 are in flight, 2 are ready/)
 })
 
 test('messages that wait for a retry, also after a restart', async (context) => {
@@ -182,7 +181,7 @@ test('messages that wait for a retry, also after a restart', async (context) => 
   await withMessages(harness, 2)
   const worker = await RawWorker.open(context, harness)
   await worker.settle(await worker.lease(2), 'fail', 3_600_000)
-  const reason = /2 messages wait until they are due again, the first at 20\d\d-/
+  const reason = /2 messages wait for their next attempt, the first at 20\d\d-/
   assert.match(await reasonsOf(harness), reason)
   await harness.restartBroker(dir)
   await untilReason(harness, reason)
@@ -195,9 +194,12 @@ test('messages behind one of their key', async (context) => {
   const worker = await RawWorker.open(context, harness, 'w', { order: 'key' })
   const head = await worker.lease(3)
   const asked = worker.lease(3)
-  await untilReason(harness, /2 messages of topic "tasks" wait behind offset 0 .* is leased, attempt 1/)
+  await untilReason(
+    harness,
+    /2 messages of topic "tasks" wait behind a message with the same key, offset 0 .* is leased, attempt 1/,
+  )
   await worker.settle(head, 'fail', 300)
-  await untilReason(harness, /wait behind offset 0 .* is delayed, attempt 2/)
+  await untilReason(harness, /wait behind a message with the same key, offset 0 .* is delayed, attempt 2/)
   assert.is((await asked).batches.length, 1)
 })
 
@@ -207,12 +209,9 @@ test('a topic that is deleted, and created again', async (context) => {
   const worker = await RawWorker.open(context, harness)
   await worker.lease(1)
   await harness.cluster.call(commands.topicDelete, { topic: 'tasks' })
-  assert.match(await reasonsOf(harness), /topic "tasks", which the group has read, was deleted/)
+  assert.match(await reasonsOf(harness), /the group read topic "tasks", which was deleted/)
   await withMessages(harness, 2)
-  assert.match(
-    await reasonsOf(harness),
-    /topic "tasks" was deleted and created again, and no worker has opened/,
-  )
+  assert.match(await reasonsOf(harness), /topic "tasks" was deleted and created again, and no worker reads/)
   const next = await RawWorker.open(context, harness, 'next')
   await next.settle(await next.lease(2), 'ack')
   assert.is(await reasonsOf(harness), '')
@@ -248,7 +247,7 @@ test('a worker that asks and does not read the replies', async (context) => {
   await waitFor('the requests', async () => (await describe(harness)).workers[0]?.asking === true)
   worker.stopReading()
   for (let i = 0; i < 80; i++) await harness.publish(topicId, 0, ['x'.repeat(256 * 1024)])
-  await untilReason(harness, /their connections have no room for more/)
+  await untilReason(harness, /the send buffers of their connections are full/)
   worker.destroy()
   await Promise.all(asked)
 })

@@ -231,7 +231,7 @@ test('the reasons of a group name a topic that its members wait for', async (con
   const { harness, reading } = await started(context, 1, 'g')
   await harness.cluster.call(commands.topicDelete, { topic: 't' })
   const { reasons } = await harness.cluster.control(commands.groupDescribe, { group: 'g' })
-  assert.equal(reasons, ['topic "t", which members read, was deleted'])
+  assert.equal(reasons, ['members read topic "t", which was deleted'])
   await reading.consumer.close()
 })
 

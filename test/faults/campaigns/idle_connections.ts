@@ -222,7 +222,7 @@ async function judgeRefusal(
     (error: unknown) => (isMillraceError(error) ? `${error.code}: ${error.message}` : String(error)),
   )
   findings.expect(
-    told.includes('no more are allowed'),
+    told.includes('which is the maximum'),
     'unclear-refusal',
     () => `the SDK says about connection ${connectionsMax + 1}: ${told}`,
   )
