@@ -100,7 +100,7 @@ export class LiveGroup implements MessagesOwner {
   /** Number of open calls. */
   #underWay = 0
   #opening: Promise<void> | undefined
-  /** Time of the next attempt to load messages, ms of the monotonic clock. */
+  /** Time of the next attempt to load messages, ms of the group's clock. */
   #reopenAtMs = Number.POSITIVE_INFINITY
 
   /** @param onIdle called repeatedly while nothing needs the group */
@@ -114,7 +114,7 @@ export class LiveGroup implements MessagesOwner {
       if (this.isIdle) onIdle()
       else {
         if (this.grants.size > 0) void this.busy(() => this.#expire())
-        if (performance.now() >= this.#reopenAtMs) this.refreshSoon()
+        if (this.clock.nowMs >= this.#reopenAtMs) this.refreshSoon()
       }
     }, expiryIntervalMs).unref()
     // The failure is recorded and retried.
@@ -176,7 +176,7 @@ export class LiveGroup implements MessagesOwner {
       await this.#messages.open()
     } catch (error) {
       this.#failed('load its messages', error)
-      this.#reopenAtMs = performance.now() + reopenPauseMs
+      this.#reopenAtMs = this.clock.nowMs + reopenPauseMs
       throw error
     }
     this.failures.delete('load its messages')

@@ -8,6 +8,7 @@ import {
   splitBatches,
 } from '../../protocol/index.js'
 import { type Engine, type EngineFactory, type EngineOp, memoryEngines } from '../../storage/index.js'
+import { MemoryEngine } from '../../storage/memory_engine.js'
 import { connectHello, type RawClient } from '../helpers/raw_client.js'
 import type { TestContext } from '../helpers/suite.js'
 
@@ -161,5 +162,42 @@ export class ControlledEngines implements EngineFactory {
     await this.#gate?.promise
     this.beforeCommit()
     await engine.commit(ops)
+  }
+}
+
+/** Engines in memory whose journal can fail all reads, or report the next commit as failed after it was written. */
+export class UnreadableEngines implements EngineFactory {
+  unreadable = false
+  refuseNext = false
+  readonly #engines = { journal: new MemoryEngine(), state: new MemoryEngine() }
+
+  async open(name: 'journal' | 'state'): Promise<Engine> {
+    const engine = this.#engines[name]
+    if (name === 'state') return engine
+    const readable = (): void => {
+      if (this.unreadable) throw new Error('the disk does not answer')
+    }
+    return {
+      get: async (key) => {
+        readable()
+        return await engine.get(key)
+      },
+      getMany: async (keys) => {
+        readable()
+        return await engine.getMany(keys)
+      },
+      range: async (options) => {
+        readable()
+        return await engine.range(options)
+      },
+      compact: () => engine.compact(),
+      close: () => engine.close(),
+      commit: async (ops) => {
+        await engine.commit(ops)
+        if (!this.refuseNext) return
+        this.refuseNext = false
+        throw new Error('the disk is gone')
+      },
+    }
   }
 }

@@ -1,11 +1,10 @@
 import * as assert from 'uvu/assert'
 import { type Command, commands, type MillraceError } from '../../../protocol/index.js'
-import type { Engine, EngineFactory } from '../../../storage/index.js'
-import { MemoryEngine } from '../../../storage/memory_engine.js'
 import { Harness } from '../../client/consumer/harness.js'
 import { connectHello, type RawClient } from '../../helpers/raw_client.js'
 import { suite, type TestContext } from '../../helpers/suite.js'
 import { waitFor } from '../../helpers/wait_for.js'
+import { UnreadableEngines } from '../harness.js'
 
 const test = suite('broker/queues/standstill')
 
@@ -74,37 +73,6 @@ class RawWorker {
 }
 
 type Outcome = 'ack' | 'fail' | 'reject' | 'release'
-
-/** Engines whose journal can be made unreadable. */
-class UnreadableEngines implements EngineFactory {
-  unreadable = false
-  readonly #engines = { journal: new MemoryEngine(), state: new MemoryEngine() }
-
-  async open(name: 'journal' | 'state'): Promise<Engine> {
-    const engine = this.#engines[name]
-    if (name === 'state') return engine
-    const readable = (): void => {
-      if (this.unreadable) throw new Error('the disk does not answer')
-    }
-    return {
-      get: async (key) => {
-        readable()
-        return await engine.get(key)
-      },
-      getMany: async (keys) => {
-        readable()
-        return await engine.getMany(keys)
-      },
-      range: async (options) => {
-        readable()
-        return await engine.range(options)
-      },
-      compact: () => engine.compact(),
-      close: () => engine.close(),
-      commit: (ops) => engine.commit(ops),
-    }
-  }
-}
 
 async function withMessages(harness: Harness, count: number): Promise<number> {
   const topicId = await harness.createTopic('tasks')

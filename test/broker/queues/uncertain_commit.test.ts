@@ -1,56 +1,18 @@
 import * as assert from 'uvu/assert'
 import { commands, MillraceError } from '../../../protocol/index.js'
-import type { Engine, EngineFactory } from '../../../storage/index.js'
-import { MemoryEngine } from '../../../storage/memory_engine.js'
 import { Harness } from '../../client/consumer/harness.js'
 import { connectHello } from '../../helpers/raw_client.js'
 import { suite, type TestContext } from '../../helpers/suite.js'
 import { waitFor } from '../../helpers/wait_for.js'
+import { UnreadableEngines } from '../harness.js'
 
 const test = suite('broker/queues/uncertain_commit')
 
 const group = 'crew'
 const workerId = 'worker-1'
 
-/** Engines whose journal can reject the next write after it has done it, or fail all reads. */
-class ForgetfulEngines implements EngineFactory {
-  refuseNext = false
-  unreadable = false
-  readonly #engines = { journal: new MemoryEngine(), state: new MemoryEngine() }
-
-  async open(name: 'journal' | 'state'): Promise<Engine> {
-    const engine = this.#engines[name]
-    if (name === 'state') return engine
-    const readable = (): void => {
-      if (this.unreadable) throw new Error('the disk does not answer')
-    }
-    return {
-      get: async (key) => {
-        readable()
-        return await engine.get(key)
-      },
-      getMany: async (keys) => {
-        readable()
-        return await engine.getMany(keys)
-      },
-      range: async (options) => {
-        readable()
-        return await engine.range(options)
-      },
-      compact: () => engine.compact(),
-      close: () => engine.close(),
-      commit: async (ops) => {
-        await engine.commit(ops)
-        if (!this.refuseNext) return
-        this.refuseNext = false
-        throw new Error('the disk is gone')
-      },
-    }
-  }
-}
-
 async function start(context: TestContext) {
-  const engines = new ForgetfulEngines()
+  const engines = new UnreadableEngines()
   const harness = await Harness.start(context, { engine: 'memory', engines })
   const topicId = await harness.createTopic('tasks')
   await harness.publish(topicId, 0, ['0', '1'])

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type Client, connect, defineTopic, isMillraceError, string } from '../../../client/index.js'
+import { type Client, defineTopic, isMillraceError, string } from '../../../client/index.js'
 import type { Random } from '../../helpers/random.js'
 import { waitFor } from '../../helpers/wait_for.js'
 import type { Finding, RoundContext } from '../campaign.js'
@@ -13,6 +13,7 @@ import {
   type ScheduleRead,
 } from '../judges/delayed.js'
 import type { CrashWork } from '../trial/crash_trial.js'
+import { crashClient } from './crash_client.js'
 
 const partitions = 4
 const burstMax = 2_000
@@ -59,9 +60,7 @@ export class DelayedBursts implements CrashWork {
   }
 
   static async start(context: RoundContext, server: string): Promise<DelayedBursts> {
-    const client = await connect({ servers: server, reconnect: { initialMs: 10, maxMs: 50 } })
-    context.defer(() => client.close({ timeoutMs: 0 }))
-    const work = new DelayedBursts(context, client)
+    const work = new DelayedBursts(context, await crashClient(context, server))
     await work.#begin()
     return work
   }

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type Client, connect, defineTopic, isMillraceError, string } from '../../../client/index.js'
+import { type Client, defineTopic, isMillraceError, string } from '../../../client/index.js'
 import type { Random } from '../../helpers/random.js'
 import { waitFor } from '../../helpers/wait_for.js'
 import type { Finding, RoundContext } from '../campaign.js'
@@ -12,6 +12,7 @@ import {
 } from '../judges/leases.js'
 import { FaultyProxy } from '../machine/faulty_proxy.js'
 import type { CrashWork } from '../trial/crash_trial.js'
+import { crashClient, pause } from './crash_client.js'
 
 const partitions = 3
 const workersOfGroup = 2
@@ -61,7 +62,7 @@ export class HeldLeases implements CrashWork {
   }
 
   static async start(context: RoundContext, server: string): Promise<HeldLeases> {
-    const work = new HeldLeases(context, await newClient(context, server))
+    const work = new HeldLeases(context, await crashClient(context, server))
     await work.#begin(Number(server.slice(server.lastIndexOf(':') + 1)))
     return work
   }
@@ -120,7 +121,7 @@ export class HeldLeases implements CrashWork {
     for (const group of groups)
       for (let n = 0; n < workersOfGroup; n++) {
         const proxy = await FaultyProxy.start(this.#context, () => port)
-        this.#startWorker(group, await newClient(this.#context, `127.0.0.1:${proxy.port}`))
+        this.#startWorker(group, await crashClient(this.#context, `127.0.0.1:${proxy.port}`))
         this.#proxies.push(proxy)
       }
     for (const proxy of this.#proxies) this.#disturbing.push(this.#disturb(proxy))
@@ -220,14 +221,4 @@ export class HeldLeases implements CrashWork {
 
 function isFailing(value: string): boolean {
   return Number(value) % failsEvery === 0
-}
-
-async function pause(ms: number, signal: AbortSignal): Promise<void> {
-  await sleep(ms, undefined, { signal }).catch(() => {})
-}
-
-async function newClient(context: RoundContext, server: string): Promise<Client> {
-  const client = await connect({ servers: server, reconnect: { initialMs: 10, maxMs: 50 } })
-  context.defer(() => client.close({ timeoutMs: 0 }))
-  return client
 }

@@ -1,7 +1,8 @@
-import { type Client, connect, defineTopic, Reject, string } from '../../../client/index.js'
+import { type Client, defineTopic, Reject, string } from '../../../client/index.js'
 import type { TestContext } from '../../helpers/context.js'
 import { waitFor } from '../../helpers/wait_for.js'
 import type { Finding } from '../campaign.js'
+import { crashClient } from './crash_client.js'
 
 const workers = 4
 const partitions = 3
@@ -44,7 +45,7 @@ export class QueueWork {
 
   /** @param server where the broker listens, now and after each restart */
   static async start(context: TestContext, server: string): Promise<QueueWork> {
-    const work = new QueueWork(context, server, await newClient(context, server))
+    const work = new QueueWork(context, server, await crashClient(context, server))
     await work.#begin()
     return work
   }
@@ -74,7 +75,7 @@ export class QueueWork {
   async #begin(): Promise<void> {
     for (const topic of [tasks, results, records])
       await this.#client.topics.create(topic.name, { partitions })
-    for (let n = 0; n < workers; n++) this.#startWorker(await newClient(this.#context, this.#server))
+    for (let n = 0; n < workers; n++) this.#startWorker(await crashClient(this.#context, this.#server))
     this.#publishing = this.#publish()
     this.#publishing.catch(() => {})
   }
@@ -182,10 +183,4 @@ function isRejected(number: number): boolean {
 
 function isTransacted(number: number): boolean {
   return number % 5 === 0
-}
-
-async function newClient(context: TestContext, server: string): Promise<Client> {
-  const client = await connect({ servers: server, reconnect: { initialMs: 10, maxMs: 50 } })
-  context.defer(() => client.close({ timeoutMs: 0 }))
-  return client
 }

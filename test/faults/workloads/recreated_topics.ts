@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type Client, connect, defineTopic, isMillraceError, string } from '../../../client/index.js'
+import { type Client, defineTopic, isMillraceError, string } from '../../../client/index.js'
 import type { Random } from '../../helpers/random.js'
 import { waitFor } from '../../helpers/wait_for.js'
 import type { Finding, RoundContext } from '../campaign.js'
@@ -12,6 +12,7 @@ import {
   type RecreatedRead,
 } from '../judges/recreated.js'
 import type { CrashWork } from '../trial/crash_trial.js'
+import { crashClient, pause } from './crash_client.js'
 
 const partitionsMax = 4
 const publishedAtOnce = 20
@@ -62,7 +63,7 @@ export class RecreatedTopics implements CrashWork {
   }
 
   static async start(context: RoundContext, server: string): Promise<RecreatedTopics> {
-    const work = new RecreatedTopics(context, server, await newClient(context, server))
+    const work = new RecreatedTopics(context, server, await crashClient(context, server))
     await work.#begin()
     return work
   }
@@ -113,7 +114,7 @@ export class RecreatedTopics implements CrashWork {
       read: (client: Client, name: string) => Promise<void>,
       index: number,
     ) => {
-      const client = await newClient(this.#context, this.#server)
+      const client = await crashClient(this.#context, this.#server)
       this.#running.push(this.#keepReading(`${kind} ${index}`, (name) => read(client, name)))
     }
     await start('alone', (client, name) => this.#consume(client, name, 'alone'), 0)
@@ -121,7 +122,7 @@ export class RecreatedTopics implements CrashWork {
       await start('stream group', (client, name) => this.#consume(client, name, 'stream group'), index)
       await start('queue group', (client, name) => this.#work(client, name), index)
     }
-    const publisher = await newClient(this.#context, this.#server)
+    const publisher = await crashClient(this.#context, this.#server)
     this.#publishing = this.#publish(publisher)
     this.#operating = this.#operate()
     for (const running of [this.#publishing, this.#operating, ...this.#running]) running.catch(() => {})
@@ -281,7 +282,7 @@ export class RecreatedTopics implements CrashWork {
 
   async #readLog(): Promise<LoggedRecord[]> {
     const log: LoggedRecord[] = []
-    const client = await newClient(this.#context, this.#server)
+    const client = await crashClient(this.#context, this.#server)
     for await (const { value, partition, offset } of client.consume(again, {
       from: 'earliest',
       until: 'end',
@@ -289,14 +290,4 @@ export class RecreatedTopics implements CrashWork {
       log.push({ value, partition, offset })
     return log
   }
-}
-
-async function pause(ms: number, signal: AbortSignal): Promise<void> {
-  await sleep(ms, undefined, { signal }).catch(() => {})
-}
-
-async function newClient(context: RoundContext, server: string): Promise<Client> {
-  const client = await connect({ servers: server, reconnect: { initialMs: 10, maxMs: 50 } })
-  context.defer(() => client.close({ timeoutMs: 0 }))
-  return client
 }
