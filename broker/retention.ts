@@ -15,7 +15,7 @@ interface Found {
 
 /** Partitions between two turns of the event loop. */
 const partitionsPerTurn = 500
-/** Producers that one run forgets; the next one goes on. */
+/** Limit of the producers that one run forgets; the next run continues. */
 const silentPerRunMax = 10_000
 
 /**

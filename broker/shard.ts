@@ -103,7 +103,7 @@ export class Shard {
   }
 
   /**
-   * Returns a number that is unique for ever, without a write for each: the count of starts, and a counter within a
+   * Returns a number that is unique forever, without a write for each: the count of starts, and a counter within a
    * start.
    */
   uniqueId(): number {

@@ -193,7 +193,7 @@ export class BenchContext {
   }
 
   /**
-   * Records that a part of the scenario failed, for who goes on with the others.
+   * Records that a part of the scenario failed, for a scenario that continues with the other parts.
    * @param what like "redis, publish, 100 B"
    */
   failed(what: string, error: unknown): void {

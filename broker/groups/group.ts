@@ -4,7 +4,7 @@ import { type Member, newMember, newSlot, type Slot } from './member.js'
 import type { GroupTopic, JoinRequest, MemberSession, OwnedEntry, TopicSource } from './types.js'
 
 export interface GroupOptions {
-  /** Unique for ever: becomes the epoch of a grant. */
+  /** Unique forever: becomes the epoch of a grant. */
   readonly uniqueId: () => number
   readonly topics: TopicSource
   readonly membersMax: number

@@ -7,7 +7,7 @@ export interface GroupHost {
   readonly topics: TopicSource
   /** The fold of the operations below. */
   readonly offsets: CommittedOffsets
-  /** Unique for ever, also across restarts. */
+  /** Unique forever, also across restarts. */
   uniqueId(): number
   /** An UNKNOWN_TOPIC error that names the nearest topic. */
   unknownTopic(name: string): MillraceError

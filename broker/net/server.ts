@@ -156,7 +156,7 @@ export class Server implements SessionHost {
 
   /**
    * Unfinished frames count against the budget. While it is used up nothing is read, so they alone could keep it
-   * used up for ever. The server then closes the connection with the largest one.
+   * used up forever. The server then closes the connection with the largest one.
    */
   #relieveInbound(): void {
     if (!this.inbound.isOver) {

@@ -3,7 +3,7 @@ import type { Partition } from '../partition/partition.js'
 
 /** A topic with its current settings. Only the catalog changes it. */
 export interface Topic {
-  /** Unique for ever: a topic that is created again under the same name has another id. */
+  /** Unique forever: a topic that is created again under the same name has another id. */
   readonly topicId: number
   readonly name: string
   readonly createdAtMs: number

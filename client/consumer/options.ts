@@ -102,7 +102,7 @@ export interface ConsumeOptions {
    * packed wrongly. Such a batch makes one error (`part` is "batch"), and "skip" skips all of its messages, from
    * `message.offset` to before `error.endOffset`. "throw" (default) ends the consumer and leaves the message
    * unacknowledged, so that the next consumer starts with it. While many messages in a row are skipped, other work of
-   * the process goes on, and `close` and `signal` end the skipping.
+   * the process continues, and `close` and `signal` end the skipping.
    */
   readonly onDecodeError?: DecodeErrorPolicy | undefined
 

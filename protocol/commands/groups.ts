@@ -16,7 +16,7 @@ import {
 
 const commitMetadata = text(limits.commitMetadataBytesMax)
 const partitionsMax = limits.partitionsPerBrokerMax
-/** Fences the owner of a partition: unique for ever, so that the broker recognizes commits of an earlier owner. */
+/** Fences the owner of a partition: unique forever, so that the broker recognizes commits of an earlier owner. */
 const epoch = integer(1)
 const owned = list(tuple(topicId, partition, epoch), partitionsMax)
 const topics = list(text(1024), limits.topicsPerGroupMax)

@@ -164,7 +164,7 @@ async function storm(context: TestContext, random: Random, connections: number):
 }
 
 test(
-  'goes on after random bytes, frames, bodies and batches (fixed seed)',
+  'continues after random bytes, frames, bodies and batches (fixed seed)',
   (context) => {
     return storm(context, context.random(fixedSeed), 400)
   },
@@ -172,7 +172,7 @@ test(
 )
 
 test(
-  'goes on after random bytes, frames, bodies and batches (random seed)',
+  'continues after random bytes, frames, bodies and batches (random seed)',
   (context) => {
     return storm(context, context.random(), 400)
   },

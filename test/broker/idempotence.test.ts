@@ -72,8 +72,8 @@ test('a partition remembers a bounded number of producers, the one silent for lo
   assert.is(kept?.error, 0)
   const [forgotten] = await publish(client, [topicId, 0, stamped(12, 'b', 1)])
   assert.is(forgotten?.error, errorTable.OUT_OF_ORDER_SEQUENCE.number)
-  const [anew] = await publish(client, [topicId, 0, stamped(12, 'b', 0, 1)])
-  assert.is(anew?.error, 0)
+  const [newEpoch] = await publish(client, [topicId, 0, stamped(12, 'b', 0, 1)])
+  assert.is(newEpoch?.error, 0)
 })
 
 test.run()

@@ -37,7 +37,7 @@ test('publishes a value and prints it again', async (context) => {
   assert.type(partition, 'number')
 })
 
-test('consume goes on behind a batch that its publisher packed wrongly, and says so', async (context) => {
+test('consume prints a warning about a malformed batch and continues after it', async (context) => {
   const server = await brokerFor(context)
   ok(await run(context, ['topic', 'create', 'orders', ...server]))
   const raw = await connectHello(parseAddress(server[1]))
@@ -89,7 +89,7 @@ test('takes keys from a field, and names the line that has none', async (context
   assert.match(bad.stderr, 'line 2 has no text, number or boolean in the field "user"')
 })
 
-test('a group goes on where it stopped, and can be moved back', async (context) => {
+test('a group continues where it stopped, and can be moved back', async (context) => {
   const server = await brokerFor(context)
   ok(await run(context, ['topic', 'create', 't', ...server]))
   ok(await run(context, ['publish', 't', ...server], '1\n2\n3\n4\n5\n'))
@@ -295,7 +295,7 @@ test('Ctrl-C ends a publish with what was read of its input stored', async (cont
 })
 
 test(
-  'a follower goes on when its broker was killed and started again',
+  'consume --follow continues after its broker was killed and restarted',
   async (context) => {
     const data = await context.tempDir()
     const first = spawnMillrace(context, ['serve', '--data', data, '--port', '0'])

@@ -23,7 +23,7 @@ test('reads several topics, and writes each message in the format of --output', 
   assert.is(ok(separated), 'first\0')
 })
 
-test('--last prints the last messages of all partitions by time, and --follow goes on behind them', async (context) => {
+test('--last prints the last messages of all partitions by time, and --follow continues after them', async (context) => {
   const server = await brokerFor(context)
   const client = await clientFor(context, server)
   await client.topics.create('t', { partitions: 2 })

@@ -125,7 +125,7 @@ test('every compression comes through', async (context) => {
 })
 
 test(
-  'publishing goes on over a restart of the broker, once and in order',
+  'publishing continues over a restart of the broker, once and in order',
   async (context) => {
     const dir = await context.tempDir()
     let broker = await start(context, { engine: 'level', dir })
@@ -170,7 +170,7 @@ test(
 )
 
 test(
-  'publishing goes on after the broker was killed and started again',
+  'publishing continues after the broker was killed and restarted',
   async (context) => {
     const dir = await context.tempDir()
     const serve = async (port: number): Promise<{ port: number; kill(): Promise<unknown> }> => {

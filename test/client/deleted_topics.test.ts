@@ -28,7 +28,7 @@ async function codeOf(work: Promise<unknown>): Promise<string> {
 }
 
 for (const partitions of [2, 1, 4])
-  test(`a producer goes on with a topic that is created again with ${partitions} partitions`, async (context) => {
+  test(`a producer continues with a topic that is created again with ${partitions} partitions`, async (context) => {
     const harness = await Harness.start(context)
     await harness.createTopic('t', 2)
     for (let i = 0; i < 5; i++) await harness.client.publish(topic, { value: `old-${i}`, key: String(i) })

@@ -296,7 +296,7 @@ test('a worker that is closed gives back what it has not begun, and that counts 
   assert.is(new Set([...first, ...rest]).size, 20)
 })
 
-test('messages of a worker that fell silent come to others when the lease is over, and count an attempt', async (context) => {
+test('messages of a worker that stopped responding go to others after the lease, and count an attempt', async (context) => {
   const { harness, client, work } = await start(context)
   await publish(client, numbers(5))
   const silent = await harness.newClient()
@@ -408,7 +408,7 @@ test('an acknowledgement whose reply was lost is told as what it was', async (co
   assert.equal([settled, worker.stats().lost], [['ack'], 0])
 })
 
-test('whatever a handler throws is a failure, and its worker goes on', async (context) => {
+test('anything that a handler throws is a failure, and its worker continues', async (context) => {
   const { client, work } = await start(context)
   await publish(client, numbers(3))
   const odd = [Object.create(null), Object.assign(new Error(), { message: 42 }), Symbol('odd')]
@@ -484,7 +484,7 @@ test('describe tells why nothing moves', async (context) => {
   assert.equal((await client.queues.describe('crew')).reasons, ['no worker is connected'])
 })
 
-test('settings that were changed stay when a worker connects anew', async (context) => {
+test('changed settings stay when a worker reconnects', async (context) => {
   const { harness, client } = await start(context)
   const relay = await startForgetfulRelay(context, harness.broker.address.port)
   const away = await connect({ servers: `127.0.0.1:${relay.port}`, reconnect: { initialMs: 5, maxMs: 40 } })

@@ -122,7 +122,7 @@ test(
       before.jobs.filter((value) => !foundJobs.has(value)),
       [],
     )
-    // The queue group goes on where it was.
+    // The queue group continues where it was.
     const worked = new Set<string>()
     const worker = restored.client.work(jobs, { group: 'crew' }, ({ value }) => void worked.add(value))
     await restored.client.publish(jobs, { value: 'last' })

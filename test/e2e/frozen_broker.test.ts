@@ -9,7 +9,7 @@ import { waitFor } from '../helpers/wait_for.js'
 const test = suite('e2e/frozen_broker')
 
 test(
-  'a broker that stands still for longer than a lease counts no attempt when it goes on',
+  'a broker that is suspended for longer than a lease counts no attempt when it resumes',
   async (context) => {
     const missing = await suspendUnavailable()
     if (missing !== undefined) context.skip(missing)

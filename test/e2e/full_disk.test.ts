@@ -90,7 +90,7 @@ async function publishingGoesOn({ client, dir }: Full): Promise<void> {
 }
 
 test(
-  'on a full disk lower retention is accepted, frees space, and publishing goes on',
+  'on a full disk lower retention is accepted, frees space, and publishing continues',
   async (context) => {
     const full = await fullBroker(context)
     assert.is(reserveBytes(full.dir), 0)

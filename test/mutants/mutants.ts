@@ -176,7 +176,7 @@ export const mutants: readonly Mutant[] = [
     collector`,
     replacement: '    collector',
     areas: ['broker/handlers/fetch'],
-    why: 'each long poll leaves a callback with its connection: memory grows for ever',
+    why: 'each long poll leaves a callback with its connection: memory grows forever',
   },
   {
     name: 'wait-stays-with-partition',
@@ -200,7 +200,7 @@ export const mutants: readonly Mutant[] = [
     text: 'message.attempts++',
     replacement: '',
     areas: ['broker/queues'],
-    why: 'a message that always fails is delivered for ever',
+    why: 'a message that always fails is delivered forever',
   },
   {
     name: 'unreceived-leases-stay',
@@ -216,7 +216,7 @@ export const mutants: readonly Mutant[] = [
     text: 'if (!worker.topicIds.includes(topicId)) continue',
     replacement: 'if (worker.topicIds.length >= 0) continue',
     areas: ['broker/queues/deleted_topics'],
-    why: 'a worker waits for ever when its topic is created again',
+    why: 'a worker waits forever when its topic is created again',
   },
   {
     name: 'commit-of-former-epoch',
@@ -304,7 +304,7 @@ export const mutants: readonly Mutant[] = [
     text: 'return !isReceived && (!isCounted ||',
     replacement: 'return isReceived || (!isCounted ||',
     areas: ['broker/queues/unreceived_leases'],
-    why: 'a message that crashes its workers is delivered for ever',
+    why: 'a message that crashes its workers is delivered forever',
   },
   {
     name: 'offset-before-start-readable',

@@ -134,9 +134,9 @@ for (const [what, bytes, message] of [
   ['ends inside a number', [0xcd, 1], /it is incomplete/],
   ['ends inside a text', [0xa5, 65], /it is incomplete/],
   ['ends inside a length', [0xda, 1], /it is incomplete/],
-  ['claims items that are not there', [0xdd, 0, 0, 0, 9, 1, 1, 1], /a larger count/],
-  ['claims entries that are not there', [0xdf, 0, 0, 0, 2, 0xa1, 65, 1], /a larger count/],
-  ['goes on after its value', [0xc0, 0xc0], /1 bytes follow its value/],
+  ['claims missing items', [0xdd, 0, 0, 0, 9, 1, 1, 1], /a larger count/],
+  ['claims missing entries', [0xdf, 0, 0, 0, 2, 0xa1, 65, 1], /a larger count/],
+  ['has bytes after its value', [0xc0, 0xc0], /1 bytes follow its value/],
   ['has an extension', [0xd4, 0x72, 0x40], /type byte 0xd4 is not allowed/],
   ['is nothing', [], /it is incomplete/],
 ] as const) {

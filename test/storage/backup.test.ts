@@ -85,7 +85,7 @@ test('a backup has all that was committed before it began, and nothing of what c
   assert.equal(restored.store.health, { status: 'ok', reasons: [] })
 })
 
-test('retention goes on during a backup, and its space is freed after it', async (context) => {
+test('retention continues during a backup, and its space is freed afterwards', async (context) => {
   const { store } = await openTestStore(context, { dir: await context.tempDir(), tailCacheBytes: 0 })
   const [log] = await createLogs(store, 1)
   for (let n = 0; n < 50; n++)

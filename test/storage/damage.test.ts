@@ -84,7 +84,7 @@ test('both copies damaged: nothing is changed, and the error names the files', a
   assert.equal(await readdir(join(dir, 'shard-0')), before)
 })
 
-test('a state that is damaged and has no copy is refused, not begun anew', async (context) => {
+test('a damaged state without a copy is refused, not replaced by an empty one', async (context) => {
   const dir = await writtenFolder(context)
   const shard = join(dir, 'shard-0')
   await rm(join(shard, 'state-copy'), { recursive: true })
@@ -117,7 +117,7 @@ test('a write to each MANIFEST that a power cut tore is no damage', async (conte
   }
 })
 
-test('damage in the midst of the write-ahead file of the journal costs the records it hit', async (context) => {
+test('damage within the write-ahead file of the journal loses only the records that it hit', async (context) => {
   const dir = await writtenFolder(context)
   const inBatch = (bytes: Buffer): number => bytes.indexOf('MBK1', middle(bytes)) + 40 + 32 + 10
   await flip(join(dir, 'shard-0', 'journal'), /\.log$/, inBatch)
@@ -171,7 +171,7 @@ test('a damaged MANIFEST of the journal is refused, and repair makes the folder 
   assert.equal(await repairFolder(dir), [], 'what is well is left alone')
 })
 
-test('a damaged marker is refused, and repair writes it anew; another version only when told to', async (context) => {
+test('a damaged marker is refused, and repair rewrites it; another version only on request', async (context) => {
   const dir = await writtenFolder(context)
   const marker = join(dir, 'MILLRACE')
   const text = await readFile(marker, 'utf8')

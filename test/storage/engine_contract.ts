@@ -75,7 +75,7 @@ export function engineContract(name: string, open: (context: TestContext) => Pro
     assert.equal(await range({ limit: 2, reverse: true }), [[128], [127]])
   })
 
-  test('takes a range away and goes on after compacting it', async (context) => {
+  test('deletes a range and works after compacting it', async (context) => {
     const engine = await open(context)
     const key = (n: number) => Uint8Array.of(n)
     await engine.commit([1, 2, 3].map((n) => ({ type: 'put', key: key(n), value: new Uint8Array(1000) })))

@@ -168,7 +168,7 @@ test('the databases stay open for readers until the disk takes writes again', as
   assert.is(engines.opens, 4)
 })
 
-test('a data folder whose disk is tried before it is opened anew', async (context) => {
+test('the store tests the disk of a data folder before it reopens the folder', async (context) => {
   const dir = await context.tempDir()
   await mkdir(join(dir, 'shard-0'), { recursive: true })
   const [left, shard] = [join(dir, 'shard-0', 'TRIAL'), join(dir, 'shard-0')]
@@ -225,7 +225,7 @@ test('closing a store that has failed leaves what was durable, and refuses the r
   const [log] = await createLogs(store, 1)
   await store.commit([{ log, batch: batchOf('kept') }])
   engines.beforeCommit = () => {
-    throw new Error('for ever')
+    throw new Error('forever')
   }
   const refused = outcome(store.commit([{ log, batch: batchOf('lost') }]))
   await store.close()

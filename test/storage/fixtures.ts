@@ -128,7 +128,7 @@ export class FaultyEngines implements EngineFactory {
   afterRange: (name: 'journal' | 'state') => void | Promise<void> = () => {}
   /** Called when an engine is asked to compact a range. */
   onCompact: (name: 'journal' | 'state', gte: Uint8Array, lt: Uint8Array) => void = () => {}
-  /** Called before the engines are opened anew; what it throws says that the disk takes no writes. */
+  /** Called before the engines are reopened; an error means that the disk rejects writes. */
   beforeReopen: () => void = () => {}
   opens = 0
 

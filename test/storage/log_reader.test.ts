@@ -52,7 +52,7 @@ test('little of many shared blocks is read in bounded steps, and does not keep t
   const buffers = new Set((result?.chunks ?? []).map((chunk) => chunk.buffer))
   const bytesHeld = [...buffers].reduce((sum, buffer) => sum + buffer.byteLength, 0)
   assert.ok(bytesHeld < 200_000, `${bytesHeld} bytes are held by ${result?.bytes} bytes of batches`)
-  assert.is((await valuesOf(store, small)).length, 400, 'and the next read goes on')
+  assert.is((await valuesOf(store, small)).length, 400, 'and the next read continues')
 })
 
 test('a log of many small blocks is read far with one call', async (context) => {

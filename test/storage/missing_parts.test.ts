@@ -82,7 +82,7 @@ for (const place of ['first', 'middle', 'newest'] as const) {
   for (const isEmpty of [false, true]) {
     const what = isEmpty ? 'without files' : 'that is missing'
 
-    test(`the ${place} database of the journal ${what} is refused, and repair goes on without it when told to`, async (context) => {
+    test(`the ${place} database of the journal ${what} is refused, and repair continues without it on request`, async (context) => {
       const { dir, shard, values } = await writtenFolder(context)
       const journals = await journalsIn(shard)
       const at = { first: 0, middle: 1, newest: journals.length - 1 }[place]
@@ -226,7 +226,7 @@ test('a database that is missing before others does not end the journal', async 
   assert.is(logOf(store, 1).nextOffset, count)
 })
 
-test('one missing copy of the state is made anew from the other', async (context) => {
+test('one missing copy of the state is created from the other', async (context) => {
   for (const name of ['state', 'state-copy']) {
     const { dir, shard, values } = await writtenFolder(context)
     await rm(join(shard, name), { recursive: true })
@@ -266,7 +266,7 @@ test('a folder of an older version gets a list, and misses its first journal and
   assert.is(await readFile(join(dir, 'MILLRACE'), 'utf8'), listed)
 })
 
-test('a missing marker is refused with the way out, and repair writes it anew', async (context) => {
+test('a missing marker is refused with a way out, and repair rewrites it', async (context) => {
   const { dir, values } = await writtenFolder(context)
   const text = await readFile(join(dir, 'MILLRACE'), 'utf8')
   await rm(join(dir, 'MILLRACE'))

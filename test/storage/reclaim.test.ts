@@ -158,7 +158,7 @@ test('a crash at any write of a reclaim leaves every live record readable and th
 })
 
 test(
-  'the data folder shrinks to 1.5 times what lives, when a neighbor is kept for ever',
+  'the data folder shrinks to 1.5 times what lives, when a neighbor is kept forever',
   async (context) => {
     for (const valueBytes of [2_000, 50_000]) {
       const dir = await context.tempDir()

@@ -27,11 +27,11 @@ test('what is dropped before it reached a file of sorted keys is given back too'
   assert.ok(bytes < 300_000, `${bytes} bytes are left of nothing`)
 })
 
-test('the folder stays small while publishing goes on', (context) => publishAndShrink(context), {
+test('the folder stays small during publishing', (context) => publishAndShrink(context), {
   deadlineMs: 60_000,
 })
 
-/** Timers do all the work here, as in a broker; one log is kept for ever, its neighbor for 200 blocks. */
+/** Timers do all the work here, as in a broker; one log is kept forever, its neighbor for 200 blocks. */
 async function publishAndShrink(context: TestContext): Promise<void> {
   const { store } = await openTestStore(context, {
     dir: await context.tempDir(),

@@ -374,7 +374,7 @@ test('compaction that fails because the disk is full is never given up', async (
   assert.is(store.health.status, 'ok')
 })
 
-test('closing stops a round between two steps, and the next process goes on', async (context) => {
+test('closing stops a round between two steps, and the next process continues it', async (context) => {
   const engines = new FaultyEngines()
   const { store } = await openTestStore(context, { engines })
   const [a, b] = await createLogs(store, 1, 2)

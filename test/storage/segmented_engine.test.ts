@@ -116,7 +116,7 @@ test('a block that is written again stays in its segment, also when the newest i
   assert.is(segments.engines.size, 3)
 })
 
-test('it goes on in the newest segment, and knows how much is in it', async () => {
+test('it continues in the newest segment, and knows the size of it', async () => {
   const segments = new MemorySegments()
   const one = await SegmentedEngine.open(segments, { starts: [first], newestBytes: 0 }, 1_000)
   await append(one, 1, 15)

@@ -143,7 +143,7 @@ test('a real data folder survives closing and opening', async (context) => {
   assert.ok((await store.diskBytes()) > 20 * 70_000)
 })
 
-test('a rejected write fails what waits, voids its offsets, and the log goes on once it is verified', async (context) => {
+test('a rejected write fails all waiting commits and voids their offsets, and the log continues after verification', async (context) => {
   const engines = new FaultyEngines()
   const { store, views } = await openTestStore(context, { engines, reopenDelayMs: 1 })
   const [log] = await createLogs(store, 1)

@@ -12,7 +12,7 @@ const commonSettings = [
   'client: ioredis, which its documents use; a connection for the queue, and what the worker opens itself',
   'jobs are added with addBulk (docs.bullmq.io, "Adding jobs in bulk"), 500 a call, 4 calls unanswered at a time',
   'work: one Worker with concurrency 1,000: for handlers that wait, its documents advise concurrency within a process before more processes (docs.bullmq.io, "Parallelism and Concurrency"); 200 gave less',
-  'removeOnComplete count 0: completed jobs are removed at once instead of being kept for ever, as in the other queues (docs.bullmq.io, "Auto-removal of jobs")',
+  'removeOnComplete count 0: completed jobs are removed at once instead of being kept forever, as in the other queues (docs.bullmq.io, "Auto-removal of jobs")',
   'an acknowledgement: the event "completed", after Redis has answered the script that completes the job and fetches the next',
   `delayed: armed with addBulk as well, no more than ${armedMax.toLocaleString('en')}; received by one Worker with concurrency 1,000`,
 ] as const

@@ -1,7 +1,7 @@
 import type { Contender } from '../../lib/contender.js'
 import { runPipe, runPipeLatency } from '../../pipe/pipe.js'
 
-/** The yardstick. It is started anew for each kind of work, by its own code. */
+/** The yardstick. The bench restarts it for each kind of work, by its own code. */
 export const pipeContender: Contender = {
   id: 'pipe',
   system: 'throw-away pipe',

@@ -5,7 +5,7 @@ import { missingRedis, redisVersion, startRedis } from './server.js'
 
 const commonSettings = [
   'appendonly yes: without it Redis loses everything since its last snapshot (redis.io, "Redis persistence")',
-  'save "" and auto-aof-rewrite-percentage 0: no snapshot and no rewrite of the log in the midst of measuring, in favour of Redis',
+  'save "" and auto-aof-rewrite-percentage 0: no snapshot and no rewrite of the log during a measurement, in favor of Redis',
   'io-threads 1, as it comes: redis.conf advises more from 4 processors on',
   'client: @redis/client ("node-redis"), RESP 2; it was faster than ioredis in both directions',
   'publisher: pipelines of 500 XADD, or 1,000 where the reply waits for the disk, 4 of them unacknowledged at a time (redis.io, "Redis pipelining"); one stream, not trimmed',

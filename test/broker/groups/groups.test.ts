@@ -168,7 +168,7 @@ test('replaces a dynamic member as soon as its connection ends', async ({ defer 
   assert.is(await codeOf(a.heartbeat()), 'UNKNOWN_MEMBER')
 })
 
-test('removes a member that falls silent, and tells so', async ({ defer }) => {
+test('removes a member whose session timed out, and reports it', async ({ defer }) => {
   const { groups } = setUp(defer)
   const a = await new FakeMember(groups, 'a').join({ sessionTimeoutMs: 1_000 })
   const startMs = performance.now()

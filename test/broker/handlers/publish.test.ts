@@ -135,7 +135,7 @@ test('a repeat is answered with the first offset, also while the first is being 
   assert.equal(await valuesOf(client, topicId), ['a', 'b', 'c'])
 })
 
-test('a gap and a fenced epoch are refused, a newer epoch begins anew', async (context) => {
+test('the broker refuses a gap and a fenced epoch, and accepts a newer epoch', async (context) => {
   const client = await testClient(context, await testBroker(context))
   const topicId = await createTopic(client, 'orders')
   const { producerId } = (await client.request(commands.producerInit, {})).body
@@ -181,7 +181,7 @@ test('a rejected write fails what is pending, and its retry is appended once', a
   assert.equal(await valuesOf(client, topicId), ['a', 'b', 'c'])
 })
 
-test('with too little disk space publishes are refused, and everything else goes on', async (context) => {
+test('with too little disk space the broker refuses publishes and still serves everything else', async (context) => {
   const dir = await context.tempDir()
   const before = await testBroker(context, { dir })
   const first = await testClient(context, before)

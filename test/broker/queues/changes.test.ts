@@ -25,7 +25,7 @@ function codeOf(error: unknown): string {
   return error instanceof MillraceError ? error.code : String(error)
 }
 
-test('a group that is made anew after requests came while it was being deleted works on its own record', async (context) => {
+test('a group that is created during its deletion uses its own record', async (context) => {
   const harness = await Harness.start(context, { engine: 'level', dir: await context.tempDir() })
   const topicId = await harness.createTopic('tasks')
   await harness.publish(topicId, 0, ['0', '1'])

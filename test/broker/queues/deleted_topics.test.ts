@@ -50,7 +50,7 @@ for (const [before, after] of [
   [3, 1],
   [1, 4],
 ] as const)
-  test(`a worker goes on with a topic that is made again, ${before} partitions before, ${after} after`, async (context) => {
+  test(`a worker continues with a topic that is created again, ${before} partitions before, ${after} after`, async (context) => {
     const harness = await Harness.start(context)
     await harness.createTopic('tasks', before)
     const { handled } = await work(context, harness.client)
@@ -75,7 +75,7 @@ test('a worker that begins at the end of a topic has all of the topic that is ma
   assert.equal(handled, ['tasks new 1'])
 })
 
-test('a worker whose topic is deleted and not made again ends with UNKNOWN_TOPIC', async (context) => {
+test('a worker whose topic is deleted and not created again ends with UNKNOWN_TOPIC', async (context) => {
   const harness = await Harness.start(context)
   await harness.createTopic('tasks')
   const { worker, errors } = await work(context, harness.client)
@@ -91,7 +91,7 @@ test('a worker whose topic is deleted and not made again ends with UNKNOWN_TOPIC
   assert.match(reasons.join('\n'), /the group read topic "tasks", which was deleted/)
 })
 
-test('leases of a deleted topic are lost, and the worker goes on with the new topic', async (context) => {
+test('leases of a deleted topic are lost, and the worker continues with the new topic', async (context) => {
   const harness = await Harness.start(context)
   await harness.createTopic('tasks')
   let begun = false
@@ -140,7 +140,7 @@ test('retries of a deleted topic are gone with it', async (context) => {
   assert.equal([partitions.map(({ delayed }) => delayed), dead, failures], [[0], 0, 1])
 })
 
-test('a topic that is made again while the broker is down for the worker', async (context) => {
+test('a topic is created again while the worker has no connection', async (context) => {
   const dir = await context.tempDir()
   const harness = await Harness.start(context, { engine: 'level', dir })
   await harness.createTopic('tasks', 2)
@@ -159,7 +159,7 @@ test('a topic that is made again while the broker is down for the worker', async
   await worker.close()
 })
 
-test('a worker is not taken in for a topic that is deleted meanwhile', async (context) => {
+test('the group refuses a worker whose topic is deleted during its open', async (context) => {
   const harness = await Harness.start(context)
   for (let round = 0; round < 20; round++) {
     await harness.createTopic('tasks')

@@ -220,7 +220,7 @@ test('a worker that asks and does not read the replies', async (context) => {
   await Promise.all(asked)
 })
 
-test('messages that can not be read, and the group goes on when they can', async (context) => {
+test('unreadable messages are a reason, and the group continues when it can read them', async (context) => {
   const engines = new UnreadableEngines()
   const harness = await Harness.start(context, { engine: 'memory', engines, tailCacheBytes: 2 ** 20 })
   await withMessages(harness, 2)

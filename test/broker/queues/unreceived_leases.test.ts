@@ -99,7 +99,7 @@ test('a worker that comes back and does not name a lease gets the message again,
   assert.is((await harness.client.queues.describe(group)).dead, 0)
 })
 
-test('a lease that its worker has received counts when the worker falls silent', async (context) => {
+test('a lease that its worker has received counts when the worker stops responding', async (context) => {
   const { harness, topicId } = await start(context, ['0'])
   const worker = await openRaw(context, harness, topicId, { leaseMs: 1_000 })
   const { grantId } = await worker.lease()

@@ -97,7 +97,7 @@ test('lag counts what is not acknowledged in a group, and what is not delivered 
   assert.is((await alone.lag())[0]?.lag, 2)
 })
 
-test('a partition waits once unackedMax messages are not acknowledged, visibly, and goes on after an acknowledgement', async (context) => {
+test('a partition waits at unackedMax unacknowledged messages, shows it, and continues after an acknowledgement', async (context) => {
   const harness = await Harness.start(context)
   const topicId = await harness.createTopic('t')
   await harness.publish(topicId, 0, numbered('v', 0, 5))

@@ -70,7 +70,7 @@ for (const [before, after] of [
   [3, 1],
   [1, 4],
 ] as const)
-  test(`a member of a group goes on with a topic that is created again, ${before} partitions before, ${after} after`, async (context) => {
+  test(`a member of a group continues with a topic that is created again, ${before} partitions before, ${after} after`, async (context) => {
     const { harness, topicId, reading } = await started(context, before, 'g')
     await publishEach(harness, topicId, before, 'old')
     await waitFor('the old messages', () => reading.values.length === before)
@@ -84,7 +84,7 @@ for (const [before, after] of [
     assert.is(reading.end.isOver, false)
   })
 
-test('a member that reads from the end has all of a topic that is created again', async (context) => {
+test('a member that reads from the end gets all messages of a topic that is created again', async (context) => {
   const { harness, topicId, reading } = await started(context, 1, 'g', 'latest')
   await harness.publish(topicId, 0, ['old'])
   await waitFor('the old message', () => reading.values.length === 1)
@@ -143,7 +143,7 @@ for (const isRecreated of [true, false])
     }
   })
 
-test('a paused member goes on with a topic that is created again', async (context) => {
+test('a paused member continues with a topic that is created again', async (context) => {
   const { harness, topicId, reading } = await started(context, 1, 'g')
   await harness.publish(topicId, 0, ['old'])
   await waitFor('the old message', () => reading.values.length === 1)
@@ -199,7 +199,7 @@ test('a member that joins again waits for its topic to be created again', async 
   await reading.consumer.close()
 })
 
-test('a topic that is deleted again while the answer about it is on its way is missed', async (context) => {
+test('a topic is deleted again before the reply about it arrives', async (context) => {
   const answers: ((isThere: boolean) => void)[] = []
   const info = { name: 't', topicId: 1, partitions: 1 }
   const deletions: string[] = []

@@ -212,7 +212,7 @@ test('until "end" ends also when retention drops all that was left', async (cont
   assert.equal(seen, [])
 })
 
-test('onOutOfRange "error" ends the loop, "latest" goes on at the end', async (context) => {
+test('onOutOfRange "error" ends the loop, "latest" continues at the end', async (context) => {
   const port = new FakePort()
   port.start = 10
   port.append(0, ['old'], 10)

@@ -241,7 +241,7 @@ test('after an error that is final nothing is fetched any more, even while the c
   assert.is(bench.failures.length, 1)
 })
 
-test('an idle consumer sends few fetches: their waits double up to the longest, and a message begins anew', async (context) => {
+test('an idle consumer sends few fetches: their waits double up to the maximum, and a message resets them', async (context) => {
   const bench = new Bench(context, 100)
   bench.fetcher.streamsChanged()
   await settled()

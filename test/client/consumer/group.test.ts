@@ -8,7 +8,7 @@ import { Harness, numbered, take, valuesOf } from './harness.js'
 
 const test = suite('client/consumer/group')
 
-test('a member goes on where the group has committed', async (context) => {
+test('a member continues at the committed offset', async (context) => {
   const harness = await Harness.start(context)
   const topicId = await harness.createTopic('t')
   await harness.publish(topicId, 0, numbered('v', 0, 6))

@@ -50,7 +50,7 @@ test('what stays is left alone, what comes is granted, what goes is revoked', ()
   })
 })
 
-test('a new epoch means that the partition was lost and is granted anew', () => {
+test('a new epoch means that the partition was lost and assigned again', () => {
   assert.equal(diff([stream(0, 10)], [grant(0, 20)]), { granted: [0], revoked: [], lost: [0] })
 })
 

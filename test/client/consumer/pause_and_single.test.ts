@@ -45,7 +45,7 @@ function publish(client: Client, from: number, count: number): Promise<unknown> 
 const sorted = (values: readonly string[]): number[] => values.map(Number).sort((a, b) => a - b)
 const upTo = (count: number): number[] => Array.from({ length: count }, (_, i) => i)
 
-test('a paused group gets nothing, and goes on after it where it was, each message once', async (context) => {
+test('a paused group gets nothing, and then continues where it was, each message once', async (context) => {
   const dir = await context.tempDir()
   const harness = await Harness.start(context, { engine: 'level', dir })
   const { client } = harness

@@ -84,7 +84,7 @@ test('a batch that is refused for good fails alone', async (context) => {
   assert.is(producer.bufferedBytes, 0)
 })
 
-test('after it was fenced a partition goes on under a new epoch', async (context) => {
+test('a fenced partition continues under a new epoch', async (context) => {
   const { broker, publisher } = await fakeProducer(context)
   broker.decide = inTurn({ kind: 'refuseBatches', code: 'PRODUCER_FENCED' })
   assert.is(await outcome(publisher.publish(topic, { value: 'a' })), 'PRODUCER_FENCED')

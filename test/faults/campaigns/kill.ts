@@ -14,7 +14,7 @@ export const kill: Campaign = {
   async round(context) {
     const { rng } = context
     const workload = rng.pick(['log', 'stream-groups', 'mix'])
-    // Small, so that kills also meet what is done when the journal goes on in another database.
+    // Small, so that kills also hit the change of the journal to a new database.
     const broker = { settings: { journalSegmentBytes: '4MiB' } }
     const trial = await Trial.start(context, { workload, clients: 2, broker })
     for (let count = context.short ? kills.short : kills.full; count > 0; count--) {

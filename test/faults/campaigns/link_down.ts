@@ -11,7 +11,7 @@ const downMs = { full: 10_000, short: 3_000 }
 /** The broker looks for silent members every 250 ms; the rest is for a busy machine. */
 const expelLateMsMax = 1_500
 const takeOverMsMax = 10_000
-/** Clients notice a dead connection after the 5 s that they give a request, then connect anew. */
+/** Clients notice a dead connection after the 5 s that they give a request, then reconnect. */
 const goOnMsMax = 15_000
 const away = 1
 
@@ -24,7 +24,7 @@ const outages = [
 /**
  * One of two machines with clients loses its link, or all packets on it, for less and for more than a session lasts; nobody
  * is told by a reset. Its members are removed in time, those of the other machine take over, and when the link is back all
- * goes on by itself, also with a broker that was killed meanwhile.
+ * continues by itself, also if the broker was killed during the fault.
  */
 export const linkDown: Campaign = {
   name: 'link-down',

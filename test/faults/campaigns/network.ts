@@ -14,7 +14,7 @@ const briefMs = { min: 50, max: 1_000 }
 /** Longer than clients wait for a reply, so that they give up the connection by themselves. */
 const longMs = { min: 5_500, max: 7_000 }
 
-/** Messages are given up in the midst of a fault, or sent again until it is over. */
+/** A producer gives messages up during a fault, or retries them until the fault ends. */
 const deliveryTimeoutsMs = [1_500, 30_000]
 /** Few enough for a busy machine to read and check all of them in time. */
 const shortPublisherRate = 100

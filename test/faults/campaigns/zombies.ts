@@ -8,7 +8,7 @@ const stops = { full: 4, short: 1 }
 
 /**
  * Members that are stopped past their session and go on as if nothing had been, and brokers that are stopped and go on. Beside
- * them the workload has members of its own that fall silent and then commit (workloads/zombie.ts).
+ * them the workload has members of its own that stop responding and then commit (workloads/zombie.ts).
  */
 export const zombies: Campaign = {
   name: 'zombies',

@@ -27,7 +27,7 @@ export interface Invoke extends At {
 
 export type Call = PublishCall | CommitCall | CommittedCall
 
-/** Publishes a value that is unique for ever. */
+/** Publishes a value that is unique forever. */
 export interface PublishCall {
   readonly op: 'publish'
   readonly topic: string

@@ -3,7 +3,7 @@ import { Findings } from '../findings.js'
 
 /** A message that was published with a due time. Times are ms since 1970, by the clock of this machine. */
 export interface DelayedPublish {
-  /** Unique for ever. */
+  /** Unique forever. */
   readonly value: string
   /** It must not come before. */
   readonly dueMs: number

@@ -3,7 +3,7 @@ import { Findings } from '../findings.js'
 
 /** A message that was published for every group. Times are ms of one clock. */
 export interface LeasedMessage {
-  /** Unique for ever. */
+  /** Unique forever. */
   readonly value: string
   readonly ackedMs: number
   /** Whether every handler throws, so that it has to become a dead letter. */
@@ -34,7 +34,7 @@ export interface ReadDeadLetter {
   readonly attempts: number
 }
 
-/** All that clients saw of queue groups whose workers stayed alive until everything was worked off. */
+/** All that clients saw of queue groups whose workers stayed alive until all messages were settled. */
 export interface LeaseHistory {
   readonly groups: readonly { readonly name: string; readonly attemptsMax: number }[]
   readonly published: readonly LeasedMessage[]

@@ -12,7 +12,7 @@ export interface Generation {
 }
 
 export interface RecreatedPublish {
-  /** Unique for ever. */
+  /** Unique forever. */
   readonly value: string
   readonly begunMs: number
   /** When it was acknowledged; undefined: its outcome is unknown. */

@@ -17,7 +17,7 @@ export type ChurnCalls = {
   burst(what: { readonly events: number; readonly ms: number }): Promise<Readonly<Record<string, number>>>
   /** Live members, and the number of believed owners of each partition. */
   state(): { readonly members: number; readonly owners: readonly number[] }
-  /** Joins under its own name, falls silent, and commits after its eviction; returns the accepted commits. */
+  /** Joins under its own name, stops responding, and commits after its eviction; returns the accepted commits. */
   zombie(): Promise<readonly string[]>
   /** Lateness of messages in unmoved partitions since the last call. */
   unmoved(): readonly number[]
@@ -46,11 +46,11 @@ interface Member {
   readonly name: string
   readonly client: Client
   readonly close: () => Promise<void>
-  /** Name prefix of members that will fall silent. */
+  /** Name prefix of members that will stop responding. */
   readonly proxy: FaultyProxy | undefined
 }
 
-/** Session timeout of members that fall silent; the others have a long one, so that none is evicted by mistake. */
+/** Session timeout of members that stop responding; the others have a long one, so that none is evicted by mistake. */
 const silentTimeoutMs = 1_000
 const sessionTimeoutMs = 10_000
 const silentShare = 0.2
@@ -142,7 +142,7 @@ async function join(given: ChurnPlan): Promise<void> {
   })
 }
 
-/** Members marked for it fall silent; of the others some lose their connection and some leave properly. */
+/** Members marked for it stop responding; of the others some lose their connection and some leave properly. */
 function leave(member: Member): void {
   live.delete(member.name)
   ownership.ended(member.name, monotonicMs())

@@ -40,7 +40,7 @@ export class Ownership {
     }
   }
 
-  /** The member leaves, dies or falls silent. */
+  /** The member leaves, dies or stops responding. */
   ended(member: string, nowMs: number): void {
     this.revoked(member, [...this.#tenures.keys()], nowMs)
   }

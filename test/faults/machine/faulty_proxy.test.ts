@@ -116,7 +116,7 @@ test('throttles, and holds the sender up instead of holding all', async (context
   await waitFor('all', () => server.received().length === 30_000 + chunkCount * chunkBytes)
 })
 
-test('freezes and goes on without loss', async (context) => {
+test('freezes and resumes without loss', async (context) => {
   const { proxy, client, server } = await open(context)
   proxy.freeze()
   client.socket.write('one')

@@ -255,7 +255,7 @@ for (const [how, begin, end] of [
   ['over a link that is down', 'linkDown', 'linkUp'],
   ['whose packets are lost', 'losePackets', 'passPackets'],
 ] as const) {
-  test(`a connection ${how} stalls, and goes on afterwards`, async (context) => {
+  test(`a connection ${how} stalls, and resumes afterwards`, async (context) => {
     await skipIf(context, networkNamespaceUnavailable)
     const network = await NetworkNamespace.create(context)
     const { client, received, events } = await connectionInto(context, network)
@@ -273,7 +273,7 @@ for (const [how, begin, end] of [
   })
 }
 
-test('a process is suspended, and goes on', async (context) => {
+test('a process is suspended and resumed', async (context) => {
   await skipIf(context, suspendUnavailable)
   const loop = await startSyncLoop(context)
   await nextSyncs(loop, 1)

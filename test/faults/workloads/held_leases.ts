@@ -97,7 +97,7 @@ export class HeldLeases implements CrashWork {
     await Promise.all([this.#publishing, ...this.#disturbing])
     for (const proxy of this.#proxies) proxy.heal()
     const { signal } = this.#context
-    await waitFor('everything to be worked off', () => this.#isDone(), { deadlineMs: progressMsMax, signal })
+    await waitFor('all messages to be settled', () => this.#isDone(), { deadlineMs: progressMsMax, signal })
     const findings = judgeLeases({
       groups,
       published: this.#published,

@@ -19,7 +19,7 @@ export interface ClientPlan
 const connectEveryMs = 20
 const progressEveryMs = 25
 
-/** Runs a workload until its standard input ends. Prints `progress PUBLISHED PROCESSED` while it goes on. */
+/** Runs a workload until its standard input ends. Prints `progress PUBLISHED PROCESSED` while it runs. */
 async function main(plan: ClientPlan): Promise<void> {
   const workload = workloads.get(plan.workload)
   if (workload === undefined) throw new Error(`there is no workload "${plan.workload}"`)

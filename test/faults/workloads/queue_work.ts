@@ -8,7 +8,7 @@ const workers = 4
 const partitions = 3
 const attemptsMax = 50
 const publishedAtOnce = 20
-/** Messages that are published and not settled, at most: what is left at the end has to be worked off. */
+/** Messages that are published and not settled, at most: the workers have to settle the rest at the end. */
 const behindMax = 2_000
 const delayMsMax = 300
 const progressMsMax = 60_000
@@ -62,12 +62,12 @@ export class QueueWork {
     await waitFor('messages to be settled', () => this.settled >= goal, { deadlineMs: progressMsMax, signal })
   }
 
-  /** Ends publishing, waits until everything is worked off, and judges what has become of all messages. */
+  /** Ends publishing, waits until all messages are settled, and judges the outcome of each. */
   async conclude(): Promise<{ readonly operations: number; readonly findings: readonly Finding[] }> {
     this.#stop.abort()
     await this.#publishing
     const { signal } = this.#context
-    await waitFor('everything to be worked off', () => this.#isDone(), { deadlineMs: progressMsMax, signal })
+    await waitFor('all messages to be settled', () => this.#isDone(), { deadlineMs: progressMsMax, signal })
     await this.#judge()
     return { operations: this.#published.size + this.#deliveries, findings: this.#findings }
   }

@@ -3,7 +3,7 @@ import { monotonicUs } from '../history/history.js'
 import type { SizedValue } from './values.js'
 import type { WorkloadContext } from './workload.js'
 
-/** Reads all partitions of a topic alone from the start and goes on at the end; a reader that fails begins another life. */
+/** Reads all partitions of a topic without a group from the start and waits at the end; a reader that fails starts again. */
 export async function soloReader(
   context: WorkloadContext,
   topic: Topic<SizedValue>,

@@ -203,7 +203,7 @@ export class RecreatedTopics implements CrashWork {
     this.#published.push({ value, begunMs, ackedMs })
   }
 
-  /** Reads for ever: when a reader has ended, another begins, as a program would be started again. */
+  /** Reads without end: when a reader has ended, another starts, like a program that is restarted. */
   async #keepReading(label: string, read: (reader: string) => Promise<void>): Promise<void> {
     const { signal } = this.#stopReaders
     for (let life = 0; !signal.aborted; life++) {

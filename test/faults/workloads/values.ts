@@ -6,7 +6,7 @@ const separator = 0x7c
 const paddingSource = createHash('sha512').update('padding').digest()
 
 /**
- * A value that is unique for ever, made larger: `id|padding`, the padding given by id and size, so that any damage to it is
+ * A value that is unique forever, made larger: `id|padding`, the padding given by id and size, so that any damage to it is
  * seen.
  */
 export function encodeValue({ id, bytes }: SizedValue): Uint8Array {

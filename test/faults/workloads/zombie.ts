@@ -13,7 +13,7 @@ const patienceMs = 5_000
 type Assignment = ReplyOf<typeof commands.groupJoin>
 
 /**
- * Members that speak the protocol, are given partitions, fall silent for longer than their session lasts, and then commit
+ * Members that speak the protocol, are given partitions, stop responding for longer than their session timeout, and then commit
  * as if nothing had been: what a process does that was stopped and goes on. The SDK would notice by itself and commit nothing,
  * so that it can't show whether the broker refuses.
  */
