@@ -1,4 +1,12 @@
-import { type BatchHeader, batchHeaderBytes, checkBatchForStorage, MillraceError } from '../protocol/index.js'
+import {
+  type BatchHeader,
+  batchHeaderBytes,
+  bytesText,
+  checkBatchForStorage,
+  durationText,
+  MillraceError,
+  timeText,
+} from '../protocol/index.js'
 import type { Partition } from './partition/partition.js'
 import type { PendingBatch, PendingCommit } from './partition/producers.js'
 import type { ProducersView } from './partition/producers_view.js'
@@ -96,7 +104,7 @@ export class Gate {
     if (bytes > allowed) {
       throw new MillraceError(
         'BATCH_TOO_LARGE',
-        `the message has up to ${bytes} bytes, expected at most ${allowed} in topic "${name}"`,
+        `the message has up to ${bytesText(bytes)}, expected at most ${bytesText(allowed)} in topic "${name}"`,
       )
     }
     if (timestamp !== undefined) this.#checkTimestamp(timestamp)
@@ -110,7 +118,7 @@ export class Gate {
       'BAD_BATCH',
       timestamp < 0
         ? `a record has timestamp ${timestamp}, expected ms since 1970`
-        : `a record has timestamp ${timestamp}, more than ${timestampAheadMsMax} ms ahead of the broker's clock`,
+        : `a record has the timestamp ${timeText(timestamp)}, more than ${durationText(timestampAheadMsMax)} ahead of the broker's clock`,
     )
   }
 

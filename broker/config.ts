@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { parse as parseYaml } from 'yaml'
-import { limits, MillraceError, suggestion } from '../protocol/index.js'
+import { bytesText, limits, MillraceError, suggestion } from '../protocol/index.js'
 import { bytes, duration, integer, oneOf, parseSetting, type Setting, text } from './config_values.js'
 import { groupSettingsDefault as groups } from './groups/index.js'
 
@@ -238,7 +238,7 @@ function checkSettings(given: Partial<BrokerSettings>): BrokerSettings {
   if (settings.batchBytesMax > batchBytesMax) {
     throw new MillraceError(
       'BAD_CONFIG',
-      `batchBytesMax is ${settings.batchBytesMax}, expected at most ${batchBytesMax} with a frameBytesMax of ${settings.frameBytesMax}`,
+      `batchBytesMax is ${bytesText(settings.batchBytesMax)}, expected at most ${bytesText(batchBytesMax)} with a frameBytesMax of ${bytesText(settings.frameBytesMax)}`,
     )
   }
   return settings

@@ -1,4 +1,4 @@
-import { MillraceError } from '../protocol/index.js'
+import { bytesText, durationText, MillraceError } from '../protocol/index.js'
 
 /** One setting: its parser, its default and its meaning. */
 export interface Setting<T> {
@@ -59,17 +59,24 @@ export function oneOf<const T extends readonly string[]>(
 }
 
 export function integer(fallback: number, description: string, bounds: Bounds = {}): Setting<number> {
-  return numeric(fallback, description, bounds, 'a whole number', {})
+  return numeric(fallback, description, bounds, 'a whole number', {}, String)
 }
 
 /** Bytes as a number or as text with a unit: 500000, "64MiB", "10GB". */
 export function bytes(fallback: number, description: string, bounds: Bounds = {}): Setting<number> {
-  return numeric(fallback, description, bounds, 'bytes as a number or like "64MiB"', byteUnits)
+  return numeric(fallback, description, bounds, 'bytes as a number or like "64MiB"', byteUnits, bytesText)
 }
 
 /** Milliseconds as a number, or text with a unit: 500, "10s", "7d". */
 export function duration(fallback: number, description: string, bounds: Bounds = {}): Setting<number> {
-  return numeric(fallback, description, bounds, 'milliseconds as a number or a time like "10s"', timeUnits)
+  return numeric(
+    fallback,
+    description,
+    bounds,
+    'milliseconds as a number or a time like "10s"',
+    timeUnits,
+    durationText,
+  )
 }
 
 function numeric(
@@ -78,8 +85,10 @@ function numeric(
   { min = 0, max = Number.MAX_SAFE_INTEGER, unbounded = false }: Bounds,
   what: string,
   units: Readonly<Record<string, number>>,
+  shown: (value: number) => string,
 ): Setting<number> {
-  const range = max === Number.MAX_SAFE_INTEGER ? `at least ${min}` : `from ${min} to ${max}`
+  const range =
+    max === Number.MAX_SAFE_INTEGER ? `at least ${shown(min)}` : `from ${shown(min)} to ${shown(max)}`
   return {
     default: fallback,
     description,

@@ -1,6 +1,6 @@
 import { createReadStream } from 'node:fs'
 import { createGunzip } from 'node:zlib'
-import { limits, MillraceError } from '../protocol/index.js'
+import { bytesText, limits, MillraceError } from '../protocol/index.js'
 
 /** Larger than the message limit of any broker; limits the memory for input without line ends. */
 const lineBytesMax = limits.frameBytesMax
@@ -43,7 +43,7 @@ export async function* lines(
     rest.push(buffer.subarray(from))
     restBytes += buffer.length - from
     if (restBytes > bytesMax) {
-      throw new MillraceError('VALUE_TOO_LARGE', `line ${count + 1} has more than ${bytesMax} bytes`)
+      throw new MillraceError('VALUE_TOO_LARGE', `line ${count + 1} has more than ${bytesText(bytesMax)}`)
     }
   }
   if (rest.length > 0) yield withoutReturn(Buffer.concat(rest))

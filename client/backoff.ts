@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from 'node:timers/promises'
+import { onAbort } from './abort.js'
 
 export interface BackoffOptions {
   /** Ceiling of the first pause, ms. */
@@ -23,10 +23,15 @@ export function backoffMs(
 }
 
 /** Waits; ends early, without an error, when `signal` is aborted. */
-export async function pause(ms: number, signal?: AbortSignal): Promise<void> {
-  try {
-    await sleep(ms, undefined, { signal })
-  } catch {
-    // Aborted: the caller checks the signal next.
-  }
+export function pause(ms: number, signal?: AbortSignal): Promise<void> {
+  if (signal?.aborted) return Promise.resolve()
+  return new Promise((resolve) => {
+    const done = (): void => {
+      clearTimeout(timer)
+      unwatch?.()
+      resolve()
+    }
+    const timer = setTimeout(done, ms)
+    const unwatch = signal && onAbort(signal, done)
+  })
 }

@@ -1,4 +1,5 @@
 import { commands, MillraceError, type ReplyOf } from '../protocol/index.js'
+import { onAbort } from './abort.js'
 import { type Address, parseAddress } from './address.js'
 import { GroupsAdmin, TopicsAdmin } from './admin.js'
 import { pause } from './backoff.js'
@@ -137,6 +138,7 @@ export class Client implements AsyncDisposable {
   readonly #consumers = new Set<{ close(): Promise<void>; kill(): void; stats(): ConsumerStats }>()
   readonly #closeTimeoutMs: number
   readonly #signal: AbortSignal | undefined
+  #unwatchSignal: (() => void) | undefined
   readonly #onAbort = (): void => {
     this.close({ timeoutMs: 0 }).catch(() => {})
   }
@@ -180,7 +182,7 @@ export class Client implements AsyncDisposable {
   async connect(signal?: AbortSignal): Promise<void> {
     await this.#cluster.connect(signal)
     this.#signal?.throwIfAborted()
-    this.#signal?.addEventListener('abort', this.#onAbort, { once: true })
+    if (this.#signal !== undefined) this.#unwatchSignal = onAbort(this.#signal, this.#onAbort)
   }
 
   /**
@@ -446,7 +448,7 @@ export class Client implements AsyncDisposable {
 
   /** Completes the work in progress. */
   async #finish(): Promise<void> {
-    this.#signal?.removeEventListener('abort', this.#onAbort)
+    this.#unwatchSignal?.()
     const handling = [...this.#workers, ...[...this.#consumers].filter((one) => one.stats().running > 0)]
     // These handlers may still publish.
     if (handling.length > 0) await Promise.allSettled(handling.map((one) => one.close()))

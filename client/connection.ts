@@ -1,8 +1,10 @@
 import { connect as connectSocket, type Socket } from 'node:net'
 import {
+  bytesText,
   type Command,
   commands,
   decodeBody,
+  durationText,
   encodeFrame,
   type Frame,
   FrameDecoder,
@@ -14,6 +16,7 @@ import {
   type ReplyOf,
   readErrorBody,
 } from '../protocol/index.js'
+import { onAbort } from './abort.js'
 import { type Address, formatAddress } from './address.js'
 import { Silence } from './silence.js'
 import { clientVersion } from './version.js'
@@ -212,16 +215,16 @@ export class Connection {
     const socket = this.#socket
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
-        reject(notConnected(this.address, new Error(`no answer within ${connectTimeoutMs} ms`)))
+        reject(notConnected(this.address, new Error(`no answer within ${durationText(connectTimeoutMs)}`)))
       }, connectTimeoutMs)
       const abort = () => reject(signal?.reason)
-      signal?.addEventListener('abort', abort, { once: true })
+      const unwatch = signal && onAbort(signal, abort)
       socket.once('connect', resolve)
       socket.once('error', (cause) => reject(notConnected(this.address, cause)))
       socket.once('close', () => reject(notConnected(this.address)))
       const done = () => {
         clearTimeout(timer)
-        signal?.removeEventListener('abort', abort)
+        unwatch?.()
       }
       socket.once('connect', done)
       socket.once('close', done)
@@ -274,14 +277,14 @@ export class Connection {
     if (head.length > limits.bodyBytesMax) {
       throw new MillraceError(
         'LIMIT_EXCEEDED',
-        `a request "${command.name}" has a body of ${head.length} bytes, at most ${limits.bodyBytesMax} are allowed`,
+        `a request "${command.name}" has a body of ${bytesText(head.length)}, at most ${bytesText(limits.bodyBytesMax)} are allowed`,
       )
     }
     const frameBytesMax = this.hello?.limits.frameBytesMax ?? limits.frameBytesMax
     if (frameBytes > frameBytesMax) {
       throw new MillraceError(
         'LIMIT_EXCEEDED',
-        `a request has ${frameBytes} bytes, the broker takes at most ${frameBytesMax}`,
+        `a request has ${bytesText(frameBytes)}, the broker takes at most ${bytesText(frameBytesMax)}`,
       )
     }
     this.#silence.sent(performance.now(), timeoutMs, this.#onWire++)
@@ -374,7 +377,7 @@ export class Connection {
 
   #endIfSilent(): void {
     if (!this.#isSilent) return
-    const reason = `it has been silent for ${Math.round(this.#silence.patienceMs)} ms although it owes replies`
+    const reason = `it has been silent for ${durationText(this.#silence.patienceMs)} although it owes replies`
     this.#end(lost(this.address, new Error(reason)))
   }
 
@@ -385,9 +388,8 @@ export class Connection {
       this.#pending.delete(correlation)
       pending.reject(signal.reason)
     }
-    signal.addEventListener('abort', abort, { once: true })
+    const done = onAbort(signal, abort)
     const { resolve, reject } = pending
-    const done = () => signal.removeEventListener('abort', abort)
     pending.resolve = (reply) => {
       done()
       resolve(reply)

@@ -1,4 +1,5 @@
-import { type Command, MillraceError } from '../protocol/index.js'
+import { type Command, durationText, MillraceError } from '../protocol/index.js'
+import { onAbort } from './abort.js'
 import { type Address, formatAddress } from './address.js'
 import { type BackoffOptions, backoffMs, pause } from './backoff.js'
 import {
@@ -177,15 +178,15 @@ function within<T>(promise: Promise<T>, timeoutMs: number, signal?: AbortSignal)
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => {
       reject(
-        new MillraceError('NOT_CONNECTED', `no broker could be reached within ${Math.round(timeoutMs)} ms`),
+        new MillraceError('NOT_CONNECTED', `no broker could be reached within ${durationText(timeoutMs)}`),
       )
     }, timeoutMs)
     const abort = () => reject(signal?.reason)
     if (signal?.aborted) abort()
-    signal?.addEventListener('abort', abort, { once: true })
+    const done = signal && onAbort(signal, abort)
     promise.then(resolve, reject).finally(() => {
       clearTimeout(timer)
-      signal?.removeEventListener('abort', abort)
+      done?.()
     })
   })
 }

@@ -1,4 +1,11 @@
-import { limits, MillraceError, partitionOf, type RecordInput, suggestion } from '../protocol/index.js'
+import {
+  bytesText,
+  limits,
+  MillraceError,
+  partitionOf,
+  type RecordInput,
+  suggestion,
+} from '../protocol/index.js'
 import type { TopicInfo } from './cluster.js'
 import { loneBatchBytes } from './producer/record_size.js'
 import type { Partitioner, Topic } from './topic.js'
@@ -124,7 +131,7 @@ export function checkSize(topic: string, record: RecordInput, bytesMax: number, 
   if (bytes <= batchBytesMax) return
   throw new MillraceError(
     'VALUE_TOO_LARGE',
-    `a message for topic "${topic}" takes ${bytes} bytes, the broker allows at most ${batchBytesMax}`,
+    `a message for topic "${topic}" takes ${bytesText(bytes)}, the broker allows at most ${bytesText(batchBytesMax)}`,
   )
 }
 

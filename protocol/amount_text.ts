@@ -51,6 +51,12 @@ export function bytesText(bytes: number): string {
   return exact
 }
 
+/** A point in time for an error message: "2026-01-31T12:00:00.000Z". @param ms since 1970 */
+export function timeText(ms: number): string {
+  const time = new Date(ms)
+  return Number.isNaN(time.getTime()) ? `${ms} ms since 1970` : time.toISOString()
+}
+
 function grouped(count: number): string {
   return count.toLocaleString('en')
 }

@@ -1,4 +1,5 @@
 import { crc32 } from 'node:zlib'
+import { bytesText } from './amount_text.js'
 import { MillraceError } from './errors.js'
 import { limits } from './limits.js'
 
@@ -113,7 +114,7 @@ export function checkBatch(bytes: Uint8Array, batchBytesMax: number = limits.bat
   if (bytes.length > batchBytesMax) {
     throw new MillraceError(
       'BATCH_TOO_LARGE',
-      `the record batch has ${bytes.length} bytes, expected at most ${batchBytesMax}`,
+      `the record batch has ${bytesText(bytes.length)}, expected at most ${bytesText(batchBytesMax)}`,
     )
   }
   const header = readBatchHeader(bytes)
@@ -137,7 +138,7 @@ function headerProblem(header: BatchHeader, length: number): string | undefined 
     return `its recordCount field is ${header.recordCount}, expected 1 to ${limits.batchRecordsMax}`
   }
   if (header.recordsBytes > limits.batchRecordsBytesMax) {
-    return `its recordsBytes field is ${header.recordsBytes}, expected at most ${limits.batchRecordsBytesMax}`
+    return `its recordsBytes field is ${bytesText(header.recordsBytes)}, expected at most ${bytesText(limits.batchRecordsBytesMax)}`
   }
   if (header.compression === 0 && header.recordsBytes !== length - batchHeaderBytes) {
     return `its recordsBytes field is ${header.recordsBytes}, but its records have ${length - batchHeaderBytes} bytes`

@@ -1,3 +1,4 @@
+import { bytesText } from './amount_text.js'
 import { MillraceError } from './errors.js'
 import { limits } from './limits.js'
 import { encodeBody } from './msgpack.js'
@@ -162,7 +163,7 @@ function frameBytesAt(bytes: Uint8Array, at: number, frameBytesMax: number): num
   if (length > frameBytesMax)
     throw new MillraceError(
       'BAD_FRAME',
-      `the length field is ${length}, expected at most ${frameBytesMax} bytes`,
+      `the length field is ${bytesText(length)}, expected at most ${bytesText(frameBytesMax)}`,
     )
   if (length < lengthMin)
     throw new MillraceError(

@@ -1,5 +1,5 @@
 import { EventEmitter } from 'node:events'
-import { MillraceError, readBatchHeader, splitBatches } from '../protocol/index.js'
+import { bytesText, MillraceError, readBatchHeader, splitBatches } from '../protocol/index.js'
 import { BackupSource } from './backup_source.js'
 import type { Operation } from './block.js'
 import { BufferPool } from './buffer_pool.js'
@@ -385,8 +385,8 @@ export class Store {
 
   #spaceText({ freeBytes, space }: DiskWatch): string {
     return space === 'full'
-      ? `the disk is full, ${freeBytes} bytes are free: the broker accepts only requests that free space, such as lower retention or the deletion of topics`
-      : `the disk has ${freeBytes} free bytes, expected at least ${this.#parts.settings.freeBytesMin} to publish`
+      ? `the disk is full, ${bytesText(freeBytes)} are free: the broker accepts only requests that free space, such as lower retention or the deletion of topics`
+      : `the disk has ${bytesText(freeBytes)} free, expected at least ${bytesText(this.#parts.settings.freeBytesMin)} to publish`
   }
 
   /** Whether commits proceed normally. */

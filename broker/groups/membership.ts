@@ -1,4 +1,4 @@
-import { limits, MillraceError, nameProblem } from '../../protocol/index.js'
+import { durationText, limits, MillraceError, nameProblem } from '../../protocol/index.js'
 import { coarseWaitMs } from '../coarse_wait.js'
 import type { LivenessClock } from '../liveness_clock.js'
 import { Group } from './group.js'
@@ -193,7 +193,7 @@ export class Membership {
     if (sessionTimeoutMs < min || sessionTimeoutMs > max) {
       throw new MillraceError(
         'BAD_REQUEST',
-        `sessionTimeoutMs is ${sessionTimeoutMs}, expected ${min} to ${max}`,
+        `sessionTimeoutMs is ${durationText(sessionTimeoutMs)}, expected ${durationText(min)} to ${durationText(max)}`,
       )
     }
     for (const name of topics) {

@@ -1,4 +1,4 @@
-import { errorFields, MillraceError } from '../../protocol/index.js'
+import { bytesText, errorFields, MillraceError } from '../../protocol/index.js'
 import type { OffsetEntry } from './committed_offsets.js'
 import { groupExists, unknownGroup } from './describe.js'
 import type { Group } from './group.js'
@@ -175,7 +175,7 @@ export class OffsetCommands {
     if (grows && host.offsets.bytes >= settings.groupOffsetsBytesMax) {
       return new MillraceError(
         'LIMIT_EXCEEDED',
-        `committed offsets use ${host.offsets.bytes} bytes, expected at most ${settings.groupOffsetsBytesMax} (groupOffsetsBytesMax)`,
+        `committed offsets use ${bytesText(host.offsets.bytes)}, expected at most ${bytesText(settings.groupOffsetsBytesMax)} (groupOffsetsBytesMax)`,
       )
     }
     return undefined

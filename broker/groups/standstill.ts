@@ -1,3 +1,4 @@
+import { durationText } from '../../protocol/index.js'
 import type { Group } from './group.js'
 import type { GroupDescription } from './types.js'
 
@@ -41,7 +42,7 @@ function awayReasons({ members }: Facts): string[] {
     .filter(({ connected, partitions }) => !connected && partitions > 0)
     .map(
       ({ memberId, instanceId, partitions, sessionTimeoutMs }) =>
-        `member "${memberId}" (instance "${instanceId}") is disconnected; the group keeps its ${partitions} partitions for up to ${sessionTimeoutMs} ms`,
+        `member "${memberId}" (instance "${instanceId}") is disconnected; the group keeps its ${partitions} partitions for up to ${durationText(sessionTimeoutMs)}`,
     )
 }
 

@@ -1,12 +1,15 @@
 import {
   batchHeaderBytes,
+  bytesText,
   type commands,
+  durationText,
   limits,
   MillraceError,
   RecordCursor,
   type ReplyOf,
   type RequestOf,
   readBatchHeader,
+  timeText,
 } from '../../protocol/index.js'
 import { type Op, opKinds } from '../../storage/index.js'
 import type { Gate } from '../admission.js'
@@ -177,7 +180,7 @@ export class PublishEach {
     if (dueMs - this.#gate.latestMs > limits.delayMsMax) {
       throw new MillraceError(
         'LIMIT_EXCEEDED',
-        `the message is due at ${dueMs}, more than ${limits.delayMsMax} ms ahead of the broker's clock`,
+        `the message is due at ${timeText(dueMs)}, more than ${durationText(limits.delayMsMax)} ahead of the broker's clock`,
       )
     }
     const { delayedMessagesMax } = this.#later.settings
@@ -332,7 +335,7 @@ function checkUnpackedBytes(batches: EachRequest['batches'], payload: Uint8Array
   if (unpackedBytes <= bytesMax) return
   throw new MillraceError(
     'BATCH_TOO_LARGE',
-    `the batches of the request have ${unpackedBytes} bytes after decompression, expected at most ${bytesMax}`,
+    `the batches of the request have ${bytesText(unpackedBytes)} after decompression, expected at most ${bytesText(bytesMax)}`,
   )
 }
 

@@ -1,5 +1,7 @@
 import type { Socket } from 'node:net'
 import {
+  bytesText,
+  durationText,
   encodeFrame,
   errorFields,
   type Frame,
@@ -205,13 +207,13 @@ export class Session {
       this.fail(
         new MillraceError(
           'HELLO_REQUIRED',
-          `the client sent no hello within ${settings.helloTimeoutMs} ms (helloTimeoutMs)`,
+          `the client sent no hello within ${durationText(settings.helloTimeoutMs)} (helloTimeoutMs)`,
         ),
       )
     } else if (this.#state === 'closing' && stateMs >= lingerMs) {
       this.destroy()
     } else if (isReceiving && nowMs - this.#receivedAtMs >= settings.receiveStallTimeoutMs) {
-      const problem = `a frame was incomplete for ${settings.receiveStallTimeoutMs} ms (receiveStallTimeoutMs)`
+      const problem = `a frame was incomplete for ${durationText(settings.receiveStallTimeoutMs)} (receiveStallTimeoutMs)`
       this.fail(new MillraceError('BAD_FRAME', problem))
     } else if (this.#outbox.stalledMs(nowMs) >= settings.sendStallTimeoutMs + this.#outbox.slowestMs) {
       this.destroy()
@@ -386,6 +388,6 @@ const endingCodes: ReadonlySet<string> = new Set(['BAD_FRAME', 'HELLO_REQUIRED',
 function replyTooLarge(bytes: number): MillraceError {
   return new MillraceError(
     'LIMIT_EXCEEDED',
-    `the reply has ${bytes} bytes, expected at most ${limits.bodyBytesMax}; request less at a time`,
+    `the reply has ${bytesText(bytes)}, expected at most ${bytesText(limits.bodyBytesMax)}; request less at a time`,
   )
 }

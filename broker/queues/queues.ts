@@ -1,5 +1,6 @@
 import {
   type commands,
+  durationText,
   limits,
   MillraceError,
   nameProblem,
@@ -219,7 +220,7 @@ export class Queues {
       if (delayMs > delayMsMax)
         throw new MillraceError(
           'LIMIT_EXCEEDED',
-          `the delay is ${delayMs} ms, expected at most ${delayMsMax}`,
+          `the delay is ${durationText(delayMs)}, expected at most ${durationText(delayMsMax)}`,
         )
     const live = this.#liveOf(this.#record(group))
     const refused = await live.settle(entries)

@@ -1,4 +1,9 @@
-import { MillraceError, type QueueSettings, type QueueSettingsInput } from '../../protocol/index.js'
+import {
+  durationText,
+  MillraceError,
+  type QueueSettings,
+  type QueueSettingsInput,
+} from '../../protocol/index.js'
 
 const retryMsMax = 366 * 86_400_000
 
@@ -26,9 +31,13 @@ export function mergeQueueSettings(
   const settings = merged as unknown as QueueSettings
   const { retry } = settings
   if (retry.kind === 'exponential' && retry.maxMs < retry.delayMs)
-    throw bad(`retry.maxMs is ${retry.maxMs}, expected at least retry.delayMs (${retry.delayMs})`)
+    throw bad(
+      `the longest retry delay is ${durationText(retry.maxMs)}, expected at least the first delay, ${durationText(retry.delayMs)}`,
+    )
   if (Math.max(retry.delayMs, retry.kind === 'exponential' ? retry.maxMs : 0) > retryMsMax)
-    throw bad(`a delay of retry is too long, expected at most ${retryMsMax} ms`)
+    throw bad(
+      `a retry delay is ${durationText(Math.max(retry.delayMs, retry.maxMs))}, expected at most ${durationText(retryMsMax)}`,
+    )
   return settings
 }
 

@@ -1,5 +1,5 @@
 import type { commands, QueueSettings, RequestOf } from '../../protocol/index.js'
-import { runsOf } from '../../protocol/index.js'
+import { bytesText, runsOf } from '../../protocol/index.js'
 import { type Op, opKinds } from '../../storage/index.js'
 import type { DeathReason } from './dead_letters.js'
 import type { Lane } from './lane.js'
@@ -52,7 +52,7 @@ export function expiredEnding({ expired }: QueueSettings): Ending {
 
 /** The effect for a message that is larger than any frame. */
 export function tooLargeEnding({ bytes }: Pick<QueueMessage, 'bytes'>): Ending {
-  const error = `the message has ${bytes} bytes, which is more than a frame can hold, even compressed`
+  const error = `the message has ${bytesText(bytes)}, which is more than a frame can hold, even compressed`
   return { kind: 'dead', reason: 'too-large', error }
 }
 

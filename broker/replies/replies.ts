@@ -1,4 +1,4 @@
-import { MillraceError } from '../../protocol/index.js'
+import { bytesText, MillraceError } from '../../protocol/index.js'
 import { coarseWaitMs } from '../coarse_wait.js'
 
 /** A reply on its way to the requester. */
@@ -50,7 +50,7 @@ export class Replies {
     if (this.#bytes + bytes > keptBytesMax)
       throw new MillraceError(
         'OVERLOADED',
-        `the broker holds ${this.#bytes} bytes of replies that clients have not read, which is the maximum`,
+        `the broker holds ${bytesText(this.#bytes)} of replies that clients have not read, which is the maximum`,
       )
     const mailbox = this.#mailbox(to)
     mailbox.replies.push(reply)

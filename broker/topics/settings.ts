@@ -1,4 +1,10 @@
-import { MillraceError, type TopicSettings, type TopicSettingsInput } from '../../protocol/index.js'
+import {
+  bytesText,
+  durationText,
+  MillraceError,
+  type TopicSettings,
+  type TopicSettingsInput,
+} from '../../protocol/index.js'
 
 const retentionMsMin = 1_000
 /** For topics that are older than the setting. */
@@ -27,23 +33,27 @@ export function mergeTopicSettings(
   if (merged.retentionMs !== -1 && merged.retentionMs < retentionMsMin) {
     throw badSetting(
       'retentionMs',
-      merged.retentionMs,
-      `at least ${retentionMsMin} ms, or -1 to keep records forever`,
+      durationText(merged.retentionMs),
+      `at least ${durationText(retentionMsMin)}, or -1 to keep records forever`,
     )
   }
   if (merged.retentionBytes !== -1 && merged.retentionBytes < 1) {
-    throw badSetting('retentionBytes', merged.retentionBytes, 'at least 1, or -1 for no limit')
+    throw badSetting(
+      'retentionBytes',
+      bytesText(merged.retentionBytes),
+      'at least 1 byte, or -1 for no limit',
+    )
   }
   if (merged.batchBytesMax > batchBytesMax) {
     throw badSetting(
       'batchBytesMax',
-      merged.batchBytesMax,
-      `at most ${batchBytesMax}, the limit of this broker`,
+      bytesText(merged.batchBytesMax),
+      `at most ${bytesText(batchBytesMax)}, the limit of this broker`,
     )
   }
   return merged
 }
 
-function badSetting(name: string, value: number, expected: string): MillraceError {
+function badSetting(name: string, value: string, expected: string): MillraceError {
   return new MillraceError('BAD_CONFIG', `${name} is ${value}, expected ${expected}`)
 }

@@ -2,7 +2,7 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Command, Option } from 'commander'
 import { type Client, type Compression, durationMs, sizeBytes } from '../../client/index.js'
-import { compressions, limits, MillraceError } from '../../protocol/index.js'
+import { bytesText, compressions, limits, MillraceError } from '../../protocol/index.js'
 import { exitCodes } from '../errors.js'
 import { Latencies } from '../monitor/latencies.js'
 import {
@@ -66,9 +66,15 @@ export function addBench(program: Command): void {
 async function bench(options: BenchOptions): Promise<void> {
   const valueBytes = sizeBytes('size', options.size)
   if (valueBytes < stampBytes)
-    throw new MillraceError('BAD_OPTION', `--size is ${valueBytes}, expected at least ${stampBytes} bytes`)
+    throw new MillraceError(
+      'BAD_OPTION',
+      `--size is ${bytesText(valueBytes)}, expected at least ${bytesText(stampBytes)}`,
+    )
   if (valueBytes > valueBytesMax)
-    throw new MillraceError('BAD_OPTION', `--size is ${valueBytes}, expected at most ${valueBytesMax} bytes`)
+    throw new MillraceError(
+      'BAD_OPTION',
+      `--size is ${bytesText(valueBytes)}, expected at most ${bytesText(valueBytesMax)}`,
+    )
   const runMs = durationMs('duration', options.duration)
   if (runMs <= 0)
     throw new MillraceError('BAD_OPTION', `--duration is "${options.duration}", expected a time like 10s`)

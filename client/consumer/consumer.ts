@@ -1,4 +1,5 @@
 import { MillraceError } from '../../protocol/index.js'
+import { onAbort } from '../abort.js'
 import { channels, traceHandle } from '../diagnostics.js'
 import { checkOptions } from '../options.js'
 import { isConnectionError, undisturbed, Warnings } from '../warnings.js'
@@ -64,6 +65,7 @@ export class Consumer<Value = unknown, Key = unknown, Item extends Message = Mes
   readonly #killing = new AbortController()
   readonly #done = deferred<void>()
   #runner: Runner<Value, Key> | undefined
+  #unwatchSignal: (() => void) | undefined
   readonly #onAbort = (): void => {
     this.#closeOnce().catch(noop)
   }
@@ -95,7 +97,7 @@ export class Consumer<Value = unknown, Key = unknown, Item extends Message = Mes
     this.#group = settings.group
     this.#signal = options.signal
     if (this.#signal?.aborted === true) this.#onAbort()
-    this.#signal?.addEventListener('abort', this.#onAbort, { once: true })
+    if (this.#signal !== undefined) this.#unwatchSignal = onAbort(this.#signal, this.#onAbort)
   }
 
   /** The partitions that it reads now. */
@@ -312,7 +314,7 @@ export class Consumer<Value = unknown, Key = unknown, Item extends Message = Mes
   }
 
   async #close(): Promise<void> {
-    this.#signal?.removeEventListener('abort', this.#onAbort)
+    this.#unwatchSignal?.()
     try {
       if (this.#runner !== undefined) await this.#runner.finish(this.#killing.signal)
       if (this.#started !== undefined) await this.#engine.source.close()

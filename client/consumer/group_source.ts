@@ -1,4 +1,4 @@
-import { isMillraceError, MillraceError } from '../../protocol/index.js'
+import { durationText, isMillraceError, MillraceError } from '../../protocol/index.js'
 import type { BrokerPort } from './broker_port.js'
 import { Committer } from './committer.js'
 import { deferred } from './deferred.js'
@@ -170,7 +170,7 @@ export class GroupSource<Value, Key> implements PartitionSource<Value, Key> {
     if (this.#member.state === 'ended') return
     const { closeTimeoutMs } = this.#options.settings
     const late = deferred<void>()
-    const problem = `what was acknowledged could not be committed within ${closeTimeoutMs} ms`
+    const problem = `what was acknowledged could not be committed within ${durationText(closeTimeoutMs)}`
     const timer = setTimeout(() => late.reject(new MillraceError('REQUEST_TIMEOUT', problem)), closeTimeoutMs)
     try {
       await Promise.race([this.commit(), late.promise])

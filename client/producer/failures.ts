@@ -1,4 +1,4 @@
-import { MillraceError } from '../../protocol/index.js'
+import { durationText, MillraceError } from '../../protocol/index.js'
 import type { Batch } from './batch.js'
 import type { PartitionQueue } from './partition_queue.js'
 
@@ -35,7 +35,7 @@ export function deliveryTimeout(
   const reason = cause === undefined ? '' : `: ${cause.message}`
   return new MillraceError(
     'DELIVERY_TIMEOUT',
-    `messages for topic "${topic.info.name}", partition ${partition} were not acknowledged within ${settings.deliveryTimeoutMs} ms; the outcome is unknown${reason}`,
+    `messages for topic "${topic.info.name}", partition ${partition} were not acknowledged within ${durationText(settings.deliveryTimeoutMs)}; the outcome is unknown${reason}`,
     { cause },
   )
 }

@@ -1,4 +1,5 @@
 import {
+  bytesText,
   commands,
   errorOf,
   errorTable,
@@ -89,7 +90,7 @@ export class Producer {
     if (onFull === 'error' && !this.#buffer.fits(bytes)) {
       throw new MillraceError(
         'BUFFER_FULL',
-        `${this.bufferedBytes} bytes are not acknowledged yet, at most ${this.settings.bufferBytesMax} are kept`,
+        `${bytesText(this.bufferedBytes)} are not acknowledged yet, at most ${bytesText(this.settings.bufferBytesMax)} are kept`,
       )
     }
     await this.#buffer.reserve(bytes)

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
-import { commands, MillraceError, type ReplyOf } from '../../protocol/index.js'
+import { commands, durationText, MillraceError, type ReplyOf } from '../../protocol/index.js'
+import { onAbort } from '../abort.js'
 import { pause } from '../backoff.js'
 import type { Cluster } from '../cluster.js'
 import type { MessageInput } from '../record.js'
@@ -77,7 +78,7 @@ export class Requests {
     const reply = new Promise<Uint8Array>((resolve, reject) => {
       const ended = (): void => {
         clearTimeout(timer)
-        signal?.removeEventListener('abort', onAbort)
+        unwatch?.()
         this.#pending.delete(requestId)
       }
       const pending = {
@@ -90,18 +91,17 @@ export class Requests {
           reject(error)
         },
       }
-      const onAbort = (): void => pending.reject(signal?.reason)
       const timer = setTimeout(
         () =>
           pending.reject(
             new MillraceError(
               'REQUEST_TIMEOUT',
-              `no reply of service "${service}" came within ${timeoutMs} ms`,
+              `no reply of service "${service}" came within ${durationText(timeoutMs)}`,
             ),
           ),
         Math.min(timeoutMs, timerMsMax),
       )
-      signal?.addEventListener('abort', onAbort, { once: true })
+      const unwatch = signal && onAbort(signal, () => pending.reject(signal.reason))
       this.#pending.set(requestId, pending)
     })
     reply.catch(() => {})

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import {
   commands,
+  durationText,
   isMillraceError,
   MillraceError,
   offsetsOf,
@@ -8,6 +9,7 @@ import {
   type ReplyOf,
   splitBatches,
 } from '../../protocol/index.js'
+import { onAbort } from '../abort.js'
 import type { Address } from '../address.js'
 import { pause } from '../backoff.js'
 import type { Cluster } from '../cluster.js'
@@ -136,6 +138,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
   #timedOut = 0
   #lost = 0
   #ended: Promise<void> | undefined
+  #unwatchSignal: (() => void) | undefined
   readonly #onAbort = (): void => void this.close()
   #resolveClosed: () => void = () => {}
   #rejectClosed: (error: unknown) => void = () => {}
@@ -218,7 +221,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
     }
     this.#checkLater()
     if (settings.signal?.aborted === true) this.#onAbort()
-    settings.signal?.addEventListener('abort', this.#onAbort, { once: true })
+    if (settings.signal !== undefined) this.#unwatchSignal = onAbort(settings.signal, this.#onAbort)
     this.#ask()
   }
 
@@ -268,7 +271,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
 
   async #end(): Promise<void> {
     const { group, closeTimeoutMs } = this.#settings
-    this.#settings.signal?.removeEventListener('abort', this.#onAbort)
+    this.#unwatchSignal?.()
     this.#slots?.stop()
     this.#closing.abort(closedError())
     this.#rejectReady(closedError())
@@ -369,7 +372,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
   async #topicGone(cause: MillraceError): Promise<void> {
     if (!this.#topicWait.isWaiting && !this.#isClosing) this.#onError(cause)
     if (!this.#topicWait.isOver) return pause(topicPollMs, this.#closing.signal)
-    const problem = `a topic of the worker was deleted and not created again within ${topicWaitMs} ms: ${cause.message}`
+    const problem = `a topic of the worker was deleted and not created again within ${durationText(topicWaitMs)}: ${cause.message}`
     return this.#trouble(new MillraceError('UNKNOWN_TOPIC', problem, { cause }))
   }
 
@@ -615,7 +618,10 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
     const isFreed = this.#slots?.expire(nowMs - timeoutMs) ?? false
     for (const [message, startedMs] of this.#running) {
       if (nowMs - startedMs < timeoutMs) break
-      const error = new MillraceError('REQUEST_TIMEOUT', `the handler took longer than ${timeoutMs} ms`)
+      const error = new MillraceError(
+        'REQUEST_TIMEOUT',
+        `the handler took longer than ${durationText(timeoutMs)}`,
+      )
       this.#timedOut++
       message.lose(error)
       this.#finish(message, { outcome: 'fail', error: error.message, cause: error })

@@ -150,7 +150,7 @@ test(
       [
         ['publish', 'orders', ...server],
         1,
-        /takes \d+ bytes, the broker allows at most 4194304/,
+        /takes [\d,]+ bytes \(.* MiB\), the broker allows at most 4 MiB/,
         'x'.repeat(5_000_000),
       ],
       [['consume', 'orders', '--frm', 'earliest', ...server], 2, /Did you mean --from/],
@@ -180,7 +180,7 @@ test(
       ],
       [['publish', 'orders', 'x', '--file', 'y', ...server], 2, /give a value or --file, not both/],
       [['publish', 'orders', '--file', '/none', ...server], 1, /can't read "\/none": there is no such file/],
-      [['publish', 'orders', ...server], 1, /line 2 has more than 16777216 bytes/, longLine],
+      [['publish', 'orders', ...server], 1, /line 2 has more than 16 MiB/, longLine],
       [['publish', 'orders', 'x', '--partition', '9', ...server], 1, /has no partition 9, expected 0/],
     ]
     for (const [args, code, message, input] of cases) {

@@ -56,7 +56,7 @@ test('refuses what has no line end before it is all collected', async () => {
     for await (const line of lines(endless())) found.push(line.toString())
     assert.unreachable()
   } catch (error) {
-    assert.match((error as Error).message, 'line 2 has more than 16777216 bytes')
+    assert.match((error as Error).message, 'line 2 has more than 16 MiB')
   }
   assert.equal(found, ['first'])
   assert.is(given, 17 * 1024 * 1024)

@@ -103,7 +103,7 @@ test(
     assert.equal(await client.topics.list(), [])
     const small = await run(context, ['bench', '--size', '7', ...server])
     assert.is(small.code, 2)
-    assert.match(small.stderr, /--size is 7, expected at least 8 bytes/)
+    assert.match(small.stderr, /--size is 7 bytes, expected at least 8 bytes/)
   },
   { deadlineMs: 30_000 },
 )

@@ -1,5 +1,5 @@
 import * as assert from 'uvu/assert'
-import { bytesText, durationText } from '../../protocol/index.js'
+import { bytesText, durationText, timeText } from '../../protocol/index.js'
 import { suite } from '../helpers/suite.js'
 
 const test = suite('protocol/amount_text')
@@ -22,6 +22,11 @@ test('a duration is text with units that a person reads', () => {
     [Number.POSITIVE_INFINITY, 'Infinity ms'],
   ]
   for (const [ms, text] of cases) assert.is(durationText(ms), text)
+})
+
+test('a point in time is text, also when a date can not have it', () => {
+  assert.is(timeText(0), '1970-01-01T00:00:00.000Z')
+  assert.is(timeText(9e15), '9000000000000000 ms since 1970')
 })
 
 test('a size is text with units, and with its bytes when it is not round', () => {

@@ -250,7 +250,7 @@ test('a frame over the limit is refused by its length, before it is there', () =
   const decoder = new FrameDecoder(1_000)
   const length = Buffer.alloc(4)
   length.writeUInt32LE(1_001)
-  assert.throws(() => decoder.push(length), /length field is 1001, expected at most 1000 bytes/)
+  assert.throws(() => decoder.push(length), /length field is 1,001 bytes, expected at most 1 kB/)
   const short = Buffer.alloc(4)
   short.writeUInt32LE(11)
   assert.throws(() => new FrameDecoder().push(short), /length field is 11, expected at least 12 bytes/)

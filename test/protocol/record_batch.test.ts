@@ -79,7 +79,7 @@ for (const [what, batch, message] of [
   [
     'records over the limit',
     changed((b) => b.writeUInt32LE(0x7fff_ffff, 56)),
-    /recordsBytes field is 2147483647/,
+    /recordsBytes field is 2,147,483,647 bytes/,
   ],
   [
     'records of another size',

@@ -78,9 +78,17 @@ test('refuses what can not be created', async (context) => {
   await refused(create('many', 7), 'LIMIT_EXCEEDED', /has 4 partitions and can't add 7, the maximum is 10/)
   await refused(create('huge', 10_001), 'LIMIT_EXCEEDED', /at most 10000/)
   await refused(create('none', 0), 'BAD_CONFIG', /at least 1/)
-  await refused(create('short', 1, { retentionMs: 5 }), 'BAD_CONFIG', /retentionMs is 5/)
+  await refused(
+    create('short', 1, { retentionMs: 5 }),
+    'BAD_CONFIG',
+    /retentionMs is 5 ms, expected at least 1 s, or -1/,
+  )
   await refused(create('zero', 1, { retentionBytes: 0 }), 'BAD_CONFIG', /retentionBytes is 0/)
-  await refused(create('big', 1, { batchBytesMax: 1e9 }), 'BAD_CONFIG', /batchBytesMax is 1000000000/)
+  await refused(
+    create('big', 1, { batchBytesMax: 1e9 }),
+    'BAD_CONFIG',
+    /batchBytesMax is 1 GB, expected at most 4 MiB, the limit of this broker/,
+  )
   await refused(create('bad', 1, { batchBytesMax: 1 }), 'BAD_REQUEST', /settings\.batchBytesMax/)
 })
 

@@ -118,7 +118,7 @@ test('before hello a frame may have 4 KiB', async (context) => {
   const broker = await testBroker(context)
   const client = await connectRaw(broker.address)
   const error = await lastWords(client, header(limits.frameBytesBeforeHelloMax + 1))
-  assert.match(error.message, /length field is 4097, expected at most 4096 bytes/)
+  assert.match(error.message, /length field is 4,097 bytes \(4\.00 KiB\), expected at most 4 KiB/)
 })
 
 test('a frame that comes byte by byte is taken, and one that stops half way ends the connection', async (context) => {

@@ -85,7 +85,7 @@ test('a worker whose topic is deleted and not created again ends with UNKNOWN_TO
     (reason: unknown) => reason,
   )
   assert.ok(isMillraceError(error, 'UNKNOWN_TOPIC'), String(error))
-  assert.match(error.message, /deleted and not created again within 3000 ms: there is no topic "tasks"/)
+  assert.match(error.message, /deleted and not created again within 3 s: there is no topic "tasks"/)
   assert.equal(errors.length, 2, 'once at the deletion, once at the end')
   const { reasons } = await harness.client.queues.describe(group)
   assert.match(reasons.join('\n'), /the group read topic "tasks", which was deleted/)
