@@ -82,7 +82,7 @@ test('a client tells when its broker goes, each attempt to reach it, and when it
   assert.equal(warned, [])
 })
 
-test('the loss of a broker that no listener is told of is one warning, whatever was under way', async (context) => {
+test('the loss of a broker without a listener is one warning, whatever was under way', async (context) => {
   const warned = warnings(context)
   const harness = await Harness.start(context)
   await harness.createTopic('events', 1)
@@ -98,7 +98,11 @@ test('the loss of a broker that no listener is told of is one warning, whatever 
   await client.close({ timeoutMs: 0 })
   await turn()
   assert.is(warned.length, 1)
-  assert.match(warned[0] ?? '', /the connection to 127\.0\.0\.1:\d+ was lost.*"disconnected"/)
+  // The loss of a connection comes first, or the failure of a new one.
+  assert.match(
+    warned[0] ?? '',
+    /"millrace" reconnects when it needs the broker: .*(was lost|no broker answers).*"disconnected"/,
+  )
 })
 
 test('the story is about the client: one socket of several is no event, and one speaks for all', () => {
