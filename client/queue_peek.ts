@@ -62,7 +62,7 @@ export async function peekQueue(
   })
 }
 
-/** Reads messages of one partition, ascending. What retention has dropped meanwhile is missing. */
+/** Reads messages of one partition, ascending. What was dropped meanwhile, by retention or with its topic, is missing. */
 async function readPlaces(
   cluster: Cluster,
   places: readonly Place[],
@@ -85,7 +85,7 @@ async function readPlaces(
     const [, , error = 0, , , , message] = body.partitions[0] ?? []
     if (error !== 0) {
       const refused = errorOf({ error, message })
-      if (isMillraceError(refused, 'OFFSET_OUT_OF_RANGE', 'CORRUPT')) continue
+      if (isMillraceError(refused, 'OFFSET_OUT_OF_RANGE', 'CORRUPT', 'UNKNOWN_TOPIC')) continue
       throw refused
     }
     for (const batch of splitBatches(payload))

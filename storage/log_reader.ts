@@ -121,8 +121,8 @@ async function planRead(read: LogRead): Promise<JournalRead | LogReadResult> {
       for (const entry of page) {
         if (entry.firstOffset > offset || entry.position === 0) {
           if (entries.length > 0) return new JournalRead(read, entries)
-          // Retention may have dropped these offsets while the index was read.
-          const problem = offsetProblem(log, offset)
+          // Retention or a deletion may have dropped these offsets while the index was read.
+          const problem = goneSince(log, offset)
           return problem === undefined ? lost(log, offset, entry) : { ...nothing, error: problem }
         }
         if (bytes > 0 && bytes + entry.bytes > bytesMax) return new JournalRead(read, entries)
@@ -133,7 +133,7 @@ async function planRead(read: LogRead): Promise<JournalRead | LogReadResult> {
     }
     return new JournalRead(read, entries)
   } catch (error) {
-    return { ...nothing, error: offsetProblem(log, read.offset) ?? asMillraceError(error) }
+    return { ...nothing, error: goneSince(log, read.offset) ?? asMillraceError(error) }
   }
 }
 
@@ -177,12 +177,11 @@ class JournalRead {
   /** Batches before damage are served; the next read, which begins at the damage, gets the error. */
   result(): LogReadResult {
     const { log, offset, bytesMax } = this.#read
-    if (this.#error === undefined || this.#chunks.length > 0)
-      return trimChunks(this.#chunks, offset, bytesMax)
-    // Retention may have dropped the block between the index lookup and the read.
-    const problem = offsetProblem(log, offset)
-    if (problem !== undefined || this.#error.code !== 'CORRUPT')
-      return { ...nothing, error: problem ?? this.#error }
+    if (this.#chunks.length > 0) return trimChunks(this.#chunks, offset, bytesMax)
+    // Retention or a deletion may have freed the block between the index lookup and the read, or pages of the index.
+    const problem = goneSince(log, offset) ?? this.#error
+    if (problem === undefined) return nothing
+    if (problem !== this.#error || problem.code !== 'CORRUPT') return { ...nothing, error: problem }
     const entry = this.#entries[0] as IndexEntry
     const damaged = { from: entry.firstOffset, to: entry.firstOffset + entry.recordCount }
     return { ...nothing, error: damage(this.#read, damaged, this.#error), damaged }
@@ -204,6 +203,15 @@ function offsetProblem(log: PartitionLog, offset: number): MillraceError | undef
     'OFFSET_OUT_OF_RANGE',
     `offset ${offset} is out of range, expected ${log.startOffset} to ${log.endOffset}`,
   )
+}
+
+/**
+ * The reason why a read found nothing, if what it read was dropped after it began: its space may have been freed, which
+ * looks like damage.
+ */
+function goneSince(log: PartitionLog, offset: number): MillraceError | undefined {
+  if (!log.dropped) return offsetProblem(log, offset)
+  return new MillraceError('UNKNOWN_TOPIC', 'the topic was deleted while it was read')
 }
 
 function damage({ log }: LogRead, { from, to }: OffsetRange, error: MillraceError): MillraceError {

@@ -1,4 +1,10 @@
-import { isMillraceError, RecordCursor, readBatchHeader, splitBatches } from '../../protocol/index.js'
+import {
+  isMillraceError,
+  MillraceError,
+  RecordCursor,
+  readBatchHeader,
+  splitBatches,
+} from '../../protocol/index.js'
 import type { Shard } from '../shard.js'
 import type { Partition } from './partition.js'
 
@@ -7,7 +13,7 @@ import type { Partition } from './partition.js'
  * Timestamps
  * come from publishers and may not ascend, so this walks the index from the start; it reads only the block that the
  * index names.
- * @throws MillraceError CORRUPT
+ * @throws MillraceError CORRUPT, UNKNOWN_TOPIC if the topic is deleted meanwhile
  */
 export async function offsetForTime(shard: Shard, partition: Partition, timeMs: number): Promise<number> {
   const { log } = partition
@@ -24,6 +30,8 @@ export async function offsetForTime(shard: Shard, partition: Partition, timeMs: 
       offset = entry.firstOffset + entry.recordCount
     }
   }
+  // Reclaim frees the index of a deleted topic, so the walk may have found nothing for that reason.
+  if (log.dropped) throw new MillraceError('UNKNOWN_TOPIC', `the topic "${partition.topic.name}" was deleted`)
   return log.endOffset
 }
 

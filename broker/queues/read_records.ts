@@ -156,6 +156,8 @@ function passedOver(
 ): RecordsRead {
   if (error.code === 'OFFSET_OUT_OF_RANGE' && offset < log.startOffset)
     return { records: [], nextOffset: log.startOffset, lost: [offset, log.startOffset] }
+  // The topic was deleted during the read: nobody waits for its messages.
+  if (log.dropped) return { records: [], nextOffset: log.endOffset, lost: [offset, log.endOffset] }
   if (error.code === 'CORRUPT' && damagedTo !== undefined && damagedTo > offset)
     return { records: [], nextOffset: damagedTo, lost: [offset, damagedTo] }
   throw error

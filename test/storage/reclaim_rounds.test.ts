@@ -1,6 +1,16 @@
 import * as assert from 'uvu/assert'
-import { encodeTrims, opKinds, type PartitionLog, retentionOffset, type Store } from '../../storage/index.js'
+import {
+  type Engine,
+  type EngineFactory,
+  encodeTrims,
+  memoryEngines,
+  opKinds,
+  type PartitionLog,
+  retentionOffset,
+  type Store,
+} from '../../storage/index.js'
 import { positionOf, stateTables } from '../../storage/keys.js'
+import { delayedEngines } from '../helpers/delayed_engine.js'
 import { suite } from '../helpers/suite.js'
 import { waitFor } from '../helpers/wait_for.js'
 import {
@@ -118,6 +128,81 @@ test('what retention drops while the index is read is out of range, and not lost
   release()
   const [result] = await read
   assert.is(result?.error?.code, 'OFFSET_OUT_OF_RANGE')
+  assert.equal(store.health, { status: 'ok', reasons: [] })
+})
+
+for (const what of ['index', 'journal'] as const) {
+  test(`a log that is dropped while its ${what} is read is deleted, and not damaged`, async (context) => {
+    const inner = new FaultyEngines()
+    let release = (): void => {}
+    let hold = false
+    const pause = async (): Promise<void> => {
+      if (!hold) return
+      hold = false
+      await new Promise<void>((resolve) => {
+        release = resolve
+      })
+    }
+    if (what === 'index') inner.afterRange = pause
+    const engines: EngineFactory = {
+      open: async (name) => {
+        const engine = await inner.open(name)
+        const getMany: Engine['getMany'] = async (keys) => {
+          if (what === 'journal' && name === 'journal') await pause()
+          return engine.getMany(keys)
+        }
+        return { ...engine, getMany }
+      },
+    }
+    const { store } = await openTestStore(context, { engines, tailCacheBytes: 0 })
+    const [log, other] = await createLogs(store, 1, 2)
+    for (let n = 0; n < 200; n++) await store.commit([{ log, batch: batchOf(`${n}`) }])
+    await store.commit([{ log: other, batch: batchOf('other') }])
+    hold = true
+    const reading = store.read([
+      { log, offset: 3, bytesMax: 1_000 },
+      { log: other, offset: 0, bytesMax: 1_000 },
+    ])
+    store.dropLog(log.id)
+    for (let round = 0; round < 3; round++) {
+      await store.checkpoint()
+      await store.reclaim()
+    }
+    release()
+    const [result, good] = await reading
+    assert.is(result?.error?.code, 'UNKNOWN_TOPIC')
+    assert.is(good?.error, undefined)
+    assert.is(good?.chunks.length, 1)
+    assert.equal(store.health, { status: 'ok', reasons: [] })
+  })
+}
+
+test('on slow engines, reads find a log that is dropped, or that it is deleted', async (context) => {
+  const engines = delayedEngines(memoryEngines(), context.random())
+  const { store } = await openTestStore(context, { engines, tailCacheBytes: 0 })
+  const codes = new Set<string>()
+  for (let id = 1; id <= 12; id++) {
+    const [log] = await createLogs(store, id)
+    await Promise.all(Array.from({ length: 5 }, (_, n) => store.commit([{ log, batch: batchOf(`${n}`) }])))
+    let isOver = false
+    const reader = async (): Promise<void> => {
+      while (!isOver) {
+        const [result] = await store.read([{ log, offset: 1, bytesMax: 1_000 }])
+        codes.add(result?.error?.code ?? 'none')
+        await new Promise((resolve) => setImmediate(resolve))
+      }
+    }
+    const readers = [reader(), reader(), reader()]
+    store.dropLog(log.id)
+    for (let round = 0; round < 2; round++) {
+      await store.checkpoint()
+      await store.reclaim()
+    }
+    isOver = true
+    await Promise.all(readers)
+  }
+  codes.delete('none')
+  assert.equal([...codes], ['UNKNOWN_TOPIC'])
   assert.equal(store.health, { status: 'ok', reasons: [] })
 })
 

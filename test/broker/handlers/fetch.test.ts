@@ -5,6 +5,7 @@ import { LongPolls } from '../../../broker/long_polls.js'
 import { Session } from '../../../broker/net/session.js'
 import { Partition } from '../../../broker/partition/partition.js'
 import { commands, errorTable } from '../../../protocol/index.js'
+import { type Engine, type EngineFactory, memoryEngines } from '../../../storage/index.js'
 import { suite, type TestContext } from '../../helpers/suite.js'
 import { waitFor } from '../../helpers/wait_for.js'
 import {
@@ -336,6 +337,47 @@ test('data that comes between the read and the wait is not waited for', async ()
   }
   const { body } = await fetchHandlers.fetch(context, request, new Uint8Array(0))
   assert.is(body.partitions[0]?.[3], batch.length)
+})
+
+test('a fetch that reads the journal while its topic is deleted finds no topic, and no damage', async (context) => {
+  const inner = memoryEngines()
+  let onBlocks: (() => Promise<void>) | undefined
+  // What reclaim leaves of the blocks.
+  let isFreed = false
+  const engines: EngineFactory = {
+    open: async (name) => {
+      const engine = await inner.open(name)
+      if (name === 'state') return engine
+      const getMany: Engine['getMany'] = async (keys) => {
+        await onBlocks?.()
+        return isFreed ? keys.map(() => undefined) : engine.getMany(keys)
+      }
+      return {
+        getMany,
+        get: (key) => engine.get(key),
+        range: async (options) => (isFreed ? [] : engine.range(options)),
+        commit: (ops) => engine.commit(ops),
+        compact: (gte, lt) => engine.compact(gte, lt),
+        close: () => engine.close(),
+      }
+    },
+  }
+  const broker = await testBroker(context, { engines, tailCacheBytes: 1024 * 1024 })
+  const client = await testClient(context, broker)
+  const admin = await testClient(context, broker)
+  const topicId = await createTopic(client, 'orders')
+  await publish(client, [topicId, 0, batchOf(['a'])])
+  // So that the batch is in the journal only.
+  const other = await createTopic(client, 'other')
+  for (let n = 0; n < 4; n++) await publish(client, [other, 0, batchOf(['x'.repeat(500_000)])])
+  onBlocks = async () => {
+    onBlocks = undefined
+    await admin.request(commands.topicDelete, { topic: 'orders' })
+    isFreed = true
+  }
+  const { reply } = await fetchPartition(client, topicId, 0, 0)
+  assert.is(reply.partitions[0]?.[2], errorTable.UNKNOWN_TOPIC.number)
+  assert.is((await broker.status()).health.status, 'ok')
 })
 
 test.run()

@@ -2,7 +2,7 @@ import * as assert from 'uvu/assert'
 import { offsetForTime } from '../../../broker/partition/offset_for_time.js'
 import type { Partition } from '../../../broker/partition/partition.js'
 import type { Shard } from '../../../broker/shard.js'
-import { MillraceError } from '../../../protocol/index.js'
+import { isMillraceError, MillraceError } from '../../../protocol/index.js'
 import { suite } from '../../helpers/suite.js'
 
 const test = suite('broker/partition/offset_for_time')
@@ -23,6 +23,15 @@ test('a block that retention drops while it is read is passed over', async () =>
   } as unknown as Shard
   assert.is(await offsetForTime(shard, { log } as unknown as Partition, 400), 20)
   assert.is(reads, 1)
+})
+
+test('a topic that is deleted while its index is read has no offset of a time', async () => {
+  const log = { startOffset: 0, endOffset: 20, dropped: false, index: { from: async () => [] } }
+  const partition = { log, topic: { name: 'orders' } } as unknown as Partition
+  const asked = offsetForTime({} as Shard, partition, 400).catch((error: unknown) => error)
+  log.dropped = true
+  const error = await asked
+  assert.ok(isMillraceError(error, 'UNKNOWN_TOPIC'))
 })
 
 test.run()
