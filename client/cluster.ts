@@ -188,7 +188,10 @@ export class Cluster {
     const [found] = reply.topics
     if (found === undefined || found.error !== 0)
       throw errorOf(
-        found ?? { error: errorTable.INTERNAL.number, message: `no answer about topic "${name}"` },
+        found ?? {
+          error: errorTable.INTERNAL.number,
+          message: `the broker's reply does not contain topic "${name}"`,
+        },
       )
     return topicInfo(found)
   }
@@ -222,7 +225,7 @@ export class Cluster {
 function topicInfo(found: ReplyOf<typeof commands.metadata>['topics'][number]): TopicInfo {
   const { name, topicId, owners } = found
   if (topicId === undefined || owners === undefined || owners.length === 0) {
-    throw new MillraceError('BAD_FRAME', `the broker's answer about topic "${name}" has no partitions`)
+    throw new MillraceError('BAD_FRAME', `the broker's reply contains no partitions of topic "${name}"`)
   }
   return { name, topicId, partitions: owners.length, owners }
 }

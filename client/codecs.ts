@@ -41,7 +41,7 @@ export function json<Value = unknown>(): Codec<Value> {
     name: 'json',
     encode(value) {
       const text = JSON.stringify(value)
-      if (text === undefined) throw new TypeError(`a ${typeof value} has no JSON`)
+      if (text === undefined) throw new TypeError(`a ${typeof value} can't be written as JSON`)
       return text
     },
     decode: (value) => JSON.parse(asBuffer(value).toString('utf8')) as Value,
@@ -93,14 +93,18 @@ function encodeWith<Value>(codec: Codec<Value>, value: Value): Uint8Array | stri
     encoded = codec.encode(value)
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause)
-    throw new MillraceError('ENCODE_FAILED', `the value does not fit the codec "${codec.name}": ${reason}`, {
-      cause,
-    })
+    throw new MillraceError(
+      'ENCODE_FAILED',
+      `the value does not match the codec "${codec.name}": ${reason}`,
+      {
+        cause,
+      },
+    )
   }
   if (typeof encoded === 'string' || encoded instanceof Uint8Array) return encoded
   throw new MillraceError(
     'ENCODE_FAILED',
-    `the codec "${codec.name}" made ${typeof encoded} of a value, expected a string or Uint8Array`,
+    `the codec "${codec.name}" encoded a value as ${typeof encoded}, expected a string or Uint8Array`,
   )
 }
 
@@ -131,5 +135,5 @@ function valid<Output>(
     const where = path?.map((part) => String(typeof part === 'object' ? part.key : part)).join('.')
     return where ? `${where}: ${message}` : message
   })
-  throw new MillraceError(code, `the value does not fit the topic's schema: ${issues.join('; ')}`)
+  throw new MillraceError(code, `the value does not match the topic's schema: ${issues.join('; ')}`)
 }

@@ -207,7 +207,7 @@ export class Connection {
 
   /** Ends the connection; pending requests fail with CONNECTION_LOST, or with the given error. */
   close(error?: MillraceError): void {
-    this.#end(error ?? lost(this.address, new Error('it was closed')))
+    this.#end(error ?? lost(this.address, new Error('the client closed it')))
   }
 
   #connected(): Promise<void> {
@@ -215,7 +215,7 @@ export class Connection {
     const socket = this.#socket
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
-        reject(notConnected(this.address, new Error(`no answer within ${durationText(connectTimeoutMs)}`)))
+        reject(notConnected(this.address, new Error(`no reply within ${durationText(connectTimeoutMs)}`)))
       }, connectTimeoutMs)
       const abort = () => reject(signal?.reason)
       const unwatch = signal && onAbort(signal, abort)
@@ -247,7 +247,7 @@ export class Connection {
     if (this.#unsent.length >= unsentMax) {
       throw new MillraceError(
         'LIMIT_EXCEEDED',
-        `${unsentMax} requests wait already until ${formatAddress(this.address)} takes more`,
+        `${unsentMax} requests already wait until ${formatAddress(this.address)} accepts more, which is the maximum`,
       )
     }
     this.#unsent.push(unsent)
@@ -277,14 +277,14 @@ export class Connection {
     if (head.length > limits.bodyBytesMax) {
       throw new MillraceError(
         'LIMIT_EXCEEDED',
-        `a request "${command.name}" has a body of ${bytesText(head.length)}, at most ${bytesText(limits.bodyBytesMax)} are allowed`,
+        `a request "${command.name}" has a body of ${bytesText(head.length)}, expected at most ${bytesText(limits.bodyBytesMax)}`,
       )
     }
     const frameBytesMax = this.hello?.limits.frameBytesMax ?? limits.frameBytesMax
     if (frameBytes > frameBytesMax) {
       throw new MillraceError(
         'LIMIT_EXCEEDED',
-        `a request has ${bytesText(frameBytes)}, the broker takes at most ${bytesText(frameBytesMax)}`,
+        `a request has ${bytesText(frameBytes)}, the broker accepts at most ${bytesText(frameBytesMax)}`,
       )
     }
     this.#silence.sent(performance.now(), timeoutMs, this.#onWire++)
@@ -377,7 +377,7 @@ export class Connection {
 
   #endIfSilent(): void {
     if (!this.#isSilent) return
-    const reason = `it has been silent for ${durationText(this.#silence.patienceMs)} although it owes replies`
+    const reason = `it sent nothing for ${durationText(this.#silence.patienceMs)} while requests waited for replies`
     this.#end(lost(this.address, new Error(reason)))
   }
 
@@ -429,6 +429,7 @@ function lost(address: Address, cause?: unknown): MillraceError {
 }
 
 function notConnected(address: Address, cause?: Error): MillraceError {
-  const reason = cause === undefined ? 'it hung up' : cause.message || (cause as NodeJS.ErrnoException).code
+  const reason =
+    cause === undefined ? 'the broker closed it' : cause.message || (cause as NodeJS.ErrnoException).code
   return new MillraceError('NOT_CONNECTED', `${formatAddress(address)}: ${reason}`, { cause })
 }

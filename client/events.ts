@@ -109,7 +109,7 @@ export class ConnectionStory implements LinkWatcher {
     this.#emitter = emitter
     this.#warnings = new Warnings(
       `the client "${clientName}"`,
-      'listen to the events "disconnected", "reconnecting" and "connected" of the client to get them all',
+      'listen to the events "disconnected", "reconnecting" and "connected" of the client to receive all of them',
     )
   }
 

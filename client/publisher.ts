@@ -148,7 +148,7 @@ export class Publisher {
     if (id !== undefined && (id.length === 0 || Buffer.byteLength(id) > limits.messageIdBytesMax))
       throw new MillraceError(
         'ENCODE_FAILED',
-        `the id of a message has 1 to ${limits.messageIdBytesMax} bytes`,
+        `the id of a message must have 1 to ${limits.messageIdBytesMax} bytes`,
       )
     return this.#each.publish({ topic: info, partition, record, deliverAtMs, id })
   }
@@ -176,7 +176,7 @@ export class Publisher {
     // It may fail before its turn comes.
     if (made instanceof Promise) made.catch(noop)
     if (this.#waiting.size >= waitingMax) {
-      const problem = `${waitingMax} messages wait to be taken into the buffer already`
+      const problem = `${waitingMax} messages already wait for the buffer, which is the maximum`
       return Promise.reject(new MillraceError('BUFFER_FULL', problem))
     }
     const { onFull } = this.#producer.settings

@@ -34,8 +34,8 @@ export class QueuesAdmin {
   }
 
   /**
-   * Looks at messages of a group that are not done, without leasing them: in turn from each partition, by offset. The broker
-   * goes on meanwhile, so that a message may be done already when this returns.
+   * Looks at messages of a group that are not done, without leasing them: from one partition after another, by offset. The broker
+   * continues to deliver, so a returned message may already be done.
    * @throws MillraceError UNKNOWN_GROUP, BAD_OPTION
    * @example
    * for (const { message, state, attempts } of await client.queues.peek('mailer', { state: 'delayed' }))

@@ -131,7 +131,7 @@ export function checkSize(topic: string, record: RecordInput, bytesMax: number, 
   if (bytes <= batchBytesMax) return
   throw new MillraceError(
     'VALUE_TOO_LARGE',
-    `a message for topic "${topic}" takes ${bytesText(bytes)}, the broker allows at most ${bytesText(batchBytesMax)}`,
+    `a message for topic "${topic}" has ${bytesText(bytes)}, the broker allows at most ${bytesText(batchBytesMax)}`,
   )
 }
 
@@ -159,10 +159,12 @@ function encodeKey<Input, Output, Key>(topic: Topic<Input, Output, Key>, key: Ke
     encoded = topic.key.encode(key)
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause)
-    throw bad(`the key does not fit the codec "${topic.key.name}": ${reason}`, cause)
+    throw bad(`the key does not match the codec "${topic.key.name}": ${reason}`, cause)
   }
   if (typeof encoded === 'string' || encoded instanceof Uint8Array) return encoded
-  throw bad(`the codec "${topic.key.name}" made ${typeof encoded} of a key, expected a string or Uint8Array`)
+  throw bad(
+    `the codec "${topic.key.name}" encoded a key as ${typeof encoded}, expected a string or Uint8Array`,
+  )
 }
 
 /**
@@ -208,7 +210,7 @@ function checkHeaders(headers: Readonly<Record<string, unknown>>): void {
   if (names.length > limits.recordHeadersMax)
     throw new MillraceError(
       'LIMIT_EXCEEDED',
-      `a message has ${names.length} headers, at most ${limits.recordHeadersMax} are allowed`,
+      `a message has ${names.length} headers, expected at most ${limits.recordHeadersMax}`,
     )
   for (const name of names) {
     const value = headers[name]

@@ -132,7 +132,10 @@ export class Transaction {
     message: MessageInput<Input, Key>,
   ): Promise<Placed> {
     if (deliverAtMsOf(message) !== undefined)
-      throw new MillraceError('BAD_OPTION', 'a message of a transaction has no "id", "delay" or "deliverAt"')
+      throw new MillraceError(
+        'BAD_OPTION',
+        'a message of a transaction can\'t have "id", "delay" or "deliverAt"',
+      )
     const topic = topicOf(named)
     const record = await recordOf(topic, message, Date.now())
     const info = await this.#cluster.topic(topic.name)
@@ -144,7 +147,7 @@ export class Transaction {
 
   #checkOpen(): void {
     if (this.#isOver)
-      throw new MillraceError('CLOSED', 'the transaction is over: its function has returned before this')
+      throw new MillraceError('CLOSED', 'the transaction has ended: its function returned before this call')
   }
 
   #ackGroups(): { group: string; entries: AckEntry[] }[] {

@@ -67,6 +67,6 @@ function textOf(error: unknown): string {
   try {
     return error instanceof Error ? `${error.name}: ${error.message}` : String(error)
   } catch {
-    return 'an error that has no text'
+    return 'an error without a message'
   }
 }

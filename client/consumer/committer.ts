@@ -77,7 +77,10 @@ export class Committer<Value, Key> implements OffsetCommitter {
    */
   async commit(streams: Iterable<PartitionStream<Value, Key>>): Promise<void> {
     if (this.#waiters.size >= waitersMax) {
-      throw new MillraceError('LIMIT_EXCEEDED', `${waitersMax} calls of commit() wait already`)
+      throw new MillraceError(
+        'LIMIT_EXCEEDED',
+        `${waitersMax} calls of commit() already wait, which is the maximum`,
+      )
     }
     const moved = new Set<PartitionStream<Value, Key>>()
     for (const stream of streams) {
@@ -115,7 +118,10 @@ export class Committer<Value, Key> implements OffsetCommitter {
     for (const waiter of this.#waiters) {
       if (!waiter.streams.has(stream)) continue
       const what = `partition ${stream.partition} of topic "${stream.topic}"`
-      this.#settle(waiter, new MillraceError('FENCED', `${what} has moved before its offsets were committed`))
+      this.#settle(
+        waiter,
+        new MillraceError('FENCED', `${what} moved to another member before its offsets were committed`),
+      )
     }
   }
 
@@ -181,7 +187,7 @@ export class Committer<Value, Key> implements OffsetCommitter {
       this.commits++
       let failed = false
       for (const [index, entry] of moved.entries()) {
-        const result = results[index] ?? { error: 1, message: 'the broker left out a result' }
+        const result = results[index] ?? { error: 1, message: 'the reply of the broker lacks a result' }
         if (result.error === 0) {
           this.#confirm(entry)
           if (channels.settle.hasSubscribers) this.#trace(entry)

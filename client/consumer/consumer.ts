@@ -157,7 +157,7 @@ export class Consumer<Value = unknown, Key = unknown, Item extends Message = Mes
   async run(handler: (message: Item) => unknown, options: RunOptions = {}): Promise<void> {
     const settings = runSettings(options)
     if (this.#runner !== undefined || this.#iterators.size > 0)
-      throw new MillraceError('BAD_OPTION', 'the consumer has a handler or is iterated over already')
+      throw new MillraceError('BAD_OPTION', 'the consumer already has a handler or a loop')
     const next = (): Taken<Message<Value, Key>> => this.#decoding.next()
     const runner = new Runner<Value, Key>(
       {
@@ -395,9 +395,9 @@ function retriesOf(
   if (onError !== undefined) return undisturbed(onError)
   const names = topics.map(({ name }) => `"${name}"`).join(', ')
   const subject = `a consumer of ${names}${group === undefined ? '' : ` in group "${group}"`}`
-  const warnings = new Warnings(subject, 'give client.consume the option "onError" to get them all')
+  const warnings = new Warnings(subject, 'set the option "onError" of client.consume to receive all of them')
   return (error) => {
-    if (!isConnectionError(error)) warnings.warn(error, ' tries again')
+    if (!isConnectionError(error)) warnings.warn(error, ' retries after an error')
   }
 }
 

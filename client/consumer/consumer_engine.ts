@@ -226,7 +226,7 @@ export class ConsumerEngine<Value, Key> {
     if (decoder === undefined) {
       throw new MillraceError(
         'INTERNAL',
-        `the broker assigned topic "${topic.name}", which was not asked for`,
+        `the broker assigned topic "${topic.name}", which this consumer does not subscribe to`,
       )
     }
     const stream = new PartitionStream<Value, Key>({

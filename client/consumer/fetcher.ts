@@ -259,7 +259,7 @@ export class Fetcher<Value, Key> {
       if (at > payload.length || ask === undefined) {
         throw new MillraceError(
           'BAD_FRAME',
-          `the reply to a fetch does not fit its ${payload.length} payload bytes`,
+          `the sizes in the reply to a fetch do not match its ${payload.length} payload bytes`,
         )
       }
       const { stream, version } = ask

@@ -170,7 +170,7 @@ export class GroupSource<Value, Key> implements PartitionSource<Value, Key> {
     if (this.#member.state === 'ended') return
     const { closeTimeoutMs } = this.#options.settings
     const late = deferred<void>()
-    const problem = `what was acknowledged could not be committed within ${durationText(closeTimeoutMs)}`
+    const problem = `the consumer could not commit its acknowledged offsets within ${durationText(closeTimeoutMs)}`
     const timer = setTimeout(() => late.reject(new MillraceError('REQUEST_TIMEOUT', problem)), closeTimeoutMs)
     try {
       await Promise.race([this.commit(), late.promise])

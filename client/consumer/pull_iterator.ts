@@ -58,7 +58,12 @@ export class PullIterator<Item extends object> implements AsyncIterableIterator<
       }
     }
     if (this.#waiters.length >= waitersMax) {
-      return Promise.reject(new MillraceError('LIMIT_EXCEEDED', `${waitersMax} calls of next() wait already`))
+      return Promise.reject(
+        new MillraceError(
+          'LIMIT_EXCEEDED',
+          `${waitersMax} calls of next() already wait, which is the maximum`,
+        ),
+      )
     }
     return new Promise((resolve, reject) => {
       this.#waiters.push({ resolve, reject })

@@ -55,7 +55,7 @@ export class Refusals<Value, Key> {
     if (policy === 'error' || (isPastEnd && policy !== 'latest')) {
       throw new MillraceError(
         'OFFSET_OUT_OF_RANGE',
-        `topic "${topic}", partition ${partition} has offsets ${start} to ${end}, there is no ${fromOffset}`,
+        `offset ${fromOffset} is out of range in topic "${topic}", partition ${partition}, expected ${start} to ${end}`,
         { cause },
       )
     }

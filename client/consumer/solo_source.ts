@@ -83,7 +83,7 @@ export class SoloSource<Value, Key> implements PartitionSource<Value, Key> {
       if (partition < topic.partitions) continue
       throw new MillraceError(
         'UNKNOWN_PARTITION',
-        `topic "${topic.name}" has partitions 0 to ${topic.partitions - 1}, there is no ${partition}`,
+        `topic "${topic.name}" has no partition ${partition}, expected 0 to ${topic.partitions - 1}`,
       )
     }
     return [...new Set(partitions)]

@@ -43,7 +43,7 @@ export class StreamTable<Value, Key> {
     }
     throw new MillraceError(
       'UNKNOWN_PARTITION',
-      `this consumer has not got partition ${partition} of topic "${topic}" now`,
+      `partition ${partition} of topic "${topic}" is not assigned to this consumer`,
     )
   }
 
@@ -53,7 +53,7 @@ export class StreamTable<Value, Key> {
     if (topic !== undefined && this.#topics.length === 1) return { topic, partition: ref }
     throw new MillraceError(
       'BAD_OPTION',
-      `partition ${ref} is of one of ${this.#topics.length} topics, expected { topic, partition }`,
+      `partition ${ref} is ambiguous for ${this.#topics.length} topics, expected { topic, partition }`,
     )
   }
 }

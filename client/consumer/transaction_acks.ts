@@ -29,7 +29,7 @@ export class TransactionAcks {
     if (run.acks === undefined || !(stream instanceof PartitionStream) || stream.committer === undefined)
       throw new MillraceError(
         'BAD_OPTION',
-        `offset ${first} of partition ${partition} of topic "${topic}" was not read in a group, so nothing of it can be acknowledged`,
+        `offset ${first} of partition ${partition} of topic "${topic}" was not read in a group, so a transaction can't acknowledge it`,
       )
     const ranges = this.#ranges.get(stream) ?? []
     ranges.push({ run: run.acks, first, end })
@@ -67,7 +67,7 @@ function positionAfter(stream: Stream, ranges: readonly AckRange[]): number {
   if (stream.state === 'dropped' || acks === undefined || ranges.some(({ run }) => run.window !== acks))
     throw new MillraceError(
       'FENCED',
-      `${what} has moved, or its position was changed, since the message was read`,
+      `${what} moved to another member, or its position changed, after the message was read`,
     )
   const position = acks.committableWith(ranges)
   for (const { first, end } of ranges)

@@ -183,7 +183,7 @@ export class EachPublisher {
 function settle(message: Pending, partition: number, result: EachResult | undefined): void {
   const { topic, record, id, isIdMadeUp, resolve, reject } = message
   if (result === undefined) {
-    reject(new MillraceError('INTERNAL', 'the broker gave no result'))
+    reject(new MillraceError('INTERNAL', 'the reply of the broker lacks a result'))
     return
   }
   const [error, told = 'appended', offset, first, text] = result

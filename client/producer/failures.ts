@@ -35,7 +35,7 @@ export function deliveryTimeout(
   const reason = cause === undefined ? '' : `: ${cause.message}`
   return new MillraceError(
     'DELIVERY_TIMEOUT',
-    `messages for topic "${topic.info.name}", partition ${partition} were not acknowledged within ${durationText(settings.deliveryTimeoutMs)}; the outcome is unknown${reason}`,
+    `the broker did not acknowledge messages for topic "${topic.info.name}", partition ${partition} within ${durationText(settings.deliveryTimeoutMs)}; the outcome is unknown${reason}`,
     { cause },
   )
 }

@@ -90,7 +90,7 @@ export class Producer {
     if (onFull === 'error' && !this.#buffer.fits(bytes)) {
       throw new MillraceError(
         'BUFFER_FULL',
-        `${bytesText(this.bufferedBytes)} are not acknowledged yet, at most ${bytesText(this.settings.bufferBytesMax)} are kept`,
+        `the buffer holds ${bytesText(this.bufferedBytes)} of unacknowledged messages, the maximum is ${bytesText(this.settings.bufferBytesMax)}`,
       )
     }
     await this.#buffer.reserve(bytes)
@@ -434,5 +434,5 @@ function ownerOf({ topic, partition }: PartitionQueue): number {
 
 const noResult: PublishResult = {
   error: errorTable.INTERNAL.number,
-  message: 'the broker gave no result',
+  message: 'the reply of the broker lacks a result',
 }

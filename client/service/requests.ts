@@ -96,7 +96,7 @@ export class Requests {
           pending.reject(
             new MillraceError(
               'REQUEST_TIMEOUT',
-              `no reply of service "${service}" came within ${durationText(timeoutMs)}`,
+              `service "${service}" did not reply within ${durationText(timeoutMs)}`,
             ),
           ),
         Math.min(timeoutMs, timerMsMax),

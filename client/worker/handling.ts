@@ -19,7 +19,7 @@ export function errorText(error: unknown): string {
   try {
     return String(error instanceof Error ? error.message : error).slice(0, errorTextMax)
   } catch {
-    return 'what the handler threw can not be made a text of'
+    return 'the handler threw a value that has no text'
   }
 }
 

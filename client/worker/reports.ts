@@ -11,8 +11,8 @@ export interface WorkerReports {
 /** Returns the callbacks of the worker with these settings. */
 export function workerReports({ group, onError, onFailed }: WorkSettings): WorkerReports {
   const subject = `a worker of queue group "${group}"`
-  const warnings = new Warnings(subject, 'give client.work the option "onError" to get them all')
-  const failures = new Warnings(subject, 'give client.work the option "onFailed" to get them all')
+  const warnings = new Warnings(subject, 'set the option "onError" of client.work to receive all of them')
+  const failures = new Warnings(subject, 'set the option "onFailed" of client.work to receive all of them')
   const failed = undisturbed(
     onFailed ??
       ((message: WorkMessage, error: unknown, attempt: number) => {
@@ -20,7 +20,7 @@ export function workerReports({ group, onError, onFailed }: WorkSettings): Worke
         const { topic, partition, offset } = message
         failures.warn(
           error,
-          ' had a handler that failed',
+          ': a handler failed',
           ` (attempt ${attempt}, topic "${topic}", partition ${partition}, offset ${offset})`,
         )
       }),

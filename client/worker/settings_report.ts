@@ -15,7 +15,7 @@ export function settingsConflict(
   const changed = replaced === undefined ? [] : differences(inForce, replaced)
   if (changed.length > 0) {
     const list = changed.map(([name, now, before]) => `${name} from ${before} to ${now}`)
-    const what = `this worker changed settings of queue group "${group}" that has other workers`
+    const what = `this worker changed settings of queue group "${group}", which has other workers`
     return new MillraceError(
       'BAD_CONFIG',
       `${what}: ${list.join(', ')}; give the same settings to all workers`,

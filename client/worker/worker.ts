@@ -191,9 +191,7 @@ export class Worker<Value = unknown, Key = unknown> implements AsyncDisposable {
       },
       refused: ({ place: { grantId, offset } }) => {
         this.#lost++
-        onError(
-          new MillraceError('LEASE_LOST', `offset ${offset} was not under the lease ${grantId} any more`),
-        )
+        onError(new MillraceError('LEASE_LOST', `lease ${grantId} no longer held offset ${offset}`))
       },
       failed: onError,
       confirmed: (message, { outcome, cause }) => {

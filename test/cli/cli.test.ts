@@ -146,11 +146,11 @@ test(
       [['consume', 'order', ...server], 1, /no topic "order"; did you mean "orders"/],
       [['publish', 'oders', 'x', ...server], 1, /no topic "oders"; did you mean "orders"/],
       [['topic', 'create', 'a b', ...server], 1, /only letters, digits/],
-      [['topic', 'create', 'orders', ...server], 1, /there is a topic "orders" already/],
+      [['topic', 'create', 'orders', ...server], 1, /a topic with the name "orders" already exists/],
       [
         ['publish', 'orders', ...server],
         1,
-        /takes [\d,]+ bytes \(.* MiB\), the broker allows at most 4 MiB/,
+        /has [\d,]+ bytes \(.* MiB\), the broker allows at most 4 MiB/,
         'x'.repeat(5_000_000),
       ],
       [['consume', 'orders', '--frm', 'earliest', ...server], 2, /Did you mean --from/],

@@ -111,7 +111,7 @@ test('a request larger than the broker takes is not sent', async (context) => {
   const connection = await open(context, broker)
   const payload = [Buffer.alloc(10_000)]
   const sent = connection.request(commands.publish, { batches: [[1, 0, 10_000]] }, { payload })
-  assert.match(await messageOf(sent), /the broker takes at most 10 kB/)
+  assert.match(await messageOf(sent), /the broker accepts at most 10 kB/)
   await connection.request(commands.ping, {})
 })
 

@@ -176,7 +176,7 @@ test('bad times, ids, patterns and zones are named', async (context) => {
   )
   await rejects(client.publish(jobs, { value, deliverAt: Number.NaN }), /"deliverAt" is NaN/)
   await rejects(client.publish(jobs, { value, delay: '400d' }), /more than .* ahead of the broker's clock/)
-  await rejects(client.publish(jobs, { value, id: '' }), /id of a message has 1 to 200 bytes/)
+  await rejects(client.publish(jobs, { value, id: '' }), /id of a message must have 1 to 200 bytes/)
   await rejects(client.publish('nowhere', { value: new Uint8Array(1), id: 'a' }), /no topic "nowhere"/)
   const set = (cron: string, timeZone?: string): Promise<number> =>
     client.schedules.set('s', { topic: jobs, message: { value }, cron, timeZone })

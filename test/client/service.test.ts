@@ -148,7 +148,7 @@ test('a reply that is too large is an error of whoever asked, and handled once',
   assert.is((await client.request(pages, { value: 1_000 })).length, 1_000)
   const error = await client.request(pages, { value: 17 * 1024 * 1024 }).catch((reason: unknown) => reason)
   assert.ok(isMillraceError(error, 'REPLY_FAILED'), String(error))
-  assert.match((error as Error).message, /a request has [\d,]+ bytes .*, the broker takes at most/)
+  assert.match((error as Error).message, /a request has [\d,]+ bytes .*, the broker accepts at most/)
   assert.is(handled, 2)
 })
 

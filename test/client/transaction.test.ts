@@ -277,8 +277,8 @@ test('what a transaction can not do is said, and not left out', async (context) 
     assert.ok(isMillraceError(error, 'BAD_OPTION'), String(error))
   }
   const kept = await client.transaction((transaction) => transaction)
-  assert.throws(() => kept.publish(results, { value: 'late' }), /the transaction is over/)
-  assert.throws(() => kept.commitOffsets('readers', []), /the transaction is over/)
+  assert.throws(() => kept.publish(results, { value: 'late' }), /the transaction has ended/)
+  assert.throws(() => kept.commitOffsets('readers', []), /the transaction has ended/)
   assert.equal(await valuesOf(client, results), [])
 })
 

@@ -633,7 +633,7 @@ test('settings that differ from those of another worker are reported with both v
   assert.ok(isMillraceError(error, 'BAD_CONFIG'))
   assert.is(
     (error as Error).message,
-    'this worker changed settings of queue group "crew" that has other workers: ' +
+    'this worker changed settings of queue group "crew", which has other workers: ' +
       'attemptsMax from 3 to 5, expired from "dead-letter" to "drop"; give the same settings to all workers',
   )
   assert.is(errors.length, 1)

@@ -119,7 +119,7 @@ test('a handler that throws warns once for each kind of error, with the message 
   assert.is(seen.length, 2)
   assert.match(
     seen[0]?.message ?? '',
-    /queue group "crew" had a handler that failed \(attempt 1, topic "tasks", partition 0, offset 0\): Error: no a\..*onFailed/,
+    /queue group "crew": a handler failed \(attempt 1, topic "tasks", partition 0, offset 0\): Error: no a\..*onFailed/,
   )
   assert.match(seen[1]?.message ?? '', /offset 3\): TypeError: wrong/)
   assert.match((seen[0] as Error & { detail?: string }).detail ?? '', /worker_reports\.test/)

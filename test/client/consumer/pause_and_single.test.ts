@@ -117,7 +117,7 @@ test('members have to agree on it', async (context) => {
     (reason: unknown) => reason,
   )
   assert.ok(isMillraceError(error, 'BAD_REQUEST'), String(error))
-  assert.match((error as Error).message, /singleActive is false, and true for the other members/)
+  assert.match((error as Error).message, /singleActive is false, expected true as for the other members/)
 })
 
 test.run()

@@ -382,7 +382,7 @@ test('a consumer takes one handler or one loop', async (context) => {
   const done = consumer.run(() => {})
   await assertRejects(
     consumer.run(() => {}),
-    'the consumer has a handler or is iterated over already',
+    'the consumer already has a handler or a loop',
   )
   assert.throws(() => consumer[Symbol.asyncIterator](), /has a handler/)
   await done
@@ -390,7 +390,7 @@ test('a consumer takes one handler or one loop', async (context) => {
   iterated[Symbol.asyncIterator]()
   await assertRejects(
     iterated.run(() => {}),
-    'the consumer has a handler or is iterated over already',
+    'the consumer already has a handler or a loop',
   )
 })
 

@@ -199,7 +199,7 @@ test('a message over the limit of the broker fails at once; one at the limit is 
     assert.unreachable()
   } catch (error) {
     assert.is(codeOf(error), 'VALUE_TOO_LARGE')
-    assert.match(String(error), /takes 2,001 bytes \(1\.95 KiB\), the broker allows at most 2 kB/)
+    assert.match(String(error), /has 2,001 bytes \(1\.95 KiB\), the broker allows at most 2 kB/)
   }
 })
 

@@ -13,9 +13,9 @@ const patienceMs = 5_000
 type Assignment = ReplyOf<typeof commands.groupJoin>
 
 /**
- * Members that speak the protocol, are given partitions, stop responding for longer than their session timeout, and then commit
- * as if nothing had been: what a process does that was stopped and goes on. The SDK would notice by itself and commit nothing,
- * so that it can't show whether the broker refuses.
+ * Members that use the protocol directly: they get partitions, stop responding for longer than their session timeout, and then commit
+ * like a process that was suspended and resumed. The SDK would notice this and commit nothing, so it can't show whether
+ * the broker refuses the commit.
  */
 export async function zombieMembers(
   context: WorkloadContext,
