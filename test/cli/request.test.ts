@@ -16,7 +16,7 @@ test(
       run(context, ['request', 'upper', ...args, ...server], input)
     const silent = await ask(['x', '--timeout', '100ms'])
     assert.is(silent.code, 1)
-    assert.match(silent.stderr, /no reply of service "upper" came within 100 ms/)
+    assert.match(silent.stderr, /service "upper" did not reply within 100 ms/)
     const worker = client.respond(service, {}, ({ value, headers, key }) => {
       const text = Buffer.from(value).toString()
       if (text === '') throw new Error('nothing to do')
