@@ -178,7 +178,10 @@ function within<T>(promise: Promise<T>, timeoutMs: number, signal?: AbortSignal)
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => {
       reject(
-        new MillraceError('NOT_CONNECTED', `the client could not reach a broker within ${durationText(timeoutMs)}`),
+        new MillraceError(
+          'NOT_CONNECTED',
+          `the client could not reach a broker within ${durationText(timeoutMs)}`,
+        ),
       )
     }, timeoutMs)
     const abort = () => reject(signal?.reason)
