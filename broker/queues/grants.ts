@@ -25,8 +25,11 @@ export interface Grant {
   readonly messages: Set<QueueMessage>
 }
 
-/** Time for a worker to reconnect to a restarted broker and to report its leases. */
-const reconnectMs = 2_000
+/**
+ * Time for a worker to reconnect to a restarted broker and to report its leases: several pauses of the SDK between
+ * attempts, on a busy machine.
+ */
+const reconnectMs = 10_000
 
 /** The grants of a queue group. */
 export class Grants {
@@ -56,15 +59,16 @@ export class Grants {
   }
 
   /**
-   * Restarts a lease from before a restart of the broker, so that its worker has time to reconnect. A second restart
-   * does not extend it further.
+   * Restarts a lease from before a restart of the broker, so that its worker has time to reconnect, even if the lease
+   * is shorter. A second restart does not extend it further.
    * @param nowMs wall clock
    */
   inherit(message: QueueMessage, open: OpenMessage, nowMs: number): void {
     const { grantId: id, leaseMs, workerId, endsAtMs } = open
     let grant = this.#byId.get(id)
     if (grant === undefined) {
-      const leftMs = endsAtMs === 0 ? leaseMs : Math.min(leaseMs, Math.max(0, endsAtMs - nowMs))
+      const renewedMs = Math.max(leaseMs, reconnectMs)
+      const leftMs = endsAtMs === 0 ? renewedMs : Math.min(renewedMs, Math.max(0, endsAtMs - nowMs))
       grant = {
         id,
         workerId,
@@ -72,7 +76,7 @@ export class Grants {
         leaseMs,
         deadlineMs: this.#clockMs() + leftMs,
         isReceived: false,
-        isCounted: leftMs >= Math.min(reconnectMs, leaseMs / 2),
+        isCounted: leftMs >= reconnectMs,
         isBounded: endsAtMs !== 0,
         messages: new Set(),
       }

@@ -180,7 +180,11 @@ export class LiveGroup implements MessagesOwner {
       throw error
     }
     this.failures.delete('load its messages')
-    this.#bound(this.grants.takeRenewed(), ({ leaseMs }) => this.#host.latestMs() + leaseMs)
+    const { nowMs } = this.clock
+    this.#bound(
+      this.grants.takeRenewed(),
+      ({ deadlineMs }) => this.#host.latestMs() + Math.ceil(deadlineMs - nowMs),
+    )
   }
 
   /** Adds a lease request to the queue. */

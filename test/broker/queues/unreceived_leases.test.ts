@@ -252,6 +252,24 @@ test('a restart of the broker between grant and receipt costs no attempt', async
   await worker.close()
 })
 
+test(
+  'a worker that comes back to a restarted broker after its lease costs no attempt',
+  async (context) => {
+    const dir = await context.tempDir()
+    const { harness, topicId } = await start(context, ['0'], dir)
+    const before = await openRaw(context, harness, topicId, { leaseMs: 1_000 })
+    await before.lease()
+    await harness.restartBroker(dir)
+    const other = await openRaw(context, harness, topicId, { workerId: 'worker-2', leaseMs: 1_000 })
+    // The lease of the first worker outlives this request, which is longer than the lease.
+    assert.is((await other.lease(1, 2_500)).grantId, 0)
+    const again = await openRaw(context, harness, topicId, { leaseMs: 1_000, held: [] })
+    const leased = await again.lease(1, 5_000)
+    assert.equal([leased.offsets, leased.attempts], [[0, 1], []])
+  },
+  { deadlineMs: 40_000 },
+)
+
 test('a reply that is held back for longer than its lease costs no attempt', async (context) => {
   const harness = await Harness.start(context)
   const topicId = await harness.createTopic('tasks')
@@ -395,24 +413,27 @@ test('a lease whose reply can not be sent does not count when it can not be give
 
 test('a lease that ended while the broker was down ends without an attempt', () => {
   const grants = new Grants()
-  const open = { attempts: 0, dueAtMs: 0, leaseMs: 30_000, workerId: 'w' }
+  const open = { attempts: 0, dueAtMs: 0, workerId: 'w' }
   const cases = [
-    [0, true, 30_000],
-    [120_000, true, 20_000],
-    [101_000, false, 1_000],
-    [90_000, false, 0],
-    [900_000, true, 30_000],
+    [30_000, 0, true, 30_000],
+    [30_000, 120_000, true, 20_000],
+    [30_000, 109_000, false, 9_000],
+    [30_000, 90_000, false, 0],
+    [30_000, 900_000, true, 30_000],
+    // A worker has 10 s to come back, even if its lease is shorter.
+    [1_000, 0, true, 10_000],
+    [1_000, 105_000, false, 5_000],
   ] as const
-  for (const [index, [endsAtMs, isCounted, leftMs]] of cases.entries()) {
+  for (const [index, [leaseMs, endsAtMs, isCounted, leftMs]] of cases.entries()) {
     const message = {} as QueueMessage
     const nowMs = performance.now()
-    grants.inherit(message, { ...open, grantId: index + 1, endsAtMs }, 100_000)
+    grants.inherit(message, { ...open, leaseMs, grantId: index + 1, endsAtMs }, 100_000)
     assert.is(message.grant?.isCounted, isCounted)
     assert.is(Math.round(((message.grant?.deadlineMs ?? 0) - nowMs) / 1_000) * 1_000, leftMs)
   }
   assert.equal(
     grants.takeRenewed().map(({ id }) => id),
-    [1],
+    [1, 6],
   )
 })
 

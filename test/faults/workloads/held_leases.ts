@@ -124,7 +124,7 @@ export class HeldLeases implements CrashWork {
         this.#startWorker(group, await crashClient(this.#context, `127.0.0.1:${proxy.port}`))
         this.#proxies.push(proxy)
       }
-    for (const proxy of this.#proxies) this.#disturbing.push(this.#disturb(proxy))
+    for (const [worker, proxy] of this.#proxies.entries()) this.#disturbing.push(this.#disturb(proxy, worker))
     this.#publishing = this.#publish()
     for (const running of [this.#publishing, ...this.#disturbing]) running.catch(() => {})
   }
@@ -179,7 +179,7 @@ export class HeldLeases implements CrashWork {
   }
 
   /** Disturbs what one worker hears of the broker, while the broker runs; what it says arrives. */
-  async #disturb(proxy: FaultyProxy): Promise<void> {
+  async #disturb(proxy: FaultyProxy, worker: number): Promise<void> {
     const random = this.#random
     const { signal } = this.#stop
     while (!signal.aborted) {
@@ -190,7 +190,9 @@ export class HeldLeases implements CrashWork {
       else if (kind === 'cut in a reply') proxy.cutAfter('replies', random.int(1, 4_000))
       else {
         proxy.set(kind === 'hold' ? { frozen: true } : { swallow: true }, 'replies')
-        await pause(random.int(50, random.chance(0.1) ? holdMsMax.long : holdMsMax.usual), signal)
+        // A worker that can't come back to a restarted broker within its lease looks dead.
+        const isLong = random.chance(0.1) && (this.#begun[worker] ?? 0) > 0
+        await pause(random.int(50, isLong ? holdMsMax.long : holdMsMax.usual), signal)
         // What was lost is a hole in the stream: healing cuts such connections.
         proxy.heal()
       }
