@@ -47,7 +47,7 @@ export interface Engine {
    * writes in memory writes them out first, also if the range is empty.
    */
   compact(gte: Uint8Array, lt: Uint8Array): Promise<void>
-  /** A view of the entries as of now, until it is closed. Writes go on; the engine keeps replaced entries meanwhile. */
+  /** A view of the entries as of now, until it is closed. Writes continue; the engine keeps replaced entries for the view. */
   snapshot?(): EngineSnapshot
   close(): Promise<void>
 }

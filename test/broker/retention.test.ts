@@ -53,7 +53,7 @@ test('keeps about as many bytes as the topic says', async (context) => {
   await waitFor('more records to go', async () => (await startOf(client, topicId)) === 18)
 })
 
-test('everything may go, and offsets go on', async (context) => {
+test('retention may drop all messages, and offsets continue', async (context) => {
   const client = await testClient(context, await testBroker(context, { retentionIntervalMs: 20 }))
   const topicId = await createTopic(client, 'orders', { settings: { retentionMs: 1_000 } })
   await publish(client, [topicId, 0, batchOf(['a', 'b'], undefined, 1)])

@@ -5,7 +5,7 @@ import { suite } from '../helpers/suite.js'
 
 const test = suite('client/pacer')
 
-test('a few go on in each turn, in the order in which they asked', async () => {
+test('a few continue in each turn, in the order of their requests', async () => {
   const pacer = new Pacer(2)
   const wentOn: number[] = []
   const all = [0, 1, 2, 3, 4].map((n) => pacer.next().then(() => wentOn.push(n)))
@@ -20,7 +20,7 @@ test('a few go on in each turn, in the order in which they asked', async () => {
     assert.ok(count <= turn * 2, `${count} after ${turn} turns`)
 })
 
-test('whoever asks again stands behind those who wait', async () => {
+test('a second request waits behind earlier ones', async () => {
   const pacer = new Pacer(1)
   const wentOn: string[] = []
   const twice = async (name: string) => {

@@ -5,7 +5,7 @@ import { suite } from '../helpers/suite.js'
 
 const test = suite('client/purge')
 
-test('a purge survives a restart, offsets continue, and consumers go on with what is left', async (context) => {
+test('a purge survives a restart, offsets continue, and consumers continue with the remaining messages', async (context) => {
   const dir = await context.tempDir()
   const options = { dir, port: 0, logLevel: 'silent' } as const
   const first = await startBroker(options)

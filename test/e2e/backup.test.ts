@@ -99,7 +99,7 @@ test(
     await writeBackup(dir, { position, brokerVersion }, backup.chunks(), () => chunks++)
     assert.ok(chunks > 1)
     const count = acked.events.length
-    await waitFor('publishing to go on', () => acked.events.length > count)
+    await waitFor('publishing to continue', () => acked.events.length > count)
     stop.abort()
     await finished
     const data = join(await context.tempDir(), 'data')

@@ -80,7 +80,7 @@ async function untilFull({ client, filler, dir }: Full): Promise<void> {
 }
 
 async function publishingGoesOn({ client, dir }: Full): Promise<void> {
-  await waitFor('publishing to go on', async () => (await refusal(client)) === undefined, {
+  await waitFor('publishing to continue', async () => (await refusal(client)) === undefined, {
     deadlineMs: 120_000,
   })
   await waitFor('the reserve to be made again', () => reserveBytes(dir) > 0, {

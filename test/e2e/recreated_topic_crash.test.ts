@@ -23,7 +23,7 @@ async function serve(context: TestContext, dir: string, port: number): Promise<S
 }
 
 test(
-  'a worker and a member of a group go on with a topic that was created again when the broker was killed',
+  'a worker and a member of a group continue with a topic that was created again around a kill of the broker',
   async (context) => {
     const dir = await context.tempDir()
     let { broker, port } = await serve(context, dir, 0)

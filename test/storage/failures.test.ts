@@ -86,7 +86,7 @@ test('a commit that is on its way while a checkpoint is rejected is refused when
   assert.equal(await valuesOf(store, log), ['0=y'])
 })
 
-test('checkpoints go on after a failure, also when one was asked for in its midst', async (context) => {
+test('checkpoints continue after a failure, also if one was requested during it', async (context) => {
   const engines = new FaultyEngines()
   const { store } = await openTestStore(context, { engines, reopenDelayMs: 1 })
   const serving = servingAgain(store)

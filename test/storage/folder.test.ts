@@ -99,7 +99,7 @@ test('a folder of a newer format is refused and not touched', async (context) =>
   assert.is(await readFile(join(dir, 'MILLRACE'), 'utf8'), marker)
 })
 
-test('a low disk refuses appends by name, and reads go on', async (context) => {
+test('a low disk refuses appends with STORAGE_FULL, and reads continue', async (context) => {
   const dir = await context.tempDir()
   const before = await openTestStore(context, { dir })
   await before.store.commit([{ kind: 101, payload: Buffer.from('1') }])

@@ -58,7 +58,7 @@ async function publishAndShrink(context: TestContext): Promise<void> {
     publishing = false
   })
   await waitFor('the folder to shrink under load', async () => (await ratio()) <= 1.5, { deadlineMs: 30_000 })
-  assert.ok(publishing, 'it shrank while publishing went on')
+  assert.ok(publishing, 'it shrank during publishing')
   await more
   await waitFor('the folder to shrink at rest', async () => (await ratio()) <= 1.5, { deadlineMs: 30_000 })
   assert.is(kept.startOffset, 0)

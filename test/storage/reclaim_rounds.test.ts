@@ -385,7 +385,7 @@ test('what a failed engine had compacted is compacted again', async (context) =>
   assert.is(compacted.length, 2)
 })
 
-test('compaction that fails again and again is given up, and commits go on', async (context) => {
+test('compaction that fails repeatedly is given up, and commits continue', async (context) => {
   const engines = new FaultyEngines()
   const { store } = await openTestStore(context, { engines, reopenDelayMs: 1 })
   const [log] = await createLogs(store, 1)

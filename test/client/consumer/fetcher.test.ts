@@ -203,7 +203,7 @@ test('paused partitions are not fetched', async (context) => {
   assert.equal(bench.last.partitions, [1])
 })
 
-test('a refused partition is fetched again only when its refusal was handled; the others go on', async (context) => {
+test('a refused partition is fetched again only after its refusal was handled; the others continue', async (context) => {
   const bench = new Bench(context, 2)
   bench.fetcher.streamsChanged()
   await settled()

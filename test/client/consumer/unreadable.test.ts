@@ -89,7 +89,7 @@ for (const [what, { batch, readable }] of Object.entries(kinds)) {
   })
 }
 
-test('handlers of a consumer go on behind a batch that does not open', async (context) => {
+test('handlers of a consumer continue after a batch that does not open', async (context) => {
   const harness = await fixture(context, unopenableBatch(badCount))
   const consumer = harness.consume('tasks', { onDecodeError: 'skip', group: 'readers' })
   const offsets: number[] = []

@@ -96,7 +96,7 @@ async function publishAll(client: Publisher, random: Random, count: number): Pro
 async function publishUntilAcknowledged(publisher: Publisher): Promise<Message[]> {
   const messages: Message[] = []
   for (let partition = 0; partition < partitions; partition++) {
-    await waitFor(`partition ${partition} to go on`, async () => {
+    await waitFor(`partition ${partition} to continue`, async () => {
       const message: Message = {
         value: `last ${messages.length}`,
         partition,

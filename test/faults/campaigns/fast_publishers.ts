@@ -51,7 +51,7 @@ const sessionTimeoutMs = 6_000
 /** Publishers offer many times what a slowed disk takes, beside members that send heartbeats. */
 export const fastPublishers: Campaign = {
   name: 'fast-publishers',
-  title: 'publishers faster than the disk: memory stays bounded, small requests go on, nothing is lost',
+  title: 'publishers faster than the disk: memory stays bounded, small requests succeed, nothing is lost',
   rounds: { full: 3, short: 1 },
   roundDeadlineMs: 240_000,
   unavailable: syscallFaultsUnavailable,

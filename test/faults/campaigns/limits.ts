@@ -202,7 +202,7 @@ async function finish({ trial, probe, judge }: Limited): Promise<RoundResult> {
   return { ...result, samples: { ...result.samples, 'accepted again ms': recovery } }
 }
 
-/** Connections that were there go on, and what is refused is refused by name. */
+/** Existing connections continue, and every refusal has a named error. */
 function named({ context, probe, judge }: Limited, fault: string, fromMs: number, toMs: number): void {
   for (const kind of ['publish', 'hotRead', 'coldRead'] as const) {
     const calls = probe.since(kind, fromMs).filter(({ startedMs }) => startedMs < toMs)

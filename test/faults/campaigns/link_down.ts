@@ -12,7 +12,7 @@ const downMs = { full: 10_000, short: 3_000 }
 const expelLateMsMax = 1_500
 const takeOverMsMax = 10_000
 /** Clients notice a dead connection after the 5 s that they give a request, then reconnect. */
-const goOnMsMax = 15_000
+const resumeMsMax = 15_000
 const away = 1
 
 /** What happens to the link, and how it ends. */
@@ -65,7 +65,7 @@ export const linkDown: Campaign = {
   },
 }
 
-/** Sees what becomes of the members on the machine that lost its link, and how soon its clients go on. */
+/** Watches the members on the machine that lost its link, and measures how soon its clients continue. */
 class LinkWatch {
   readonly samples = {
     'expelled ms': [] as number[],
@@ -127,14 +127,14 @@ class LinkWatch {
     const results = await Promise.all(
       (['published', 'processed'] as const).map(async (what) => {
         const isMore = () => this.#trial.succeededOf(away)[what] > before[what]
-        return { what, is: await this.#reaches(`${what} again ms`, goOnMsMax, isMore) }
+        return { what, is: await this.#reaches(`${what} again ms`, resumeMsMax, isMore) }
       }),
     )
     for (const { what, is } of results) {
       if (!is)
         this.#trial.find(
           'not-gone-on',
-          await this.#describe(`nothing ${what} in ${goOnMsMax} ms with the link`),
+          await this.#describe(`nothing ${what} in ${resumeMsMax} ms with the link`),
         )
     }
   }

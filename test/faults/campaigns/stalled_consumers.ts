@@ -55,11 +55,11 @@ const short: Size = {
 
 /**
  * 100 consumers take nothing of what they asked for, together many times what the broker may hold for them, beside a
- * healthy publisher and consumer. Then they go on reading.
+ * healthy publisher and consumer. Then they continue to read.
  */
 export const stalledConsumers: Campaign = {
   name: 'stalled-consumers',
-  title: '100 consumers stop reading their sockets, then go on',
+  title: '100 consumers stop reading their sockets, then continue',
   rounds: { full: 5, short: 1 },
   roundDeadlineMs: 240_000,
   unavailable: linux,

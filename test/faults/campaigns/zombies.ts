@@ -7,12 +7,12 @@ const sessionTimeoutMs = 1_500
 const stops = { full: 4, short: 1 }
 
 /**
- * Members that are stopped past their session and go on as if nothing had been, and brokers that are stopped and go on. Beside
+ * Members that are suspended for longer than their session timeout and resume, and brokers that are suspended and resume. Beside
  * them the workload has members of its own that stop responding and then commit (workloads/zombie.ts).
  */
 export const zombies: Campaign = {
   name: 'zombies',
-  title: 'members and brokers that are stopped past the session timeout and go on',
+  title: 'members and brokers that are suspended for longer than the session timeout',
   rounds: { full: 20, short: 1 },
   roundDeadlineMs: 180_000,
   unavailable: suspendUnavailable,

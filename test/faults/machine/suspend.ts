@@ -25,7 +25,7 @@ export async function suspend(context: TestContext, pid: number): Promise<() => 
     stopped = false
     if ((await processState(pid)) === undefined) return
     process.kill(pid, 'SIGCONT')
-    await waitFor(`process ${pid} to go on`, async () => (await processState(pid)) !== 'T')
+    await waitFor(`process ${pid} to resume`, async () => (await processState(pid)) !== 'T')
   }
   context.defer(resume)
   await waitFor(`process ${pid} to stop`, async () => (await processState(pid)) === 'T')

@@ -32,7 +32,7 @@ type Kind = (typeof kinds)[number]
 
 /**
  * A topic that is deleted and created again while clients publish to it and read it: without a group, in a stream group, and
- * in a queue group whose handlers fail now and then. The same clients go on from topic to topic.
+ * in a queue group whose handlers fail now and then. The same clients continue from topic to topic.
  */
 export class RecreatedTopics implements CrashWork {
   readonly #context: RoundContext
@@ -70,7 +70,7 @@ export class RecreatedTopics implements CrashWork {
 
   /**
    * Waits until so many more messages are read, and mostly until everything of a topic was read that was created since the last
-   * crash: readers that have stalled go on after the next one.
+   * crash: readers that have stalled continue after the next crash.
    */
   async progress(count: number): Promise<void> {
     const goal = this.#reads.length + count

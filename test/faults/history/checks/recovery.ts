@@ -3,7 +3,7 @@ import { recoveries } from '../recoveries.js'
 
 export const noRecovery: Check = {
   name: 'no-recovery',
-  title: 'publishes went on after healing, and none succeeded, or none in time',
+  title: 'of the publishes after healing none succeeded, or none in time',
   run({ index, options, report }) {
     const limitMs = options.recoveryMsMax ?? Number.POSITIVE_INFINITY
     for (const { heal, recoveryMs, failedAttempts } of recoveries(index)) {
