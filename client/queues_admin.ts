@@ -1,4 +1,4 @@
-import { commands, isMillraceError, type ReplyOf } from '../protocol/index.js'
+import { commands, isMillraceError, offsetsOf, type ReplyOf } from '../protocol/index.js'
 import { TopicsAdmin } from './admin.js'
 import type { Cluster } from './cluster.js'
 import { type CallOptions, callOptionNames, checkCallOptions, checkOptions } from './options.js'
@@ -87,9 +87,12 @@ export class QueuesAdmin {
 
   /**
    * Redrives dead letters to their group, each once, with attempts counted from 0. Other groups of the topic do not get
-   * them again.
+   * them again. The broker skips dead letters without a message, because there is nothing to deliver again: of batches
+   * that could not be opened (`reason` is "unreadable"), and of messages that were too large for a dead letter. They
+   * stay dead letters.
    * @param which the dead letters to redrive; default all that exist at the start
    * @param onProgress called with the number of redriven messages so far
+   * @param onSkipped called with each chosen dead letter that the broker skipped
    * @returns the number of redriven messages
    * @throws MillraceError UNKNOWN_GROUP
    */
@@ -98,28 +101,32 @@ export class QueuesAdmin {
     redriveOptions: CallOptions & {
       readonly which?: ((letter: DeadLetter) => boolean) | undefined
       readonly onProgress?: ((redriven: number) => void) | undefined
+      readonly onSkipped?: ((letter: DeadLetter) => void) | undefined
     } = {},
   ): Promise<number> {
-    const names = { ...callOptionNames, which: true, onProgress: true } as const
+    const names = { ...callOptionNames, which: true, onProgress: true, onSkipped: true } as const
     checkOptions('client.queues.redrive', redriveOptions, names)
-    const { which = () => true, onProgress, ...options } = redriveOptions
+    const { which = () => true, onProgress, onSkipped, ...options } = redriveOptions
     let redriven = 0
-    let offsets: number[] = []
+    let letters: DeadLetter[] = []
     // A message that dies again becomes a new dead letter behind it.
     const endOffset = await this.#deadEndOffset(group, options)
     const send = async (): Promise<void> => {
-      if (offsets.length === 0) return
-      const request = { group, offsets: offsets.flatMap((offset) => [offset, 1]) }
-      offsets = []
+      if (letters.length === 0) return
+      const sent = letters
+      const request = { group, offsets: sent.flatMap(({ offset }) => [offset, 1]) }
+      letters = []
       const reply = await this.#cluster.call(commands.queueRedrive, request, { ...options, repeatable: true })
       redriven += reply.redriven
       onProgress?.(redriven)
+      const skipped = new Set(offsetsOf(reply.skipped ?? []))
+      for (const letter of sent) if (skipped.has(letter.offset)) onSkipped?.(letter)
     }
     for await (const letter of this.deadLetters(group, options)) {
       if (letter.offset >= endOffset) break
       if (!which(letter)) continue
-      offsets.push(letter.offset)
-      if (offsets.length === lettersPerRequest) await send()
+      letters.push(letter)
+      if (letters.length === lettersPerRequest) await send()
     }
     await send()
     return redriven

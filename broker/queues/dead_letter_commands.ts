@@ -1,10 +1,10 @@
 import { type commands, offsetsOf, type ReplyOf, type RequestOf, runsOf } from '../../protocol/index.js'
 import { opKinds, type PartitionLog } from '../../storage/index.js'
-import { readDeadLetter } from './dead_letters.js'
+import { hasMessage, readDeadLetter } from './dead_letters.js'
 import type { QueueHost } from './host.js'
 import { encodeQueueRedriven } from './ops.js'
 import type { QueueRecord } from './queues_view.js'
-import { readSome } from './read_records.js'
+import { readEach, readSome } from './read_records.js'
 
 type Page = ReplyOf<typeof commands.queueDeadLetters>
 
@@ -37,10 +37,13 @@ export async function listDeadLetters(
   return { letters }
 }
 
+/** Letters that are read at a time: each may have a message of some MiB. */
+const checkedAtOnce = 64
+
 /**
- * Delivers dead letters to their group again, each at most once.
+ * Delivers dead letters to their group again, each at most once. Skips letters without a message.
  * @param reopened receives their offsets once the commit is durable
- * @returns how many of these are redriven now, by this request or an earlier one
+ * @returns how many of these are redriven now, by this request or an earlier one, and the skipped ones
  * @throws MillraceError STORAGE_FAILED
  */
 export async function redrive(
@@ -48,12 +51,18 @@ export async function redrive(
   record: QueueRecord,
   offsets: RequestOf<typeof commands.queueRedrive>['offsets'],
   reopened: (logId: number, offsets: readonly number[]) => Promise<void> | undefined,
-): Promise<number> {
+): Promise<ReplyOf<typeof commands.queueRedrive>> {
   const log = logOf(host, record)
-  if (log === undefined) return 0
-  const letters = [...new Set(offsetsOf(offsets))]
+  if (log === undefined) return { redriven: 0 }
+  const wanted = [...new Set(offsetsOf(offsets))]
     .filter((offset) => offset >= log.startOffset && offset < log.endOffset)
     .sort((a, b) => a - b)
+  const skipped = await withoutMessage(
+    host,
+    log,
+    wanted.filter((offset) => !record.redriven.has(offset)),
+  )
+  const letters = wanted.filter((offset) => !skipped.has(offset))
   const dead = letters.filter((offset) => !record.redriven.has(offset))
   if (dead.length > 0) {
     const payload = encodeQueueRedriven({ queueId: record.queueId, logId: log.id, offsets: runsOf(dead) })
@@ -62,7 +71,25 @@ export async function redrive(
   // Reopen all of them: an earlier request may have committed some, but failed before it read them.
   await reopened(log.id, letters)
   // Count letters that were redriven earlier too: the request may be a retry after a lost reply.
-  return letters.length
+  return { redriven: letters.length, ...(skipped.size === 0 ? {} : { skipped: runsOf([...skipped]) }) }
+}
+
+/** The letters without a message, and those that can't be read. They stay as they are. */
+async function withoutMessage(
+  { reader }: QueueHost,
+  log: PartitionLog,
+  letters: readonly number[],
+): Promise<ReadonlySet<number>> {
+  const found = new Set<number>()
+  for (let at = 0; at < letters.length; at += checkedAtOnce) {
+    const some = letters.slice(at, at + checkedAtOnce)
+    const records = await readEach(reader, log, some)
+    for (const offset of some) {
+      const letter = records.get(offset)
+      if (letter === undefined || !hasMessage(letter)) found.add(offset)
+    }
+  }
+  return found
 }
 
 function logOf({ catalog }: QueueHost, { deadTopicId }: QueueRecord): PartitionLog | undefined {

@@ -87,6 +87,19 @@ function letterOf(
   return builder
 }
 
+/**
+ * Whether a dead letter has its message: without one there is nothing to deliver again. A publisher may have set the
+ * headers of a message that has a key or a value.
+ */
+export function hasMessage({ key, value, headers }: ReadRecord): boolean {
+  if (key !== undefined || value !== undefined) return true
+  const reason: DeathReason = 'unreadable'
+  return (
+    headers?.[deadHeaders.cut] === undefined &&
+    Buffer.from(headers?.[deadHeaders.reason] ?? []).toString() !== reason
+  )
+}
+
 export interface DeadLetterFields {
   readonly offset: number
   readonly topic: string

@@ -297,12 +297,11 @@ export class Queues {
     offsets,
   }: RequestOf<typeof commands.queueRedrive>): Promise<ReplyOf<typeof commands.queueRedrive>> {
     checkRuns([offsets])
-    return this.#inTurn(group, async () => {
-      const redriven = await redrive(this.#host, this.#record(group), offsets, (logId, letters) =>
+    return this.#inTurn(group, () =>
+      redrive(this.#host, this.#record(group), offsets, (logId, letters) =>
         this.#live.get(group)?.reopened(logId, letters),
-      )
-      return { redriven }
-    })
+      ),
+    )
   }
 
   /** @throws MillraceError UNKNOWN_GROUP, GROUP_ACTIVE, STORAGE_FAILED */

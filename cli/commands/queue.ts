@@ -228,6 +228,7 @@ function addDeadLetters(queue: Command): void {
     .option('--topic <name>', 'only messages of this topic')
     .action(async (group: string, options: RedriveOptions) => {
       let shown = 0
+      const skipped: DeadLetter[] = []
       const redriven = await withClient(options, async (client) => {
         await checkQueueTopic(client, group, options.topic)
         await checkLetters(client, group, options.letter)
@@ -238,10 +239,20 @@ function addDeadLetters(queue: Command): void {
             shown = count
             process.stderr.write(`redrove ${count} so far\n`)
           },
+          onSkipped: (letter) => skipped.push(letter),
         })
       })
-      if (options.json) printJson({ group, redriven })
-      else process.stdout.write(`redrove ${redriven} dead letters of queue group "${group}"\n`)
+      if (options.json) printJson({ group, redriven, skipped: skipped.length })
+      else {
+        process.stdout.write(`redrove ${redriven} dead letters of queue group "${group}"\n`)
+        if (skipped.length > 0) process.stdout.write(skippedText(skipped))
+      }
+      const [first] = skipped
+      if (options.letter !== undefined && first !== undefined)
+        throw new MillraceError(
+          'BAD_OPTION',
+          `dead letter ${first.offset} of queue group "${group}" has no message to deliver; it died as ${reasonOf(first)}`,
+        )
     })
 }
 
@@ -274,6 +285,16 @@ function matches(letter: DeadLetter, { reason, topic }: LettersOptions): boolean
     (topic === undefined || letter.topic === topic) &&
     (reason === undefined || reasonOf(letter).includes(reason))
   )
+}
+
+function skippedText(letters: readonly DeadLetter[]): string {
+  const unreadable = letters.filter(({ reason }) => reason === 'unreadable').length
+  const tooLarge = letters.length - unreadable
+  const kinds = [
+    ...(unreadable > 0 ? [`${unreadable} of batches that could not be opened`] : []),
+    ...(tooLarge > 0 ? [`${tooLarge} of messages that were too large for a dead letter`] : []),
+  ]
+  return `skipped ${letters.length} dead letters without a message to deliver: ${kinds.join(', ')}\n`
 }
 
 function reasonOf({ reason, error }: DeadLetter): string {

@@ -310,13 +310,16 @@ export const queueDeadLetters = command({
   }),
 })
 
-/** Delivers dead letters to their group again, each at most once, with a new count of attempts. */
+/**
+ * Delivers dead letters to their group again, each at most once, with a new count of attempts. It skips letters without
+ * a message: of batches that do not open, and of messages that were too large.
+ */
 export const queueRedrive = command({
   number: 57,
   name: 'queue.redrive',
   since: 1,
   request: record({ group: text(1024), offsets: runs }),
-  reply: record({ redriven: integer() }),
+  reply: record({ redriven: integer(), skipped: optional(runs) }),
 })
 
 /** Deletes a queue group; it must have no workers. Its dead-letter topic stays. */
