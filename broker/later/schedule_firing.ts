@@ -1,6 +1,7 @@
 import {
   type commands,
   encodeBody,
+  isMillraceError,
   limits,
   MillraceError,
   nameProblem,
@@ -11,6 +12,7 @@ import {
 } from '../../protocol/index.js'
 import { type Op, opKinds } from '../../storage/index.js'
 import type { Partition } from '../partition/partition.js'
+import type { Catalog } from '../topics/catalog.js'
 import type { Topic } from '../topics/topic.js'
 import { Appends } from './appends.js'
 import { nextDueAfter } from './cron.js'
@@ -37,9 +39,11 @@ export class ScheduleFiring {
   }
 
   /**
-   * Creates or replaces a schedule; returns its due time.
+   * Creates or replaces a schedule; returns its next due time. What is due by now belongs to the former definition and
+   * is published in the same commit. The next due time stays if the times are the same: the clock may have been set
+   * back, and a due time must not come twice.
    * @throws MillraceError BAD_NAME, UNKNOWN_TOPIC, UNKNOWN_PARTITION, BAD_SCHEDULE, BAD_BATCH, BATCH_TOO_LARGE,
-   * LIMIT_EXCEEDED, STORAGE_FAILED
+   * LIMIT_EXCEEDED, STORAGE_FULL, STORAGE_FAILED
    */
   set(request: RequestOf<typeof commands.scheduleSet>, payload: Uint8Array): Promise<number> {
     // Read it now: the memory of the payload is reused.
@@ -55,23 +59,29 @@ export class ScheduleFiring {
         const topic = shard.catalog.topic(request.topic)
         if (partition !== undefined) shard.partition(topic.topicId, partition)
         admission.gate().record(topic, body, undefined, limits.scheduleMessageBytesMax)
-        if (schedules.get(name) === undefined && schedules.count >= settings.schedulesMax) {
+        const former = schedules.get(name)
+        if (former === undefined && schedules.count >= settings.schedulesMax) {
           throw new MillraceError(
             'LIMIT_EXCEEDED',
             `the broker has ${schedules.count} schedules, which is the maximum (schedulesMax)`,
           )
         }
-        const nextDueMs = nextDueAfter(cron, timeZone, clock.earliestMs)
-        if (nextDueMs === undefined) {
+        const nowMs = clock.earliestMs
+        const firstDueMs = nextDueAfter(cron, timeZone, nowMs)
+        if (firstDueMs === undefined) {
           throw new MillraceError('BAD_SCHEDULE', `the cron pattern ${JSON.stringify(cron)} never fires`)
         }
+        const firing = new Firing(shard.catalog)
+        const formerDueMs = former && firing.add(former, nowMs)
+        const isSameTiming = former?.cron === cron && former.timeZone === timeZone
+        const nextDueMs = (isSameTiming ? formerDueMs : undefined) ?? firstDueMs
         const revision = shard.uniqueId()
         const { topicId } = topic
         const op: ScheduleDefinition = {
           ...{ name, revision, topicId, partition, body, key },
           ...{ cron, timeZone, missed, nextDueMs },
         }
-        await shard.commit([{ kind: opKinds.scheduleSet, payload: encodeBody(op) }])
+        await this.#commit(firing, { kind: opKinds.scheduleSet, payload: encodeBody(op) })
         // If the topic was deleted first, the operation has no effect. The next turn refuses it, or takes a new topic.
         if (schedules.get(name)?.revision === revision) return nextDueMs
         if (shard.catalog.byId(topicId) !== undefined) return nextDueMs
@@ -79,19 +89,32 @@ export class ScheduleFiring {
     })
   }
 
-  /** @throws MillraceError UNKNOWN_SCHEDULE, STORAGE_FAILED */
+  /**
+   * Deletes a schedule, and publishes what is due by now in the same commit. A low disk does not prevent the deletion:
+   * then nothing is published.
+   * @throws MillraceError UNKNOWN_SCHEDULE, STORAGE_FAILED
+   */
   delete(name: string): Promise<void> {
     return this.#inTurn(async () => {
-      const { shard, schedules } = this.#later
-      if (schedules.get(name) === undefined) {
+      const { shard, schedules, clock } = this.#later
+      const schedule = schedules.get(name)
+      if (schedule === undefined) {
         const known = suggestion(
           name,
-          Array.from(schedules.all, (schedule) => schedule.name),
+          Array.from(schedules.all, (one) => one.name),
         )
         throw new MillraceError('UNKNOWN_SCHEDULE', `there is no schedule ${JSON.stringify(name)}${known}`)
       }
-      const op: ScheduleDeleted = { name }
-      await shard.commit([{ kind: opKinds.scheduleDeleted, payload: encodeBody(op) }])
+      const payload: ScheduleDeleted = { name }
+      const op: Op = { kind: opKinds.scheduleDeleted, payload: encodeBody(payload) }
+      const firing = new Firing(shard.catalog)
+      firing.add(schedule, clock.earliestMs)
+      try {
+        await this.#commit(firing, op)
+      } catch (error) {
+        if (!isMillraceError(error, 'STORAGE_FULL')) throw error
+        await shard.commit([op])
+      }
     })
   }
 
@@ -103,31 +126,21 @@ export class ScheduleFiring {
   fire(nowMs: number): Promise<boolean> {
     if ((this.nextMs ?? Number.POSITIVE_INFINITY) > nowMs) return Promise.resolve(false)
     return this.#inTurn(async () => {
-      const due: Schedule[] = []
+      const firing = new Firing(this.#later.shard.catalog)
       for (const schedule of this.#later.schedules.all) {
-        if (schedule.nextDueMs !== undefined && schedule.nextDueMs <= nowMs) due.push(schedule)
-        if (due.length === schedulesPerCommit) break
+        firing.add(schedule, nowMs)
+        if (firing.isFull) break
       }
-      if (due.length > 0) await this.#fire(due, nowMs)
-      return due.length > 0
+      if (firing.schedules > 0) await this.#commit(firing)
+      return firing.schedules > 0
     })
   }
 
-  async #fire(due: readonly Schedule[], nowMs: number): Promise<void> {
+  async #commit(firing: Firing, ...ops: readonly Op[]): Promise<void> {
     const { shard, metrics } = this.#later
-    const appends = new Appends()
-    const ops: Op[] = []
-    let bytes = 0
-    for (const schedule of due) {
-      if (bytes > commitBytesGoal) break
-      const recordsBefore = appends.records
-      const payload = encodeBody(fireOne(schedule, shard.catalog.byId(schedule.topicId), nowMs, appends))
-      bytes += (appends.records - recordsBefore) * schedule.body.length
-      ops.push({ kind: opKinds.scheduleFired, payload })
-    }
-    await shard.commit([...appends.ops(), ...ops])
-    metrics.publishedRecords += appends.records
-    metrics.publishedBytes += appends.bytes
+    await shard.commit([...firing.ops(), ...ops])
+    metrics.publishedRecords += firing.records
+    metrics.publishedBytes += firing.bytes
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
@@ -137,27 +150,58 @@ export class ScheduleFiring {
   }
 }
 
-/** Adds the messages of one schedule to `appends`. */
-function fireOne(
-  schedule: Schedule,
-  topic: Topic | undefined,
-  nowMs: number,
-  appends: Appends,
-): ScheduleFired {
-  const { name, revision, cron, timeZone, missed, body, firedCount } = schedule
-  const { dueMs, ...rest } = occurrencesUntil(
-    nowMs,
-    schedule.nextDueMs ?? Number.POSITIVE_INFINITY,
-    missed,
-    limits.scheduleMissedMax,
-    (afterMs) => nextDueAfter(cron, timeZone, afterMs),
-  )
-  let lastOffset: number | undefined
-  for (const [index, timestamp] of dueMs.entries()) {
-    const partition = topic && partitionFor(schedule, topic, firedCount + index)
-    if (partition !== undefined) lastOffset = appends.add(partition, { body, timestamp })
+/** The messages of due schedules, and their next due times, for one commit in the same turn of the event loop. */
+class Firing {
+  readonly #catalog: Catalog
+  readonly #appends = new Appends()
+  readonly #ops: Op[] = []
+  #bodyBytes = 0
+
+  constructor(catalog: Catalog) {
+    this.#catalog = catalog
   }
-  return { name, revision, ...rest, fired: dueMs.length, lastDueMs: dueMs.at(-1), lastOffset }
+
+  get schedules(): number {
+    return this.#ops.length
+  }
+
+  get isFull(): boolean {
+    return this.schedules >= schedulesPerCommit || this.#bodyBytes > commitBytesGoal
+  }
+
+  get records(): number {
+    return this.#appends.records
+  }
+
+  get bytes(): number {
+    return this.#appends.bytes
+  }
+
+  /** Adds what is due of a schedule, if anything is. Returns its next due time after now; undefined: none. */
+  add(schedule: Schedule, nowMs: number): number | undefined {
+    const { name, revision, cron, timeZone, missed, body, firedCount, nextDueMs: firstMs } = schedule
+    if (firstMs === undefined || firstMs > nowMs) return firstMs
+    const topic = this.#catalog.byId(schedule.topicId)
+    const { dueMs, ...rest } = occurrencesUntil(nowMs, firstMs, missed, limits.scheduleMissedMax, (afterMs) =>
+      nextDueAfter(cron, timeZone, afterMs),
+    )
+    let lastOffset: number | undefined
+    for (const [index, timestamp] of dueMs.entries()) {
+      const partition = topic && partitionFor(schedule, topic, firedCount + index)
+      if (partition === undefined) continue
+      lastOffset = this.#appends.add(partition, { body, timestamp })
+      this.#bodyBytes += body.length
+    }
+    const lastDueMs = dueMs.at(-1)
+    const fired: ScheduleFired = { name, revision, ...rest, fired: dueMs.length, lastDueMs, lastOffset }
+    this.#ops.push({ kind: opKinds.scheduleFired, payload: encodeBody(fired) })
+    return rest.nextDueMs
+  }
+
+  /** No schedule can be added after this. */
+  ops(): Op[] {
+    return [...this.#appends.ops(), ...this.#ops]
+  }
 }
 
 function partitionFor(

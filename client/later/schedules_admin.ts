@@ -44,9 +44,11 @@ export class SchedulesAdmin {
   }
 
   /**
-   * Creates a schedule or replaces the one of this name.
+   * Creates a schedule or replaces the one of this name. A program can set its schedules at each start: no due time is
+   * lost or comes twice. What is due before the change has the old message.
    * @returns its next due time, ms since 1970
-   * @throws MillraceError BAD_NAME, UNKNOWN_TOPIC, UNKNOWN_PARTITION, BAD_SCHEDULE, ENCODE_FAILED, LIMIT_EXCEEDED
+   * @throws MillraceError BAD_NAME, UNKNOWN_TOPIC, UNKNOWN_PARTITION, BAD_SCHEDULE, ENCODE_FAILED, LIMIT_EXCEEDED,
+   * STORAGE_FULL
    */
   async set<Of extends TopicOrName>(
     name: string,
@@ -69,7 +71,7 @@ export class SchedulesAdmin {
     return reply.nextDueMs
   }
 
-  /** @throws MillraceError UNKNOWN_SCHEDULE */
+  /** Deletes a schedule; what is due before that is published. @throws MillraceError UNKNOWN_SCHEDULE */
   async delete(name: string, options: CallOptions = {}): Promise<void> {
     checkCallOptions('client.schedules.delete', options)
     await this.#cluster.call(commands.scheduleDelete, { name }, options)

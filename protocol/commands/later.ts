@@ -75,7 +75,7 @@ export const delayedList = command({
 const missed = oneOf('skip', 'once', 'all')
 
 /**
- * Creates or replaces a schedule; its next due time is after now. The payload is a record batch with one record: the
+ * Creates or replaces a schedule; its next due time is after now. What was due before has the old message. The payload is a record batch with one record: the
  * message. The message goes to `partition`; without it, to the partition of its key by the rule of section 5; without a
  * key, to one partition after the other.
  */

@@ -299,6 +299,14 @@ export const mutants: readonly Mutant[] = [
     why: 'a schedule skips a due time that was not missed',
   },
   {
+    name: 'set-drops-what-is-due',
+    file: 'broker/later/schedule_firing.ts',
+    text: 'const formerDueMs = former && firing.add(former, nowMs)',
+    replacement: 'const formerDueMs = former?.nextDueMs',
+    areas: ['broker/later/schedule_firing'],
+    why: 'a schedule that is set at each start loses the due time that the broker was down at',
+  },
+  {
     name: 'received-lease-not-counted',
     file: 'broker/queues/live_group.ts',
     text: 'return !isReceived && (!isCounted ||',
