@@ -1,10 +1,11 @@
+import { dirname } from 'node:path'
 import { isMillraceError } from '../client/index.js'
 
 /**
  * Exit codes: success, failure, wrong usage, interrupted by Ctrl-C before the end (128 and the number of SIGINT, the
- * convention of shells).
+ * convention of shells), ended because the reader of the output did (likewise, with SIGPIPE).
  */
-export const exitCodes = { ok: 0, failed: 1, usage: 2, interrupted: 130 } as const
+export const exitCodes = { ok: 0, failed: 1, usage: 2, interrupted: 130, outputClosed: 141 } as const
 
 export const defaultServer = 'localhost:7420'
 
@@ -14,6 +15,26 @@ const fileProblems: Readonly<Record<string, string>> = {
   EISDIR: 'it is a folder',
   EACCES: 'this user may not read it',
   EPERM: 'this user may not read it',
+}
+
+/** An error of writing a file: the same error, or one whose message says what keeps the file from being written. */
+export function writeError(error: unknown, path: string): unknown {
+  const { code } = error as NodeJS.ErrnoException
+  const folder = JSON.stringify(dirname(path))
+  const problems: Readonly<Record<string, string>> = {
+    ENOENT: `there is no folder ${folder}`,
+    ENOTDIR: `${folder} is not a folder`,
+    EISDIR: 'it is a folder',
+    EACCES: `this user may not write to the folder ${folder}`,
+    EPERM: `this user may not write to the folder ${folder}`,
+    EROFS: `the folder ${folder} is read-only`,
+    ENOSPC: 'the disk is full',
+    EDQUOT: 'the quota of this user is used up',
+    ENAMETOOLONG: 'its name is too long',
+  }
+  const problem = isMillraceError(error) ? undefined : problems[code ?? '']
+  if (problem === undefined) return error
+  return new Error(`can't write "${path}": ${problem}`, { cause: error })
 }
 
 /** The exit code of an error: wrong usage or failure. The user can correct an invalid option. */

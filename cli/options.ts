@@ -6,11 +6,15 @@ import {
   durationMs,
   durationOrForeverMs,
   isMillraceError,
+  MillraceError,
   type ProducerOptions,
   sizeBytes,
 } from '../client/index.js'
 import { durationText } from '../protocol/index.js'
 import { defaultServer, exitCodes } from './errors.js'
+
+/** The longest delay of a timer. */
+const timerMsMax = 2 ** 31 - 1
 
 /** Options of every command that connects to a broker. */
 export interface CommonOptions {
@@ -30,14 +34,23 @@ export function withCommon(command: Command): Command {
     .option('--json', 'print JSON')
 }
 
-/** Connects; the signal ends the connection attempt, and has no effect later. */
+/**
+ * Connects; the signal ends the connection attempt, and has no effect later.
+ * @param timeoutMs time limit of the attempt, whatever the number of addresses; default: that of the client
+ */
 export async function openClient(
   { server }: Pick<CommonOptions, 'server'>,
   signal?: AbortSignal,
   producer: ProducerOptions = {},
+  timeoutMs?: number,
 ): Promise<Client> {
   const attempt = new AbortController()
   const abort = (): void => attempt.abort()
+  const late = (): void => {
+    const problem = `no connection within ${durationText(timeoutMs ?? 0)}`
+    attempt.abort(new MillraceError('NOT_CONNECTED', problem))
+  }
+  const timer = timeoutMs === undefined ? undefined : setTimeout(late, Math.min(timeoutMs, timerMsMax))
   signal?.addEventListener('abort', abort, { once: true })
   try {
     const servers = addressesOf(server)
@@ -45,6 +58,7 @@ export async function openClient(
     tellConnection(client)
     return client
   } finally {
+    clearTimeout(timer)
     signal?.removeEventListener('abort', abort)
   }
 }
@@ -75,17 +89,25 @@ function withHost(server: string): string {
   return /^:?\d+$/.test(server.trim()) ? `localhost:${server.trim().replace(':', '')}` : server
 }
 
-/** Connects, runs the work with the client, and closes it. */
+/**
+ * Connects, runs the work with the client, and closes it.
+ * @param timeoutMs time limit of the connection; after work that failed the client then drops what it has not sent
+ */
 export async function withClient<T>(
   { server }: CommonOptions,
   work: (client: Client) => Promise<T>,
   signal?: AbortSignal,
+  timeoutMs?: number,
 ): Promise<T> {
-  const client = await openClient({ server }, signal)
+  const client = await openClient({ server }, signal, {}, timeoutMs)
+  let isDone = false
   try {
-    return await work(client)
+    const result = await work(client)
+    isDone = true
+    return result
   } finally {
-    await client.close(signal?.aborted === true ? { timeoutMs: 5_000 } : {})
+    const isLate = timeoutMs !== undefined && !isDone
+    await client.close(isLate ? { timeoutMs: 0 } : signal?.aborted === true ? { timeoutMs: 5_000 } : {})
   }
 }
 

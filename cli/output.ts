@@ -1,3 +1,5 @@
+import { exitCodes } from './errors.js'
+
 /** Prints a value as one line of JSON. */
 export function printJson(value: unknown): void {
   process.stdout.write(`${JSON.stringify(value)}\n`)
@@ -26,12 +28,15 @@ export function tableText(rows: readonly (readonly (string | number)[])[]): stri
 }
 
 /**
- * Ends the program silently when the reader of its output has ended (`| head`), and with a message when writing the
+ * Ends the program silently, with the exit code of SIGPIPE, when the reader of its output has ended (`| head`), and with a message when writing the
  * output fails for another reason, such as a full disk.
  */
 export function watchOutput(): void {
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code === 'EPIPE') return
+    if (error.code === 'EPIPE') {
+      process.exitCode = exitCodes.outputClosed
+      return
+    }
     process.stderr.write(`millrace: can't write the output: ${error.message}\n`)
     process.exit(1)
   })

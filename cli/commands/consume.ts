@@ -13,16 +13,10 @@ import { lastOffsets, Newest } from '../messages/newest.js'
 import { type ReadOptions, readMessages } from '../messages/reader.js'
 import type { StopPosition } from '../messages/stops.js'
 import { type MessageFormat, messageTemplate } from '../messages/template.js'
-import {
-  type CommonOptions,
-  collect,
-  interruptSignal,
-  wholeNumber,
-  withClient,
-  withCommon,
-} from '../options.js'
+import { type CommonOptions, collect, wholeNumber, withCommon } from '../options.js'
 import { Progress, writeOutput } from '../output.js'
 import { startPosition, stopPosition } from '../start_position.js'
+import { untilInterrupted } from '../until_interrupted.js'
 
 interface ConsumeOptions extends CommonOptions, FilterOptions {
   readonly group?: string
@@ -83,19 +77,13 @@ export function addConsume(program: Command): void {
 
 async function consume(topics: readonly string[], options: ConsumeOptions): Promise<void> {
   check(topics, options)
-  const interrupt = interruptSignal()
   // A terminal shows the messages themselves; the counter is for redirected output.
   const progress = new Progress('consumed', process.stderr.isTTY === true && process.stdout.isTTY !== true)
-  try {
-    await withClient(
-      options,
-      (client) => new Printing(client, [...new Set(topics)], options, progress, interrupt.signal).run(),
-      interrupt.signal,
-    )
-  } finally {
-    progress.done()
-    interrupt.release()
-  }
+  await untilInterrupted(
+    options,
+    (client, signal) => new Printing(client, [...new Set(topics)], options, progress, signal).run(),
+    { progress },
+  )
 }
 
 /** @throws MillraceError BAD_OPTION that names the flags */

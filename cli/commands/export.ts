@@ -5,20 +5,14 @@ import { pipeline } from 'node:stream/promises'
 import { createGzip } from 'node:zlib'
 import type { Command } from 'commander'
 import { type Client, MillraceError, type StartPosition } from '../../client/index.js'
-import { exitCodes } from '../errors.js'
+import { exitCodes, writeError } from '../errors.js'
 import { jsonLineOf } from '../messages/json_line.js'
 import { readMessages } from '../messages/reader.js'
 import type { StopPosition } from '../messages/stops.js'
-import {
-  type CommonOptions,
-  collect,
-  interruptSignal,
-  wholeNumber,
-  withClient,
-  withCommon,
-} from '../options.js'
+import { type CommonOptions, collect, wholeNumber, withCommon } from '../options.js'
 import { counted, Progress, printJson, writeOutput } from '../output.js'
 import { startPosition, stopPosition } from '../start_position.js'
+import { untilInterrupted } from '../until_interrupted.js'
 
 interface ExportOptions extends CommonOptions {
   readonly out?: string
@@ -48,41 +42,40 @@ async function exportTopics(names: readonly string[], options: ExportOptions): P
   if (partition !== undefined && topics.length > 1)
     throw new MillraceError('BAD_OPTION', '--partition works with one topic')
   if (out === undefined && force) throw new MillraceError('BAD_OPTION', '--force has no effect without --out')
-  const interrupt = interruptSignal()
-  const { signal } = interrupt
   const progress = new Progress(
     'exported',
     process.stderr.isTTY === true && (out !== undefined || process.stdout.isTTY !== true),
   )
   let count = 0
+  let isRead = true
   const onCount = (messages: number): void => {
     count += messages
     progress.update(count)
   }
-  try {
-    await withClient(
-      options,
-      async (client) => {
-        const chunks = exported(client, topics, options, signal, onCount)
-        if (out === undefined) {
-          for await (const chunk of chunks) if (!(await writeOutput(chunk))) return
-        } else await writeFile(out, force === true, chunks)
-      },
-      signal,
-    )
-  } catch (error) {
-    if (!signal.aborted) throw error
-  } finally {
-    progress.done()
-    interrupt.release()
-  }
-  if (signal.aborted) {
+  const interrupted = await untilInterrupted(
+    options,
+    async (client, signal) => {
+      const chunks = exported(client, topics, options, signal, onCount)
+      if (out === undefined) isRead = await printAll(chunks)
+      else await writeFile(out, force === true, chunks)
+    },
+    { progress, isClean: true },
+  )
+  // Like every program whose reader has ended (`| head`): watchOutput sets the exit code.
+  if (!isRead) return
+  if (interrupted) {
     const outcome = out === undefined ? 'the export is not complete' : 'no file was written'
     process.stderr.write(`millrace: interrupted after ${counted(count)}; ${outcome}\n`)
     process.exitCode = exitCodes.interrupted
   } else if (out === undefined) process.stderr.write(`exported ${counted(count)}\n`)
   else if (options.json) printJson({ file: out, topics, count })
   else process.stdout.write(`exported ${counted(count)} to ${out}\n`)
+}
+
+/** Resolves with false if the reader of the output has ended. */
+async function printAll(chunks: AsyncIterable<Uint8Array>): Promise<boolean> {
+  for await (const chunk of chunks) if (!(await writeOutput(chunk))) return false
+  return true
 }
 
 async function* exported(
@@ -125,7 +118,7 @@ async function writeFile(path: string, replace: boolean, chunks: AsyncGenerator<
     else await pipeline(source, target)
     await rename(part, path)
   } catch (error) {
-    await rm(part, { force: true })
-    throw error
+    if (existsSync(part)) await rm(part)
+    throw writeError(error, path)
   }
 }

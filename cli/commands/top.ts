@@ -3,8 +3,9 @@ import { pause } from '../../client/backoff.js'
 import type { Client } from '../../client/index.js'
 import { durationMs } from '../../client/index.js'
 import { type Snapshot, snapshotOf, type TopView, viewOf } from '../monitor/snapshot.js'
-import { type CommonOptions, duration, interruptSignal, withClient, withCommon } from '../options.js'
+import { type CommonOptions, duration, withCommon } from '../options.js'
 import { formatBytes, printJson, tableText, writeOutput } from '../output.js'
+import { untilInterrupted } from '../until_interrupted.js'
 
 interface TopOptions extends CommonOptions {
   readonly interval: string
@@ -23,18 +24,12 @@ export function addTop(program: Command): void {
 }
 
 async function top(options: TopOptions): Promise<void> {
-  const interrupt = interruptSignal()
   const intervalMs = Math.max(100, durationMs('interval', options.interval))
   try {
-    await withClient(
-      options,
-      (client) => watch(client, options, intervalMs, interrupt.signal),
-      interrupt.signal,
-    )
-  } catch (error) {
-    if (!interrupt.signal.aborted) throw error
+    await untilInterrupted(options, (client, signal) => watch(client, options, intervalMs, signal), {
+      isClean: true,
+    })
   } finally {
-    interrupt.release()
     // Leave the last view above the prompt of the shell.
     if (process.stdout.isTTY === true && options.once === undefined) process.stdout.write('\n')
   }

@@ -7,6 +7,7 @@ import {
   type Message,
   type StartPosition,
 } from '../../client/index.js'
+import { startsBehindEnd, tellIfPaused } from './start.js'
 import { type StopPosition, Stops } from './stops.js'
 
 export interface ReadOptions {
@@ -36,9 +37,15 @@ export async function* readMessages(
   topics: readonly string[],
   options: ReadOptions,
 ): AsyncGenerator<readonly Message<Uint8Array | null, Uint8Array>[]> {
-  const { group, from, partitions, follow, until, starts, signal, hooks } = options
+  const { group, from, partitions, follow, until, signal, hooks } = options
   // A consumer would wait for a topic that does not exist.
   for (const topic of topics) await client.topics.describe(topic, { signal })
+  const given = options.starts
+  const behind =
+    given === undefined && group === undefined
+      ? await startsBehindEnd(client, topics, from, { partitions, follow, signal })
+      : undefined
+  const starts = given ?? behind
   let stops: Stops | undefined
   // Keys and values stay bytes: the topics may hold anything.
   const raw = topics.map((topic) => defineTopic(topic, { key: bytes, tombstones: true }))
@@ -61,7 +68,8 @@ export async function* readMessages(
     },
   })
   try {
-    if (starts !== undefined || until !== undefined) await consumer.start()
+    if (starts !== undefined || until !== undefined || group !== undefined) await consumer.start()
+    if (group !== undefined) await tellIfPaused(client, group, follow, signal)
     for (const { topic, partition } of starts === undefined ? [] : consumer.assignment) {
       const offset = starts?.get(topic)?.[partition]
       if (offset !== undefined) await consumer.seek({ topic, partition, offset })
@@ -72,7 +80,8 @@ export async function* readMessages(
     }
     for await (const { messages } of consumer.batches({ messagesMax })) {
       const taken = stops?.take(messages) ?? messages
-      if (taken.length > 0) yield taken
+      const wanted = behind === undefined ? taken : taken.filter(({ offset }) => offset >= Number(from))
+      if (wanted.length > 0) yield wanted
     }
   } catch (error) {
     if (!signal.aborted) throw error

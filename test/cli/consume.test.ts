@@ -153,4 +153,67 @@ test(
   { deadlineMs: 30_000 },
 )
 
+test(
+  'consume says when a group is paused, and reads nothing',
+  async (context) => {
+    const server = await brokerFor(context)
+    const client = await clientFor(context, server)
+    await client.topics.create('a')
+    await client.publish('a', { value: Buffer.from('one') })
+    await client.groups.pause('g')
+    const ran = await run(context, ['consume', 'a', '--group', 'g', ...server])
+    assert.is(ok(ran), '')
+    assert.is(
+      ran.stderr,
+      'millrace: group "g" is paused; it reads nothing. "millrace group resume g" resumes it\n',
+    )
+    const follower = spawnMillrace(context, [
+      'consume',
+      'a',
+      '--group',
+      'g',
+      '-F',
+      '--from',
+      'earliest',
+      ...server,
+    ])
+    await follower.waitForOutput('stderr', /group "g" is paused; waiting until it is resumed/)
+    await client.groups.resume('g')
+    await follower.waitForOutput('stdout', /one/)
+    follower.kill('SIGINT')
+    assert.equal(await follower.exited, { code: 0, signal: null })
+    const resumed = await run(context, ['consume', 'a', '--group', 'g', ...server])
+    assert.is(resumed.stderr, '')
+  },
+  { deadlineMs: 30_000 },
+)
+
+test(
+  'consume says when --from is behind the end of a partition, and waits for it with --follow',
+  async (context) => {
+    const server = await brokerFor(context)
+    const client = await clientFor(context, server)
+    await client.topics.create('a', { partitions: 2 })
+    const publish = (value: string, partition: number) =>
+      client.publish('a', { value: Buffer.from(value), partition })
+    for (const value of ['0', '1', '2', '3', '4']) await publish(value, 1)
+    await publish('early', 0)
+    const ran = await run(context, ['consume', 'a', '--from', '3', ...server])
+    assert.is(ok(ran), '3\n4\n')
+    assert.is(ran.stderr, 'millrace: partition 0 of topic "a" ends at offset 1; it has no offset 3\n')
+    const follower = spawnMillrace(context, ['consume', 'a', '--from', '3', '-F', '-o', '%p/%o', ...server])
+    await follower.waitForOutput('stderr', /partition 0 of topic "a" ends at offset 1; waiting for offset 3/)
+    await follower.waitForOutput('stdout', /1\/3\n1\/4\n/)
+    for (const value of ['x', 'y', 'z']) await publish(value, 0)
+    await follower.waitForOutput('stdout', /0\/3\n/)
+    assert.is(follower.output.stdout, '1/3\n1/4\n0/3\n')
+    follower.kill('SIGINT')
+    assert.equal(await follower.exited, { code: 0, signal: null })
+    const one = await run(context, ['consume', 'a', '--from', '3', '--partition', '1', ...server])
+    assert.is(ok(one), '3\n4\n')
+    assert.is(one.stderr, '')
+  },
+  { deadlineMs: 30_000 },
+)
+
 test.run()

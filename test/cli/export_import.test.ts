@@ -192,4 +192,39 @@ test(
   { deadlineMs: 30_000 },
 )
 
+test(
+  'export names what keeps a file from being written, and ends like every program when its reader does',
+  async (context) => {
+    const server = await brokerFor(context)
+    const client = await clientFor(context, server)
+    await client.topics.create('t')
+    const value = Buffer.alloc(500, 'x')
+    await client.publishMany(
+      't',
+      Array.from({ length: 5_000 }, () => ({ value })),
+    )
+    const missing = join(await context.tempDir(), 'none')
+    const ran = await run(context, ['export', 't', '--out', join(missing, 'file'), ...server])
+    assert.is(ran.code, 1)
+    assert.is(
+      ran.stderr,
+      `millrace: can't write "${join(missing, 'file')}": there is no folder "${missing}"\n`,
+    )
+    const file = join(await context.tempDir(), 'file')
+    ok(await run(context, ['export', 't', '--out', file, ...server]))
+    const inside = await run(context, ['export', 't', '--out', join(file, 'x'), ...server])
+    assert.is(inside.code, 1)
+    assert.match(inside.stderr, `can't write "${join(file, 'x')}": "${file}" is not a folder`)
+    const exporter = spawnMillrace(context, ['export', 't', ...server])
+    await exporter.waitForOutput('stdout', /"topic":"t"/)
+    exporter.closeOutput()
+    assert.equal(await exporter.exited, { code: 141, signal: null })
+    assert.is(exporter.output.stderr, '')
+    const all = await run(context, ['export', 't', ...server])
+    assert.is(all.stdout.split('\n').length, 5_002)
+    assert.is(all.stderr, 'exported 5000 messages\n')
+  },
+  { deadlineMs: 60_000 },
+)
+
 test.run()

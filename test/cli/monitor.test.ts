@@ -45,6 +45,15 @@ test('a view has the rates between two snapshots', async (context) => {
   await worker.close()
 })
 
+test('top prints no warning when there are many topics', async (context) => {
+  const server = await brokerFor(context)
+  const client = await clientFor(context, server)
+  for (let n = 0; n < 20; n++) await client.topics.create(`t${n}`)
+  const ran = await run(context, ['top', '--once', '--interval', '100ms', ...server])
+  assert.is(ran.code, 0)
+  assert.is(ran.stderr, '')
+})
+
 test(
   'top prints a view once, as JSON, or again and again until Ctrl-C',
   async (context) => {

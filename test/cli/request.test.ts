@@ -1,6 +1,8 @@
+import { type AddressInfo, createServer, type Socket } from 'node:net'
 import * as assert from 'uvu/assert'
 import { bytes, defineService } from '../../client/index.js'
 import { brokerFor, clientFor, ok, run } from '../helpers/cli.js'
+import { FakeBroker } from '../helpers/fake_broker.js'
 import { suite } from '../helpers/suite.js'
 
 const test = suite('cli/request')
@@ -36,6 +38,32 @@ test(
     await worker.close()
   },
   { deadlineMs: 30_000 },
+)
+
+test(
+  'the time limit of a request holds for its connection, and when the broker goes away',
+  async (context) => {
+    const sockets: Socket[] = []
+    const silent = createServer((socket) => void sockets.push(socket))
+    await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve))
+    const { port } = silent.address() as AddressInfo
+    context.defer(() => {
+      for (const socket of sockets) socket.destroy()
+      return new Promise<void>((resolve) => void silent.close(() => resolve()))
+    })
+    const twice = `127.0.0.1:${port},127.0.0.1:${port}`
+    const ran = await run(context, ['request', 't', 'x', '--timeout', '300ms', '--server', twice])
+    assert.is(ran.code, 1)
+    assert.match(ran.stderr, /^millrace: no broker answers at .*no connection within 300 ms/)
+    const broker = await FakeBroker.start(context)
+    broker.createTopic('t')
+    broker.decide = () => ({ kind: 'drop' })
+    const muted = await run(context, ['request', 't', 'x', '--timeout', '300ms', '--server', broker.address])
+    assert.is(muted.code, 1)
+    assert.match(muted.stderr, /^millrace: service "t" did not reply within 300 ms/)
+  },
+  // Less than the time that a client waits for its messages when it closes.
+  { deadlineMs: 20_000 },
 )
 
 test(
