@@ -5,7 +5,6 @@ import {
   type LogReadResult,
   type Op,
   openStore,
-  opKinds,
   type Store,
   type StoreHealth,
 } from '../storage/index.js'
@@ -17,6 +16,7 @@ import type { QueuesView, TransactionsView } from './queues/index.js'
 import { ShardViews, type ViewLimits } from './shard_views.js'
 import type { Catalog } from './topics/catalog.js'
 import { TopicCommands, type TopicDefaults } from './topics/topic_commands.js'
+import { bootOp, idsSkippedOp, skippedForRestore, UniqueIds } from './unique_ids.js'
 
 export interface ShardSettings extends ViewLimits, TopicDefaults {
   readonly dir: string
@@ -27,9 +27,6 @@ export interface ShardSettings extends ViewLimits, TopicDefaults {
   /** Other databases than those that `engine` names. */
   readonly engines?: EngineFactory | undefined
 }
-
-const idsPerBoot = 0x1_0000_0000
-const nothing = new Uint8Array(0)
 
 /** One journal, its views, and its partitions. */
 export class Shard {
@@ -47,7 +44,7 @@ export class Shard {
   readonly queues: QueuesView
   readonly transactions: TransactionsView
   readonly store: Store
-  #ids = 0
+  readonly #ids: UniqueIds
 
   private constructor(store: Store, views: ShardViews, settings: ShardSettings) {
     this.store = store
@@ -58,7 +55,8 @@ export class Shard {
     this.messageIds = views.messageIds
     this.delayed = views.delayed
     this.schedules = views.schedules
-    this.bootCount = views.boot.count
+    this.bootCount = views.starts.count
+    this.#ids = new UniqueIds(views.starts, (ops) => this.commit(ops))
     this.queues = views.queues
     this.transactions = views.transactions
     this.topics = new TopicCommands({
@@ -98,16 +96,15 @@ export class Shard {
         rolledBack: () => loaded().rolledBack(),
       },
     )
-    await store.commit([{ kind: opKinds.boot, payload: nothing }])
+    const { isRestored } = store
+    await store.commit(isRestored ? [idsSkippedOp(skippedForRestore()), bootOp] : [bootOp])
+    if (isRestored) await store.idsSkipped()
     return new Shard(store, loaded(), settings)
   }
 
-  /**
-   * Returns a number that is unique forever, without a write for each: the count of starts, and a counter within a
-   * start.
-   */
+  /** See UniqueIds. @throws MillraceError STORAGE_FAILED */
   uniqueId(): number {
-    return this.bootCount * idsPerBoot + ++this.#ids
+    return this.#ids.next()
   }
 
   /** @throws MillraceError UNKNOWN_TOPIC, UNKNOWN_PARTITION */

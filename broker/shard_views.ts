@@ -4,47 +4,10 @@ import { decodeGroupDeleted, OffsetsView, PausedGroups } from './groups/index.js
 import { DelayedView, MessageIds, SchedulesView } from './later/index.js'
 import { type ProducerLimits, ProducersView } from './partition/producers_view.js'
 import { QueuesView, TransactionsView } from './queues/index.js'
-import { bootsKey, tableEntries, viewTables } from './state_keys.js'
+import { tableEntries, viewTables } from './state_keys.js'
 import { Catalog } from './topics/catalog.js'
+import { decodeIdsSkipped, type SkippedIds, StartCount, skippedForLostEnd } from './unique_ids.js'
 import type { View } from './view.js'
-
-/**
- * More starts than a lost end of the journal can hold in practice: a checkpoint, which each clean stop writes, keeps
- * the count. Unique ids allow 2^21 starts in all.
- */
-const lostBootsMax = 10_000
-
-/** Number of starts of the broker: the view of boot operations. */
-class BootView implements View {
-  readonly kinds = [opKinds.boot]
-  readonly #state: State
-  count = 0
-
-  constructor(state: State) {
-    this.#state = state
-  }
-
-  async load(): Promise<void> {
-    const stored = await this.#state.get(bootsKey)
-    if (stored !== undefined) this.count = new DataView(stored.buffer, stored.byteOffset).getUint32(0)
-  }
-
-  apply(): void {
-    this.#set(this.count + 1)
-  }
-
-  /** Lost blocks may have held starts: their numbers must not come back, because unique ids begin with them. */
-  endLost(): void {
-    this.#set(this.count + lostBootsMax)
-  }
-
-  #set(count: number): void {
-    this.count = count
-    const value = Buffer.allocUnsafe(4)
-    value.writeUInt32BE(this.count)
-    this.#state.put(bootsKey, value)
-  }
-}
 
 /** The durable state of stream groups as a view of the shard. */
 class GroupOffsetsView implements View {
@@ -87,7 +50,7 @@ export interface ViewLimits extends ProducerLimits {
 export class ShardViews implements Omit<Views, 'load'> {
   readonly catalog: Catalog
   readonly producers: ProducersView
-  readonly boot: BootView
+  readonly starts: StartCount
   readonly groupOffsets: GroupOffsetsView
   readonly queues: QueuesView
   readonly transactions: TransactionsView
@@ -99,7 +62,7 @@ export class ShardViews implements Omit<Views, 'load'> {
   private constructor(host: ViewHost, limits: ViewLimits) {
     this.catalog = new Catalog(host)
     this.producers = new ProducersView(host.state, limits)
-    this.boot = new BootView(host.state)
+    this.starts = new StartCount(host.state)
     this.groupOffsets = new GroupOffsetsView(host.state, this.catalog)
     this.queues = new QueuesView(host.state, this.catalog)
     this.transactions = new TransactionsView(host.state)
@@ -113,11 +76,14 @@ export class ShardViews implements Omit<Views, 'load'> {
       this.messageIds.topicDeleted(topic.topicId)
       this.schedules.topicDeleted(topic.topicId)
     })
-    const { catalog, boot, groupOffsets, queues, transactions, messageIds, delayed, schedules } = this
-    const all = [catalog, boot, groupOffsets, queues, transactions, messageIds, delayed, schedules]
+    const { catalog, starts, groupOffsets, queues, transactions, messageIds, delayed, schedules } = this
+    const all = [catalog, starts, groupOffsets, queues, transactions, messageIds, delayed, schedules]
     for (const view of all) {
       for (const kind of view.kinds) this.#byKind.set(kind, view)
     }
+    this.#byKind.set(opKinds.idsSkipped, {
+      apply: (_, payload) => this.#skipIds(decodeIdsSkipped(payload)),
+    })
     this.#byKind.set(opKinds.producersForgotten, {
       apply: (_, payload) => this.producers.applyForgotten(payload, (logId) => this.catalog.byLog(logId)),
     })
@@ -126,7 +92,7 @@ export class ShardViews implements Omit<Views, 'load'> {
   /** Restores the views from the last checkpoint of a store. */
   static async load(host: ViewHost, limits: ViewLimits): Promise<ShardViews> {
     const views = new ShardViews(host, limits)
-    await views.boot.load()
+    await views.starts.load()
     await views.catalog.load()
     await views.producers.load((logId) => views.catalog.byLog(logId))
     await views.groupOffsets.load()
@@ -161,8 +127,9 @@ export class ShardViews implements Omit<Views, 'load'> {
     return partition && `partition ${partition.index} of topic "${partition.topic.name}"`
   }
 
+  /** Ids that lost blocks have used must not come back. */
   endLost(): void {
-    this.boot.endLost()
+    this.#skipIds(skippedForLostEnd)
   }
 
   save(): void {
@@ -175,5 +142,10 @@ export class ShardViews implements Omit<Views, 'load'> {
 
   rolledBack(): void {
     this.producers.rolledBack()
+  }
+
+  #skipIds({ starts, topicIds }: SkippedIds): void {
+    this.starts.skip(starts)
+    this.catalog.skipIds(topicIds)
   }
 }

@@ -20,7 +20,11 @@ type LostEnds = Readonly<Record<string, number>>
 interface MarkerFields {
   readonly holds: Holds
   readonly lostEnds: LostEnds
+  /** Folders of restored shards that no broker has opened yet. */
+  readonly restored: readonly string[]
 }
+
+const emptyFields: MarkerFields = { holds: {}, lostEnds: {}, restored: [] }
 
 /** What the marker says that the folder of one shard must hold. */
 export interface ShardContents {
@@ -46,6 +50,13 @@ export interface ShardContents {
    * @throws the error of the system, such as ENOSPC; nothing has changed then
    */
   lostEndSkipped(): Promise<void>
+  /** Whether the shard comes from a backup and its ids were not renewed since. */
+  readonly isRestored: boolean
+  /**
+   * Sets `isRestored`.
+   * @throws the error of the system, such as ENOSPC; nothing has changed then
+   */
+  setRestored(isRestored: boolean): Promise<void>
 }
 
 /** The marker file of a data folder that this process holds. */
@@ -74,45 +85,49 @@ export class Marker {
 
   /** @param shard name of the shard's folder */
   contents(shard: string): ShardContents {
-    const databases = (): readonly string[] | undefined => this.#fields.holds[shard]
-    const lostFrom = (): number | undefined => this.#fields.lostEnds[shard]
+    const fields = (): MarkerFields => this.#fields
+    const holding = (
+      { holds, ...others }: MarkerFields,
+      update: (names: readonly string[]) => readonly string[],
+    ): MarkerFields => ({
+      ...others,
+      holds: { ...holds, [shard]: [...new Set(update(holds[shard] ?? []))].sort() },
+    })
+    const losing = ({ lostEnds, ...others }: MarkerFields, from: number | undefined): MarkerFields => {
+      const { [shard]: _, ...rest } = lostEnds
+      return { ...others, lostEnds: from === undefined ? rest : { ...rest, [shard]: from } }
+    }
     return {
       get databases() {
-        return databases()
+        return fields().holds[shard]
       },
       get lostFrom() {
-        return lostFrom()
+        return fields().lostEnds[shard]
       },
-      change: (update) => this.#change(shard, update),
+      get isRestored() {
+        return fields().restored.includes(shard)
+      },
+      change: (update) => this.#change((known) => holding(known, update)),
       giveUp: (gone, from) =>
-        this.#change(
-          shard,
-          (names) => names.filter((name) => !gone.includes(name)),
-          (known) => from ?? known,
+        this.#change((known) =>
+          losing(
+            holding(known, (names) => names.filter((name) => !gone.includes(name))),
+            from ?? known.lostEnds[shard],
+          ),
         ),
-      lostEndSkipped: () =>
-        this.#change(
-          shard,
-          (names) => names,
-          () => undefined,
-        ),
+      lostEndSkipped: () => this.#change((known) => losing(known, undefined)),
+      setRestored: (isRestored) =>
+        this.#change(({ restored, ...others }) => {
+          const rest = restored.filter((name) => name !== shard)
+          return { ...others, restored: isRestored ? [...rest, shard] : rest }
+        }),
     }
   }
 
   /** One write at a time: each has the changes of those before. */
-  #change(
-    shard: string,
-    update: Parameters<ShardContents['change']>[0],
-    lostFrom = (known: number | undefined): number | undefined => known,
-  ): Promise<void> {
+  #change(update: (fields: MarkerFields) => MarkerFields): Promise<void> {
     const work = async (): Promise<void> => {
-      const { holds, lostEnds } = this.#fields
-      const { [shard]: known, ...others } = lostEnds
-      const from = lostFrom(known)
-      const changed: MarkerFields = {
-        holds: { ...holds, [shard]: [...new Set(update(holds[shard] ?? []))].sort() },
-        lostEnds: from === undefined ? others : { ...others, [shard]: from },
-      }
+      const changed = update(this.#fields)
       if (markerText(changed) !== markerText(this.#fields)) await this.#write(changed)
     }
     const turn = this.#last.then(work, work)
@@ -135,6 +150,8 @@ export function unmarkedContents(): ShardContents {
     change: nothing,
     giveUp: nothing,
     lostEndSkipped: nothing,
+    isRestored: false,
+    setRestored: nothing,
   }
 }
 
@@ -185,19 +202,26 @@ export async function restoreMarker(dir: string, anyVersion: boolean): Promise<b
     )
   }
   // The next start records what the folder holds.
-  await replaceFile(path, markerName, markerText({ holds: {}, lostEnds: {} }))
+  await replaceFile(path, markerName, markerText(emptyFields))
   return true
 }
 
-function markerText({ holds, lostEnds }: MarkerFields): string {
-  const fields = Object.keys(lostEnds).length === 0 ? { holds } : { holds, lostEnds }
+function markerText({ holds, lostEnds, restored }: MarkerFields): string {
+  const fields = {
+    holds,
+    ...(Object.keys(lostEnds).length === 0 ? {} : { lostEnds }),
+    ...(restored.length === 0 ? {} : { restored }),
+  }
   return `${JSON.stringify({ format: format.name, version: format.version, ...fields, checksum: checksumOf(fields) })}\n`
 }
 
-/** Versions without `lostEnds` refuse a marker that has it: they know only the checksum of `holds`. */
-function checksumOf({ holds, lostEnds }: { readonly holds?: unknown; readonly lostEnds?: unknown }): number {
-  const checksum = crc32(JSON.stringify(holds))
-  return lostEnds === undefined ? checksum : crc32(JSON.stringify(lostEnds), checksum)
+/** Versions without `lostEnds` or `restored` refuse a marker that has it: their checksum does not cover it. */
+function checksumOf(fields: { readonly [Name in keyof MarkerFields]?: unknown }): number {
+  const { holds, lostEnds, restored } = fields
+  return [holds, lostEnds, restored].reduce<number>(
+    (checksum, field) => (field === undefined ? checksum : crc32(JSON.stringify(field), checksum)),
+    0,
+  )
 }
 
 async function readText(path: string): Promise<string> {
@@ -241,6 +265,7 @@ function markerFieldsOf(fields: Record<string, unknown> | undefined): MarkerFiel
   return {
     holds: (fields?.holds as Holds | undefined) ?? {},
     lostEnds: (fields?.lostEnds as LostEnds | undefined) ?? {},
+    restored: (fields?.restored as readonly string[] | undefined) ?? [],
   }
 }
 

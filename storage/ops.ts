@@ -33,6 +33,8 @@ export const opKinds = {
   messageIdsExpired: 16,
   /** Removes idempotent producers that were inactive for too long. */
   producersForgotten: 17,
+  /** Skips ids that a lost broker may have given out after the backup from which this one was restored. */
+  idsSkipped: 18,
 } as const
 
 export type OpKind = (typeof opKinds)[keyof typeof opKinds]
@@ -75,6 +77,7 @@ const diskEffects: Readonly<Record<keyof typeof opKinds, DiskEffect>> = {
   messageIds: 'grows',
   messageIdsExpired: 'frees',
   producersForgotten: 'frees',
+  idsSkipped: 'frees',
 }
 
 const effectByKind: ReadonlyMap<number, DiskEffect> = new Map(

@@ -18,7 +18,8 @@ const workName = 'restoring'
 
 /**
  * Makes a data folder of a backup. It verifies the backup first, and moves the marker into place last: a broker does not
- * start on a folder that was restored in part.
+ * start on a folder that was restored in part. The marker says that the folder was restored, so that the next broker skips
+ * the ids that the lost one may have given out after the backup.
  * @param target an empty or new folder
  * @param onBytes called with all bytes of entries so far
  * @throws MillraceError BAD_BACKUP, BAD_OPTION for a folder that is not empty; the error of the system, such as ENOSPC
@@ -74,6 +75,7 @@ async function fill(
         await engine.close()
       }
     }
+    await folder.contents(0).setRestored(true)
   } finally {
     await folder.release()
   }

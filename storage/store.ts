@@ -472,6 +472,19 @@ export class Store {
     await contents.lostEndSkipped()
   }
 
+  /** Whether the folder comes from a backup and `idsSkipped` was not called since. */
+  get isRestored(): boolean {
+    return this.#parts.folder?.contents(0).isRestored ?? false
+  }
+
+  /**
+   * A commit that skips the ids of the lost broker is durable.
+   * @throws the error of the system, such as ENOSPC; the next start skips ids again then
+   */
+  async idsSkipped(): Promise<void> {
+    await this.#parts.folder?.contents(0).setRestored(false)
+  }
+
   /** If the journal ends before its checkpoint, its tail is lost: then check every log for lost records. */
   async #checkNewestBlocks(): Promise<void> {
     const newest = this.#logs.newestPosition

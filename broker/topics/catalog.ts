@@ -80,6 +80,12 @@ export class Catalog implements View {
     return this.#next
   }
 
+  /** Never assigns the next ids: a broker that is lost may have assigned them. */
+  skipIds(topicIds: number): void {
+    this.#next = { ...this.#next, topicId: this.#next.topicId + topicIds }
+    this.#host.state.put(idsKey, encodeBody(this.#next))
+  }
+
   byId(topicId: number): Topic | undefined {
     return this.#byId.get(topicId)
   }
