@@ -10,7 +10,7 @@ export async function confirmed(question: string, flag: string): Promise<boolean
   if (process.stdin.isTTY !== true)
     throw new MillraceError(
       'BAD_OPTION',
-      `this can't be undone, and there is no terminal to ask on; confirm it with ${flag}`,
+      `this can't be undone; without a terminal for a question, confirm it with ${flag}`,
     )
   const terminal = createInterface({ input: process.stdin, output: process.stderr })
   try {

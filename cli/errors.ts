@@ -11,10 +11,10 @@ export const defaultServer = 'localhost:7420'
 
 /** Messages for error codes of the operating system. */
 const fileProblems: Readonly<Record<string, string>> = {
-  ENOENT: 'there is no such file',
+  ENOENT: 'it does not exist',
   EISDIR: 'it is a folder',
-  EACCES: 'this user may not read it',
-  EPERM: 'this user may not read it',
+  EACCES: 'permission denied',
+  EPERM: 'permission denied',
 }
 
 /** An error of writing a file: the same error, or one whose message says what keeps the file from being written. */
@@ -52,12 +52,13 @@ export function errorText(error: unknown, server = process.env.MILLRACE_SERVER ?
   const { code, syscall, path } = error as NodeJS.ErrnoException
   if (code === 'EADDRINUSE') {
     const { port } = error as { port?: number }
-    return `port ${port ?? ''} is taken by another process; stop it, or choose another with --port (0 picks a free one)`
+    return `port ${port ?? ''} is in use by another process; stop that process, or choose another port with --port (0 chooses a free port)`
   }
   if (code === 'EACCES' && syscall === 'listen')
-    return 'this user may not listen on that port; choose one above 1023 with --port'
+    return 'permission denied to listen on that port; choose a port above 1023 with --port'
   const problem = fileProblems[code ?? '']
   if (problem !== undefined) return `can't read ${path === undefined ? 'the file' : `"${path}"`}: ${problem}`
-  if (code?.startsWith('Z_') === true) return `the file ends in .gz and can't be unpacked: ${error.message}`
+  if (code?.startsWith('Z_') === true)
+    return `can't decompress the file, whose name ends in .gz: ${error.message}`
   return error.message
 }

@@ -30,7 +30,9 @@ export class PublishInterrupt {
         this.#giveUp.abort()
         return
       }
-      process.stderr.write('millrace: interrupted; publishing what was read, Ctrl-C again gives up\n')
+      process.stderr.write(
+        'millrace: interrupted; publishing the lines that were read, press Ctrl-C again to stop now\n',
+      )
       client.on('disconnected', () => this.#giveUp.abort())
     }
     this.stop.addEventListener('abort', stopped, { once: true })

@@ -44,7 +44,7 @@ async function backup({ to, ...options }: CommonOptions & { readonly to: string 
   } catch (error) {
     shown.done()
     if (!signal.aborted) throw error
-    process.stderr.write('millrace: interrupted; there is no backup\n')
+    process.stderr.write('millrace: interrupted; no backup was created\n')
     process.exitCode = exitCodes.interrupted
   } finally {
     interrupt.release()
@@ -62,14 +62,11 @@ async function restore({ from, data, check, json }: RestoreOptions): Promise<voi
   const { restoreBackup, verifyBackup } = await import('../../broker/index.js')
   const { MillraceError } = await import('../../client/index.js')
   if (check === undefined && data === undefined)
-    throw new MillraceError(
-      'BAD_OPTION',
-      'name the folder to restore to with --data, or only verify with --check',
-    )
+    throw new MillraceError('BAD_OPTION', 'give the target folder with --data, or verify only with --check')
   if (check || data === undefined) {
     const manifest = await verifyBackup(from)
     if (json) printJson(manifest)
-    else process.stdout.write(`the backup in ${from} is whole, up to block ${manifest.position}\n`)
+    else process.stdout.write(`the backup in ${from} is complete up to block ${manifest.position}\n`)
     return
   }
   const shown = new BytesShown('restored')

@@ -89,7 +89,7 @@ function report(
     )
   if (unconfirmed > 0)
     process.stderr.write(
-      `millrace: interrupted; ${counted(unconfirmed)} more read, not confirmed by the broker: published or not\n`,
+      `millrace: interrupted; ${counted(unconfirmed)} more read, which the broker has not confirmed: they may be published or not\n`,
     )
   if (interrupt.stop.aborted) process.exitCode = exitCodes.interrupted
 }

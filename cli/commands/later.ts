@@ -46,7 +46,10 @@ function addDelayed(delayed: Command): void {
     async (topic: string, id: string, options: CommonOptions) => {
       const cancelled = await withClient(options, (client) => client.delayed.cancel(topic, id))
       if (options.json) printJson({ topic, id, cancelled })
-      else process.stdout.write(cancelled ? `cancelled ${id}\n` : `${id} is not delayed (any more)\n`)
+      else
+        process.stdout.write(
+          cancelled ? `cancelled ${id}\n` : `${id} is not a delayed message, or not any more\n`,
+        )
       if (!cancelled) process.exitCode = 1
     },
   )
@@ -75,7 +78,7 @@ function addSchedules(schedule: Command): void {
         }),
       )
       if (options.json) printJson({ name, nextDueMs })
-      else process.stdout.write(`schedule "${name}" is due next at ${timeText(nextDueMs)}\n`)
+      else process.stdout.write(`schedule "${name}" fires next at ${timeText(nextDueMs)}\n`)
     })
   withCommon(schedule.command('list').description('list the schedules')).action(
     async (options: CommonOptions) => {

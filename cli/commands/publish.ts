@@ -66,7 +66,7 @@ async function publish(topicName: string, value: string | undefined, options: Pu
   if (value === undefined && options.id !== undefined) {
     throw new MillraceError(
       'BAD_OPTION',
-      '--id is for one value: all lines would count as repeats of the first',
+      '--id works with one value: the broker would drop all lines after the first as duplicates',
     )
   }
   if (options.key !== undefined && options.keyField !== undefined) {
@@ -130,7 +130,7 @@ async function publishLines(
   let read = 0
   let published = 0
   if (options.file === undefined && process.stdin.isTTY === true) {
-    process.stderr.write('reading lines from the terminal; Ctrl-D ends\n')
+    process.stderr.write('reading lines from the terminal; Ctrl-D ends the input\n')
   }
   async function* messages(): AsyncGenerator<Input> {
     for await (const line of lines(openInput(options.file ?? '-'))) {
@@ -164,7 +164,7 @@ async function publishLines(
   else process.stdout.write(`published ${counted(published)} to "${topicName}"\n`)
   if (unconfirmed > 0)
     process.stderr.write(
-      `millrace: interrupted; ${counted(unconfirmed)} more read, not confirmed by the broker: published or not\n`,
+      `millrace: interrupted; ${counted(unconfirmed)} more read, which the broker has not confirmed: they may be published or not\n`,
     )
   if (stop.aborted) process.exitCode = exitCodes.interrupted
 }
@@ -189,7 +189,7 @@ function fieldOf(value: Buffer, name: string, line: number): string {
   } catch (cause) {
     throw new MillraceError(
       'ENCODE_FAILED',
-      `line ${line} is not JSON, --key-field needs a field "${name}" of it`,
+      `line ${line} is not JSON, expected an object with the field "${name}" for --key-field`,
       { cause },
     )
   }

@@ -17,7 +17,7 @@ export function addServe(program: Command): void {
     .description('start a broker')
     .option('-d, --data <dir>', 'data folder (default: millrace-data)')
     .option('-H, --host <host>', 'address to listen on (default: 127.0.0.1)')
-    .option('-p, --port <port>', 'port to listen on, 0 picks a free one (default: 7420)')
+    .option('-p, --port <port>', 'port to listen on, 0 chooses a free port (default: 7420)')
     .option('-c, --config <file>', 'YAML file with settings')
     .option('--set <name=value>', 'any setting, like --set retentionMs=1d; repeatable', addSetting)
     .option('--settings', 'list all settings with their environment variables and defaults, and exit')

@@ -54,9 +54,13 @@ function patternOf(text: string, ignoreCase: boolean): RegExp {
     return new RegExp(text, ignoreCase ? 'iu' : 'u')
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause)
-    throw new MillraceError('BAD_OPTION', `--grep ${JSON.stringify(text)} is no pattern: ${reason}`, {
-      cause,
-    })
+    throw new MillraceError(
+      'BAD_OPTION',
+      `--grep ${JSON.stringify(text)} is not a regular expression: ${reason}`,
+      {
+        cause,
+      },
+    )
   }
 }
 

@@ -123,7 +123,7 @@ function bytesOf(value: unknown, line: number, what: string): Uint8Array {
     if (!loneSurrogate.test(value)) return Buffer.from(value)
     throw bad(
       line,
-      `${what} has half of a surrogate pair, which is no UTF-8; give the bytes as { "base64": … }`,
+      `${what} contains half of a surrogate pair, which is not valid UTF-8; give the bytes as { "base64": … }`,
     )
   }
   if (typeof value === 'object' && value !== null && Object.keys(value).join() === 'base64') {

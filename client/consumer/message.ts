@@ -187,7 +187,7 @@ export class DecodeError extends MillraceError {
     super(
       'DECODE_FAILED',
       part === 'batch'
-        ? `the record batch of ${where}offsets ${offset} to ${endOffset - 1} can't be opened, its publisher packed it wrongly: ${reason}`
+        ? `the record batch of ${where}offsets ${offset} to ${endOffset - 1} is malformed, its publisher wrote it wrongly: ${reason}`
         : `the ${part} of ${where}offset ${offset} can't be decoded: ${reason}`,
       { cause },
     )

@@ -234,7 +234,7 @@ export class PartitionStream<Value, Key> implements RecordSource<Value, Key> {
       const reason = cause instanceof Error ? cause.message : String(cause)
       return new MillraceError(
         'CORRUPT',
-        `what was fetched of topic "${topic}", partition ${partition}, offset ${position} is damaged: ${reason}`,
+        `the fetched records of topic "${topic}", partition ${partition}, offset ${position} are damaged: ${reason}`,
         { cause },
       )
     }

@@ -48,7 +48,7 @@ test('consume prints a warning about a malformed batch and continues after it', 
   ok(await run(context, ['publish', 'orders', 'after', ...server]))
   const consumed = await run(context, ['consume', 'orders', ...server])
   assert.is(ok(consumed), 'after\n')
-  assert.match(consumed.stderr, /partition 0, offsets 0 to 2 can't be opened.*; continuing at 3/)
+  assert.match(consumed.stderr, /partition 0, offsets 0 to 2 is malformed.*; continuing at 3/)
 })
 
 test('a last line without a newline is a message, CR LF is a line end, and a gz file is unpacked', async (context) => {
@@ -179,7 +179,7 @@ test(
         /"not an address" is not an address: "not an address" is not a host; expected host:port/,
       ],
       [['publish', 'orders', 'x', '--file', 'y', ...server], 2, /give a value or --file, not both/],
-      [['publish', 'orders', '--file', '/none', ...server], 1, /can't read "\/none": there is no such file/],
+      [['publish', 'orders', '--file', '/none', ...server], 1, /can't read "\/none": it does not exist/],
       [['publish', 'orders', ...server], 1, /line 2 has more than 16 MiB/, longLine],
       [['publish', 'orders', 'x', '--partition', '9', ...server], 1, /has no partition 9, expected 0/],
     ]
@@ -204,7 +204,7 @@ test(
     assert.match(second.stderr, `in use by process ${first.pid}`)
     const taken = await run(context, ['serve', '--data', await context.tempDir(), '--port', port])
     assert.is(taken.code, 1)
-    assert.match(taken.stderr, `port ${port} is taken by another process`)
+    assert.match(taken.stderr, `port ${port} is in use by another process`)
     assert.not.match(taken.stderr, 'EADDRINUSE')
     assert.match(ok(await run(context, ['status', '--server', `127.0.0.1:${port}`])), /health +ok/)
     first.kill('SIGTERM')
@@ -242,7 +242,7 @@ test('serve takes any setting with --set, and makes no folder when its port is t
   const other = ['--data', join(parent, 'other'), '--host', '127.0.0.2', '--port', port]
   const taken = await run(context, ['serve', ...other])
   assert.is(taken.code, 1)
-  assert.match(taken.stderr, `port ${port} is taken by another process`)
+  assert.match(taken.stderr, `port ${port} is in use by another process`)
   assert.equal(await readdir(parent), [])
 })
 
@@ -373,7 +373,7 @@ test('delays a message, tells of it and takes it back; makes schedules', async (
   assert.is((await run(context, ['delayed', 'cancel', 'mails', 'one', ...server])).code, 1)
   const set = (cron: string): Promise<Ran> =>
     run(context, ['schedule', 'set', 'nightly', 'mails', 'report', '--cron', cron, ...server])
-  assert.match(ok(await set('30 2 * * *')), /schedule "nightly" is due next at .*T02:30:00/)
+  assert.match(ok(await set('30 2 * * *')), /schedule "nightly" fires next at .*T02:30:00/)
   const bad = await set('every night')
   assert.is(bad.code, 1)
   assert.match(bad.stderr, /cron pattern "every night"/)

@@ -54,7 +54,10 @@ test('Ctrl-C on a publish whose broker is gone ends it, and says what is publish
   publisher.kill('SIGINT')
   assert.equal(await publisher.exited, { code: 130, signal: null })
   assert.equal(JSON.parse(publisher.output.stdout), { topic: 't', count: 2, unconfirmed: 3 })
-  assert.match(publisher.output.stderr, /interrupted; 3 messages more read, not confirmed/)
+  assert.match(
+    publisher.output.stderr,
+    /interrupted; 3 messages more read, which the broker has not confirmed/,
+  )
 })
 
 test('Ctrl-C on a publish that is not confirmed waits, and the second one gives up', async (context) => {
@@ -65,11 +68,11 @@ test('Ctrl-C on a publish that is not confirmed waits, and the second one gives 
   publisher.stdin.write('one\n')
   await waitFor('the line to be sent', () => broker.requests('publish').length > 0)
   publisher.kill('SIGINT')
-  await publisher.waitForOutput('stderr', /interrupted; publishing what was read/)
+  await publisher.waitForOutput('stderr', /interrupted; publishing the lines that were read/)
   publisher.kill('SIGINT')
   assert.equal(await publisher.exited, { code: 130, signal: null })
   assert.is(publisher.output.stdout, 'published 0 messages to "t"\n')
-  assert.match(publisher.output.stderr, /1 message more read, not confirmed/)
+  assert.match(publisher.output.stderr, /1 message more read, which the broker has not confirmed/)
 })
 
 test('Ctrl-C on one value says that it is not confirmed', async (context) => {

@@ -134,7 +134,7 @@ test(
       [['a', '--group', 'g', '--last', '1'], /--last works without --group/],
       [['a', '--group', 'g', '--until', '1'], /--until works without --group/],
       [['a', '--last', '1', '--from', '0'], /give --last or --from, not both/],
-      [['a', '--grep', '('], /--grep "\(" is no pattern/],
+      [['a', '--grep', '('], /--grep "\(" is not a regular expression/],
       [['a', '-i'], /--ignore-case has no effect without --grep/],
       [
         ['a', '--output', '%x'],

@@ -133,7 +133,7 @@ test(
       ['{"topic":"t"}', /line 2: the field "value" is missing/],
       ['{"topic":"t","value":1}', /line 2: "value" is a number, expected text or { "base64": … }/],
       ['{"topic":"t","value":{"base64":"%"}}', /line 2: "value" is not valid base64/],
-      ['{"topic":"t","value":"\\ud800"}', /line 2: "value" has half of a surrogate pair/],
+      ['{"topic":"t","value":"\\ud800"}', /line 2: "value" contains half of a surrogate pair/],
       [
         '{"topic":"t","value":"x","partiton":0}',
         /line 2: there is no field "partiton"; did you mean "partition"/,

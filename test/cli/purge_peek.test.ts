@@ -16,7 +16,7 @@ test(
     for (const partition of [0, 0, 1]) await publish('old', partition)
     const asked = await run(context, ['topic', 'purge', 't', ...server])
     assert.is(asked.code, 2)
-    assert.match(asked.stderr, /no terminal to ask on; confirm it with --yes/)
+    assert.match(asked.stderr, /without a terminal for a question, confirm it with --yes/)
     assert.is(ok(await run(context, ['consume', 't', ...server])), 'old\nold\nold\n')
     const one = ok(
       await run(context, ['topic', 'purge', 't', '--partition', '1', '--yes', '--json', ...server]),

@@ -144,7 +144,7 @@ test('the command line backs up and restores', async (context) => {
   const again = await millrace(context, 'backup', '--to', dir, '--server', String(port))
   assert.is(again.code === 0, false)
   assert.match(again.text, 'is not empty')
-  assert.match((await millrace(context, 'restore', '--from', dir, '--check')).text, 'is whole')
+  assert.match((await millrace(context, 'restore', '--from', dir, '--check')).text, 'is complete')
   const data = join(await context.tempDir(), 'data')
   const restored = await millrace(context, 'restore', '--from', dir, '--data', data)
   assert.is(restored.code, 0, restored.text)

@@ -174,7 +174,7 @@ test('a batch that is damaged on its way ends the loop with CORRUPT before any o
   const seen: string[] = []
   const { code, message } = await endOf(consume(context, port), seen)
   assert.is(code, 'CORRUPT')
-  assert.match(message, /partition 0, offset 1 is damaged/)
+  assert.match(message, /partition 0, offset 1 are damaged/)
   assert.equal(seen, ['good'])
 })
 
