@@ -16,6 +16,7 @@ import { Metrics } from './metrics.js'
 import { connectionsAllowed, descriptorsMaxOfProcess } from './net/descriptors.js'
 import { Server } from './net/server.js'
 import { offsetForTime } from './partition/offset_for_time.js'
+import { ProducersLimit } from './partition/producers_limit.js'
 import { queuesOf } from './queue_host.js'
 import type { Queues } from './queues/index.js'
 import { Replies } from './replies/replies.js'
@@ -117,6 +118,7 @@ class RunningBroker implements Broker, BrokerContext {
   readonly logger: Logger
   readonly clock: WallClock
   readonly startedAtMs = Date.now()
+  readonly #producersLimit: ProducersLimit
   #draining = false
   #closing: Promise<void> | undefined
 
@@ -135,6 +137,7 @@ class RunningBroker implements Broker, BrokerContext {
     const { admission, metrics } = this
     this.later = new Later({ shard, clock: new WallClock(), admission, logger, metrics, settings })
     this.retention = new Retention(shard, clock, logger, settings.retentionIntervalMs)
+    this.#producersLimit = new ProducersLimit(shard, logger)
     this.backups = new Backups(shard)
     const connectionsMax = connectionsAllowed(settings.connectionsMax, descriptorsMaxOfProcess())
     if (connectionsMax < settings.connectionsMax)
@@ -200,6 +203,7 @@ class RunningBroker implements Broker, BrokerContext {
     this.queues.close()
     await this.later.close()
     await this.retention.close()
+    await this.#producersLimit.close()
     await this.backups.close()
     this.metrics.close()
     await this.shard.close()

@@ -86,11 +86,6 @@ export class ProducerTable {
     return this.#states.values()
   }
 
-  /** The producer with the longest silence. */
-  get oldest(): ProducerState | undefined {
-    return this.#states.values().next().value
-  }
-
   check(header: BatchHeader): SequenceVerdict {
     const { producerId, producerEpoch, baseSequence, recordCount } = header
     const state = this.#states.get(producerId)

@@ -29,14 +29,22 @@ function decodeProducersForgotten(payload: Uint8Array): readonly SilentProducer[
   return decodeBody(payload) as SilentProducer[]
 }
 
-/** Keeps the idempotent producers of all partitions within their limits, and in the state. */
+/**
+ * The idempotent producers of all partitions: the fold over record batches and producersForgotten. Only that operation
+ * forgets producers, for their silence and for the limits, so that every reader of the journal knows the same ones
+ * whatever its settings are.
+ */
 export class ProducersView {
   readonly #state: State
   readonly #limits: ProducerLimits
   readonly #withPending = new Set<ProducerTable>()
   /** Not in the state yet, with the ids of their logs. A busy producer changes far more often than it is stored. */
   readonly #changed = new Map<ProducerState, number>()
+  /** Partitions with producers that may be over a limit. */
+  readonly #over = new Set<Partition>()
   #count = 0
+  /** Called when there are more producers than a limit allows; see `excess`. */
+  onExcess: () => void = () => {}
 
   constructor(state: State, limits: ProducerLimits) {
     this.#state = state
@@ -81,7 +89,38 @@ export class ProducersView {
     this.#count += table.size - known
     const { producersPerPartitionMax, producersMax } = this.#limits
     const isOver = table.size > producersPerPartitionMax || this.#count > producersMax
-    if (isOver && table.size > 1) this.#forgetOldest(partition)
+    if (!isOver || table.size === 1) return
+    this.#over.add(partition)
+    this.onExcess()
+  }
+
+  /**
+   * The producers to forget for the limits, at most `countMax`: in each partition those with the longest silence. For the
+   * limit of all partitions, those that went over it give up theirs in turn, and each keeps its newest producer.
+   */
+  excess(countMax: number): readonly SilentProducer[] {
+    const { producersPerPartitionMax, producersMax } = this.#limits
+    const found: SilentProducer[] = []
+    const sources: { readonly take: () => boolean }[] = []
+    for (const partition of this.#over) {
+      const { producers: table, log } = partition
+      const states = table.states[Symbol.iterator]()
+      let left = table.size
+      const take = (): boolean => {
+        const state = left > 1 && found.length < countMax ? states.next().value : undefined
+        if (state === undefined) return false
+        found.push([log.id, state.producerId, state.epoch, state.nextSequence])
+        left--
+        return true
+      }
+      while (left > producersPerPartitionMax && take());
+      sources.push({ take })
+    }
+    const leftMax = (): boolean => this.#count - found.length > producersMax
+    for (let open = sources; leftMax() && open.length > 0; )
+      open = open.filter(({ take }) => leftMax() && take())
+    if (found.length === 0) this.#over.clear()
+    return found
   }
 
   /** Adds to `silent` the producers of a partition that were silent for too long, until it has `countMax`. */
@@ -112,8 +151,9 @@ export class ProducersView {
   dropped(partition: Partition): void {
     const table = partition.producersIfAny
     if (table === undefined) return
-    while (table.size > 0) this.#forgetOldest(partition)
+    for (const state of [...table.states]) this.#forget(partition, state)
     this.#withPending.delete(table)
+    this.#over.delete(partition)
   }
 
   /** Puts into the state what has changed since the last time. */
@@ -127,11 +167,6 @@ export class ProducersView {
   rolledBack(): void {
     for (const table of this.#withPending) table.rolledBack()
     this.#withPending.clear()
-  }
-
-  #forgetOldest(partition: Partition): void {
-    const { oldest } = partition.producers
-    if (oldest !== undefined) this.#forget(partition, oldest)
   }
 
   #forget(partition: Partition, state: ProducerState): void {

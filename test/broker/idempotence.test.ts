@@ -1,7 +1,10 @@
 import * as assert from 'uvu/assert'
+import type { Broker } from '../../broker/index.js'
+import type { Shard } from '../../broker/shard.js'
 import { commands, errorTable } from '../../protocol/index.js'
 import { memoryEngines } from '../../storage/index.js'
 import { suite } from '../helpers/suite.js'
+import { waitFor } from '../helpers/wait_for.js'
 import { batchOf, createTopic, publish, testBroker, testClient, valuesOf } from './harness.js'
 
 const test = suite('broker/idempotence')
@@ -63,17 +66,41 @@ test('what was replayed from the journal counts as much as what a checkpoint hel
 })
 
 test('a partition remembers a bounded number of producers, the one silent for longest goes first', async (context) => {
-  const client = await testClient(context, await testBroker(context, { producersPerPartitionMax: 2 }))
+  const broker = await testBroker(context, { producersPerPartitionMax: 2 })
+  const { producers } = (broker as unknown as { readonly shard: Shard }).shard
+  const client = await testClient(context, broker)
   const topicId = await createTopic(client, 'orders')
   for (const producerId of [11, 12]) await publish(client, [topicId, 0, stamped(producerId, 'a', 0)])
   await publish(client, [topicId, 0, stamped(11, 'b', 1)])
   await publish(client, [topicId, 0, stamped(13, 'a', 0)])
+  await waitFor('the limit', () => producers.count === 2)
   const [kept] = await publish(client, [topicId, 0, stamped(11, 'c', 2)])
   assert.is(kept?.error, 0)
   const [forgotten] = await publish(client, [topicId, 0, stamped(12, 'b', 1)])
   assert.is(forgotten?.error, errorTable.OUT_OF_ORDER_SEQUENCE.number)
   const [newEpoch] = await publish(client, [topicId, 0, stamped(12, 'b', 0, 1)])
   assert.is(newEpoch?.error, 0)
+})
+
+test('all partitions remember a bounded number of producers, also after a restart with a lower limit', async (context) => {
+  const engines = memoryEngines()
+  const before = await testBroker(context, { engines, producersMax: 10 })
+  const client = await testClient(context, before)
+  const topicId = await createTopic(client, 'orders', { partitions: 4 })
+  const countOf = (broker: Broker): number =>
+    (broker as unknown as { readonly shard: Shard }).shard.producers.count
+  for (let producerId = 1; producerId <= 40; producerId++)
+    await publish(client, [topicId, producerId % 4, stamped(producerId, 'a', 0)])
+  await waitFor('the limit', () => countOf(before) === 10)
+  const [kept] = await publish(client, [topicId, 0, stamped(40, 'b', 1)])
+  assert.is(kept?.error, 0)
+  await before.close()
+  const broker = await testBroker(context, { engines, producersMax: 5 })
+  assert.is(countOf(broker), 10, 'the settings of a start change nothing that the journal says')
+  const again = await testClient(context, broker)
+  for (let producerId = 41; producerId <= 44; producerId++)
+    await publish(again, [topicId, producerId % 4, stamped(producerId, 'a', 0)])
+  await waitFor('the lower limit', () => countOf(broker) === 5)
 })
 
 test.run()
