@@ -27,7 +27,8 @@ export class DeadLetterTopic {
   }
 
   /**
-   * Returns operations that commit dead letters together with the removal of their messages.
+   * Returns operations that commit dead letters together with the removal of their messages. A message that a purge or
+   * retention removed during its lease gets none: there is nothing to keep.
    * @throws MillraceError STORAGE_FULL, STORAGE_FAILED
    */
   async letters(settlements: readonly Settlement[]): Promise<Op[]> {
@@ -43,12 +44,17 @@ export class DeadLetterTopic {
       const { topic, index } = lane.partition
       for (const { message, ending } of some) {
         if (ending.kind !== 'dead') continue
+        const record = records.get(message.offset)
+        if (record === undefined && message.offset < lane.partition.log.startOffset) {
+          this.#host.lost(this.#record.group, topic.name, index, message.offset, message.offset + 1)
+          continue
+        }
         const { reason, error } = ending
         const origin = { topic: topic.name, partition: index, offset: message.offset }
         const attempts = message.attempts + (reason === 'expired' || reason === 'too-large' ? 0 : 1)
         const atMs = this.#host.nowMs()
         const death = { group: this.#record.group, reason, error, attempts, atMs, origin }
-        const batch = deadLetter(records.get(message.offset), death, payloadBytesMax)
+        const batch = deadLetter(record, death, payloadBytesMax)
         gate.batch(dead, batch, undefined, payloadBytesMax)
         ops.push({ log: dead.log, batch })
       }

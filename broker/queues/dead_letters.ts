@@ -29,7 +29,7 @@ export const deadHeaders = {
   error: 'millrace-dead-error',
   firstAtMs: 'millrace-dead-first-at-ms',
   atMs: 'millrace-dead-at-ms',
-  /** Size in bytes of a message that was too large for its dead letter. */
+  /** Size in bytes of a message that was too large for its dead letter; 0 if the message can't be read. */
   cut: 'millrace-dead-cut',
   /** Number of messages of a batch that cannot be opened. */
   count: 'millrace-dead-count',
@@ -40,7 +40,7 @@ const ownHeadersMax = limits.recordHeadersMax - Object.keys(deadHeaders).length
 /**
  * Builds a batch with one dead letter: the original message, and headers with its origin and the reason. A letter that
  * was redriven and dies again keeps its first origin.
- * @param message undefined if it cannot be read any more: the letter then has only the headers
+ * @param message undefined if it cannot be read any more: the letter then has only the headers of the broker
  * @param bytesMax largest size of the batch. A larger one is compressed. If that is not enough, the letter has only the
  * headers of the broker, including `millrace-dead-cut` with the size of the message.
  */
@@ -77,8 +77,8 @@ function letterOf(
       [deadHeaders.firstAtMs]:
         before(deadHeaders.firstAtMs) ?? String(message?.timestamp ?? death.publishedAtMs ?? death.atMs),
       [deadHeaders.atMs]: String(death.atMs),
-      ...(message !== undefined && kept === undefined
-        ? { [deadHeaders.cut]: String(message.bytes.length) }
+      ...(kept === undefined && death.reason !== 'unreadable'
+        ? { [deadHeaders.cut]: String(message?.bytes.length ?? 0) }
         : {}),
       ...(death.count === undefined ? {} : { [deadHeaders.count]: String(death.count) }),
     },

@@ -116,4 +116,39 @@ test('a message without key and value is one, and headers of publishers do not h
   assert.ok(hasMessage(await recordOf(deadLetter(forged, death, 100_000))))
 })
 
+test('a message that a purge removed during its lease leaves no dead letter', async (context) => {
+  const harness = await Harness.start(context)
+  const topicId = await harness.createTopic('tasks')
+  const raw = await connectHello(harness.broker.address)
+  context.defer(() => raw.destroy())
+  await raw.request(commands.queueOpen, { group, workerId, topics: ['tasks'], concurrency: 10 })
+  await harness.publish(topicId, 0, ['purged', 'purged too'])
+  const wanted = { group, workerId, messagesMax: 2, bytesMax: 1e6, waitMs: 5_000, leaseMs: 60_000 }
+  const { body: first } = await raw.request(commands.queueLease, wanted)
+  await harness.client.topics.purge('tasks')
+  await harness.publish(topicId, 0, ['kept'])
+  const { body: second } = await raw.request(commands.queueLease, wanted)
+  const reject = async (grantId: number, offset: number): Promise<void> => {
+    const entry = { topicId, partition: 0, grantId, outcome: 'reject', error: 'no' } as const
+    const { body } = await raw.request(commands.queueSettle, {
+      group,
+      entries: [{ ...entry, offsets: [offset, 1] }],
+    })
+    assert.equal(body.refused, [])
+  }
+  await reject(first.grantId, 1)
+  await reject(second.grantId, 2)
+  const origins: number[] = []
+  for await (const { originOffset } of harness.client.queues.deadLetters(group)) origins.push(originOffset)
+  assert.equal(origins, [2])
+  const { partitions } = await harness.client.queues.describe(group)
+  assert.is(partitions[0]?.inFlight, 1, 'the lease of the other purged message is left')
+})
+
+test('the dead letter of a message that damage made unreadable says so, and is not redriven', async () => {
+  const letter = await recordOf(deadLetter(undefined, death, 1_000_000))
+  assert.is(Buffer.from(letter.headers?.[deadHeaders.cut] ?? []).toString(), '0')
+  assert.not(hasMessage(letter))
+})
+
 test.run()
