@@ -80,6 +80,11 @@ function tellConnection(client: Client): void {
 /** The addresses in `--server`. @throws MillraceError BAD_OPTION */
 export function addressesOf(server: string): string[] {
   const addresses = server.split(',').map(withHost)
+  if (addresses.length > 1 && addresses.some((address) => address.trim() === ''))
+    throw new MillraceError(
+      'BAD_OPTION',
+      `${JSON.stringify(server)} has a comma without an address, expected addresses like host:port,host:port`,
+    )
   for (const address of addresses) parseAddress(address)
   return addresses
 }

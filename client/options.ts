@@ -1,4 +1,4 @@
-import { MillraceError, suggestion } from '../protocol/index.js'
+import { limitText, MillraceError, suggestion } from '../protocol/index.js'
 
 /** The option names of an object: a table, so that the compiler finds a missing name. */
 export type OptionNames<Options> = { readonly [Name in keyof Options]-?: true }
@@ -31,6 +31,19 @@ export function checkChoice(name: string, value: unknown, choices: readonly stri
   throw new MillraceError(
     'BAD_OPTION',
     `the option "${name}" is ${JSON.stringify(value) ?? String(value)}, expected ${expected}${others}`,
+  )
+}
+
+/**
+ * Returns the number of an option.
+ * @throws MillraceError BAD_OPTION that names the option and its limits
+ */
+export function wholeOption(name: string, value: number, min: number, max = Number.MAX_SAFE_INTEGER): number {
+  if (Number.isSafeInteger(value) && value >= min && value <= max) return value
+  const upTo = max === Number.MAX_SAFE_INTEGER ? '' : ` to ${limitText(name, max)}`
+  throw new MillraceError(
+    'BAD_OPTION',
+    `the option "${name}" is ${typeof value === 'number' ? value : JSON.stringify(value)}, expected a whole number from ${limitText(name, min)}${upTo}`,
   )
 }
 

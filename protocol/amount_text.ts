@@ -57,6 +57,17 @@ export function timeText(ms: number): string {
   return Number.isNaN(time.getTime()) ? `${ms} ms since 1970` : time.toISOString()
 }
 
+/**
+ * A limit of a number that its reader gives as a number: "1000 (1 s)", "4194304 (4 MiB)", "10".
+ * @param name of the field or option: its unit is part of it, as in `leaseMs` and `batchBytesMax`
+ */
+export function limitText(name: string, limit: number): string {
+  if (Math.abs(limit) < 1_000 || Math.abs(limit) === Number.MAX_SAFE_INTEGER) return String(limit)
+  if (/Ms(Max|Min)?$/.test(name) && !/AtMs$/.test(name)) return `${limit} (${durationText(limit)})`
+  if (/[bB]ytes(Max|Min)?$/.test(name)) return `${limit} (${bytesText(limit)})`
+  return String(limit)
+}
+
 function grouped(count: number): string {
   return count.toLocaleString('en')
 }

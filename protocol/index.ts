@@ -1,4 +1,4 @@
-export { bytesText, durationText, timeText } from './amount_text.js'
+export { bytesText, durationText, limitText, timeText } from './amount_text.js'
 export {
   type BatchHeader,
   type BatchHeaderFields,

@@ -1,3 +1,4 @@
+import { limitText } from './amount_text.js'
 import { MillraceError } from './errors.js'
 
 /**
@@ -66,12 +67,12 @@ export function text(bytesMax: number): Shape<string> {
 
 /** A whole number from `min` to `max`; both default to the limits of a safe integer. */
 export function integer(min = 0, max: number = Number.MAX_SAFE_INTEGER): Shape<number> {
-  const expected = `a whole number from ${min} to ${max}`
   return {
     form: { kind: 'integer', min, max },
     read(value, path) {
       if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < min || value > max) {
-        throw mismatch(path, expected, value)
+        const upTo = max === Number.MAX_SAFE_INTEGER ? '' : ` to ${limitText(path, max)}`
+        throw mismatch(path, `a whole number from ${limitText(path, min)}${upTo}`, value)
       }
       return value
     },

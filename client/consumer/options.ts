@@ -1,5 +1,5 @@
 import { MillraceError } from '../../protocol/index.js'
-import { checkChoice, checkOptions, type OptionNames } from '../options.js'
+import { checkChoice, checkOptions, type OptionNames, wholeOption } from '../options.js'
 import type { DecodeError, RawMessage } from './message.js'
 
 /** A partition: a number if the consumer reads one topic, topic and number if it reads several. */
@@ -187,15 +187,15 @@ export function consumerSettings(options: ConsumeOptions, topicCount: number): C
     from,
     partitions,
     untilEnd: options.until === 'end',
-    sessionTimeoutMs: whole('sessionTimeoutMs', options.sessionTimeoutMs ?? 30_000, 1),
-    revokeGraceMs: whole('revokeGraceMs', options.revokeGraceMs ?? 1_000, 0),
-    commitIntervalMs: whole('commitIntervalMs', options.commitIntervalMs ?? 100, 0),
-    closeTimeoutMs: whole('closeTimeoutMs', options.closeTimeoutMs ?? 5_000, 0),
-    unackedMax: whole('unackedMax', options.unackedMax ?? 100_000, 1),
-    bufferBytesMax: whole('bufferBytesMax', options.bufferBytesMax ?? 16 * mib, 1024),
-    fetchBytesMax: whole('fetchBytesMax', options.fetchBytesMax ?? 4 * mib, 1024),
-    fetchWaitMs: whole('fetchWaitMs', options.fetchWaitMs ?? 10_000, 1),
-    partitionsRefreshMs: whole('partitionsRefreshMs', options.partitionsRefreshMs ?? 30_000, 1),
+    sessionTimeoutMs: wholeOption('sessionTimeoutMs', options.sessionTimeoutMs ?? 30_000, 1),
+    revokeGraceMs: wholeOption('revokeGraceMs', options.revokeGraceMs ?? 1_000, 0),
+    commitIntervalMs: wholeOption('commitIntervalMs', options.commitIntervalMs ?? 100, 0),
+    closeTimeoutMs: wholeOption('closeTimeoutMs', options.closeTimeoutMs ?? 5_000, 0),
+    unackedMax: wholeOption('unackedMax', options.unackedMax ?? 100_000, 1),
+    bufferBytesMax: wholeOption('bufferBytesMax', options.bufferBytesMax ?? 16 * mib, 1024),
+    fetchBytesMax: wholeOption('fetchBytesMax', options.fetchBytesMax ?? 4 * mib, 1024),
+    fetchWaitMs: wholeOption('fetchWaitMs', options.fetchWaitMs ?? 10_000, 1),
+    partitionsRefreshMs: wholeOption('partitionsRefreshMs', options.partitionsRefreshMs ?? 30_000, 1),
     onOutOfRange,
     onDecodeError,
   }
@@ -222,11 +222,6 @@ function checkPartitions(partitions: readonly number[], group: string | undefine
       throw bad('partitions', `contains ${partition}, expected whole numbers from 0`)
     }
   }
-}
-
-function whole(name: string, value: number, min: number): number {
-  if (Number.isSafeInteger(value) && value >= min) return value
-  throw bad(name, `is ${value}, expected a whole number from ${min}`)
 }
 
 function bad(name: string, problem: string): MillraceError {

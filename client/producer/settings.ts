@@ -1,5 +1,5 @@
 import { type Compression, compressions, MillraceError } from '../../protocol/index.js'
-import { checkOptions, type OptionNames } from '../options.js'
+import { checkOptions, type OptionNames, wholeOption } from '../options.js'
 
 /** The settings of a client's producer; all optional. */
 export interface ProducerOptions {
@@ -47,23 +47,14 @@ export function producerSettings(options: ProducerOptions = {}): ProducerSetting
   if (!compressions.includes(compression))
     throw bad('compression', compression, `one of ${compressions.join(', ')}`)
   return {
-    batchBytes: whole('batchBytes', options.batchBytes ?? 256 * kib, 1, 4 * mib),
-    lingerMs: whole('lingerMs', options.lingerMs ?? 0, 0, 60_000),
-    requestsInFlightMax: whole('requestsInFlightMax', options.requestsInFlightMax ?? 5, 1, 5),
-    bufferBytesMax: whole('bufferBytesMax', options.bufferBytesMax ?? 64 * mib, 64 * kib),
+    batchBytes: wholeOption('batchBytes', options.batchBytes ?? 256 * kib, 1, 4 * mib),
+    lingerMs: wholeOption('lingerMs', options.lingerMs ?? 0, 0, 60_000),
+    requestsInFlightMax: wholeOption('requestsInFlightMax', options.requestsInFlightMax ?? 5, 1, 5),
+    bufferBytesMax: wholeOption('bufferBytesMax', options.bufferBytesMax ?? 64 * mib, 64 * kib),
     onFull,
-    deliveryTimeoutMs: whole('deliveryTimeoutMs', options.deliveryTimeoutMs ?? 120_000, 1),
+    deliveryTimeoutMs: wholeOption('deliveryTimeoutMs', options.deliveryTimeoutMs ?? 120_000, 1),
     compression,
   }
-}
-
-function whole(name: string, value: number, min: number, max: number = Number.MAX_SAFE_INTEGER): number {
-  if (Number.isSafeInteger(value) && value >= min && value <= max) return value
-  throw bad(
-    name,
-    value,
-    max === Number.MAX_SAFE_INTEGER ? `a whole number from ${min}` : `a whole number from ${min} to ${max}`,
-  )
 }
 
 function bad(name: string, value: unknown, expected: string): MillraceError {

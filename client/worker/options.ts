@@ -1,5 +1,5 @@
 import { MillraceError, type QueueSettings, type QueueSettingsInput } from '../../protocol/index.js'
-import { checkChoice, checkOptions, type OptionNames } from '../options.js'
+import { checkChoice, checkOptions, type OptionNames, wholeOption } from '../options.js'
 import { type Duration, durationMs } from '../units.js'
 import type { BatchSettings } from './work_batch.js'
 import type { WorkMessage } from './work_message.js'
@@ -170,8 +170,8 @@ export function workSettings(options: WorkOptions<never>): WorkSettings {
 /** Like `workSettings`, for a worker with a batch handler. @throws MillraceError BAD_OPTION */
 export function workBatchSettings(options: WorkBatchOptions<never>): WorkSettings {
   checkOptions<WorkBatchOptions<never>>('client.workBatch', options, batchOptionNames)
-  const messagesMax = whole('messagesMax', options.messagesMax ?? 100, 1)
-  return settingsOf(options, 1, { messagesMax, waitMs: whole('waitMs', options.waitMs ?? 0, 0) })
+  const messagesMax = wholeOption('messagesMax', options.messagesMax ?? 100, 1)
+  return settingsOf(options, 1, { messagesMax, waitMs: wholeOption('waitMs', options.waitMs ?? 0, 0) })
 }
 
 function settingsOf(
@@ -182,9 +182,9 @@ function settingsOf(
   checkGroup(options.group)
   const { start = 'earliest' } = options
   checkChoice('start', start, ['earliest', 'latest'])
-  const concurrency = whole('concurrency', options.concurrency ?? concurrencyDefault, 1)
+  const concurrency = wholeOption('concurrency', options.concurrency ?? concurrencyDefault, 1)
   const messages = concurrency * (batch?.messagesMax ?? 1)
-  const prefetch = whole('prefetch', options.prefetch ?? messages * 2, 1)
+  const prefetch = wholeOption('prefetch', options.prefetch ?? messages * 2, 1)
   const least = batch === undefined ? '"concurrency"' : '"concurrency" times "messagesMax"'
   if (prefetch < messages) throw bad('prefetch', prefetch, `at least ${least} (${messages})`)
   return {
@@ -192,12 +192,12 @@ function settingsOf(
     group: options.group,
     concurrency,
     prefetch,
-    leaseMs: whole('leaseMs', options.leaseMs ?? 30_000, 1_000),
-    timeoutMs: whole('timeoutMs', options.timeoutMs ?? 600_000, 1),
-    blockedMsMax: whole('blockedMsMax', options.blockedMsMax ?? 60_000, 1_000),
+    leaseMs: wholeOption('leaseMs', options.leaseMs ?? 30_000, 1_000),
+    timeoutMs: wholeOption('timeoutMs', options.timeoutMs ?? 600_000, 1),
+    blockedMsMax: wholeOption('blockedMsMax', options.blockedMsMax ?? 60_000, 1_000),
     start,
     settings: options.settings && queueSettingsInput(options.settings),
-    closeTimeoutMs: whole('closeTimeoutMs', options.closeTimeoutMs ?? 30_000, 0),
+    closeTimeoutMs: wholeOption('closeTimeoutMs', options.closeTimeoutMs ?? 30_000, 0),
     signal: options.signal,
     // The compiler has checked them against the message of the handler.
     onSettled: options.onSettled as WorkSettings['onSettled'],
@@ -244,11 +244,6 @@ function retrySettings(retry: NonNullable<QueueOptions['retry']>): QueueSettings
 
 function checkGroup(group: unknown): void {
   if (typeof group !== 'string') throw bad('group', group, 'the name of a queue group')
-}
-
-function whole(name: string, value: number, min: number): number {
-  if (Number.isSafeInteger(value) && value >= min) return value
-  throw bad(name, value, `a whole number from ${min}`)
 }
 
 function bad(name: string, value: unknown, expected: string): MillraceError {

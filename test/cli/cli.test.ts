@@ -178,6 +178,12 @@ test(
         2,
         /"not an address" is not an address: "not an address" is not a host; expected host:port/,
       ],
+      [['status', '--server', 'localhost:7420,'], 2, /"localhost:7420," has a comma without an address/],
+      [
+        ['status', '--server', 'http://localhost:7420'],
+        2,
+        /a URL with the scheme "http".*did you mean "localhost:7420"/,
+      ],
       [['publish', 'orders', 'x', '--file', 'y', ...server], 2, /give a value or --file, not both/],
       [['publish', 'orders', '--file', '/none', ...server], 1, /can't read "\/none": it does not exist/],
       [['publish', 'orders', ...server], 1, /line 2 has more than 16 MiB/, longLine],

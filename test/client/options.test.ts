@@ -207,6 +207,14 @@ test('a value that an option does not have is refused with those that it has', a
       () => client.work('t', misspelled<WorkOptions>({}), noop),
     ],
     [
+      'the option "leaseMs" is 10, expected a whole number from 1000 (1 s)',
+      () => client.work('t', { group: 'g', leaseMs: 10 }, noop),
+    ],
+    [
+      'the option "batchBytes" is NaN, expected a whole number from 1 to 4194304 (4 MiB)',
+      () => connect({ producer: { batchBytes: Number.NaN } }),
+    ],
+    [
       'the option "settings.order" is "keys", expected "none", "key"',
       () => client.work('t', misspelled<WorkOptions>({ group: 'g', settings: { order: 'keys' } }), noop),
     ],

@@ -1,5 +1,5 @@
 import * as assert from 'uvu/assert'
-import { bytesText, durationText, timeText } from '../../protocol/index.js'
+import { bytesText, durationText, limitText, timeText } from '../../protocol/index.js'
 import { suite } from '../helpers/suite.js'
 
 const test = suite('protocol/amount_text')
@@ -27,6 +27,15 @@ test('a duration is text with units that a person reads', () => {
 test('a point in time is text, also when a date can not have it', () => {
   assert.is(timeText(0), '1970-01-01T00:00:00.000Z')
   assert.is(timeText(9e15), '9000000000000000 ms since 1970')
+})
+
+test('a limit is a number, with its unit if the name of the field has one', () => {
+  assert.is(limitText('leaseMs', 1_000), '1000 (1 s)')
+  assert.is(limitText('settings.batchBytesMax', 4_194_304), '4194304 (4 MiB)')
+  assert.is(limitText('batchBytes', 1), '1')
+  assert.is(limitText('committedAtMs', 5_000), '5000')
+  assert.is(limitText('partitions', 10_000), '10000')
+  assert.is(limitText('retentionMs', Number.MAX_SAFE_INTEGER), String(Number.MAX_SAFE_INTEGER))
 })
 
 test('a size is text with units, and with its bytes when it is not round', () => {
