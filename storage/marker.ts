@@ -22,9 +22,11 @@ interface MarkerFields {
   readonly lostEnds: LostEnds
   /** Folders of restored shards that no broker has opened yet. */
   readonly restored: readonly string[]
+  /** Folders of shards whose list was lost and made anew, and that no broker has opened since. */
+  readonly relisted: readonly string[]
 }
 
-const emptyFields: MarkerFields = { holds: {}, lostEnds: {}, restored: [] }
+const emptyFields: MarkerFields = { holds: {}, lostEnds: {}, restored: [], relisted: [] }
 
 /** What the marker says that the folder of one shard must hold. */
 export interface ShardContents {
@@ -57,6 +59,13 @@ export interface ShardContents {
    * @throws the error of the system, such as ENOSPC; nothing has changed then
    */
   setRestored(isRestored: boolean): Promise<void>
+  /** Whether `databases` was lost and made anew: nothing shows whether a database is missing behind the newest one. */
+  readonly isRelisted: boolean
+  /**
+   * Clears `isRelisted`.
+   * @throws the error of the system, such as ENOSPC; nothing has changed then
+   */
+  listVerified(): Promise<void>
 }
 
 /** The marker file of a data folder that this process holds. */
@@ -107,6 +116,9 @@ export class Marker {
       get isRestored() {
         return fields().restored.includes(shard)
       },
+      get isRelisted() {
+        return fields().relisted.includes(shard)
+      },
       change: (update) => this.#change((known) => holding(known, update)),
       giveUp: (gone, from) =>
         this.#change((known) =>
@@ -121,6 +133,11 @@ export class Marker {
           const rest = restored.filter((name) => name !== shard)
           return { ...others, restored: isRestored ? [...rest, shard] : rest }
         }),
+      listVerified: () =>
+        this.#change(({ relisted, ...others }) => ({
+          ...others,
+          relisted: relisted.filter((name) => name !== shard),
+        })),
     }
   }
 
@@ -152,6 +169,8 @@ export function unmarkedContents(): ShardContents {
     lostEndSkipped: nothing,
     isRestored: false,
     setRestored: nothing,
+    isRelisted: false,
+    listVerified: nothing,
   }
 }
 
@@ -202,23 +221,24 @@ export async function restoreMarker(dir: string, anyVersion: boolean): Promise<b
     )
   }
   // The next start records what the folder holds.
-  await replaceFile(path, markerName, markerText(emptyFields))
+  await replaceFile(path, markerName, markerText({ ...emptyFields, relisted: ['shard-0'] }))
   return true
 }
 
-function markerText({ holds, lostEnds, restored }: MarkerFields): string {
+function markerText({ holds, lostEnds, restored, relisted }: MarkerFields): string {
   const fields = {
     holds,
     ...(Object.keys(lostEnds).length === 0 ? {} : { lostEnds }),
     ...(restored.length === 0 ? {} : { restored }),
+    ...(relisted.length === 0 ? {} : { relisted }),
   }
   return `${JSON.stringify({ format: format.name, version: format.version, ...fields, checksum: checksumOf(fields) })}\n`
 }
 
-/** Versions without `lostEnds` or `restored` refuse a marker that has it: their checksum does not cover it. */
+/** Versions without one of the later fields refuse a marker that has it: their checksum does not cover it. */
 function checksumOf(fields: { readonly [Name in keyof MarkerFields]?: unknown }): number {
-  const { holds, lostEnds, restored } = fields
-  return [holds, lostEnds, restored].reduce<number>(
+  const { holds, lostEnds, restored, relisted } = fields
+  return [holds, lostEnds, restored, relisted].reduce<number>(
     (checksum, field) => (field === undefined ? checksum : crc32(JSON.stringify(field), checksum)),
     0,
   )
@@ -266,6 +286,7 @@ function markerFieldsOf(fields: Record<string, unknown> | undefined): MarkerFiel
     holds: (fields?.holds as Holds | undefined) ?? {},
     lostEnds: (fields?.lostEnds as LostEnds | undefined) ?? {},
     restored: (fields?.restored as readonly string[] | undefined) ?? [],
+    relisted: (fields?.relisted as readonly string[] | undefined) ?? [],
   }
 }
 

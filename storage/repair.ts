@@ -63,18 +63,21 @@ export async function repairFolder(
   { marker = false, missing = false }: RepairOptions = {},
 ): Promise<string[]> {
   const done: string[] = []
-  const isMarkerNew = await restoreMarker(dir, marker)
-  if (isMarkerNew) done.push('rewrote the marker')
+  if (await restoreMarker(dir, marker)) done.push('rewrote the marker')
   const folder = await openFolder(dir)
   try {
     const shard = await folder.shard(0)
-    if (missing) done.push(...(await acceptMissing(shard, folder.contents(0))))
-    await checkDatabases(shard, folder.contents(0))
-    // Without the old marker nothing shows whether the newest database that is left was the newest of all.
-    if (missing && isMarkerNew) await folder.contents(0).giveUp([], await newestPositionOf(shard))
+    const contents = folder.contents(0)
+    if (missing) done.push(...(await acceptMissing(shard, contents)))
+    await checkDatabases(shard, contents)
+    // Without the old list nothing shows whether the newest database that is left was the newest of all.
+    if (missing && contents.isRelisted) {
+      await contents.giveUp([], await newestPositionOf(shard))
+      await contents.listVerified()
+    }
     for (const name of await journalNames(shard))
       await repairDatabase(shard, name, (text) => void done.push(text))
-    await recordDatabases(shard, folder.contents(0))
+    await recordDatabases(shard, contents)
   } finally {
     await folder.release()
   }

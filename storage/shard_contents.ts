@@ -29,6 +29,18 @@ export async function checkDatabases(shardDir: string, { databases }: ShardConte
   )
 }
 
+/**
+ * The refusal of a shard whose state names blocks behind the end of its journal, while the list of its databases was
+ * lost: the newest database may be missing.
+ * @param position of a missing block
+ */
+export function missingEndError(position: number): MillraceError {
+  return new MillraceError(
+    'CORRUPT',
+    `block ${position} of the journal is missing: the newest databases of the journal may be missing, and the marker that named them was lost. Mount the missing databases or copy them back, or restore the folder from a backup. If they are lost, "millrace repair --data DIR --missing" continues without them: their messages are lost`,
+  )
+}
+
 /** Whether the folder of a shard has files of any database. */
 export async function hasDatabases(shardDir: string): Promise<boolean> {
   for (const name of [...(await journalNames(shardDir)), ...stateNames])

@@ -24,6 +24,7 @@ import { Problems } from './problems.js'
 import { Reclaim, type ReclaimLimits, reclaimDefaults } from './reclaim.js'
 import { replay } from './recovery.js'
 import { decodeTrims } from './retention.js'
+import { missingEndError } from './shard_contents.js'
 import { type Checkpoint, State } from './state.js'
 import {
   type Op,
@@ -169,6 +170,7 @@ export class Store {
       await store.#checkNewestBlocks()
       await store.#replay()
       await store.#skipLostEnd()
+      await parts.folder?.contents(0).listVerified()
       await store.#recheckDamage()
       await store.#startTimers()
       return store
@@ -491,6 +493,8 @@ export class Store {
     if (newest === 0) return
     const [block] = await this.#journal.readRaw([newest])
     if (block !== undefined) return
+    const contents = this.#parts.folder?.contents(0)
+    if (contents?.isRelisted === true && contents.lostFrom === undefined) throw missingEndError(newest)
     this.#note(`block ${newest} of the journal is missing: the journal has lost its end`)
     for (const log of this.#logs.values()) {
       const newestFirst = [...(await log.index.from(log.index.newestPageOffset ?? 0))].reverse()

@@ -217,6 +217,50 @@ test('with a lost marker, --missing takes the end for lost, because no list show
   assert.ok(logOf(store, 1).nextOffset >= acknowledged)
 })
 
+test('without the marker and the newest database, a repair refuses to take the rest for the whole', async (context) => {
+  const { dir, shard, values } = await writtenFolder(context)
+  const newest = join(shard, (await journalsIn(shard)).at(-1) as string)
+  const aside = join(await context.tempDir(), 'newest')
+  await rename(newest, aside)
+  await rm(join(dir, 'MILLRACE'))
+  await repairFolder(dir)
+  for (let start = 0; start < 2; start++) {
+    const error = await openTestStore(context, { dir, ...settings }).catch((reason: unknown) => reason)
+    assert.ok(isMillraceError(error, 'CORRUPT'))
+    assert.match(
+      error.message,
+      /the newest databases of the journal may be missing.*repair --data DIR --missing/,
+    )
+  }
+  await rename(aside, newest)
+  await assertWhole(context, dir, values)
+})
+
+test('a second repair gives up the newest database after a first one has written the marker anew', async (context) => {
+  const { dir, shard } = await writtenFolder(context)
+  await rm(join(shard, (await journalsIn(shard)).at(-1) as string), { recursive: true })
+  await rm(join(dir, 'MILLRACE'))
+  await repairFolder(dir)
+  await repairFolder(dir, { missing: true })
+  const { store, views } = await openTestStore(context, { dir, ...settings })
+  assert.is(views.lostEnds, 1)
+  assert.is(store.health.status, 'degraded')
+  assert.ok(logOf(store, 1).nextOffset > count)
+  await store.close()
+  const again = new TestViews()
+  await openTestStore(context, { dir, ...settings }, again)
+  assert.is(again.lostEnds, 0)
+})
+
+test('a list that was made anew counts once a broker has started with it', async (context) => {
+  const { dir, shard, values } = await writtenFolder(context)
+  await rm(join(dir, 'MILLRACE'))
+  await repairFolder(dir)
+  await assertWhole(context, dir, values)
+  await rm(join(shard, (await journalsIn(shard)).at(-1) as string), { recursive: true })
+  assert.match((await refusal(context, dir)).message, /journal-\d+ is missing in/)
+})
+
 test('a database that is missing before others does not end the journal', async (context) => {
   const { dir, shard } = await writtenFolder(context)
   await rm(join(shard, (await journalsIn(shard))[1] as string), { recursive: true })
@@ -274,8 +318,9 @@ test('a missing marker is refused with a way out, and repair rewrites it', async
   assert.ok(isMillraceError(error, 'UNKNOWN_FORMAT'))
   assert.match(error.message, /it contains "shard-0" and no MILLRACE file; .*"millrace repair --data DIR"/)
   await repairFolder(dir)
-  assert.is(await readFile(join(dir, 'MILLRACE'), 'utf8'), text)
+  assert.equal(JSON.parse(await readFile(join(dir, 'MILLRACE'), 'utf8')).holds, JSON.parse(text).holds)
   await assertWhole(context, dir, values)
+  assert.is(await readFile(join(dir, 'MILLRACE'), 'utf8'), text)
 })
 
 test('repair writes no marker for a shard without databases, like a place where nothing is mounted', async (context) => {
