@@ -47,6 +47,7 @@ export async function* readMessages(
       : undefined
   const starts = given ?? behind
   let stops: Stops | undefined
+  let isClosing = false
   // Keys and values stay bytes: the topics may hold anything.
   const raw = topics.map((topic) => defineTopic(topic, { key: bytes, tombstones: true }))
   const consumer = client.consume(raw, {
@@ -59,6 +60,12 @@ export async function* readMessages(
     onSkipped: (skipped) => {
       hooks.onSkipped?.(skipped)
       stops?.skipped(skipped, skipped.toOffset)
+    },
+    onRevoked: () => {
+      if (group === undefined || !follow || isClosing || signal.aborted) return
+      tellIfPaused(client, group, follow, signal).catch((error: unknown) => {
+        if (!isClosing && !signal.aborted) hooks.onError?.(error)
+      })
     },
     onDecodeError: (error, skipped) => {
       if (error.part !== 'batch') return 'throw'
@@ -86,6 +93,7 @@ export async function* readMessages(
   } catch (error) {
     if (!signal.aborted) throw error
   } finally {
+    isClosing = true
     stops?.close()
     await consumer.close()
   }
