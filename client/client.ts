@@ -225,7 +225,8 @@ export class Client implements AsyncDisposable {
    * after the receipt of the one before.
    * Aborting `signal` ends the wait; a message that is already in the buffer may still be published.
    * @throws MillraceError UNKNOWN_TOPIC, UNKNOWN_PARTITION, ENCODE_FAILED, VALUE_TOO_LARGE, BUFFER_FULL (if so
-   * configured), DELIVERY_TIMEOUT (the outcome is unknown), CLOSED
+   * configured), DELIVERY_TIMEOUT (the outcome is unknown), OUTCOME_UNKNOWN (with an id or a delay, if the
+   * `dedupeWindow` of the topic is too short for a repeat after a lost reply), CLOSED
    */
   publish(
     topic: string,

@@ -38,6 +38,14 @@ export interface CallOptions {
   readonly payload?: readonly Uint8Array[] | undefined
 }
 
+export interface ExchangeOptions<Request> extends CallOptions {
+  /**
+   * Returns the body of a repeat after an unknown outcome.
+   * @param afterMs time since the request was first sent, in whole ms, at least
+   */
+  readonly repeatedBody?: ((body: Request, afterMs: number) => Request) | undefined
+}
+
 const topicsCachedMax = 10_000
 
 /** The brokers of a client: connections by broker and lane, and the owners of partitions. */
@@ -80,7 +88,7 @@ export class Cluster {
   async call<Request, Body>(
     command: Command<Request, Body>,
     body: Request,
-    options?: CallOptions,
+    options?: ExchangeOptions<Request>,
   ): Promise<Body> {
     return (await this.exchange(command, body, options)).body
   }
@@ -89,19 +97,27 @@ export class Cluster {
   async exchange<Request, Body>(
     command: Command<Request, Body>,
     body: Request,
-    { timeoutMs = this.requestTimeoutMs, signal, repeatable = false, payload }: CallOptions = {},
+    options: ExchangeOptions<Request> = {},
   ): Promise<Reply<Body>> {
+    const { timeoutMs = this.requestTimeoutMs, signal, repeatable = false, payload, repeatedBody } = options
     const deadlineMs = performance.now() + timeoutMs
+    const left = (): number => Math.max(1, deadlineMs - performance.now())
+    /** The first of the sends whose outcome is unknown. */
+    let unknownSince: Moment | undefined
     for (let failures = 1; ; failures++) {
-      const leftMs = deadlineMs - performance.now()
+      let sentAt: Moment | undefined
       try {
-        return await this.#link('control').request(command, body, {
-          timeoutMs: Math.max(1, leftMs),
-          signal,
-          payload,
-        })
+        const link = this.#link('control')
+        const connection = link.connection ?? (await link.connected(left(), signal))
+        sentAt = momentNow()
+        const sent =
+          unknownSince === undefined || repeatedBody === undefined
+            ? body
+            : repeatedBody(body, msBetween(unknownSince, sentAt))
+        return await connection.request(command, sent, { timeoutMs: left(), signal, payload })
       } catch (error) {
         const unknown = isMillraceError(error, 'CONNECTION_LOST', 'REQUEST_TIMEOUT')
+        if (unknown) unknownSince ??= sentAt
         const again = isMillraceError(error) && error.retryable && (repeatable || !unknown)
         const pauseMs = backoffMs(failures, this.#options.reconnect)
         if (!again || this.#closed || signal?.aborted || performance.now() + pauseMs > deadlineMs) throw error
@@ -220,6 +236,20 @@ export class Cluster {
     }
     return link
   }
+}
+
+interface Moment {
+  readonly monotonicMs: number
+  readonly wallMs: number
+}
+
+function momentNow(): Moment {
+  return { monotonicMs: performance.now(), wallMs: Date.now() }
+}
+
+/** By the clock that ran more: the monotonic clock stops while a machine sleeps, and people set the wall clock. */
+function msBetween(from: Moment, to: Moment): number {
+  return Math.ceil(Math.max(to.monotonicMs - from.monotonicMs, to.wallMs - from.wallMs))
 }
 
 function topicInfo(found: ReplyOf<typeof commands.metadata>['topics'][number]): TopicInfo {

@@ -96,7 +96,7 @@ export class Link {
     if (live !== undefined) return live.request(command, body, options)
     const timeoutMs = options.timeoutMs ?? this.#options.requestTimeoutMs
     const startedMs = performance.now()
-    const connection = await this.#connected(timeoutMs, options.signal)
+    const connection = await this.connected(timeoutMs, options.signal)
     const leftMs = Math.max(1, timeoutMs - (performance.now() - startedMs))
     return connection.request(command, body, { ...options, timeoutMs: leftMs })
   }
@@ -110,8 +110,11 @@ export class Link {
     if (state.name === 'connected') state.connection.close(error)
   }
 
-  /** Waits for a connection, at most `timeoutMs`; attempts continue for other requests that wait. */
-  #connected(timeoutMs: number, signal?: AbortSignal): Promise<Connection> {
+  /**
+   * Waits for a connection, at most `timeoutMs`; attempts continue for other requests that wait.
+   * @throws MillraceError NOT_CONNECTED, CLOSED
+   */
+  connected(timeoutMs: number, signal?: AbortSignal): Promise<Connection> {
     if (this.#state.name === 'connected') return Promise.resolve(this.#state.connection)
     if (this.#state.name === 'closed') return Promise.reject(closedError())
     this.#wantedUntilMs = Math.max(this.#wantedUntilMs, performance.now() + timeoutMs)

@@ -51,6 +51,11 @@ export const errorTable = {
     retryable: false,
     summary: 'the broker already has this batch but no longer knows its offset',
   },
+  OUTCOME_UNKNOWN: {
+    number: 35,
+    retryable: false,
+    summary: 'an earlier request may have published this message, and the broker cannot know it any more',
+  },
   OFFSET_OUT_OF_RANGE: {
     number: 40,
     retryable: false,

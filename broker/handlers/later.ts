@@ -7,9 +7,12 @@ type ScheduleSummary = ReplyOf<typeof commands.scheduleList>['schedules'][number
 
 const schedulesLimitDefault = 100
 
-const publishEach: Handler<typeof commands.publishEach> = async ({ broker }, request, payload) => {
+const publishEach: Handler<typeof commands.publishEach> = async ({ broker, session }, request, payload) => {
   if (broker.draining) throw new MillraceError('DRAINING')
-  const each = new PublishEach(broker.later, request.messages.length)
+  const { messages, repeatedAfterMs } = request
+  // The repeat itself may have waited, for example while the broker was suspended.
+  const sentAgoMs = repeatedAfterMs === undefined ? undefined : repeatedAfterMs + session.readyMs
+  const each = new PublishEach(broker.later, messages.length, sentAgoMs)
   return { body: { results: await each.run(request, payload) } }
 }
 

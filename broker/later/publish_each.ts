@@ -20,6 +20,7 @@ import { Appends } from './appends.js'
 import { type DelayedMessage, delayedIdKey, encodeMessagesDelayed } from './delayed_codec.js'
 import type { Later } from './later.js'
 import { encodeMessageIds, type SeenMessage } from './message_ids.js'
+import { forgottenError, mayBeForgotten } from './repeats.js'
 
 type EachRequest = RequestOf<typeof commands.publishEach>
 type EachResult = ReplyOf<typeof commands.publishEach>['results'][number]
@@ -46,8 +47,12 @@ interface Item {
   readonly dueMs: number
   /** Empty: none. */
   readonly id: string
-  /** Set if the message has an id that the topic remembers, or is delayed and has an id. */
+  /** Topic and id; empty without an id, and for an id that neither the topic remembers nor a delayed message has. */
+  key: string
+  /** Set if there is a key, and the message is no repeat that may be forgotten. */
   pending: PendingId | undefined
+  /** Whether the broker may have appended the message before and forgotten its id. */
+  readonly mayBeForgotten: boolean
   offset: number
 }
 
@@ -61,11 +66,17 @@ export class PublishEach {
   readonly #repeats: { readonly index: number; readonly of: PendingId }[] = []
   readonly #claimed: string[] = []
   readonly #nowMs: number
+  readonly #sentAgoMs: number | undefined
   readonly #gate: Gate
   readonly #committed: Promise<void>
   #settle!: { resolve(): void; reject(error: unknown): void }
 
-  constructor(later: Later, count: number) {
+  /**
+   * @param count messages of the request
+   * @param sentAgoMs for a repeat, the time since the request was first sent, at most; undefined: it is no repeat
+   */
+  constructor(later: Later, count: number, sentAgoMs?: number) {
+    this.#sentAgoMs = sentAgoMs
     this.#later = later
     this.#results = new Array(count)
     this.#errors = new EntryErrors(later.logger)
@@ -102,11 +113,11 @@ export class PublishEach {
   }
 
   async #settleItems(): Promise<void> {
-    const lookups = this.#items.filter(({ partition, pending }) => pending && this.#mayBeDelayed(partition))
+    const lookups = this.#items.filter(({ partition, key }) => key !== '' && this.#mayBeDelayed(partition))
     try {
       // Runs synchronously if no lookup is needed, so that the requests of a connection stay in order.
       const items = lookups.length === 0 ? this.#items : await this.#withoutDelayed(lookups)
-      await this.#commit(items.filter((item) => this.#isThere(item)))
+      await this.#commit(items.filter((item) => this.#isThere(item) && !this.#isForgotten(item)))
       this.#settle.resolve()
     } catch (error) {
       this.#settle.reject(error)
@@ -155,18 +166,23 @@ export class PublishEach {
   ): void {
     try {
       if (partition instanceof MillraceError) throw partition
+      const sentAgoMs = this.#sentAgoMs
+      const dueMs = deliverAtMs > this.#nowMs ? deliverAtMs : 0
       const item: Item = {
         index,
         partition,
         body: records.subarray(bodyStart, bodyEnd),
         timestamp,
-        dueMs: deliverAtMs > this.#nowMs ? deliverAtMs : 0,
+        dueMs,
         id: id ?? '',
+        key: '',
         pending: undefined,
+        mayBeForgotten:
+          sentAgoMs !== undefined && mayBeForgotten(partition.topic, sentAgoMs, dueMs, id ?? ''),
         offset: -1,
       }
       this.#check(item, id)
-      if (this.#isRepeat(item)) return
+      if (this.#isRepeat(item, deliverAtMs > 0)) return
       this.#items.push(item)
     } catch (error) {
       this.#results[index] = this.#refusal(error)
@@ -183,46 +199,57 @@ export class PublishEach {
         `the message is due at ${timeText(dueMs)}, more than ${durationText(limits.delayMsMax)} ahead of the broker's clock`,
       )
     }
-    const { delayedMessagesMax } = this.#later.settings
-    if (dueMs > 0 && this.#later.delayed.total + this.#items.length >= delayedMessagesMax) {
-      throw new MillraceError(
-        'OVERLOADED',
-        `the broker has ${delayedMessagesMax} delayed messages, which is the maximum (delayedMessagesMax)`,
-      )
-    }
   }
 
-  /** Answers a message with a known id, and reserves the id of a new one. */
-  #isRepeat(item: Item): boolean {
-    const { id, index, dueMs } = item
-    const { topic } = item.partition
+  /**
+   * Answers a message with a known id, reserves room for a new one, and claims its id.
+   * @param wasDelayed whether the client asked for a delay, which may be over
+   * @throws MillraceError OVERLOADED
+   */
+  #isRepeat(item: Item, wasDelayed: boolean): boolean {
+    const { id, dueMs, partition, mayBeForgotten } = item
+    const { topic } = partition
     const remembers = dedupeWindowMsOf(topic.settings) > 0
-    if (id === '' || (!remembers && dueMs === 0)) return false
-    const { pendingIds, ids, settings } = this.#later
-    const key = `${topic.topicId}/${id}`
+    if (id !== '' && (remembers || dueMs > 0 || (mayBeForgotten && wasDelayed)))
+      item.key = `${topic.topicId}/${id}`
+    if (item.key !== '' && this.#isKnown(item)) return true
+    if (mayBeForgotten) return false
+    this.#checkRoom(dueMs > 0, item.key !== '' && remembers)
+    if (item.key === '') return false
+    item.pending = { committed: this.#committed, seen: { partition: partition.index, offset: -1 } }
+    this.#later.pendingIds.set(item.key, item.pending)
+    this.#claimed.push(item.key)
+    return false
+  }
+
+  /** Answers a message if its id is known. */
+  #isKnown({ id, index, key, partition: { topic } }: Item): boolean {
+    const { pendingIds, ids } = this.#later
     const of = pendingIds.get(key)
     if (of !== undefined) {
       this.#repeats.push({ index, of })
       return true
     }
     const seen = ids.seen(topic, id, this.#nowMs)
-    if (seen !== undefined) {
-      this.#results[index] = duplicateOf(seen)
-      return true
-    }
-    if (remembers && ids.count + pendingIds.size >= settings.messageIdsMax) {
+    if (seen !== undefined) this.#results[index] = duplicateOf(seen)
+    return seen !== undefined
+  }
+
+  #checkRoom(isDelayed: boolean, isRemembered: boolean): void {
+    const { pendingIds, ids, settings, delayed } = this.#later
+    const { delayedMessagesMax, messageIdsMax } = settings
+    if (isDelayed && delayed.total + this.#items.length >= delayedMessagesMax) {
       throw new MillraceError(
         'OVERLOADED',
-        `the broker remembers ${settings.messageIdsMax} message ids, which is the maximum (messageIdsMax); it forgets an id after the dedupeWindowMs of its topic`,
+        `the broker has ${delayedMessagesMax} delayed messages, which is the maximum (delayedMessagesMax)`,
       )
     }
-    item.pending = {
-      committed: this.#committed,
-      seen: { partition: item.partition.index, offset: -1 },
+    if (isRemembered && ids.count + pendingIds.size >= messageIdsMax) {
+      throw new MillraceError(
+        'OVERLOADED',
+        `the broker remembers ${messageIdsMax} message ids, which is the maximum (messageIdsMax); it forgets an id after the dedupeWindowMs of its topic`,
+      )
     }
-    pendingIds.set(key, item.pending)
-    this.#claimed.push(key)
-    return false
   }
 
   /** Whether there are delayed messages of the topic whose ids are not in memory. */
@@ -248,6 +275,12 @@ export class PublishEach {
     this.#results[index] = this.#refusal(refusal)
     if (pending !== undefined) pending.refusal = refusal
     return false
+  }
+
+  /** Refuses a message that may be there already. */
+  #isForgotten({ index, id, mayBeForgotten, partition: { topic } }: Item): boolean {
+    if (mayBeForgotten) this.#results[index] = this.#refusal(forgottenError(topic, this.#sentAgoMs ?? 0, id))
+    return mayBeForgotten
   }
 
   async #commit(items: readonly Item[]): Promise<void> {

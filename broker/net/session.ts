@@ -168,6 +168,11 @@ export class Session {
     if (this.#state === 'greeting') this.#enter('ready')
   }
 
+  /** Age of the connection since hello, ms: no request of it was sent earlier. */
+  get readyMs(): number {
+    return this.isReady ? performance.now() - this.#stateSinceMs : 0
+  }
+
   /** Calls back once when the connection has ended (at once if it has); returns a function that unsubscribes. */
   onClose(callback: () => void): () => void {
     if (this.#state === 'closed') {

@@ -42,7 +42,8 @@ const overheadBytes = 500
 
 /**
  * Publishes messages with individual results: those of one turn of the event loop together. It repeats requests with an
- * unknown outcome, which is harmless, because every message has an id.
+ * unknown outcome, which is harmless, because every message has an id. The broker refuses a repeat that comes so late
+ * that it may have forgotten the id.
  */
 export class EachPublisher {
   readonly #cluster: Cluster
@@ -125,6 +126,7 @@ export class EachPublisher {
       }
       const { results } = await this.#cluster.call(commands.publishEach, request, {
         repeatable: true,
+        repeatedBody: (body, repeatedAfterMs) => ({ ...body, repeatedAfterMs }),
         payload,
       })
       for (const [index, message] of ordered.entries())

@@ -13,7 +13,8 @@ const scheduleName = text(limits.scheduleNameBytesMax)
  * `messages` has one entry for each record, in the same order: [deliverAtMs, id]; deliverAtMs 0, or a time in the past,
  * appends at once. The broker commits all accepted messages together. Results are in the order of `messages`: [error,
  * status, offset, partition, message]. The offset is -1 if the message has none yet. For a duplicate, the partition is
- * that of the first message with the id.
+ * that of the first message with the id. A repeat after an unknown outcome has `repeatedAfterMs`. The broker refuses a
+ * message of a repeat with OUTCOME_UNKNOWN if it may have appended the message before and forgotten its id.
  */
 export const publishEach = command({
   number: 40,
@@ -22,6 +23,8 @@ export const publishEach = command({
   request: record({
     batches: list(tuple(topicId, partition, bytes), messagesMax),
     messages: list(tuple(milliseconds, optional(messageId)), messagesMax),
+    /** Time between the first time that the client sent the request and this repeat. */
+    repeatedAfterMs: optional(milliseconds),
   }),
   reply: record({
     results: list(

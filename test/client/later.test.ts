@@ -1,5 +1,12 @@
 import * as assert from 'uvu/assert'
-import { type Client, connect, defineTopic, MillraceError, string } from '../../client/index.js'
+import {
+  type Client,
+  connect,
+  defineTopic,
+  isMillraceError,
+  MillraceError,
+  string,
+} from '../../client/index.js'
 import { startForgetfulRelay } from '../helpers/forgetful_relay.js'
 import { suite, type TestContext } from '../helpers/suite.js'
 import { waitFor } from '../helpers/wait_for.js'
@@ -107,6 +114,27 @@ test('a delayed message whose receipt was lost is delayed once, and no duplicate
   assert.is((await publishing).status, 'delayed')
   assert.is((await client.delayed.count()).count, 2)
 })
+
+for (const [name, message] of [
+  ['with an id', { id: 'one' }],
+  ['that was delayed', { delay: 20 }],
+  ['that was delayed, with an id,', { id: 'one', delay: 20 }],
+] as const) {
+  test(`a message ${name} whose receipt was lost is not appended twice if the topic forgets ids`, async (context) => {
+    const { harness, client } = await start(context)
+    await client.topics.alter('jobs', { dedupeWindow: 0 })
+    const relay = await startForgetfulRelay(context, harness.broker.address.port)
+    const away = await connect({ servers: `127.0.0.1:${relay.port}` })
+    context.defer(() => away.close({ timeoutMs: 0 }))
+    await away.publish(jobs, { value: 'first', delay: '1h' })
+    relay.loseReplies()
+    const publishing = away.publish(jobs, { value: 'second', ...message }).catch((error: unknown) => error)
+    await waitFor('it to be there', async () => (await valuesOf(client)).length === 1)
+    relay.cut()
+    assert.ok(isMillraceError(await publishing, 'OUTCOME_UNKNOWN'), String(await publishing))
+    assert.equal(await valuesOf(client), ['second'])
+  })
+}
 
 test('messages are recognized by their ids, also after a restart', async (context) => {
   const { harness, client, dir } = await start(context)

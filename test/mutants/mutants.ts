@@ -299,6 +299,14 @@ export const mutants: readonly Mutant[] = [
     why: 'a schedule skips a due time that was not missed',
   },
   {
+    name: 'repeat-of-a-forgotten-id',
+    file: 'broker/later/repeats.ts',
+    text: 'return dueMs === 0 && sentAgoMs + clockSlackMs >= dedupeWindowMsOf(settings)',
+    replacement: 'return false',
+    areas: ['broker/later/repeats'],
+    why: 'a lost reply makes a duplicate in a topic with a short memory of ids',
+  },
+  {
     name: 'set-drops-what-is-due',
     file: 'broker/later/schedule_firing.ts',
     text: 'const formerDueMs = former && firing.add(former, nowMs)',

@@ -349,6 +349,7 @@ export const goldenBodies: Record<CommandName, { readonly request: unknown; read
         [1_767_225_600_000, 'a-2'],
         [1_767_225_600_000, null],
       ],
+      repeatedAfterMs: 1_500,
     },
     reply: {
       results: [

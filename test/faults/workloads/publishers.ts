@@ -16,6 +16,7 @@ const rawTimeoutMs = 5_000
 /** Errors of the SDK after which the message may be there all the same. */
 const unknownOutcomes: readonly ErrorCode[] = [
   'DELIVERY_TIMEOUT',
+  'OUTCOME_UNKNOWN',
   'CLOSED',
   'PRODUCER_FENCED',
   'CONNECTION_LOST',
