@@ -1,7 +1,7 @@
-import { createRequire } from 'node:module'
 import { brotliCompressSync, brotliDecompressSync, constants, gunzipSync, gzipSync } from 'node:zlib'
-import { MillraceError } from './errors.js'
+import { isMillraceError, MillraceError } from './errors.js'
 import { limits } from './limits.js'
+import { lz4 } from './lz4.js'
 
 /**
  * Codecs of a batch's records by their number in its header. Numbers are never changed or reused.
@@ -23,7 +23,12 @@ const gzipLevel = 1
 const brotliQuality = 1
 const lz4SizeBytes = 4
 
-/** Compresses the records of a batch, on the calling thread. */
+/** Loads what a codec needs, so that a missing package is known before the first batch. @throws MillraceError CODEC_MISSING */
+export function loadCodec(compression: Compression): void {
+  if (compression === 'lz4') lz4()
+}
+
+/** Compresses the records of a batch, on the calling thread. @throws MillraceError CODEC_MISSING */
 export function compress(compression: Compression, records: Uint8Array): Uint8Array {
   switch (compression) {
     case 'none':
@@ -39,7 +44,7 @@ export function compress(compression: Compression, records: Uint8Array): Uint8Ar
 
 /**
  * Decompresses the records of a batch to exactly `recordsBytes`; never allocates more than that, whatever the input.
- * @throws MillraceError BAD_BATCH if the codec is unknown or the input is damaged or has another size
+ * @throws MillraceError BAD_BATCH if the codec is unknown or the input is damaged or has another size, CODEC_MISSING
  */
 export function decompress(number: number, packed: Uint8Array, recordsBytes: number): Uint8Array {
   if (recordsBytes > limits.batchRecordsBytesMax) throw bad(`the batch header promises ${recordsBytes} bytes`)
@@ -63,6 +68,7 @@ function unpack(number: number, packed: Uint8Array, recordsBytes: number): Uint8
         return brotliDecompressSync(packed, { maxOutputLength })
     }
   } catch (cause) {
+    if (isMillraceError(cause, 'CODEC_MISSING')) throw cause
     throw bad(cause instanceof Error ? cause.message : String(cause), cause)
   }
   throw bad(`codec ${number} is unknown, expected one of ${Object.values(compressionNumbers).join(', ')}`)
@@ -74,15 +80,6 @@ function unpackLz4(packed: Uint8Array, recordsBytes: number): Uint8Array {
   if (claimed !== recordsBytes)
     throw new Error(`the lz4 size field is ${claimed}, the batch header expects ${recordsBytes} bytes`)
   return lz4().uncompressSync(packed)
-}
-
-type Lz4 = typeof import('lz4-napi')
-let loadedLz4: Lz4 | undefined
-
-/** Loaded at first use, because most programs never need this native code. */
-function lz4(): Lz4 {
-  loadedLz4 ??= createRequire(import.meta.url)('lz4-napi') as Lz4
-  return loadedLz4
 }
 
 function asBuffer(bytes: Uint8Array): Buffer {

@@ -162,6 +162,11 @@ export const errorTable = {
     retryable: true,
     summary: 'the lease thread did not start; the main thread extends the leases',
   },
+  CODEC_MISSING: {
+    number: 111,
+    retryable: false,
+    summary: 'the package of a compression codec could not be loaded',
+  },
 } as const satisfies Record<string, { number: number; retryable: boolean; summary: string }>
 
 /** A stable name of an error. Programs branch on it, never on the message. */

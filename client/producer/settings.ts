@@ -1,4 +1,4 @@
-import { type Compression, compressions, MillraceError } from '../../protocol/index.js'
+import { type Compression, compressions, loadCodec, MillraceError } from '../../protocol/index.js'
 import { checkOptions, type OptionNames, wholeOption } from '../options.js'
 
 /** The settings of a client's producer; all optional. */
@@ -39,13 +39,14 @@ const optionNames: OptionNames<ProducerOptions> = {
 const kib = 1024
 const mib = 1024 * kib
 
-/** Checks the options and fills in the defaults. @throws MillraceError BAD_OPTION */
+/** Checks the options and fills in the defaults. @throws MillraceError BAD_OPTION, CODEC_MISSING */
 export function producerSettings(options: ProducerOptions = {}): ProducerSettings {
   checkOptions('connect', options, optionNames, 'producer.')
   const { onFull = 'wait', compression = 'none' } = options
   if (onFull !== 'wait' && onFull !== 'error') throw bad('onFull', onFull, '"wait" or "error"')
   if (!compressions.includes(compression))
     throw bad('compression', compression, `one of ${compressions.join(', ')}`)
+  loadCodec(compression)
   return {
     batchBytes: wholeOption('batchBytes', options.batchBytes ?? 256 * kib, 1, 4 * mib),
     lingerMs: wholeOption('lingerMs', options.lingerMs ?? 0, 0, 60_000),
