@@ -8,7 +8,7 @@ import type { Shard } from './shard.js'
 import type { Topic } from './topics/topic.js'
 import type { WallClock } from './wall_clock.js'
 
-/** Room for the body of a reply beside one message in a frame. */
+/** Space for the body of a reply in a frame with one message. */
 const replyBodyBytes = 16 * 1024
 
 /** The queue groups of a shard. */

@@ -84,7 +84,7 @@ export class Retention {
         if (offset > startOffset) found.push({ partition, offset, settings })
         if (++looked % partitionsPerTurn === 0) await new Promise((resolve) => setImmediate(resolve))
       }
-      // Settings that were changed meanwhile may keep more: the next run applies them.
+      // Settings that changed during the run may keep more: the next run applies them.
       const trims = found
         .filter(({ partition, settings }) => partition.topic.settings === settings)
         .map(({ partition, offset }): Trim => [partition.log.id, offset])

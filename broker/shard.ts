@@ -24,7 +24,7 @@ export interface ShardSettings extends ViewLimits, TopicDefaults {
   readonly tailCacheBytes: number
   readonly journalSegmentBytes?: number | undefined
   readonly diskFreeBytesMin: number
-  /** Other databases than those that `engine` names. */
+  /** Databases to use instead of the ones that `engine` selects. */
   readonly engines?: EngineFactory | undefined
 }
 

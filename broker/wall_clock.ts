@@ -58,7 +58,7 @@ class Believed {
   readonly #direction: -1 | 1
   #offsetMs: number
   /**
-   * Pending jumps, each further than the previous one: a clock that keeps jumping has lasted beyond those that it
+   * Pending jumps, each further than the previous one: a clock that keeps jumping has lasted beyond the jumps that it
    * passed.
    */
   #jumps: Jump[] = []

@@ -1,4 +1,4 @@
-/** The signals that somebody waits for. */
+/** The signals with waiting callbacks. */
 const watches = new WeakMap<AbortSignal, AbortWatch>()
 
 /**

@@ -11,7 +11,7 @@ export interface Address {
 
 /**
  * Parses `host`, `host:port` or `[ipv6]:port`; the default port is 7420.
- * @throws MillraceError BAD_OPTION that names what is wrong with the address
+ * @throws MillraceError BAD_OPTION that names the problem of the address
  */
 export function parseAddress(given: string): Address {
   if (typeof given !== 'string') throw badAddress(given, `it is ${typeof given}`)
@@ -44,7 +44,7 @@ function partsOf(given: string, text: string): { readonly host: string; readonly
   return { host, port }
 }
 
-/** @param suggested what the user probably meant */
+/** @param suggested the probable intention of the user */
 function badAddress(given: unknown, problem: string, suggested?: string): MillraceError {
   const hint = isAddress(suggested) ? `; did you mean "${suggested}"?` : ''
   return new MillraceError(

@@ -22,7 +22,7 @@ export function checkOptions<Options extends object>(
 }
 
 /**
- * Refuses a value that is not one of those that an option has.
+ * Refuses a value that is not one of the allowed values of an option.
  * @throws MillraceError BAD_OPTION that names the option and its values
  */
 export function checkChoice(name: string, value: unknown, choices: readonly string[], others = ''): void {

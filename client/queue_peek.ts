@@ -62,7 +62,7 @@ export async function peekQueue(
   })
 }
 
-/** Reads messages of one partition, ascending. What was dropped meanwhile, by retention or with its topic, is missing. */
+/** Reads messages of one partition, ascending. Messages that were dropped before the read, by retention or with their topic, are missing. */
 async function readPlaces(
   cluster: Cluster,
   places: readonly Place[],

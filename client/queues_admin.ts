@@ -56,7 +56,7 @@ export class QueuesAdmin {
   }
 
   /**
-   * Pauses a group until `resume`: workers get no new messages and finish those that they have. @throws MillraceError
+   * Pauses a group until `resume`: workers get no new messages and finish their current ones. @throws MillraceError
    * UNKNOWN_GROUP
    */
   async pause(group: string, options: CallOptions = {}): Promise<void> {

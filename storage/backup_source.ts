@@ -20,7 +20,7 @@ export type BackupCursor =
 export const backupStart: BackupCursor = { part: 'state', from: new Uint8Array(0) }
 
 /**
- * What a store holds at one position of its journal: a snapshot of the state, and the blocks up to the position. Blocks do
+ * The data of a store at one position of its journal: a snapshot of the state, and the blocks up to the position. Blocks do
  * not change before `close`, because the store reclaims no space until then.
  */
 export class BackupSource {

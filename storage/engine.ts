@@ -20,9 +20,9 @@ export interface RangeOptions {
 }
 
 /**
- * A read is of one moment between its call and its end: of each commit it sees all or nothing. What is committed after
- * the call may be in it. An engine in parts promises this for each part. A caller that puts together what it reads here
- * and what it holds in memory has to take both as of one moment: see State.
+ * A read is of one moment between its call and its end: of each commit it sees all or nothing. Commits after
+ * the call may be in it. An engine in parts promises this for each part. A caller that combines the result of a read
+ * with its memory must take both as of one moment: see State.
  */
 export interface Engine {
   /** A copy with the same entries; readers use it when an entry of this engine is damaged. */

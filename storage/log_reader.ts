@@ -206,7 +206,7 @@ function offsetProblem(log: PartitionLog, offset: number): MillraceError | undef
 }
 
 /**
- * The reason why a read found nothing, if what it read was dropped after it began: its space may have been freed, which
+ * The reason why a read found nothing, if its records were dropped after it began: their space may have been freed, which
  * looks like damage.
  */
 function goneSince(log: PartitionLog, offset: number): MillraceError | undefined {

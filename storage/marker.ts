@@ -28,7 +28,7 @@ interface MarkerFields {
 
 const emptyFields: MarkerFields = { holds: {}, lostEnds: {}, restored: [], relisted: [] }
 
-/** What the marker says that the folder of one shard must hold. */
+/** The databases that the folder of one shard must hold, according to the marker. */
 export interface ShardContents {
   /** Names of databases; undefined if the marker does not say: the shard is new, or of an older version. */
   readonly databases: readonly string[] | undefined
@@ -220,8 +220,8 @@ export async function restoreMarker(dir: string, anyVersion: boolean): Promise<b
       `${join(path, 'shard-0')} contains no database. Nothing was changed: a new marker would make this an empty broker. Mount its databases or copy them back, or restore the folder from a backup. To start an empty broker, use a new folder`,
     )
   }
-  // The next start records what the folder holds.
-  await replaceFile(path, markerName, markerText({ ...emptyFields, relisted: ['shard-0'] }))
+  // The next start records the databases of the folder.
+  await replaceFile(path, markerName, markerText(...emptyFields, relisted: ['shard-0'] ))
   return true
 }
 

@@ -171,7 +171,7 @@ export class Reclaim {
     // If the round stops early, the next call counts the work again.
     this.#loaded = false
     this.#garbageBytes = 0
-    // What is noted while the checkpoint is written goes to another record, so that the checkpoint has this one whole.
+    // Notes during the checkpoint go to another record, so that the checkpoint has this record complete.
     this.#operations = []
     this.#operationsFrom = Number.POSITIVE_INFINITY
     await this.#parts.checkpoint()
@@ -192,7 +192,7 @@ export class Reclaim {
     for (const [key, value] of await state.range({ ...tableRange(stateTables.freed), limit: freedRangesMax }))
       freed.push(decodeFreed(positionOf(key, 1), value))
     let garbageBytes = 0
-    // What is noted while this reads counts perhaps twice, and never not at all.
+    // Notes during this read may count twice, but are never missed.
     this.#garbageBytes = 0
     const { gte, lt } = tableRange(stateTables.garbage)
     for await (const entries of this.#pages((options) => state.range(options), gte, lt, recordsPerCount))

@@ -1,7 +1,7 @@
 import { copyFile, mkdir, open, rename } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 
-/** Folder for original copies of damaged files: beside the databases, never deleted by Millrace. */
+/** Folder for original copies of damaged files, next to the databases. Millrace never deletes it. */
 const folderName = 'damaged'
 
 /** Moves a file or folder of a shard out of the way. Returns its new path. */

@@ -275,7 +275,7 @@ export class Store {
       if (error?.code !== 'CORRUPT') continue
       const log = reads[index]?.log
       if (damaged === undefined || log === undefined) this.#note(error.message)
-      // The log may have changed meanwhile, because other reads of this call can take longer.
+      // The log may have changed since then, because other reads of this call can take longer.
       else if (log.dropped || damaged.to <= log.startOffset) continue
       else if (this.#damage.note(log.id, damaged)) this.events.emit('health', this.health)
     }
@@ -467,7 +467,7 @@ export class Store {
     const position = Math.max(this.#applied.position, contents.lostFrom) + lostBlocksMax
     this.#applied = { position, link: 0 }
     this.#journal = new Journal(this.#engines.journal, this.#applied, this.#pool)
-    // Clear it only once the state has what was skipped: after a crash in between, the next open skips again.
+    // Clear it only once the state has the skipped offsets: after a crash in between, the next open skips again.
     this.#logs.save()
     this.#parts.views.save()
     await this.state.write(this.#applied)
@@ -614,7 +614,7 @@ export class Store {
     await Promise.all([this.#groupCommit.pumping, this.#checkpointing, this.#reclaiming])
     await this.#engines.reopen()
     this.state.replaceEngine(this.#engines.state)
-    // The rejected commit may be in the journal in spite of the error: then replay applies it, and its publishers learn
+    // The rejected commit may be in the journal despite the error: then replay applies it, and its publishers learn
     // that from a retry.
     await this.#replay()
     await this.#writeCheckpoint()

@@ -50,7 +50,7 @@ export class OffsetCommands {
   }
 
   /**
-   * For a transaction: what is to be committed. `ended` has to be called once that has settled.
+   * For a transaction: the offsets to commit. The caller must call `ended` once the commit has settled.
    * @throws MillraceError BAD_NAME, UNKNOWN_MEMBER, FENCED, GROUP_ACTIVE, LIMIT_EXCEEDED, OFFSET_OUT_OF_RANGE
    */
   prepare(request: CommitRequest): { readonly entries: readonly OffsetEntry[]; ended(): void } {

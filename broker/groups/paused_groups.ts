@@ -1,6 +1,6 @@
 import { decodeGroupPaused } from './ops.js'
 
-/** Where the view keeps what it knows; changes become durable with the next checkpoint. */
+/** The state of the view; changes become durable with the next checkpoint. */
 export interface PausedState {
   put(key: Uint8Array, value: Uint8Array): void
   del(key: Uint8Array): void

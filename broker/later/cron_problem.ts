@@ -24,7 +24,7 @@ const expectedFields =
   'expected five (minute, hour, day of the month, month, day of the week), or six with the second first'
 
 /**
- * Says what is wrong with a cron pattern: which field, what it has, and what is allowed.
+ * Describes the problem of a cron pattern: the field, its value, and the allowed values.
  * @param isAllowed whether a pattern can be read
  */
 export function cronProblem(pattern: string, isAllowed: (pattern: string) => boolean): string {

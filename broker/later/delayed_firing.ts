@@ -68,7 +68,7 @@ export class DelayedFiring {
     }
   }
 
-  /** Returns undefined if another append or cancel has ended the message meanwhile, or has tried. */
+  /** Returns undefined if another append or cancel has ended the message, or is about to. */
   async #tryCancel(topicId: number, id: string, ended: ReadonlySet<number>): Promise<boolean | undefined> {
     const place = await this.#later.shard.store.state.get(delayedIdKey(topicId, id))
     if (place === undefined) return false

@@ -23,7 +23,7 @@ export interface LaterParts {
   readonly shard: Shard
   /**
    * A clock that starts with the process: the time while the broker was down must not look like a jump of the clock,
-   * which would delay messages that became due meanwhile.
+   * which would delay messages that became due during the read.
    */
   readonly clock: LaterClock
   readonly admission: Admission

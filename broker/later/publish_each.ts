@@ -267,7 +267,7 @@ export class PublishEach {
     return this.#items.filter((item) => !found.has(item))
   }
 
-  /** False if the topic of the message was deleted meanwhile. */
+  /** False if the topic of the message was deleted after the request. */
   #isThere({ index, pending, partition: { topic } }: Item): boolean {
     const { catalog } = this.#later.shard
     if (catalog.byId(topic.topicId) !== undefined) return true

@@ -61,7 +61,7 @@ export class Server implements SessionHost {
     this.outbound = new ByteBudget(outboundBytesMax, outboundBytesMax * fairReserve)
     this.#server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: keepAliveDelayMs })
     this.#server.on('connection', (socket) => this.#connected(socket))
-    // Deadlines are checked after the event loop has read what has arrived: a broker that was held up must not blame its peers.
+    // Check deadlines after the event loop has read all received bytes: a broker that was busy must not blame its peers.
     this.#sweeper = setInterval(() => setImmediate(() => this.#sweep()), sweepIntervalMs).unref()
   }
 

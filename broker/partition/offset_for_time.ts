@@ -13,7 +13,7 @@ import type { Partition } from './partition.js'
  * Timestamps
  * come from publishers and may not ascend, so this walks the index from the start; it reads only the block that the
  * index names.
- * @throws MillraceError CORRUPT, UNKNOWN_TOPIC if the topic is deleted meanwhile
+ * @throws MillraceError CORRUPT, UNKNOWN_TOPIC if the topic is deleted during the call
  */
 export async function offsetForTime(shard: Shard, partition: Partition, timeMs: number): Promise<number> {
   const { log } = partition
@@ -43,7 +43,7 @@ async function firstInBlock(
   timeMs: number,
 ): Promise<number | undefined> {
   const [result] = await shard.read([{ log, offset, bytesMax: Math.max(1, bytesMax) }])
-  // Retention has dropped the block meanwhile: the next one has the answer.
+  // Retention dropped the block during the read: the next block has the answer.
   if (isMillraceError(result?.error, 'OFFSET_OUT_OF_RANGE') && offset < log.startOffset) return undefined
   if (result?.error !== undefined) throw result.error
   for (const run of result?.chunks ?? []) {

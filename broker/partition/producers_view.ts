@@ -156,14 +156,14 @@ export class ProducersView {
     this.#over.delete(partition)
   }
 
-  /** Puts into the state what has changed since the last time. */
+  /** Writes the changes since the last save into the state. */
   save(): void {
     for (const [state, logId] of this.#changed)
       this.#state.put(producerKey(logId, state.producerId), encodeProducerState(state))
     this.#changed.clear()
   }
 
-  /** What was accepted and not committed is void. */
+  /** Discards batches that were accepted and not committed. */
   rolledBack(): void {
     for (const table of this.#withPending) table.rolledBack()
     this.#withPending.clear()

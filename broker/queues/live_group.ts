@@ -273,7 +273,7 @@ export class LiveGroup implements MessagesOwner {
     void this.busy(() => this.#lease(asker, messages))
   }
 
-  /** Waits for room on the connection; other requests are served meanwhile. */
+  /** Waits for room on the connection; the group serves other requests during the wait. */
   #awaitRoom(asker: Asker, bytes: number): void {
     asker.waitsForRoom = true
     void asker.session.roomChange(bytes).then(() => {
@@ -603,7 +603,7 @@ export class LiveGroup implements MessagesOwner {
   }
 
   /**
-   * Applies what the state knows about these messages: a commit may have been written although it reported a failure.
+   * Applies the state of these messages in the view: a commit may have been written although it reported a failure.
    */
   #takeOver(messages: readonly QueueMessage[]): void {
     if (messages.length === 0) return

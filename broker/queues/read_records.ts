@@ -53,7 +53,7 @@ export interface RecordsRead {
   readonly unreadable?: UnreadableBatch
 }
 
-/** Messages of a batch that its publisher packed wrongly: the stored bytes are those of the publisher. */
+/** Messages of a malformed batch: its publisher wrote it wrongly, and the stored bytes are unchanged. */
 export interface UnreadableBatch {
   readonly first: number
   /** Offset after the last message. */
@@ -251,7 +251,7 @@ function isWanted({ only }: Wanted, offset: number): boolean {
   return only === undefined || only.has(offset)
 }
 
-/** Whether the bytes of a batch differ from those that its publisher sealed. */
+/** Whether the bytes of a batch differ from the bytes that its publisher wrote. */
 function isDamaged(batch: Uint8Array): boolean {
   try {
     checkBatch(batch, limits.batchRecordsBytesMax)

@@ -106,7 +106,7 @@ async function* exported(
   signal.throwIfAborted()
 }
 
-/** Writes to a temporary file beside it first, so that the file of this name is complete and durable. */
+/** Writes to a temporary file in the same folder first, so that the file with this name is complete and durable. */
 async function writeFile(path: string, replace: boolean, chunks: AsyncGenerator<Uint8Array>): Promise<void> {
   if (!replace && existsSync(path))
     throw new MillraceError('BAD_OPTION', `"${path}" exists; choose another file, or replace it with --force`)

@@ -57,7 +57,7 @@ export interface TopView {
 /** Number of requests in flight at a time. */
 const requestsMax = 16
 
-/** Requests the complete state. Topics and groups that are deleted meanwhile are omitted. @throws MillraceError */
+/** Requests the complete state. It omits topics and groups that are deleted during the requests. @throws MillraceError */
 export async function snapshotOf(client: Client, signal: AbortSignal): Promise<Snapshot> {
   const options = { signal }
   const status = await client.status(options)

@@ -7,7 +7,7 @@ import type { DecodeErrorPolicy } from './options.js'
 /** Time of one turn of the event loop that may go to skipping messages. */
 const sliceMs = 10
 
-/** What a step gives for messages that the policy skipped. */
+/** The result of a step for messages that the policy skipped. */
 const skipped = Symbol('skipped')
 type Skipped = typeof skipped
 

@@ -46,7 +46,7 @@ export interface AssignmentDiff<Value, Key> {
 
 /**
  * Compares the streams of a consumer with its assignment. A stream that is being given up is not changed, even if the
- * broker grants it again meanwhile: the broker repeats the grant after that.
+ * broker grants it again during the revocation: the broker repeats the grant after it.
  */
 export function diffAssignment<Value, Key>(
   streams: Iterable<PartitionStream<Value, Key>>,
@@ -205,7 +205,7 @@ export class GroupAssignment<Value, Key> {
   async #giveUpOne(stream: PartitionStream<Value, Key>, graceEndMs: number): Promise<void> {
     await this.#drained(stream, graceEndMs - performance.now())
     if (stream.state === 'dropped') return
-    // The commit fails if the broker has revoked the partition meanwhile: its next owner delivers the messages again.
+    // The commit fails if the broker has already revoked the partition: its next owner delivers the messages again.
     await this.#options.committer.commit([stream]).catch(noop)
     if (this.#options.table.get(stream.topicId, stream.partition) !== stream) return
     this.drop(stream)

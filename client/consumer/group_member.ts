@@ -16,7 +16,7 @@ export interface GroupMemberOptions {
   readonly singleActive: boolean
   readonly topics: readonly string[]
   readonly sessionTimeoutMs: number
-  /** What the consumer owns now: [topicId, partition, epoch]. */
+  /** The current partitions of the consumer: [topicId, partition, epoch]. */
   readonly owned: () => [topicId: number, partition: number, epoch: number][]
   /**
    * The broker sent an assignment. After a join (`joined`) it replaces every earlier one; otherwise the member must
@@ -117,7 +117,7 @@ export class GroupMember {
   }
 
   /**
-   * Sends one heartbeat; if the owned partitions change meanwhile, its reply is ignored, and the next heartbeat follows
+   * Sends one heartbeat; if the owned partitions change before its reply, the member ignores the reply, and the next heartbeat follows
    * at once.
    */
   async #heartbeat(): Promise<void> {

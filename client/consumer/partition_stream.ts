@@ -224,7 +224,7 @@ export class PartitionStream<Value, Key> implements RecordSource<Value, Key> {
     return count
   }
 
-  /** A valid checksum shows that the bytes are those of the publisher. */
+  /** A valid checksum shows that the publisher wrote these bytes. */
   #damage(batch: Uint8Array): MillraceError | undefined {
     try {
       checkBatch(batch, limits.batchRecordsBytesMax)

@@ -76,7 +76,7 @@ export class Runner<Value, Key> {
   /** Whether no handler may start any more, even if messages wait. */
   #hasFailed = false
   /**
-   * Whether a message is being decoded: messages are taken in order, so the runner takes no other message meanwhile.
+   * Whether a message is being decoded: the runner takes messages in order, so it takes no other message until then.
    */
   #isDecoding = false
   #isWaking = false

@@ -3,10 +3,10 @@ import type { PartitionQueue } from './partition_queue.js'
 /** Queues with unsent messages, in the order of their turns. There may be thousands. */
 export class ReadyQueues {
   readonly #all = new Line()
-  /** Those with a full batch at the time of `add`, so that nobody has to search for them. */
+  /** The queues with a full batch at the time of `add`, so that no caller has to search for them. */
   readonly #full = new Line()
 
-  /** Upper bound of their number; with `fullOnly` of those with a full batch. */
+  /** Upper bound of the number of queues; with `fullOnly` only queues with a full batch. */
   size(fullOnly: boolean): number {
     return fullOnly ? this.#full.size : this.#all.size
   }

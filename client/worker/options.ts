@@ -46,7 +46,7 @@ export interface WorkOptions<Handled = WorkMessage> {
   readonly group: string
   /** Number of handlers that run at the same time. Default 10. */
   readonly concurrency?: number | undefined
-  /** Limit of leased messages: those in a handler and those that wait for one. Default twice `concurrency`. */
+  /** Limit of leased messages, both in a handler and waiting for one. Default twice `concurrency`. */
   readonly prefetch?: number | undefined
   /**
    * Lease length: the broker gives the messages of an unresponsive worker to others after this time. Default 30,000, at

@@ -2,7 +2,7 @@ import { isConnectionError, undisturbed, Warnings } from '../warnings.js'
 import type { WorkSettings } from './options.js'
 import { RetryAfter, type WorkMessage } from './work_message.js'
 
-/** The error callbacks of a worker: those of the program, or process warnings as the default. */
+/** The error callbacks of a worker: from the program, or process warnings as the default. */
 export interface WorkerReports {
   readonly onError: (error: unknown) => void
   readonly onFailed: <Value, Key>(message: WorkMessage<Value, Key>, error: unknown) => void

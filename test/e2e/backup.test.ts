@@ -77,7 +77,7 @@ function load(client: Client, stop: AbortSignal) {
 }
 
 test(
-  'a backup under load has all that was acknowledged before, nothing of later, and serves elsewhere',
+  'a backup under load has all messages acknowledged before it, none from after it, and works in another folder',
   async (context) => {
     const { client } = await serve(context, await context.tempDir())
     await client.topics.create('events', { partitions: 4 })
@@ -173,7 +173,7 @@ test('a broker that is killed during a backup ends it with an error, and no back
   assert.equal(await readdir(dir), [])
 })
 
-test('a backup to a full disk fails by name and is not taken for a backup', async (context) => {
+test('a backup to a full disk fails with a named error and is not usable as a backup', async (context) => {
   const reason = await unavailable()
   if (reason !== undefined) context.skip(reason)
   const { client, port } = await serve(context, await context.tempDir())

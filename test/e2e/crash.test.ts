@@ -38,7 +38,7 @@ async function publishUntil(
 }
 
 test(
-  `everything acknowledged is there after ${rounds} kills under load: once, in order, where it was`,
+  `every acknowledged message is there after ${rounds} kills under load: once, in order, at its offset`,
   async (context) => {
     const random = context.random()
     const data = await context.tempDir()

@@ -30,7 +30,7 @@ async function armUntil(
 }
 
 test(
-  `after ${rounds} kills around their times delayed messages and schedules have come once each`,
+  `after ${rounds} kills around their due times delayed messages and schedules came once each`,
   async (context) => {
     const random = context.random()
     const dir = await context.tempDir()

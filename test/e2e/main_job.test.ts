@@ -13,7 +13,7 @@ const whole = fromRoot('../shared/data/packages.ndjson.gz')
 const sample = fromRoot('examples/data/packages_sample.ndjson.gz')
 
 test(
-  'every line is published and read by a group of which one member is killed half way',
+  'every line is published and read by a group, although one member is killed halfway',
   async () => {
     const report = await runPackagesJob(existsSync(whole) ? whole : sample)
     assert.is(report.lines, existsSync(whole) ? 63_438 : 2_000)

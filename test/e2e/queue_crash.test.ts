@@ -9,7 +9,7 @@ const rounds = 20
 const settledPerRound = 300
 
 test(
-  `after ${rounds} kills under load every message is done or a dead letter, and none comes after its confirmed end`,
+  `after ${rounds} kills under load every message is done or a dead letter, and none comes after its confirmed acknowledgement`,
   async (context) => {
     const random = context.random()
     const dir = await context.tempDir()

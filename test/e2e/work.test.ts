@@ -39,13 +39,13 @@ function check(report: WorkReport, kills = 0): void {
 }
 
 test(
-  'every line is done or a dead letter with its reason, though workers crash, freeze, hang, fail and answer late',
+  'every line is done or a dead letter with its reason, although workers crash, freeze, hang, fail and reply late',
   async () => check(await runPackagesWork(file, { deadlineMs })),
   { deadlineMs: 120_000 },
 )
 
 test(
-  `the same with a broker that is killed ${brokerKills} times meanwhile`,
+  `the same with a broker that is killed ${brokerKills} times`,
   async () => check(await runPackagesWork(file, { brokerKills, deadlineMs }), brokerKills),
   { deadlineMs: 120_000 },
 )

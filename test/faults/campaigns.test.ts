@@ -6,7 +6,7 @@ import { plants } from './planted/plants.js'
 
 const test = suite('faults/campaigns')
 
-test('every campaign of the folder is in the table, and has its short rounds in the test run', async () => {
+test('every campaign of the folder is in the table, and its short rounds are in the test run', async () => {
   const files = await readdir(new URL('./campaigns/', import.meta.url))
   const named = (pattern: RegExp): string[] =>
     files.flatMap((file) => pattern.exec(file)?.[1]?.replaceAll('_', '-') ?? []).sort()

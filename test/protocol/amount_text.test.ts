@@ -4,7 +4,7 @@ import { suite } from '../helpers/suite.js'
 
 const test = suite('protocol/amount_text')
 
-test('a duration is text with units that a person reads', () => {
+test('a duration is text with readable units', () => {
   const cases: readonly (readonly [ms: number, text: string])[] = [
     [0, '0 ms'],
     [0.4, '0 ms'],

@@ -34,7 +34,7 @@ test('names every codec with its number', () => {
   for (const [name, number] of Object.entries(compressionNumbers)) assert.match(document, `${number} ${name}`)
 })
 
-test('its examples are what the code writes and reads', () => {
+test('its examples are the bytes that the code writes and reads', () => {
   const examples = [...document.matchAll(/^(?: {4}[0-9a-f]{10,}\n)+/gm)].map(([block]) =>
     Buffer.from(block.replaceAll(/\s/g, ''), 'hex'),
   )

@@ -23,7 +23,7 @@ function refuses(work: () => unknown, message: RegExp): void {
   })
 }
 
-test('refuses a body that is said to reach past its frame', () => {
+test('refuses a body that continues past its frame', () => {
   const frame = encodeFrame(2, 0, 1, {})
   frame.writeUInt32LE(2, 12)
   refuses(() => new FrameDecoder().push(frame), /bodyBytes field is 2, expected at most 1$/)
@@ -55,7 +55,7 @@ test('memory for a frame in pieces comes from outside, and the frame names it', 
   assert.is(new FrameDecoder().push(frame)[0]?.memory, undefined)
 })
 
-test('holds memory in proportion to what came of a frame, and none once it is complete', () => {
+test('holds memory in proportion to the received part of a frame, and none once it is complete', () => {
   const decoder = new FrameDecoder()
   const frame = encodeFrame(2, 0, 1, { text: 'x'.repeat(5_000) })
   for (let at = 0; at < frame.length - 1; at++) {
@@ -75,7 +75,7 @@ test('does not copy a frame that came in one piece', () => {
   assert.is(got?.body.buffer, frame.buffer)
 })
 
-test('copies frames out of chunks that are used again', () => {
+test('copies frames out of chunks that are reused', () => {
   const decoder = new FrameDecoder(1_000, { chunksAreReused: true })
   const frames = ['a', 'b'].map((text) => encodeFrame(2, 0, 1, { text }))
   const chunk = Buffer.concat(frames)
@@ -87,7 +87,7 @@ test('copies frames out of chunks that are used again', () => {
   )
 })
 
-test('a larger limit counts for the frames after it', () => {
+test('a larger limit applies to later frames', () => {
   const decoder = new FrameDecoder(100)
   const frame = encodeFrame(2, 0, 1, { text: 'x'.repeat(200) })
   refuses(() => decoder.push(frame), /expected at most 100 bytes/)
@@ -110,7 +110,7 @@ test('refuses more different keys than the limit before it builds anything, in o
     refuses(() => checkBody(uniqueKeys(4_096, each)), /more than 1024 different keys/)
 })
 
-test('takes many maps with the same keys of any form, and few keys whatever they are', () => {
+test('accepts many maps with the same keys of any form, and few keys of any kind', () => {
   const values = [1, -1, 70_000, 0.5, 'x'.repeat(300), Buffer.alloc(70_000), null, true, [1, [2]], { b: {} }]
   const maps = Array.from({ length: 500 }, (_, i) =>
     Object.fromEntries(
@@ -124,7 +124,7 @@ test('takes many maps with the same keys of any form, and few keys whatever they
 
 const nested = (depth: number): Uint8Array => Uint8Array.from([...Array<number>(depth).fill(0x91), 0xc0])
 
-test('takes bodies nested as deep as the limit, and no deeper', () => {
+test('accepts bodies nested up to the limit, and no deeper', () => {
   assert.type(decodeBody(nested(limits.bodyDepthMax)), 'object')
   refuses(() => decodeBody(nested(limits.bodyDepthMax + 1)), /nesting is deeper than 8 levels/)
 })
@@ -151,7 +151,7 @@ test('a body does not reach a prototype', () => {
   assert.is(({} as Record<string, unknown>).polluted, undefined)
 })
 
-test('errors come back with their code; foreign ones tell nothing of the inside', () => {
+test('errors are decoded with their code; other errors reveal no internals', () => {
   const sent = errorFields(new MillraceError('STORAGE_FULL', 'the disk is full'))
   const got = errorOf(sent)
   assert.ok(isMillraceError(got, 'STORAGE_FULL'))

@@ -111,7 +111,7 @@ function randomValue(random: Random, depth = 0): unknown {
   )
 }
 
-test('bodies come back as they were', (context) => {
+test('bodies are unchanged after a round trip', (context) => {
   for (const random of seeds(context)) {
     for (let n = 0; n < 2_000; n++) {
       const value = randomValue(random)
@@ -120,7 +120,7 @@ test('bodies come back as they were', (context) => {
   }
 })
 
-test('mutated and random bodies give an error or a value', (context) => {
+test('mutated and random bodies produce an error or a value', (context) => {
   for (const random of seeds(context)) {
     for (let n = 0; n < 4_000; n++) {
       const bytes = random.chance(0.2)
@@ -155,7 +155,7 @@ test('deep, huge and foreign bodies are refused before they are decoded', () => 
   }
 })
 
-test('batches come back as they were, whatever their codec', (context) => {
+test('batches are unchanged after a round trip, with every codec', (context) => {
   for (const random of seeds(context)) {
     for (let n = 0; n < 500; n++) {
       const batch = randomBatch(random)
@@ -197,7 +197,7 @@ test('mutated batches with a right checksum are refused or read, never out of bo
   }
 })
 
-test('a batch that unpacks to another size than it says is refused, whatever its codec', () => {
+test('a batch with a wrong uncompressed size is refused, with every codec', () => {
   for (const codec of compressions.filter((name) => name !== 'none')) {
     const builder = new RecordBatchBuilder()
     builder.append({ value: Buffer.alloc(20 * 1024 * 1024), timestamp: 0 })
@@ -216,7 +216,7 @@ test('a batch that unpacks to another size than it says is refused, whatever its
   }
 })
 
-test('frames come back over any cutting of the stream', (context) => {
+test('frames are decoded however the stream is split', (context) => {
   for (const random of seeds(context)) {
     const sent = Array.from({ length: 200 }, (_, n) => ({
       body: randomValue(random),
@@ -246,7 +246,7 @@ test('frames come back over any cutting of the stream', (context) => {
   }
 })
 
-test('a frame over the limit is refused by its length, before it is there', () => {
+test('a frame over the limit is refused by its length, before it has arrived', () => {
   const decoder = new FrameDecoder(1_000)
   const length = Buffer.alloc(4)
   length.writeUInt32LE(1_001)

@@ -155,7 +155,7 @@ test('refuses lz4 that claims another size than the header, which would be alloc
   refuses(() => walk(seal(batch)), 'BAD_BATCH', /lz4 size field is 4294967280, the batch header/)
 })
 
-test('leaves out compression that does not help', () => {
+test('does not compress if that makes a batch larger', () => {
   for (const codec of compressions) {
     const builder = new RecordBatchBuilder()
     builder.append({ value: 'abc', timestamp: 0 })
@@ -222,7 +222,7 @@ test('stamping an offset leaves the checksum valid', () => {
   assert.is(cursor.offset, 123_456_789_012)
 })
 
-test('cuts a run into its batches, and refuses one that is cut off', () => {
+test('splits a sequence into its batches, and refuses an incomplete one', () => {
   const run = Buffer.concat([one(), one(), one()])
   assert.is(splitBatches(run).length, 3)
   assert.equal(splitBatches(new Uint8Array(0)), [])

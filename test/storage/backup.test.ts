@@ -58,7 +58,7 @@ async function backedUp(context: TestContext): Promise<{ backup: string }> {
   return { backup }
 }
 
-test('a backup has all that was committed before it began, and nothing of what came while it was read', async (context) => {
+test('a backup has all commits from before its start, and none from during it', async (context) => {
   const { store } = await openTestStore(context, { dir: await context.tempDir() })
   const [log] = await createLogs(store, 1)
   for (let n = 0; n < 100; n++) await store.commit([{ log, batch: batchOf(`${n}`) }])
@@ -186,7 +186,7 @@ test('an incomplete or damaged backup is refused by name, and nothing is restore
   }
 })
 
-test('a folder whose restore was cut short is refused by a broker', async (context) => {
+test('a broker refuses a folder with an interrupted restore', async (context) => {
   const { backup } = await backedUp(context)
   const data = await context.tempDir()
   await mkdir(join(data, 'restoring', 'shard-0'), { recursive: true })
@@ -194,7 +194,7 @@ test('a folder whose restore was cut short is refused by a broker', async (conte
   assert.ok(isMillraceError(await failure(restoreBackup(backup, data)), 'BAD_OPTION'))
 })
 
-test('entries survive encoding, and cut ones are refused', async (context) => {
+test('entries survive encoding, and incomplete ones are refused', async (context) => {
   const { backup } = await backedUp(context)
   assert.is((await readManifest(backup)).files.journal.entries, 21)
   const entries = [

@@ -65,7 +65,7 @@ test('a directory entry has these bytes', () => {
   )
 })
 
-test('what is written is read back, with base offsets stamped batch by batch', () => {
+test('written batches are read back, with base offsets stamped batch by batch', () => {
   const batches = [batchOf('a', 'b'), batchOf('c')]
   const logs = [logOf(3, 100, ...batches), logOf(4, 0, batchOf('d'))]
   const { bytes, link } = encodeBlock(place, logs, operations)
@@ -95,7 +95,7 @@ test('what is written is read back, with base offsets stamped batch by batch', (
   assert.is(Buffer.from(batches[0] ?? []).readBigUInt64LE(8), 0n, "the publisher's bytes are left alone")
 })
 
-test('a log that has nothing in a block is not found in it', () => {
+test('a log without records in a block is not found in it', () => {
   const { bytes } = encoded()
   for (const id of [0, 2, 8])
     assert.throws(
@@ -121,7 +121,7 @@ test('every flipped bit and every cut is noticed', () => {
   assert.throws(() => decodeBlock(bytes, place.position + 1), /its position field is \d+/)
 })
 
-test('the directory of a damaged body can still be read, and a damaged directory is not believed', () => {
+test('the directory of a damaged body is readable, and a damaged directory is not trusted', () => {
   const { bytes } = encoded()
   const bodyFrom = 40 + 2 * 32
   for (let at = 8; at < bytes.length; at++) {
@@ -140,7 +140,7 @@ test('the directory of a damaged body can still be read, and a damaged directory
   assert.is(decodeDamagedHead(new Uint8Array(0), place.position), undefined)
 })
 
-test('a head of which one bit is wrong is read all the same', () => {
+test('a head with one wrong bit is still read', () => {
   const { bytes, directory } = encoded()
   for (let bit = 8 * 8; bit < (40 + 2 * 32) * 8; bit++) {
     const flipped = Buffer.from(bytes)

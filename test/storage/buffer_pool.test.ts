@@ -4,7 +4,7 @@ import { suite } from '../helpers/suite.js'
 
 const test = suite('storage/buffer_pool')
 
-test('a buffer that was given back is used again, for sizes that are near', () => {
+test('a returned buffer is reused for similar sizes', () => {
   const pool = new BufferPool(1_000_000)
   const first = pool.take(65_600)
   assert.is(first.length, 65_600)
@@ -17,7 +17,7 @@ test('a buffer that was given back is used again, for sizes that are near', () =
   assert.is.not(pool.take(65_700).buffer, first.buffer)
 })
 
-test('it keeps no more than it may, and no small ones', () => {
+test('it keeps buffers up to its limit, and no small ones', () => {
   const pool = new BufferPool(150_000)
   const buffers = Array.from({ length: 4 }, () => pool.take(65_536))
   for (const buffer of buffers) pool.give(buffer)
@@ -28,7 +28,7 @@ test('it keeps no more than it may, and no small ones', () => {
   assert.is(pool.freeBytes, 2 * 65_536)
 })
 
-test('every size fits into the memory that it gets, with little to spare', () => {
+test('every size fits into its buffer, with little waste', () => {
   const pool = new BufferPool(0)
   for (let bytes = 4_096; bytes < 20_000_000; bytes = Math.floor(bytes * 1.01) + 1) {
     const buffer = pool.take(bytes)

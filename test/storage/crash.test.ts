@@ -35,7 +35,7 @@ async function writeAndKill(
 }
 
 test(
-  'everything that was acknowledged before kill -9 is there afterwards, in order and once',
+  'every message that was acknowledged before kill -9 is there afterwards, in order and once',
   async (context) => {
     const dir = await context.tempDir()
     const random = context.random()

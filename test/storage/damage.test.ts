@@ -96,7 +96,7 @@ test('a damaged state without a copy is refused, not replaced by an empty one', 
   assert.equal(await readdir(shard), before)
 })
 
-test('a write to each MANIFEST that a power cut tore is no damage', async (context) => {
+test('an incomplete last write to each MANIFEST after a power cut is no damage', async (context) => {
   const written = await writtenFolder(context)
   // The existing part of a record of 60 bytes, and one of which the disk has only the length.
   const torn = Buffer.from('aabbccdd3c0001', 'hex')
@@ -141,7 +141,7 @@ test('damage within the write-ahead file of the journal loses only the records t
   }
 })
 
-test('a length in the MANIFEST of the journal that is damaged is mended; LevelDB would take it for the end', async (context) => {
+test('a length in the MANIFEST of the journal that is damaged is repaired; LevelDB would treat it as the end', async (context) => {
   const dir = await writtenFolder(context)
   const folder = join(dir, 'shard-0', 'journal')
   // The length of the first record: its checksum finds the next one.
@@ -154,7 +154,7 @@ test('a length in the MANIFEST of the journal that is damaged is mended; LevelDB
   assert.equal(await valuesOf(store, logOf(store, 1)), served)
 })
 
-test('a damaged MANIFEST of the journal is refused, and repair makes the folder whole', async (context) => {
+test('a damaged MANIFEST of the journal is refused, and repair restores the folder', async (context) => {
   const dir = await writtenFolder(context)
   await flip(join(dir, 'shard-0', 'journal'), /^MANIFEST/, () => 12)
   const error = await openTestStore(context, { dir }).catch((error: MillraceError) => error)

@@ -97,7 +97,7 @@ for (const [name, open] of Object.entries(engines)) {
     }
   })
 
-  test(`${name}: a state that mixes moments is found out`, async (context) => {
+  test(`${name}: a state that mixes moments is detected`, async (context) => {
     let wrong = 0
     for (let round = 0; round < 20 && wrong === 0; round++) {
       const { engine, random } = await openDelayed(context)

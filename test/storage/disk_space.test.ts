@@ -79,7 +79,7 @@ test('an operation of an unknown kind grows the disk', () => {
   assert.is(diskEffectOf(250), 'grows')
 })
 
-test('a full disk takes the reserve away and accepts what frees space only', async (context) => {
+test('on a full disk the store removes the reserve and accepts only operations that free space', async (context) => {
   const full = await storeWithReserve(context, 3_600_000)
   const { store, reserve } = full
   assert.is(existsSync(reserve), true)
@@ -113,7 +113,7 @@ test('a store that starts again on a full disk still leaves the space of the res
   assert.is(await outcome(store.commit([delayed])), 'STORAGE_FULL')
 })
 
-test('the reserve comes back with the space, and everything is accepted again', async (context) => {
+test('the store restores the reserve when space is free, and accepts all operations again', async (context) => {
   const full = await storeWithReserve(context, 1)
   await runOutOfSpace(full)
   await waitFor('the store to be well', () => full.store.health.status === 'ok')

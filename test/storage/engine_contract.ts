@@ -9,7 +9,7 @@ const text = (value: Uint8Array | undefined): string | undefined => value && Buf
 export function engineContract(name: string, open: (context: TestContext) => Promise<Engine>): void {
   const test = suite(`storage/engine: ${name}`)
 
-  test('gives back what was committed, and nothing for other keys', async (context) => {
+  test('returns committed values, and nothing for other keys', async (context) => {
     const engine = await open(context)
     await engine.commit([{ type: 'put', key: bytes('a'), value: bytes('1') }])
     assert.is(text(await engine.get(bytes('a'))), '1')

@@ -104,7 +104,7 @@ test('checkpoints continue after a failure, also if one was requested during it'
   assert.is(store.stats.checkpointPosition, store.stats.journalPosition)
 })
 
-test('a verification that is cut short takes nothing in twice', async (context) => {
+test('an interrupted verification applies nothing twice', async (context) => {
   const inner = new FaultyEngines()
   let rangesUntilFailure = Number.POSITIVE_INFINITY
   const engines: EngineFactory = {
@@ -182,7 +182,7 @@ test('the store tests the disk of a data folder before it reopens the folder', a
   assert.is(await outcome(engines.tryWriting?.() ?? Promise.resolve()), 'ENOENT')
 })
 
-test('reads that meet a closed database fail retryably, each by itself', async (context) => {
+test('reads of a closed database fail with a retryable error, each on its own', async (context) => {
   const inner = new FaultyEngines()
   let broken = false
   const engines: EngineFactory = {
@@ -208,7 +208,7 @@ test('reads that meet a closed database fail retryably, each by itself', async (
   assert.is(store.health.status, 'ok', 'that is no damage')
 })
 
-test('damage that a reader meets shows in the health, once', async (context) => {
+test('damage that a reader finds shows in the health, once', async (context) => {
   const engines = new FaultyEngines()
   const { store } = await openTestStore(context, { engines, tailCacheBytes: 0 })
   const [log] = await createLogs(store, 1)
@@ -219,7 +219,7 @@ test('damage that a reader meets shows in the health, once', async (context) => 
   assert.equal(store.health.reasons, ['partition log 1: offsets 0 to 0 are damaged or lost'])
 })
 
-test('closing a store that has failed leaves what was durable, and refuses the rest', async (context) => {
+test('closing a failed store keeps durable commits, and refuses the others', async (context) => {
   const engines = new FaultyEngines()
   const { store } = await openTestStore(context, { engines, reopenDelayMs: 1 })
   const [log] = await createLogs(store, 1)

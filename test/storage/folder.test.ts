@@ -25,7 +25,7 @@ test('a second opening in the same process is refused, and allowed after the fir
   await openTestStore(context, { dir })
 })
 
-test('another process that holds the folder is named', async (context) => {
+test('the error names another process that uses the folder', async (context) => {
   const dir = await context.tempDir()
   const child = spawn(process.execPath, ['-e', 'process.stdin.resume()'], {
     stdio: ['pipe', 'ignore', 'ignore'],
@@ -60,7 +60,7 @@ test('the lock of a dead process is taken over, also when its pid was given to a
   }
 })
 
-test('a folder of something else is refused and not touched', async (context) => {
+test('a folder with other files is refused and not changed', async (context) => {
   const dir = await context.tempDir()
   await mkdir(join(dir, 'photos'))
   const error = await refusal(openTestStore(context, { dir }))
@@ -85,7 +85,7 @@ test('a copy of a folder opens while the original is open', async (context) => {
   assert.ok(isMillraceError(await refusal(openTestStore(context, { dir })), 'FOLDER_IN_USE'))
 })
 
-test('a folder of a newer format is refused and not touched', async (context) => {
+test('a folder with a newer format is refused and not changed', async (context) => {
   const dir = await context.tempDir()
   const marker = '{"format":"millrace","version":99}'
   await writeFile(join(dir, 'MILLRACE'), marker)

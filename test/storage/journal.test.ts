@@ -34,7 +34,7 @@ async function write(
   return commit.blocks
 }
 
-test('a commit that is encoded while another is written follows it', async () => {
+test('a commit that is encoded during the write of another follows it', async () => {
   const journal = new Journal(await memoryEngines().open('journal'), start)
   const first = journal.encode([logOf(1, 0, 10)], [])
   const written = journal.write(first)
@@ -106,7 +106,7 @@ test('shared blocks end at about 64 KiB', async () => {
   )
 })
 
-test('nothing is known of a commit that the engine rejects', async () => {
+test('a commit that the engine rejects leaves no trace', async () => {
   const inner = await memoryEngines().open('journal')
   const journal = new Journal(
     {

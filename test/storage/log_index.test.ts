@@ -45,7 +45,7 @@ test('a page of a wrong size is damage', () => {
   }
 })
 
-test('every offset finds its entry, in pages that are old, new and cached, with and without a checkpoint', async (context) => {
+test('every offset has its entry, in old, new and cached pages, with and without a checkpoint', async (context) => {
   const random = context.random()
   const state = await State.open(await new FaultyEngines().open('state'))
   const cache = new PageCache(2)

@@ -36,7 +36,7 @@ test('several logs that share blocks are read with one request, each block once'
   assert.equal(counts, { requests: 1, blocks: 10, blocksAtOnceMax: 10 })
 })
 
-test('little of many shared blocks is read in bounded steps, and does not keep the blocks', async (context) => {
+test('small parts of many shared blocks are read in limited steps, without keeping the blocks in memory', async (context) => {
   const { engines, counts } = countingEngines()
   const { store } = await openTestStore(context, { engines, tailCacheBytes: 0 })
   const [small, large] = await createLogs(store, 1, 2)
@@ -55,7 +55,7 @@ test('little of many shared blocks is read in bounded steps, and does not keep t
   assert.is((await valuesOf(store, small)).length, 400, 'and the next read continues')
 })
 
-test('a log of many small blocks is read far with one call', async (context) => {
+test('one call reads many small blocks of a log', async (context) => {
   const { engines } = countingEngines()
   const { store } = await openTestStore(context, { engines, tailCacheBytes: 0 })
   const [log] = await createLogs(store, 1)

@@ -48,7 +48,7 @@ async function assertWhole(context: TestContext, dir: string, values: readonly s
   await store.close()
 }
 
-test('the marker lists what the folder must hold', async (context) => {
+test('the marker lists the databases of the folder', async (context) => {
   const { dir, shard } = await writtenFolder(context)
   const { holds } = JSON.parse(await readFile(join(dir, 'MILLRACE'), 'utf8'))
   const journals = await journalsIn(shard)
@@ -67,7 +67,7 @@ test('a missing shard is refused, and starts once it is back', async (context) =
   await assertWhole(context, dir, values)
 })
 
-test('a shard of which only the folder is there, like a place where nothing is mounted, is refused', async (context) => {
+test('a shard folder without files, like an unmounted volume, is refused', async (context) => {
   const { dir, shard, values } = await writtenFolder(context)
   await rename(shard, `${dir}-elsewhere`)
   await mkdir(shard)
@@ -208,7 +208,7 @@ test('the marker says that the end is lost until an open has skipped it', async 
   assert.ok(logOf(store, 1).nextOffset >= count)
 })
 
-test('with a lost marker, --missing takes the end for lost, because no list shows it', async (context) => {
+test('with a lost marker, --missing treats the end as lost, because no list shows it', async (context) => {
   const { dir, acknowledged } = await folderWithoutEnd(context, 1)
   await rm(join(dir, 'MILLRACE'))
   await repairFolder(dir, { missing: true })
@@ -286,7 +286,7 @@ test('one missing copy of the state is created from the other', async (context) 
   }
 })
 
-test('a missing state is refused, whatever the marker says, and repair can not help', async (context) => {
+test("a missing state is refused, with any marker, and repair can't restore it", async (context) => {
   for (const marker of [undefined, oldMarker]) {
     const { dir, shard } = await writtenFolder(context)
     for (const name of ['state', 'state-copy']) await rm(join(shard, name), { recursive: true })
@@ -299,7 +299,7 @@ test('a missing state is refused, whatever the marker says, and repair can not h
   }
 })
 
-test('a folder of an older version gets a list, and misses its first journal and its state before', async (context) => {
+test('a folder of an older version gets a list, and is refused without its first journal or its state before that', async (context) => {
   const { dir, shard, values } = await writtenFolder(context)
   const listed = await readFile(join(dir, 'MILLRACE'), 'utf8')
   await writeFile(join(dir, 'MILLRACE'), oldMarker)
@@ -323,7 +323,7 @@ test('a missing marker is refused with a way out, and repair rewrites it', async
   assert.is(await readFile(join(dir, 'MILLRACE'), 'utf8'), text)
 })
 
-test('repair writes no marker for a shard without databases, like a place where nothing is mounted', async (context) => {
+test('repair writes no marker for a shard without databases, like an unmounted volume', async (context) => {
   const { dir, shard, values } = await writtenFolder(context)
   await rm(join(dir, 'MILLRACE'))
   await rename(shard, `${dir}-elsewhere`)
@@ -398,7 +398,7 @@ function copyAtEachStep(
 }
 
 test(
-  'a crash at any step of creating a folder leaves one that starts',
+  'after a crash at any step of its creation a folder starts',
   async (context) => {
     const dir = await context.tempDir()
     const steps = copyAtEachStep(context, dir, await context.tempDir())
@@ -419,7 +419,7 @@ test(
 )
 
 test(
-  'a crash at any step of making or removing a database of the journal leaves a folder that starts with all data',
+  'after a crash at any step of creating or removing a journal database the folder starts with all data',
   async (context) => {
     const dir = await context.tempDir()
     const { store } = await openTestStore(context, { dir, ...settings })

@@ -40,7 +40,7 @@ test('retention finds the offset by age and by bytes, in whole blocks', async (c
   assert.is(await retentionOffset(log, { bytesMax: batchBytes * 30, olderThanMs: 1_190 }), 190)
 })
 
-test('trimmed records are out of range at once, and their blocks go', async (context) => {
+test('trimmed records are out of range at once, and their blocks are deleted', async (context) => {
   const engines = new FaultyEngines()
   const { store } = await openTestStore(context, { engines, tailCacheBytes: 0 })
   const [log] = await createLogs(store, 1)
@@ -56,7 +56,7 @@ test('trimmed records are out of range at once, and their blocks go', async (con
   assert.equal((await valuesOf(store, log)).length, 50)
 })
 
-test('a shared block is rewritten without the dead, and the chain behind it still holds', async (context) => {
+test('a shared block is rewritten without dropped records, and the chain after it is still valid', async (context) => {
   const engines = new FaultyEngines()
   const { store } = await openTestStore(context, { engines, tailCacheBytes: 0 })
   const [kept, minute] = await createLogs(store, 1, 2)
@@ -94,7 +94,7 @@ test('a part of a shared block of which some records live is kept whole when the
   assert.equal(await valuesOf(store, half), ['5=v5', '6=v6', '7=v7', '8=v8', '9=v9'])
 })
 
-test('retention keeps what is exactly as old as the limit', async (context) => {
+test('retention keeps records that are exactly as old as the limit', async (context) => {
   const { store } = await openTestStore(context)
   const [log] = await createLogs(store, 1)
   for (const timestamp of [1_000, 2_000]) {
@@ -158,7 +158,7 @@ test('a crash at any write of a reclaim leaves every live record readable and th
 })
 
 test(
-  'the data folder shrinks to 1.5 times what lives, when a neighbor is kept forever',
+  'the data folder shrinks to 1.5 times the live data, when another log is kept forever',
   async (context) => {
     for (const valueBytes of [2_000, 50_000]) {
       const dir = await context.tempDir()

@@ -15,7 +15,7 @@ const test = suite('storage/reclaim_garbage')
 
 const freed = (from: number, to: number, bytes: number) => ({ from, to, bytes })
 
-test('a garbage record holds its bytes still', () => {
+test('the format of a garbage record does not change', () => {
   const parts = [
     { position: 1, bytes: 65_536 },
     { position: 2 ** 40 + 5, bytes: 300 },
@@ -26,7 +26,7 @@ test('a garbage record holds its bytes still', () => {
   assert.equal(decodeGarbage(new Uint8Array(0)), [])
 })
 
-test('a freed range holds its bytes still', () => {
+test('the format of a freed range does not change', () => {
   const value = encodeFreed(freed(7, 9, 2 ** 33))
   assert.is(value.toString('hex'), '09000000000000000000000002000000')
   assert.equal(decodeFreed(7, value), freed(7, 9, 2 ** 33))

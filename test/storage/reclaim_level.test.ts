@@ -15,7 +15,7 @@ const program = fileURLToPath(new URL('./reclaim_load.fixture.js', import.meta.u
 const trim = (store: Store, log: PartitionLog, offset: number): Promise<void> =>
   store.commit([{ kind: opKinds.logsTrimmed, payload: encodeTrims([[log.id, offset]]) }])
 
-test('what is dropped before it reached a file of sorted keys is given back too', async (context) => {
+test('space of records that were dropped before they reached a table is freed too', async (context) => {
   const { store } = await openTestStore(context, { dir: await context.tempDir(), tailCacheBytes: 0 })
   const [log] = await createLogs(store, 1)
   const value = context.random().bytes(50_000)
@@ -66,7 +66,7 @@ async function publishAndShrink(context: TestContext): Promise<void> {
 }
 
 test(
-  'kill -9 at any moment of a reclaim loses nothing that lives',
+  'kill -9 at any moment of a reclaim loses no live record',
   async (context) => {
     const dir = await context.tempDir()
     const random = context.random()

@@ -62,7 +62,7 @@ test('large blocks are deleted without being read', async (context) => {
   assert.is((await valuesOf(store, log)).length, 1)
 })
 
-test('a block that lives in part is given time to die before it is rewritten', async (context) => {
+test('a partly live block waits before it is rewritten', async (context) => {
   const engines = new FaultyEngines()
   const { store } = await openTestStore(context, { engines, reclaim: { rewriteDelayMs: 3_600_000 } })
   const [a, b] = await createLogs(store, 1, 2)
@@ -96,7 +96,7 @@ test('a block that waited long enough is rewritten, also by the next process', a
   assert.is(await countOf(engines, stateTables.garbage), 0)
 })
 
-test('a block with little that is dead stays as it is', async (context) => {
+test('a block with few dropped records is not rewritten', async (context) => {
   const engines = new FaultyEngines()
   const { store } = await openTestStore(context, { engines, reclaim: { rewriteShareMin: 0.6 } })
   const [a, b] = await createLogs(store, 1, 2)
@@ -110,7 +110,7 @@ test('a block with little that is dead stays as it is', async (context) => {
   assert.equal(await blockSizes(engines), [])
 })
 
-test('what retention drops while the index is read is out of range, and not lost', async (context) => {
+test('records that retention drops during a read of the index are out of range, not lost', async (context) => {
   const engines = new FaultyEngines()
   const { store } = await openTestStore(context, { engines, tailCacheBytes: 0 })
   const [log] = await createLogs(store, 1)
@@ -274,7 +274,7 @@ test('garbage that is not worth a round costs no write', async (context) => {
   assert.is((await blockSizes(engines)).length, 80)
 })
 
-test('what lives raises what a round has to be worth', async (context) => {
+test('more live data raises the minimum gain of a round', async (context) => {
   const engines = new FaultyEngines()
   const { store } = await openTestStore(context, { engines, reclaim: { garbageShareMin: 0.5 } })
   const [log] = await createLogs(store, 1)
@@ -287,7 +287,7 @@ test('what lives raises what a round has to be worth', async (context) => {
   assert.is((await blockSizes(engines)).length, 55)
 })
 
-test('what a crash left uncompacted is compacted by the next process', async (context) => {
+test('the next process compacts ranges that a crash left uncompacted', async (context) => {
   const engines = new FaultyEngines()
   const image = new FaultyEngines()
   const { store } = await openTestStore(context, { engines })
@@ -314,7 +314,7 @@ test('what a crash left uncompacted is compacted by the next process', async (co
   assert.is(await countOf(image, stateTables.freed), 0)
 })
 
-test('a round that begins during a checkpoint also frees what that checkpoint does not have', async (context) => {
+test('a round that starts during a checkpoint also frees space that the checkpoint does not know', async (context) => {
   const engines = new FaultyEngines()
   const { store } = await openTestStore(context, { engines })
   const [log] = await createLogs(store, 1)
@@ -362,7 +362,7 @@ test('a rejected write leaves the garbage to the next round', async (context) =>
   assert.is((await blockSizes(engines)).length, 10)
 })
 
-test('what a failed engine had compacted is compacted again', async (context) => {
+test('ranges that a failed engine had compacted are compacted again', async (context) => {
   const engines = new FaultyEngines()
   const { store } = await openTestStore(context, { engines, reopenDelayMs: 1 })
   const [log] = await createLogs(store, 1)
@@ -488,7 +488,7 @@ test('closing stops a round between two steps, and the next process continues it
   assert.is((await valuesOf(again.store, logOf(again.store, 2))).length, 100)
 })
 
-test('index pages go with what they name, also when a page was dead before it was full', async (context) => {
+test('index pages are deleted with their blocks, also if all blocks of a page were dropped before it was full', async (context) => {
   const engines = new FaultyEngines()
   const { store } = await openTestStore(context, { engines })
   const [log] = await createLogs(store, 1)
@@ -502,7 +502,7 @@ test('index pages go with what they name, also when a page was dead before it wa
   assert.is(await countOf(engines, stateTables.indexPage), 1)
 })
 
-test('retention by bytes does not count twice what it dropped', async (context) => {
+test('retention by bytes does not count dropped records twice', async (context) => {
   const { store } = await openTestStore(context)
   const [log] = await createLogs(store, 1)
   await commitShared(store, [log], 100)
@@ -514,7 +514,7 @@ test('retention by bytes does not count twice what it dropped', async (context) 
   assert.is(await retentionOffset(log, { bytesMax }), 60)
 })
 
-test('batches that were on their way to a dropped log leave nothing behind', async (context) => {
+test('batches in flight to a dropped log leave nothing behind', async (context) => {
   const engines = new FaultyEngines()
   const { store } = await openTestStore(context, { engines })
   const [log] = await createLogs(store, 1)

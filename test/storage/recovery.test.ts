@@ -31,7 +31,7 @@ const flip = (bytes: Uint8Array, at: number): Uint8Array => {
   return flipped
 }
 
-test('replays an undamaged journal without a word', async (context) => {
+test('replays an undamaged journal without a health reason', async (context) => {
   const { store } = await openTestStore(context, { engines: await writtenEngines(context) })
   assert.equal(store.health, { status: 'ok', reasons: [] })
   assert.equal(await valuesOf(store, logOf(store, 1)), ['0=a0', '1=a1', '2=a2'])
@@ -71,7 +71,7 @@ test('records that are lost at the end of a log are lost too, and stay reported'
   }
 })
 
-test('where it is not known whose records a block held, no offset is given twice', async (context) => {
+test('no offset is assigned twice if the logs of a lost block are unknown', async (context) => {
   const engines = await writtenEngines(context)
   const blocks = await engines.entries('journal')
   const [key, value] = blocks[5] as [Uint8Array, Uint8Array]
@@ -96,7 +96,7 @@ test('a missing block is noticed by its position, and its records by the gap tha
   assert.equal(await valuesOf(store, logOf(store, 1), 2), ['2=a2'])
 })
 
-test('a block that was put in the place of another is not taken in', async (context) => {
+test('a block at the position of another is not applied', async (context) => {
   const engines = await writtenEngines(context)
   const blocks = await engines.entries('journal')
   const [key] = blocks[3] as [Uint8Array, Uint8Array]
@@ -159,7 +159,7 @@ test('a journal that ends before its checkpoint is reported', async (context) =>
   assert.ok(isMillraceError(result?.error, 'CORRUPT'))
 })
 
-test('a commit that is there in part is cut back when it is the last', async (context) => {
+test('an incomplete last commit is removed', async (context) => {
   const engines = new FaultyEngines()
   const first = await openTestStore(context, { engines, commitBytesMax: 10_000_000 })
   const [a, b] = await createLogs(first.store, 1, 2)
@@ -183,7 +183,7 @@ test('a commit that is there in part is cut back when it is the last', async (co
   assert.equal(await valuesOf(store, logOf(store, 1)), ['0=new'])
 })
 
-test('damage in the state is noticed, not believed', async (context) => {
+test('damage in the state is noticed, and the damaged entry is not used', async (context) => {
   const engines = await writtenEngines(context)
   const states = await engines.entries('state')
   const [key, value] = states.find(([found]) => found[0] === 1) as [Uint8Array, Uint8Array]
@@ -197,7 +197,7 @@ test('damage in the state is noticed, not believed', async (context) => {
   }
 })
 
-test('what is damaged stays known until all of it can be read again, or retention has passed it', async (context) => {
+test('damage stays reported until all of the range is readable, or retention has dropped it', async (context) => {
   const engines = await writtenEngines(context)
   const open = () => openTestStore(context, { engines, tailCacheBytes: 0 })
   await (await open()).store.close()
@@ -218,7 +218,7 @@ test('what is damaged stays known until all of it can be read again, or retentio
   assert.equal(whole.store.health.reasons, [], 'what is left of the range is well')
 })
 
-test('any number of blocks under keys that no block can have are passed over', async (context) => {
+test('any number of blocks under impossible keys are skipped', async (context) => {
   const engines = await writtenEngines(context)
   const [, [, value]] = (await engines.entries('journal')) as [unknown, [Uint8Array, Uint8Array]]
   for (let n = 0; n < 40; n++) await engines.put('journal', positionKey(2 ** 50 + n), value)

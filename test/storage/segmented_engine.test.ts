@@ -134,7 +134,7 @@ test('it continues in the newest segment, and knows the size of it', async () =>
   assert.is(segments.openNow.size, 0)
 })
 
-test('only a few are open at a time, and none is closed that is used', async () => {
+test('only a few segments are open at a time, and none is closed during its use', async () => {
   const segments = new MemorySegments()
   const engine = await SegmentedEngine.open(segments, { starts: [first], newestBytes: 0 }, 1_000)
   await append(engine, 1, 200)
@@ -165,7 +165,7 @@ test('readers of different segments do not close them for each other', async () 
   assert.is(segments.opened, openedBefore)
 })
 
-test('a segment that could not be opened is opened by the next who needs it', async () => {
+test('a segment that could not be opened is opened by the next reader', async () => {
   const segments = new MemorySegments()
   const engine = await SegmentedEngine.open(
     segments,
@@ -178,7 +178,7 @@ test('a segment that could not be opened is opened by the next who needs it', as
   assert.is(await engine.get(positionKey(3)), undefined)
 })
 
-test('a range that is being read passes over a segment that is removed meanwhile', async () => {
+test('a range read skips a segment that is removed during it', async () => {
   const segments = new MemorySegments()
   const engine = await SegmentedEngine.open(segments, { starts: [first], newestBytes: 0 }, 1_000)
   await append(engine, 1, 30)
@@ -195,7 +195,7 @@ test('a range that is being read passes over a segment that is removed meanwhile
   assert.not(segments.engines.has(name(positionKey(11))), 'it is not made again')
 })
 
-test('a segment in which nothing is left is removed once it was compacted; the first and the newest stay', async () => {
+test('an empty segment is removed after its compaction; the first and the newest stay', async () => {
   const segments = new MemorySegments()
   const engine = await SegmentedEngine.open(segments, { starts: [first], newestBytes: 0 }, 1_000)
   await append(engine, 1, 45)

@@ -66,7 +66,7 @@ test('replay crosses from one database to the next', async (context) => {
   assert.equal(again.health.reasons, [])
 })
 
-test('databases in which nothing lives any more are removed', async (context) => {
+test('databases without live records are removed', async (context) => {
   const dir = await context.tempDir()
   const { store } = await openTestStore(context, { dir, ...settings })
   const [log, kept] = await createLogs(store, 1, 2)
@@ -93,10 +93,10 @@ test('databases in which nothing lives any more are removed', async (context) =>
   assert.equal(again.health.reasons, [])
 })
 
-test('what a process leaves that was killed while it began or removed a database is cleared away', (context) =>
+test('files of a database whose creation or removal was killed are removed', (context) =>
   clearLeftovers(context, { LOG: '' }))
 
-test('so is what a power cut leaves of one that was being made', (context) =>
+test('files of a database whose creation was interrupted by a power cut are removed', (context) =>
   clearLeftovers(context, {
     CURRENT: 'MANIFEST-000001\n',
     'MANIFEST-000001': '',
@@ -128,7 +128,7 @@ async function clearLeftovers(
   assert.is((await valuesOf(again, logOf(again, 1))).length, 60)
 }
 
-test('damage to the list of files of an older database is refused, and repair makes it whole', async (context) => {
+test('damage to the list of files of an older database is refused, and repair restores it', async (context) => {
   const dir = await context.tempDir()
   const { store } = await openTestStore(context, { dir, ...settings })
   const [log] = await createLogs(store, 1)

@@ -157,7 +157,7 @@ for (const [kind, read] of Object.entries(kindsOfRead)) {
       assert.equal(await found, ['2=b'])
     })
 
-    test(`${kind}: of changes that a checkpoint ends ${when} it sees all or none`, async () => {
+    test(`${kind}: of the changes of a checkpoint that ends ${when} it sees all or none`, async () => {
       const { state, hold } = await openHeldState()
       state.put(key(1), value('moves'))
       const release = hold(readsFirst)

@@ -45,7 +45,7 @@ test('commits that wait together become one write', async (context) => {
   assert.is(log.endOffset, 100)
 })
 
-test('a commit that a listener asks for as soon as there is room is written', async (context) => {
+test('a commit that a listener requests as soon as there is room is written', async (context) => {
   const { store, views } = await openTestStore(context)
   const operation = (text: string) => [{ kind: noteKind, payload: Buffer.from(text) }]
   const second = new Promise<void>((resolve, reject) => {
@@ -83,7 +83,7 @@ test('reads outside of the log name the range', async (context) => {
   assert.match(result?.error?.message ?? '', 'offset 5 is out of range, expected 0 to 0')
 })
 
-test('whole batches come even when they are larger than what was asked for, and no more', async (context) => {
+test('a read returns whole batches, even one that is larger than the requested size, and no more', async (context) => {
   for (const tailCacheBytes of [0, 1 << 20]) {
     const { store } = await openTestStore(context, { tailCacheBytes })
     const [log] = await createLogs(store, 1)
@@ -175,7 +175,7 @@ test('a rejected write fails all waiting commits and voids their offsets, and th
   assert.equal(await valuesOf(store, log), ['0=kept', '1=after'])
 })
 
-test('a write that was rejected and is there all the same is taken in, once', async (context) => {
+test('a write that was rejected but stored is applied once', async (context) => {
   const engines = new FaultyEngines()
   const { store, views } = await openTestStore(context, { engines, reopenDelayMs: 1 })
   const [log] = await createLogs(store, 1)
@@ -195,7 +195,7 @@ test('a write that was rejected and is there all the same is taken in, once', as
   assert.equal(views.appendedTo, ['1@0+1'])
 })
 
-test('a log that can not be reopened keeps trying and says why', async (context) => {
+test('the store retries to reopen a log, and reports the reason', async (context) => {
   const engines = new FaultyEngines()
   const { store } = await openTestStore(context, { engines, reopenDelayMs: 1 })
   const [log] = await createLogs(store, 1)
@@ -263,7 +263,7 @@ test('appends beyond what fits one block and one commit keep their order', async
   for (const log of logs) assert.equal(await valuesOf(store, log), expected.get(log))
 })
 
-test('closing waits for what is pending, and refuses what comes after', async (context) => {
+test('closing waits for pending commits, and refuses later ones', async (context) => {
   const engines = new FaultyEngines()
   const { store } = await openTestStore(context, { engines })
   const [log] = await createLogs(store, 1)

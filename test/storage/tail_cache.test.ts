@@ -37,7 +37,7 @@ test('memory of blocks that are tiny is counted too', () => {
   assert.is(firsts(tail, 950)?.length, 50)
 })
 
-test('what was evicted is not held any more', async () => {
+test('evicted blocks are not held in memory', async () => {
   const tails = Array.from({ length: 20 }, () => new LogTail())
   const cache = new TailCache(300_000, (id) => tails[id])
   let freed = 0
@@ -58,7 +58,7 @@ test('what was evicted is not held any more', async () => {
   assert.ok(freed >= 180, `${freed} of 200 blocks were freed`)
 })
 
-test('a gap that lost records left is never skipped', () => {
+test('a gap of lost records is never skipped', () => {
   const tail = new LogTail()
   const cache = new TailCache(100_000, () => tail)
   for (const [position, offset] of [
@@ -73,7 +73,7 @@ test('a gap that lost records left is never skipped', () => {
   assert.equal(firsts(tail, 3), [3, 4])
 })
 
-test('a log that is gone is not read from memory that is used again', async (context) => {
+test('a removed log is not read from reused memory', async (context) => {
   const { store } = await openTestStore(context, { tailCacheBytes: 100_000 })
   const [gone, other] = await createLogs(store, 1, 2)
   await store.commit([{ log: gone, batch: batchOf('g'.repeat(50_000)) }])

@@ -40,7 +40,7 @@ const checksOf = (seen: Observed, afterCrash = false): string[] =>
 
 const line = (offsets: string) => `partition 2 of topic "t": offsets ${offsets} are damaged or lost`
 
-test('finds nothing where all is served, or what is not is reported with its offsets', () => {
+test('finds nothing if all records are served, or the health reports the missing offsets', () => {
   assert.equal(checksOf(observed()), [])
   const damaged = { served: without(1, 2), corrupt: new Set([1, 2]) }
   assert.equal(checksOf(observed(damaged, { reasons: [line('1 to 2')] })), [])
@@ -68,14 +68,14 @@ test('damage counts as reported only under the right partition and offsets', () 
   assert.equal(checksOf(observed(damaged, { reasons: [other] })).length, 2)
 })
 
-test('a last write may only be dropped after a crash, and if the log says so', () => {
+test('the last write may only be dropped after a crash, and with a log message', () => {
   const dropped = { served: without(3), endOffset: 3, published: 3, repeated: 3 }
   assert.equal(checksOf(observed(dropped, { hasTailNotice: true }), true), [])
   assert.ok(checksOf(observed(dropped, { hasTailNotice: true }), false).includes('silent-loss'))
   assert.ok(checksOf(observed(dropped), true).includes('silent-loss'))
 })
 
-test('what retention dropped is not missed, where there is retention', () => {
+test('records that retention dropped are no finding', () => {
   const trimmed = { startOffset: 2, served: without(0, 1) }
   assert.equal(checksOf(observed(trimmed)), ['silent-loss', 'silent-loss'])
   assert.equal(judge([{ ...expected, isTrimmed: true }], observed(trimmed), false), [])

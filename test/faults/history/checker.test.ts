@@ -26,7 +26,7 @@ function good(): HandMade {
   return history.drains(log('a', 'b', 'c'))
 }
 
-test('a good history passes, and is counted', () => {
+test('a correct history passes, and its operations are counted', () => {
   const verdict = checkHistory(good().events)
   deepStrictEqual(verdict, {
     verdict: 'passed',
@@ -73,7 +73,7 @@ test('a finding makes it failed, whatever else is unknown', () => {
   deepStrictEqual([verdict, unknown], ['failed', ['there is no drain 2']])
 })
 
-test('ten findings of a check in full, and how many more', () => {
+test('the verdict has ten findings of a check, and the number of others', () => {
   const history = new HandMade().publish('p', 'a', 0)
   history.drains(log('a', ...Array.from({ length: 25 }, (_, i) => `x${i}`)))
   const { findings, findingsByCheck } = checkHistory(history.events)
@@ -83,7 +83,7 @@ test('ten findings of a check in full, and how many more', () => {
   )
 })
 
-test('what is no history is refused', () => {
+test('a file that is not a history is refused', () => {
   const twice = new HandMade().publish('p', 'a', 0).publish('q', 'a', 1)
   throws(
     () => checkHistory(twice.events),
@@ -104,7 +104,7 @@ test('what is no history is refused', () => {
   throws(() => checkHistory([{} as HistoryEvent]), /not ordered by time/)
 })
 
-test('files become one history, a last line that was cut off is left out, any other is refused', async ({
+test('files are merged into one history, an incomplete last line is skipped, any other is refused', async ({
   tempDir,
 }) => {
   const dir = await tempDir()
@@ -117,7 +117,7 @@ test('files become one history, a last line that was cut off is left out, any ot
   await rejects(readHistories([one]), /one\.jsonl, line 2 is no event: \{"type":"deliv/)
 })
 
-test('what the writer writes is read back', async ({ tempDir }) => {
+test('the reader reads the output of the writer', async ({ tempDir }) => {
   const path = join(await tempDir(), 'history.jsonl')
   const writer = new HistoryWriter(path)
   const id = writer.invoke('p', { op: 'publish', topic: 't', value: 'a', lane: 'a' })
@@ -126,7 +126,7 @@ test('what the writer writes is read back', async ({ tempDir }) => {
   deepStrictEqual(checkHistory(await readHistories([path])).operations.publish, { ok: 1, fail: 0, info: 0 })
 })
 
-test('the command prints the verdict and exits as it says', async ({ tempDir }) => {
+test('the command prints the verdict and exits with its code', async ({ tempDir }) => {
   const dir = await tempDir()
   const file = async (name: string, events: readonly HistoryEvent[]) => {
     const path = join(dir, name)

@@ -57,7 +57,7 @@ test('an error that the broker did not expect is found in a reply, with its requ
   assert.match(storm.findings[0]?.evidence ?? '', /frame \d+, [a-z ]+: [0-9a-f]+\nreply: [0-9a-f]+/)
 })
 
-test('a witness notices a value that is lost, one that changed place, and an error', async (context) => {
+test('a witness notices a lost value, a moved value, and an error', async (context) => {
   const broker = await testBroker(context)
   const lost = await Witness.start(context, broker.address.port, 'w1')
   lost.published++

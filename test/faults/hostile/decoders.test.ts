@@ -29,7 +29,7 @@ test('generated bodies without extremes fit the shapes of their commands', (cont
 })
 
 test(
-  'mutated and generated frames leave the decoders with an error of ours or a value',
+  'for mutated and generated frames the decoders return a value or a MillraceError',
   async (context) => {
     const broker = await testBroker(context)
     const { requests, replies, topics } = await recordTraffic(context, broker.address.port)
@@ -57,7 +57,7 @@ test(
   { deadlineMs: 60_000 },
 )
 
-test('an error that is not ours is found, with the frame', () => {
+test('an error that is no MillraceError is found, with the frame', () => {
   const { read } = commands.ping.request
   const frame = Buffer.from('0d000000020000000100000001000000' + '80', 'hex')
   assert.equal(decodeBody(partsOf(frame).body), {})
@@ -75,7 +75,7 @@ test('an error that is not ours is found, with the frame', () => {
   }
 })
 
-test('one seed and one recording give the same frames again', async (context) => {
+test('one seed and one recording produce the same frames', async (context) => {
   const broker = await testBroker(context)
   const { requests } = await recordTraffic(context, broker.address.port)
   const options = { samples: requests, known, side: 'request', roughShare: 0.2, bombShare: 0 } as const
@@ -91,7 +91,7 @@ test('one seed and one recording give the same frames again', async (context) =>
   assert.not.equal(framesOf({ ...options, random: new Random(seed + 1) }), first)
 })
 
-test('what a connection can be read on after is told from what ends it', () => {
+test('mutations that end a connection are distinguished from the others', () => {
   const ping = Buffer.from('0d00000002000000010000000100000080', 'hex')
   assert.equal(readRequest(ping), { command: 2, body: {} })
   for (const [at, byte] of [

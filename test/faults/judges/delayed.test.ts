@@ -51,7 +51,7 @@ function checksOf(history: DelayedHistory): string[] {
   return [...new Set(judgeDelayed(history).map(({ check }) => check))].sort()
 }
 
-test('nothing is found in a good history', () => {
+test('a correct history has no findings', () => {
   const history = goodHistory()
   assert.equal(judgeDelayed(history), [])
   const again = history.read[4]
@@ -72,11 +72,11 @@ test('a message that never comes is lost', () => {
   assert.equal(checksOf(without(goodHistory(), 'm20')), ['delayed-lost'])
 })
 
-test('a message that comes only after a restart was passed over', () => {
+test('a message that comes only after a restart is found as skipped', () => {
   assert.equal(checksOf(readLater(goodHistory(), 'm20', 12_600, 900)), ['delayed-passed-over'])
 })
 
-test('a message that is read late, and stands where it has to, is no finding', () => {
+test('a message that is read late, but is at the right place, is no finding', () => {
   assert.equal(checksOf(readLater(goodHistory(), 'm20', 12_600)), [])
 })
 
@@ -113,7 +113,7 @@ test('a due time of a schedule that is missing, doubled or early is found', () =
   assert.equal(checksOf(early), ['schedule-early'])
 })
 
-test('a schedule that skips what it missed owes nothing near a crash, and everything else', () => {
+test('a schedule with missed "skip" may miss times near a crash, and no others', () => {
   const history = goodHistory()
   const skips = (dueMs: number): DelayedHistory => ({
     ...history,

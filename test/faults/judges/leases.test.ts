@@ -50,7 +50,7 @@ function withStarts(change: (start: HandlerStart) => HandlerStart | undefined): 
 const isOf = ({ group, value }: HandlerStart, ofGroup: string, ofValue: string): boolean =>
   group === ofGroup && value === ofValue
 
-test('nothing is found in a good history', () => {
+test('a correct history has no findings', () => {
   assert.equal(judgeLeases(goodHistory()), [])
 })
 

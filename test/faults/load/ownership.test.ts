@@ -5,7 +5,7 @@ import { Ownership } from './ownership.js'
 
 const test = suite('faults/load/ownership')
 
-test('one owner after the other is right', () => {
+test('one owner after the other is no finding', () => {
   const ownership = new Ownership(2)
   ownership.assigned('a', [0, 1], 10)
   ownership.delivered('a', 0, 'x', 11, 12)
@@ -17,11 +17,11 @@ test('one owner after the other is right', () => {
   assert.equal(
     ownership.unmovedMs,
     [1],
-    'a message that was under way while the partition moved does not count',
+    'a message that was in flight while the partition moved does not count',
   )
 })
 
-test('two owners at a time are found, and deliveries to one that owns nothing', () => {
+test('two owners at a time are found, and deliveries to a member that does not own the partition', () => {
   const ownership = new Ownership(1)
   ownership.assigned('a', [0], 10)
   ownership.assigned('b', [0], 20)
@@ -33,7 +33,7 @@ test('two owners at a time are found, and deliveries to one that owns nothing', 
   assert.is(ownership.values.get('x'), 1)
 })
 
-test('percentiles are values that were measured', () => {
+test('percentiles are measured values', () => {
   assert.equal(
     [0, 0.5, 0.99, 1].map((share) => percentile([4, 1, 3, 2], share)),
     [1, 2, 4, 4],

@@ -56,13 +56,13 @@ async function exchange(client: End, server: End): Promise<void> {
   await waitFor('both', () => client.received() === clientSide && server.received() === serverSide)
 }
 
-test('counts what it carried', async (context) => {
+test('counts the bytes that it forwarded', async (context) => {
   const { proxy, client, server } = await open(context)
   await exchange(client, server)
   assert.equal(proxy.relayedBytes, { requests: 'request'.length, replies: 'reply'.length })
 })
 
-test('carries bytes and the end both ways', async (context) => {
+test('forwards bytes and FIN in both directions', async (context) => {
   const { proxy, client, server } = await open(context)
   await exchange(client, server)
   client.socket.end('last')
@@ -89,7 +89,7 @@ test('delays one direction and not the other, and keeps the order', async (conte
   assert.ok(tookMs >= 100 && tookMs < 1_000, `${tookMs} ms`)
 })
 
-test('throttles, and holds the sender up instead of holding all', async (context) => {
+test('throttles, and slows the sender down instead of buffering', async (context) => {
   const { proxy, client, server } = await open(context)
   proxy.set({ bytesPerSecond: 100_000 })
   const begin = performance.now()
@@ -141,7 +141,7 @@ test('drops replies while requests pass, and resets the connection on healing', 
   await waitFor('the reset', () => client.events.includes('ECONNRESET'))
 })
 
-test('cuts after so many bytes, which arrive', async (context) => {
+test('cuts after a number of bytes, which arrive', async (context) => {
   const { proxy, client, server } = await open(context)
   proxy.cutAfter('replies', 5)
   server.socket.write('abc')
@@ -152,7 +152,7 @@ test('cuts after so many bytes, which arrive', async (context) => {
   await waitFor('the reset', () => server.events.includes('ECONNRESET'))
 })
 
-test('cuts with a reset or properly, half-closes, refuses', async (context) => {
+test('cuts with RST or FIN, half-closes, refuses', async (context) => {
   const { proxy, client, server, again } = await open(context)
   proxy.halfClose('requests')
   await waitFor('the end', () => server.events.includes('end'))

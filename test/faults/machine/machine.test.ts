@@ -69,7 +69,7 @@ async function startSyncLoop(context: TestContext): Promise<SpawnedProcess> {
   return spawnProcess(context, process.execPath, args, { env: { UV_THREADPOOL_SIZE: '1' } })
 }
 
-test('a power cut loses what was not synced, and keeps what was', async (context) => {
+test('a power cut loses unsynced data, and keeps synced data', async (context) => {
   await skipIf(context, loopVolumeUnavailable)
   const volume = await LoopVolume.create(context, smallVolume)
   const kept = join(volume.dir, 'kept')
@@ -92,7 +92,7 @@ test('a power cut loses what was not synced, and keeps what was', async (context
   }
 })
 
-test('a new write-ahead file is told at once', async (context) => {
+test('a new write-ahead file is reported at once', async (context) => {
   const dir = await context.tempDir()
   const db = new ClassicLevel<string, Uint8Array>(dir, { valueEncoding: 'view', writeBufferSize: 64 * 1024 })
   await db.open()
@@ -106,7 +106,7 @@ test('a new write-ahead file is told at once', async (context) => {
   assert.ok(told.every((name) => /^\d+\.log$/.test(name)))
 })
 
-test('a volume is filled up to what should be left, and freed', async (context) => {
+test('a volume is filled up to the given free space, and freed', async (context) => {
   await skipIf(context, checkOnce(loopVolumeUnavailable, diskFillerUnavailable))
   const volume = await LoopVolume.create(context, smallVolume)
   const before = await volume.freeBytes()
@@ -125,7 +125,7 @@ test('a volume is filled up to what should be left, and freed', async (context) 
   assert.ok((await volume.freeBytes()) > before - 3 * 1024 * 1024)
 })
 
-test('syncs of a running process fail, are slow, and are well again', async (context) => {
+test('syncs of a running process fail, are slow, and succeed again', async (context) => {
   await skipIf(context, syscallFaultsUnavailable)
   const loop = await startSyncLoop(context)
   assert.ok((await nextSyncs(loop, 3)).every(({ code }) => code === 'ok'))
@@ -169,7 +169,7 @@ test('a device becomes slow, and fast again', async (context) => {
   assert.ok((await timedSyncMs()) < 300)
 })
 
-test('a process that wants more memory than it may have is killed', async (context) => {
+test('a process that exceeds its memory limit is killed', async (context) => {
   await skipIf(context, memoryLimitUnavailable)
   const limit = await MemoryLimit.create(context, 96 * 1024 * 1024)
   const hog = `const held = []
@@ -190,7 +190,7 @@ console.log('ready')`
   assert.is((await added.exited).signal, 'SIGKILL')
 })
 
-test('a process runs out of descriptors, and has them again', async (context) => {
+test('a process runs out of descriptors, and gets them back', async (context) => {
   await skipIf(context, limitDescriptorsUnavailable)
   const opener = `process.stdin.on('data', () => {
   try { console.log('opened', require('node:fs').openSync('/dev/null')) } catch (e) { console.log(e.code) }

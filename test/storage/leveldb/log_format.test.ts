@@ -26,7 +26,7 @@ test('reads what it writes, over the ends of blocks', () => {
   )
 })
 
-test('any flipped bit in front of the last record is noticed, and every other record is read', (context) => {
+test('any flipped bit before the last record is noticed, and every other record is read', (context) => {
   const random = context.random()
   const records = [record(1, 300), record(2, 40_000), record(3, 200), record(4, 100), record(5, 100)]
   const file = writeLogFile(records)
@@ -49,7 +49,7 @@ test('any flipped bit in front of the last record is noticed, and every other re
   }
 })
 
-test('a last record that was cut short is the tail, and so is one that is damaged', () => {
+test('an incomplete or damaged last record is the tail', () => {
   const file = writeLogFile([record(1, 300), record(2, 40_000)])
   for (const cut of [file.length - 1, 40_000, 320, 309]) {
     const read = readLogFile(file.subarray(0, cut))
@@ -60,7 +60,7 @@ test('a last record that was cut short is the tail, and so is one that is damage
   assert.equal([readLogFile(damaged).records.length, readLogFile(damaged).tailBytes], [1, file.length - 307])
 })
 
-test('records one after the other are the same ones, up to whatever is not as it was written', (context) => {
+test('records read one by one are the same as the written ones, up to the first difference', (context) => {
   const random = context.random()
   const records = [
     record(1, 300),

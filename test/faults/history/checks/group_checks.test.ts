@@ -23,7 +23,7 @@ const [a, b, c, d] = [
   [3, 'd'],
 ] as const
 
-test('a group that hands a partition over', () => {
+test('a group that moves a partition between members has no findings', () => {
   const history = abcd().assigned('m', 1).delivered('m', [a, b, c]).processed('m', [0, 1]).commit('m', 2, 1)
   history
     .committed(2)
@@ -53,7 +53,7 @@ test('poll-back: a message again under one assignment, and not after the next on
   expectFindings(drained(again), [])
 })
 
-test('assignment-skip: the next owner begins behind what nobody has processed', () => {
+test('assignment-skip: the next owner starts after messages that no member processed', () => {
   const history = abcd().assigned('m', 1).delivered('m', [a, b]).processed('m', [0]).commit('m', 1, 1)
   history.assigned('n', 2).delivered('n', [c, d])
   expectFindings(drained(history), ['assignment-skip'], /n .*begins with 'c' .*'b' at offset 1 \(1 such/)
@@ -117,7 +117,7 @@ test('committed-goes-back: a read beside a commit may be either', () => {
   expectFindings(drained(history.commit('m', 1, 1).outcome('admin', read, 'ok', { offset: -1 })), [])
 })
 
-test('committed-redelivered: what a confirmed commit has passed comes again', () => {
+test('committed-redelivered: messages before a confirmed commit come again', () => {
   const history = abcd().assigned('m', 1).delivered('m', [a, b]).processed('m', [0, 1]).commit('m', 2, 1)
   history.assigned('n', 2).delivered('n', [b, c])
   expectFindings(drained(history), ['committed-redelivered'], /n .*'b' at offset 1 .* offset 2 was confirmed/)
@@ -140,13 +140,13 @@ test('committed-unprocessed: a commit or a read passes a message, or the process
   expectFindings(drained(read), ['committed-unprocessed'], /committed by admin .* says 3/)
 })
 
-test('committed-unprocessed: a group that began elsewhere needs what it was given', () => {
+test('committed-unprocessed: a group that started at another offset needs only its delivered messages', () => {
   const history = abcd().assigned('m', 1).delivered('m', [c, d]).processed('m', [2, 3]).commit('m', 4, 1)
   expectFindings(drained(history), ['assignment-skip', 'committed-unprocessed'])
   expectFindings(history, [], undefined, { groupsBegin: 'first-delivery' })
 })
 
-test('group-missed: a message below the last committed offset was given to nobody', () => {
+test('group-missed: a message below the last committed offset was delivered to no member', () => {
   const history = abcd().assigned('m', 1).delivered('m', [a, b]).processed('m', [0, 1, 2]).committed(3)
   expectFindings(drained(history), ['group-missed'], /is 3, and 'c' at 2 was given to nobody/)
 })

@@ -23,7 +23,7 @@ test('lost-write: a drain that lacks its partition, and one only of the first dr
   expectFindings(back, ['lost-write', 'truncation'], /'a'.*is not in drain 1 .*though in drain 2/)
 })
 
-test('lost-write: not what was damaged or dropped, if that was to be', () => {
+test('lost-write: not for records that were damaged or dropped on purpose', () => {
   const damaged = ab().drains(log('a'), { endOffset: 2, corrupt: [[1, 2]] })
   expectFindings(damaged, [], undefined, { rotInjected: true })
   const dropped = ab().drains([[1, 'b']])
@@ -31,7 +31,7 @@ test('lost-write: not what was damaged or dropped, if that was to be', () => {
   expectFindings(dropped, ['lost-write'])
 })
 
-test('lost-write: not what is acknowledged after the drain began', () => {
+test('lost-write: not for records that were acknowledged after the drain started', () => {
   expectFindings(ab().drains(log('a', 'b')).publish('p', 'c', 2), [])
 })
 
@@ -107,14 +107,14 @@ test('acked-offset-differs: another offset, another partition', () => {
   expectFindings(other, ['acked-offset-differs'], /t\/1 offset -1\), is at t\/0 offset 2/)
 })
 
-test('real-time-order: acknowledged before the other was begun', () => {
+test('real-time-order: acknowledged before the other was started', () => {
   const history = new HandMade()
   const c = history.begin('r', 'c')
   history.publish('p', 'a', -1).publish('q', 'b', -1).outcome('r', c, 'ok', { partition: 0, offset: 2 })
   expectFindings(history.drains(log('b', 'a', 'c')), ['real-time-order'], /'a'.*behind 'b'/)
 })
 
-test('real-time-order: those that overlap may stand either way', () => {
+test('real-time-order: overlapping publishes may be in either order', () => {
   const history = new HandMade()
   const [a, b] = [history.begin('p', 'a'), history.begin('q', 'b')]
   history
@@ -157,7 +157,7 @@ test('truncation: a record is gone between the drains', () => {
   expectFindings(history, ['truncation', 'drain-incomplete'], /drain 1 .*drain 2 .*'a' at offset 0 is gone/)
 })
 
-test('truncation: an end that does not reach what was acknowledged', () => {
+test('truncation: an end before acknowledged records', () => {
   const history = ab().drains(log('a'))
   expectFindings(history, ['truncation', 'lost-write'], /ends before 'b'/)
 })
@@ -198,7 +198,7 @@ test('drain-incomplete: corrupt offsets are no hole; corrupt-offsets says whethe
   expectFindings(history, [], undefined, { rotInjected: true })
 })
 
-test('a part of a drain a line', () => {
+test('a line of a history may have a part of a drain', () => {
   const history = ab().publish('p', 'c', 2)
   history.drain(1, log('a', 'b'), { endOffset: 3 }).drain(1, [[2, 'c']], { startOffset: 0 })
   expectFindings(history.drain(2, log('a', 'b', 'c')), [])
