@@ -221,7 +221,7 @@ export async function restoreMarker(dir: string, anyVersion: boolean): Promise<b
     )
   }
   // The next start records the databases of the folder.
-  await replaceFile(path, markerName, markerText(...emptyFields, relisted: ['shard-0'] ))
+  await replaceFile(path, markerName, markerText({ ...emptyFields, relisted: ['shard-0'] }))
   return true
 }
 

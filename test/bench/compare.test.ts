@@ -5,20 +5,20 @@ import { figure, report, reportWithPeers } from './report_fixture.js'
 
 const test = suite('bench/compare')
 
-test('with three runs calls a difference only what lies beyond the range of the other runs', () => {
+test('with three runs reports a difference only outside the range of the other runs', () => {
   assert.is(judge([100, 101, 102], [110, 111, 112], 'higher'), 'better')
   assert.is(judge([100, 101, 102], [110, 111, 112], 'lower'), 'worse')
   assert.is(judge([100, 105, 111], [110, 120, 130], 'higher'), 'same')
 })
 
-test('with more runs goes by their ranks, so that one outlier does not hide a difference', () => {
+test('with more runs compares ranks, so that one outlier does not hide a difference', () => {
   const before = [100, 101, 102, 103, 150]
   assert.is(judge(before, [120, 121, 122, 123, 124], 'higher'), 'same')
   assert.is(judge([...before, 104, 105], [120, 121, 122, 123, 124, 125, 126], 'higher'), 'better')
   assert.is(judge([100, 130, 110, 120], [105, 125, 115, 135], 'higher'), 'same')
 })
 
-test('does not judge small differences, nor what was measured less than three times', () => {
+test('does not judge small differences, or figures with fewer than three runs', () => {
   assert.is(judge([100, 100.1, 100.2], [102, 102.1, 102.2], 'higher'), 'same')
   assert.is(judge([100, 101], [200, 201, 202], 'higher'), 'unknown')
   assert.is(judge([0, 0, 0], [0, 0, 0], 'higher'), 'same')

@@ -37,7 +37,7 @@ test('draws tables as Markdown, without empty columns and with cells that cannot
   assert.is(drawn, '| name | value |\n| ---- | ----: |\n| a\\|b |    10 |')
 })
 
-test('shows numbers with the digits that tell something', () => {
+test('shows numbers with their significant digits', () => {
   assert.equal([1234567, 12.34, 1.234, 0.01234, 0].map(shown), ['1,234,567', '12.3', '1.23', '0.0123', '0'])
   assert.equal([4.4, 65, 3_660].map(shownDuration), ['4 s', '1 min 5 s', '1 h 1 min'])
 })
@@ -68,7 +68,7 @@ test('measures latency from the intended time, so that a stall delays every mess
   assert.ok(p50Ms >= stallMs / 4, `median ${p50Ms} ms`)
 })
 
-test('sends at the rate and nearly in time, and leaves no thread behind', async () => {
+test('sends at the rate and almost on time, and leaves no thread behind', async () => {
   const stop = new AbortController()
   const intended: number[] = []
   const lateMs: number[] = []
@@ -85,7 +85,7 @@ test('sends at the rate and nearly in time, and leaves no thread behind', async 
   assert.not(process.getActiveResourcesInfo().includes('MessagePort'))
 })
 
-test('sends no more than there is room for, and keeps the intended times of what waits', async () => {
+test('sends no more messages than there is room for, and keeps the intended times of waiting ones', async () => {
   const stop = new AbortController()
   const intended: number[] = []
   let room = 3

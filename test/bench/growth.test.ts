@@ -11,7 +11,7 @@ test('measures at 1, 2 and 5 and their tenfolds, and at the size itself', () => 
   assert.equal(growthSizes(30), [1, 2, 5, 10, 20, 30])
 })
 
-test('tells rate and processor time over the interval before each size', () => {
+test('reports rate and processor time over the interval before each size', () => {
   const meter = new GrowthMeter([1, 2], 0.5)
   const points: GrowthPoint[] = []
   // 100 MB a second of 1,000 bytes each; from 1 GB on a message costs the broker twice as much.

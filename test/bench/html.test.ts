@@ -8,7 +8,7 @@ import { figure, report, reportWithPeers } from './report_fixture.js'
 
 const test = suite('bench/html')
 
-test('escapes the values of templates, at any depth, and not what is HTML already', () => {
+test('escapes the values of templates at any depth, except values that are HTML', () => {
   const inner = html`<b>${'<i>&"\''}</b>`
   assert.is(
     html`<p title="${'"x"'}">${[inner, [1, undefined, '>']]}</p>`.text,
@@ -17,7 +17,7 @@ test('escapes the values of templates, at any depth, and not what is HTML alread
   assert.is(jsonMarkup({ a: '</script>' }).text, '{"a":"\\u003c/script>"}')
 })
 
-test('escapes whatever a report may hold', () => {
+test('escapes all values of a report', () => {
   const evil = '</script><img src=x onerror="alert(1)">'
   const contender = {
     id: 'peer',
@@ -48,7 +48,7 @@ test('escapes whatever a report may hold', () => {
   assert.match(page, /&lt;img src=x onerror=&quot;/)
 })
 
-test('asks nothing of the network, and has every figure in its tables', () => {
+test('loads nothing from the network, and has every figure in its tables', () => {
   const page = renderHtml(reportWithPeers())
   const withoutLibrary = page.replace(/<script>[\s\S]*?<\/script>/g, '')
   assert.not.match(withoutLibrary, /https?:|<link|@import|url\(|src=/)

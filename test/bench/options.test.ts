@@ -32,7 +32,7 @@ test('chooses contenders by their ids', () => {
   assert.is(chosenContenders(parse().opts()), undefined)
 })
 
-test('names the nearest known name for one that is unknown, and refuses what contradicts itself', () => {
+test('suggests the nearest name for an unknown one, and refuses contradicting options', () => {
   const wrong: [args: string[], message: RegExp][] = [
     [['publsh'], /No scenario is named "publsh", expected one of publish, peers; did you mean "publish"\?/],
     [['--contenders', 'redis,rediss-fsync'], /No contender is named "rediss-fsync".*mean "redis-fsync"\?/],

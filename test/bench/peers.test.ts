@@ -34,21 +34,21 @@ test('names every contender once', () => {
   assert.equal([...new Set(ids)], ids)
 })
 
-test('tells what is missing and how to install it', async (context) => {
+test('reports missing parts and how to install them', async (context) => {
   setVariable(context, 'PATH', await context.tempDir())
   const [redis] = redisContenders
   assert.match((await redis?.missing())?.reason ?? '', /redis-server is not installed/)
   assert.match((await redis?.missing())?.install ?? '', /^apt-get install redis-server$/)
 })
 
-test('tells how to install a client that is missing', async () => {
+test('reports how to install a missing client', async () => {
   assert.equal(await missingClient('no-such-client', 'redis/publisher.js'), {
     reason: 'no-such-client is not installed',
     install: 'npm run bench:clients',
   })
 })
 
-test('takes no NATS for synced that can not sync', async (context) => {
+test('does not use a NATS without sync as a synced contender', async (context) => {
   const old = await script(context, 'nats-server', 'echo "nats-server: v2.9.10"')
   setVariable(context, programVariable, old)
   const [nats, synced] = natsContenders
@@ -56,7 +56,7 @@ test('takes no NATS for synced that can not sync', async (context) => {
   assert.match((await synced?.missing())?.reason ?? '', /nats-server 2\.9\.10 can't sync/)
 })
 
-test('tells the newer of two versions', () => {
+test('finds the newer of two versions', () => {
   assert.ok(compareVersions('2.9.10', '2.10') < 0)
   assert.ok(compareVersions('2.12.2', '2.10') > 0)
   assert.is(compareVersions('2.12.2', '2.12.2'), 0)
@@ -69,7 +69,7 @@ test('finds a program in PATH', async (context) => {
   assert.is(await findProgram('some-server'), path)
 })
 
-test('tells the end of the output of a server that does not start', async (context) => {
+test('shows the end of the output of a server that does not start', async (context) => {
   const dataRoot = await context.tempDir()
   const args = ['-c', 'echo bad configuration >&2; exit 3']
   const options = { name: 'broken', dataRoot, command: () => ({ program: '/bin/sh', args }) }
@@ -128,7 +128,7 @@ test('sees its own memory and time', () => {
 })
 
 test(
-  'runs contenders in turn, and tells which failed',
+  'runs contenders in turn, and reports the ones that failed',
   async (context) => {
     const missing = await missingClient('@nats-io/jetstream', 'nats/publisher.js')
     if (missing !== undefined) context.skip(`${missing.reason}: ${missing.install}`)

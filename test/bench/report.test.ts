@@ -10,7 +10,7 @@ import { figure, report, reportWithPeers } from './report_fixture.js'
 
 const test = suite('bench/report')
 
-test('reads what it has written', async ({ tempDir }) => {
+test('reads the reports that it wrote', async ({ tempDir }) => {
   const folder = await tempDir()
   const series = [{ name: 'memory', unit: 'MB', points: [[0, 1] as const, [1, 2] as const] }]
   const failures = [{ scenario: 'x', error: 'lost' }]
@@ -26,7 +26,7 @@ test('reads what it has written', async ({ tempDir }) => {
   for (const file of files) assert.ok((await readFile(file, 'utf8')).length > 0, file)
 })
 
-test('says what is wrong with a file that is no report', async ({ tempDir }) => {
+test('names the problem of a file that is not a report', async ({ tempDir }) => {
   const file = join(await tempDir(), 'bad.json')
   const wrong: [text: string, message: RegExp][] = [
     ['{', /bad\.json can't be read as a report of the bench: it is not JSON/],
@@ -61,7 +61,7 @@ test('says what is wrong with a file that is no report', async ({ tempDir }) => 
   assert.throws(() => parseReport('null'), /expected an object, found null/)
 })
 
-test('compares contenders that did the same work, and tells how to install those that are missing', () => {
+test('compares contenders with the same work, and reports how to install missing ones', () => {
   const lines = renderFigures(reportWithPeers()).split('\n')
   const rows = lines.filter((line) => line.startsWith('| Millrace') || line.startsWith('| Redis'))
   assert.match(rows[0] ?? '', /Millrace .*fsync .* 1,000,000 .* 20 % .* 3 /)

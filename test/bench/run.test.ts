@@ -17,7 +17,7 @@ const fixture = fileURLToPath(new URL('./run_fixture.js', import.meta.url))
 const main = fileURLToPath(new URL('../../bench/main.js', import.meta.url))
 
 test(
-  'runs on when a scenario fails, reports it, and leaves no folder behind',
+  'continues when a scenario fails, reports it, and leaves no folder behind',
   async (context) => {
     const [data, json] = await places(context)
     const { code } = await spawnNode(context, fixture, [data, json]).exited
@@ -36,7 +36,7 @@ test(
 )
 
 test(
-  'writes what was measured when it is interrupted, and leaves no folder behind',
+  'writes the figures so far when it is interrupted, and leaves no folder behind',
   async (context) => {
     const [data, json] = await places(context)
     const bench = spawnNode(context, fixture, [data, json, 'stay'])
@@ -70,7 +70,7 @@ test(
 )
 
 test(
-  'compares two files without measuring, and fails of what is worse only when it is told to',
+  'compares two files without measuring, and fails because of worse figures only on request',
   async (context) => {
     const folder = await context.tempDir()
     const [before, after, none] = ['before', 'after', 'none'].map((name) => join(folder, `${name}.json`)) as [
@@ -102,7 +102,7 @@ test(
   slow,
 )
 
-test('writes its progress again and again in one line of a terminal, and leaves none of it behind', () => {
+test('rewrites its progress in one line of a terminal, and clears it at the end', () => {
   const written: string[] = []
   const write = (text: string): boolean => written.push(text) > 0
   const progress = new Progress({ isTTY: true, columns: 30, write } as never, ['first', 'second'])

@@ -103,7 +103,7 @@ test(
 )
 
 test(
-  'counts what a worker of a queue group acknowledges, also behind a poisoned message',
+  'counts the acknowledgements of a worker of a queue group, also after a poisoned message',
   async ({ tempDir }) => {
     const work = {
       messageBytes,
@@ -125,7 +125,7 @@ test(
 )
 
 test(
-  'counts what every group receives, and waits until all have everything',
+  'counts the messages that every group receives, and waits until all have every message',
   async ({ tempDir }) => {
     const work = { groups: 3, messageBytes, messagesPerS: 1_000, dataRoot: await tempDir() }
     const fanOut = await runFanOut({ ...work, warmUpMs: 300, measureMs: 1_000 })
@@ -150,7 +150,7 @@ test(
 
 for (const kind of ['consumers', 'workers'] as const) {
   test(
-    `measures the CPU of a broker and of clients with ${kind} that do nothing`,
+    `measures the CPU of a broker and of clients with idle ${kind}`,
     async ({ tempDir }) => {
       const dataRoot = await tempDir()
       const shape = { topics: 3, partitions: 2, clients: 2, membersPerClient: 3 }
@@ -164,7 +164,7 @@ for (const kind of ['consumers', 'workers'] as const) {
 }
 
 test(
-  'tells how long a broker takes to start after a stop and after a kill',
+  'reports how long a broker takes to start after a stop and after a kill',
   async ({ tempDir }) => {
     await withBroker(await tempDir(), async (running) => {
       await createTopic(running.port)
@@ -179,7 +179,7 @@ test(
 )
 
 test(
-  'counts what the broker writes for what is published',
+  'counts the bytes that the broker writes for published messages',
   async ({ tempDir, skip }) => {
     if (!tellsWrittenBytes()) skip(`${process.platform} does not tell what a process has written`)
     const dataRoot = await tempDir()

@@ -135,7 +135,7 @@ for (const name of ['publish', 'transaction'] as const) {
   })
 }
 
-test('each refuses batches that grow to more than a batch may have, before it opens them', async (context) => {
+test('publish.each refuses batches with too many uncompressed bytes before it decompresses them', async (context) => {
   const client = await testClient(context, await testBroker(context))
   const topicId = await createTopic(client, 'orders')
   const builder = new RecordBatchBuilder()

@@ -17,7 +17,9 @@ async function problemOf(work: () => Promise<unknown>): Promise<string> {
   throw new Error('nothing was thrown')
 }
 
-test('flags win over the environment, that over the file, that over defaults', async ({ tempDir }) => {
+test('flags override the environment, which overrides the file, which overrides defaults', async ({
+  tempDir,
+}) => {
   const file = join(await tempDir(), 'millrace.yaml')
   await writeFile(file, 'port: 1\nhost: "::1"\nretentionMs: 1h\nbrokerId: 4\n')
   const settings = await loadConfig({
@@ -61,7 +63,7 @@ test('refuses unknown settings and names the nearest', async ({ tempDir }) => {
   assert.match(await problemOf(() => loadConfig({ flags: { toString: 1 } })), /unknown setting "toString"/)
 })
 
-test('refuses wrong values and says what was expected', async ({ tempDir }) => {
+test('refuses wrong values and names the expected ones', async ({ tempDir }) => {
   assert.match(
     await problemOf(() => loadConfig({ env: { MILLRACE_PORT: 'abc' } })),
     /MILLRACE_PORT: expected a whole number, from 0 to 65535, got "abc"/,

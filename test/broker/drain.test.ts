@@ -17,7 +17,7 @@ import {
 
 const test = suite('broker/drain')
 
-test('close answers what waits, finishes what was accepted and refuses new publishes', async (context) => {
+test('close answers waiting requests, finishes accepted ones and refuses new publishes', async (context) => {
   const engines = new ControlledEngines()
   const broker = await testBroker(context, { engines })
   const publisher = await testClient(context, broker)
@@ -66,7 +66,7 @@ test('close can be called twice, and frees the port and the folder', async (cont
   assert.is(again.address.port, broker.address.port)
 })
 
-test('a port that is taken leaves nothing open', async (context) => {
+test('a start on a port in use leaves nothing open', async (context) => {
   const dir = await context.tempDir()
   const broker = await testBroker(context)
   const { port } = broker.address

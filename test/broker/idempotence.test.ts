@@ -44,7 +44,7 @@ test('a retry after a restart is answered with the first offset and appended onc
   assert.is((await valuesOf(second, topicId)).length, 8)
 })
 
-test('what was replayed from the journal counts as much as what a checkpoint held', async (context) => {
+test('batches from the journal count like batches from a checkpoint', async (context) => {
   const engines = memoryEngines()
   const client = await testClient(context, await testBroker(context, { engines }))
   const topicId = await createTopic(client, 'orders')
@@ -65,7 +65,7 @@ test('what was replayed from the journal counts as much as what a checkpoint hel
   assert.is.not(next, producerId)
 })
 
-test('a partition remembers a bounded number of producers, the one silent for longest goes first', async (context) => {
+test('a partition remembers a limited number of producers, and forgets the one that is idle for longest first', async (context) => {
   const broker = await testBroker(context, { producersPerPartitionMax: 2 })
   const { producers } = (broker as unknown as { readonly shard: Shard }).shard
   const client = await testClient(context, broker)

@@ -16,7 +16,7 @@ test('follows the monotonic clock between ticks', () => {
   assert.is(clock.nowMs, 500)
 })
 
-test('stands still while the process does', () => {
+test('stops while the process is suspended', () => {
   let realMs = 0
   const clock = new LivenessClock(1_000, () => realMs)
   realMs += 60_000

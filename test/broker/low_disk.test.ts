@@ -5,7 +5,7 @@ import { batchOf, createTopic, testBroker, testClient } from './harness.js'
 
 const test = suite('broker/low_disk')
 
-test('a low disk refuses delayed messages and schedules as it refuses publishes', async (context) => {
+test('a low disk refuses delayed messages and schedules like publishes', async (context) => {
   const dir = await context.tempDir()
   const before = await testBroker(context, { dir })
   const topicId = await createTopic(await testClient(context, before), 'orders')

@@ -24,7 +24,7 @@ async function startOf(client: RawClient, topicId: number): Promise<number> {
   return body.partitions[0]?.offset ?? -1
 }
 
-test('drops what is older than the topic keeps, and only in that topic', async (context) => {
+test('drops records that are older than the retention of the topic, and only in that topic', async (context) => {
   const client = await testClient(context, await testBroker(context, { retentionIntervalMs: 20 }))
   const minute = await createTopic(client, 'minute', { settings: { retentionMs: 60_000 } })
   const forever = await createTopic(client, 'forever', { settings: { retentionMs: -1 } })
@@ -44,7 +44,7 @@ test('drops what is older than the topic keeps, and only in that topic', async (
   assert.equal(reply.partitions[0]?.slice(4, 6), [2, 3])
 })
 
-test('keeps about as many bytes as the topic says', async (context) => {
+test('keeps about as many bytes as the setting of the topic', async (context) => {
   const client = await testClient(context, await testBroker(context, { retentionIntervalMs: 20 }))
   const topicId = await createTopic(client, 'orders', { settings: { retentionBytes: 5_000 } })
   for (let i = 0; i < 20; i++) await publish(client, [topicId, 0, batchOf(['x'.repeat(1_000)])])
@@ -114,7 +114,7 @@ test('a producer that published while the clock was set back is remembered after
   assert.is(next?.error, 0, next?.message)
 })
 
-test('a run that fails shows in the health, and the next one makes it good', async (context) => {
+test('a failed run shows in the health until the next one succeeds', async (context) => {
   const engines = new ControlledEngines()
   const broker = await testBroker(context, { engines, retentionIntervalMs: 3_600_000 })
   const { retention } = broker as unknown as { retention: { run(): Promise<void> } }

@@ -4,7 +4,7 @@ import { suite } from '../helpers/suite.js'
 
 const test = suite('broker/turn_budget')
 
-test('what is over the limit waits for the next turns, a limit in each', async () => {
+test('work over the limit waits for the next turns, one limit in each', async () => {
   const budget = new TurnBudget(100)
   let turn = 0
   const turns: number[] = []
@@ -23,7 +23,7 @@ test('what is over the limit waits for the next turns, a limit in each', async (
   for (const one of turns) assert.is(turns.filter((other) => other === one).length, 2)
 })
 
-test('one that is larger than the limit gets through, alone', async () => {
+test('a single item that is larger than the limit gets a turn alone', async () => {
   const budget = new TurnBudget(100)
   budget.add(1_000)
   assert.is(budget.isUsedUp, true)

@@ -23,7 +23,7 @@ function clockAt(wall = startMs) {
   return { clock, hands, pass, interval: () => [clock.earliestMs - startMs, clock.latestMs - startMs] }
 }
 
-test('tells the time while nobody touches the wall clock', () => {
+test('follows the wall clock while nobody changes it', () => {
   const { pass, interval, hands } = clockAt()
   assert.equal(interval(), [0, 0])
   pass(10 * hourMs)
@@ -59,7 +59,7 @@ test('a jump back makes nothing come from the future until it has held', () => {
   assert.equal(interval(), [0, 0])
 })
 
-test('a clock that comes back from the past within the hour is believed at once', () => {
+test('a clock that returns from the past within the hour is accepted at once', () => {
   const { pass, interval, hands } = clockAt()
   hands.wall -= hourMs
   pass(60_000)
@@ -80,7 +80,7 @@ test('an hour is enough for any jump', () => {
   assert.equal(interval(), [1_001 * hourMs, 1_001 * hourMs])
 })
 
-test('a clock that keeps jumping is not believed sooner', () => {
+test('a clock that keeps jumping is not accepted sooner', () => {
   const { pass, interval, hands } = clockAt()
   for (let i = 0; i < 60; i++) {
     hands.wall += 120_000
@@ -89,7 +89,7 @@ test('a clock that keeps jumping is not believed sooner', () => {
   assert.is(interval()[0], 60 * 60_000)
 })
 
-test('the time between two processes has to be believed too', () => {
+test('the time between two processes must be accepted too', () => {
   const { clock, pass, interval } = clockAt()
   clock.wasAt(startMs - 600_000)
   assert.equal(interval(), [-600_000, 0])
@@ -124,7 +124,7 @@ test('a clock that drifts by more than a second between two looks is followed', 
   }
 })
 
-test('of jumps one after the other those that were undone are not believed', () => {
+test('of several jumps the undone ones are not accepted', () => {
   const { pass, interval, hands } = clockAt()
   hands.wall += 600_000
   pass(0)

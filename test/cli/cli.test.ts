@@ -105,7 +105,7 @@ test('a group continues where it stopped, and can be moved back', async (context
   ok(await run(context, ['group', 'delete', 'g', ...server]))
 })
 
-test('follows, and Ctrl-C ends it cleanly with what was printed acknowledged', async (context) => {
+test('consume --follow ends cleanly on Ctrl-C with all printed messages acknowledged', async (context) => {
   const server = await brokerFor(context)
   ok(await run(context, ['topic', 'create', 't', ...server]))
   const follower = spawnMillrace(context, ['consume', 't', '--group', 'g', '--follow', ...server])
@@ -132,7 +132,7 @@ test('topics are altered, described, listed and deleted', async (context) => {
 })
 
 test(
-  'says what a newcomer has to do',
+  'errors tell a new user what to do',
   async (context) => {
     const server = await brokerFor(context)
     ok(await run(context, ['topic', 'create', 'orders', ...server]))
@@ -200,7 +200,7 @@ test(
 )
 
 test(
-  'serve says where it listens, tells a second one who holds the folder, and drains on SIGTERM',
+  'serve prints its address, a second one names the process that uses the folder, and SIGTERM drains',
   async (context) => {
     const data = await context.tempDir()
     const first = spawnMillrace(context, ['serve', '--data', data, '--port', '0'])
@@ -262,7 +262,7 @@ test('a server without a host is a port of this machine', async (context) => {
   assert.match(refused, `did you mean "localhost:${port}"?`)
 })
 
-test('a folder of something else is refused and not touched', async (context) => {
+test('a folder with other files is refused and not changed', async (context) => {
   const data = await context.tempDir()
   await writeFile(join(data, 'notes.txt'), 'mine')
   const ran = await run(context, ['serve', '--data', data, '--port', '0'])
@@ -270,7 +270,7 @@ test('a folder of something else is refused and not touched', async (context) =>
   assert.match(ran.stderr, 'it contains "notes.txt" and no MILLRACE file')
 })
 
-test('ends quietly when its reader does', async (context) => {
+test('ends quietly when its reader closes the pipe', async (context) => {
   const server = await brokerFor(context)
   ok(await run(context, ['topic', 'create', 't', ...server]))
   ok(await run(context, ['publish', 't', ...server], 'x'.repeat(1000).concat('\n').repeat(5_000)))
@@ -281,14 +281,14 @@ test('ends quietly when its reader does', async (context) => {
   assert.is(consumer.output.stderr, '')
 })
 
-test('every command ends quietly when its reader does', async (context) => {
+test('every command ends quietly when its reader closes the pipe', async (context) => {
   const child = spawnMillrace(context, ['serve', '--settings'])
   child.closeOutput()
   assert.equal(await child.exited, { code: 141, signal: null })
   assert.is(child.output.stderr, '')
 })
 
-test('Ctrl-C ends a publish with what was read of its input stored', async (context) => {
+test('Ctrl-C ends a publish after the lines that were read are stored', async (context) => {
   const server = await brokerFor(context)
   ok(await run(context, ['topic', 'create', 't', ...server]))
   const publisher = spawnMillrace(context, ['publish', 't', ...server])
@@ -363,7 +363,7 @@ test('shows queue groups with their reasons, pauses them, and redrives dead lett
   assert.match(unknown.stderr, /no queue group "crow"/)
 })
 
-test('delays a message, tells of it and takes it back; makes schedules', async (context) => {
+test('delays, lists and cancels a message; creates schedules', async (context) => {
   const server = await brokerFor(context)
   ok(await run(context, ['topic', 'create', 'mails', ...server]))
   const publish = (args: readonly string[]): Promise<Ran> =>

@@ -38,7 +38,7 @@ test('a command says on stderr when its broker is gone, once, and when it is bac
   assert.not.match(follower.output.stderr, /Warning/)
 })
 
-test('Ctrl-C on a publish whose broker is gone ends it, and says what is published and what is not confirmed', async (context) => {
+test('Ctrl-C on a publish whose broker is gone ends it, and reports published and unconfirmed messages', async (context) => {
   const broker = await FakeBroker.start(context)
   broker.createTopic('t')
   const args = ['publish', 't', '--json', '--server', broker.address]
@@ -60,7 +60,7 @@ test('Ctrl-C on a publish whose broker is gone ends it, and says what is publish
   )
 })
 
-test('Ctrl-C on a publish that is not confirmed waits, and the second one gives up', async (context) => {
+test('Ctrl-C on an unconfirmed publish waits, and a second Ctrl-C gives up', async (context) => {
   const broker = await FakeBroker.start(context)
   broker.createTopic('t')
   broker.decide = (name) => ({ kind: name === 'publish' ? 'drop' : 'answer' })
@@ -75,7 +75,7 @@ test('Ctrl-C on a publish that is not confirmed waits, and the second one gives 
   assert.match(publisher.output.stderr, /1 message more read, which the broker has not confirmed/)
 })
 
-test('Ctrl-C on one value says that it is not confirmed', async (context) => {
+test('Ctrl-C on one value reports that it is not confirmed', async (context) => {
   const broker = await FakeBroker.start(context)
   broker.createTopic('t')
   broker.decide = (name) => ({ kind: name === 'publish' ? 'drop' : 'answer' })

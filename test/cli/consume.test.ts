@@ -101,7 +101,7 @@ test('--until with a time in the future ends when the clock passes it', async (c
   assert.is(ok(await run(context, [...args, ...server])), 'early\n')
 })
 
-test('filters by key, header and pattern; a group acknowledges what it passes over', async (context) => {
+test('filters by key, header and pattern; a group acknowledges the messages that it skips', async (context) => {
   const server = await brokerFor(context)
   const client = await clientFor(context, server)
   await client.topics.create('t')
@@ -122,7 +122,7 @@ test('filters by key, header and pattern; a group acknowledges what it passes ov
 })
 
 test(
-  'names the flag of what is wrong',
+  'an error names the wrong flag',
   async (context) => {
     const server = await brokerFor(context)
     const client = await clientFor(context, server)

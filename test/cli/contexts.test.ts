@@ -34,7 +34,7 @@ test(
 )
 
 test(
-  'says what is wrong with a context',
+  'an error names the problem of a context',
   async (context) => {
     const home = await context.tempDir()
     const cases: [string[], RegExp][] = [

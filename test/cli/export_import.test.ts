@@ -59,7 +59,7 @@ async function contentsOf(client: Client, topic: string): Promise<string[][]> {
 }
 
 test(
-  'import restores what export wrote: keys, headers, values, timestamps, partitions and tombstones',
+  'import restores the output of export:  keys, headers, values, timestamps, partitions and tombstones',
   async (context) => {
     const random = new Random(freshSeed())
     const [from, to] = [await brokerFor(context), await brokerFor(context)]
@@ -99,7 +99,7 @@ test(
   { deadlineMs: 60_000 },
 )
 
-test('import reads what consume --format json prints, into a topic of another name and partitions', async (context) => {
+test('import reads the output of consume --format json into a topic with another name and partitions', async (context) => {
   const server = await brokerFor(context)
   const client = await clientFor(context, server)
   await client.topics.create('t', { partitions: 2 })
@@ -121,7 +121,7 @@ test('import reads what consume --format json prints, into a topic of another na
 })
 
 test(
-  'import names the line and the field that is wrong, and says what was published before it',
+  'import names the wrong line and field, and reports how many messages were published before it',
   async (context) => {
     const server = await brokerFor(context)
     const client = await clientFor(context, server)
@@ -169,7 +169,7 @@ test(
 )
 
 test(
-  'export replaces a file only with --force, and Ctrl-C on an import publishes what was read',
+  'export replaces a file only with --force, and Ctrl-C on an import publishes the lines that were read',
   async (context) => {
     const server = await brokerFor(context)
     const client = await clientFor(context, server)

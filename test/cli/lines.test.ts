@@ -24,7 +24,7 @@ async function collect(input: AsyncIterable<Uint8Array>): Promise<string[]> {
 
 const cut = (text: string): Promise<string[]> => collect(inChunks(Buffer.from(text), () => 3))
 
-test('cuts at LF and CR LF, keeps empty lines and a last one without an end', async () => {
+test('splits at LF and CR LF, keeps empty lines and a last line without an end', async () => {
   assert.equal(await cut('a\nbcd\r\n\n\r\nlast'), ['a', 'bcd', '', '', 'last'])
   assert.equal(await cut('a\n'), ['a'])
   assert.equal(await cut('\n'), [''])
@@ -42,7 +42,7 @@ test('finds the same lines however the input is cut', async (context) => {
   }
 })
 
-test('refuses what has no line end before it is all collected', async () => {
+test('refuses a line without an end before it has all of it in memory', async () => {
   let given = 0
   async function* endless(): AsyncGenerator<Uint8Array> {
     yield Buffer.from('first\n')
@@ -62,7 +62,7 @@ test('refuses what has no line end before it is all collected', async () => {
   assert.is(given, 17 * 1024 * 1024)
 })
 
-test('unpacks .gz files, and fails of one that is not', async ({ tempDir }) => {
+test('decompresses .gz files, and fails for a damaged one', async ({ tempDir }) => {
   const folder = await tempDir()
   await writeFile(join(folder, 'good.gz'), gzipSync('a\nb'))
   assert.equal(await collect(openInput(join(folder, 'good.gz'))), ['a', 'b'])

@@ -55,7 +55,7 @@ test('top prints no warning when there are many topics', async (context) => {
 })
 
 test(
-  'top prints a view once, as JSON, or again and again until Ctrl-C',
+  'top prints a view once, as JSON, or repeatedly until Ctrl-C',
   async (context) => {
     const server = await brokerFor(context)
     const client = await clientFor(context, server)

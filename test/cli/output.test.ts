@@ -6,7 +6,7 @@ import { suite } from '../helpers/suite.js'
 
 const test = suite('cli/output')
 
-test('shows bytes and durations as people say them', () => {
+test('shows bytes and durations in readable units', () => {
   for (const [bytes, text] of [
     [-1, 'unlimited'],
     [0, '0 B'],
@@ -29,7 +29,7 @@ test('shows bytes and durations as people say them', () => {
   }
 })
 
-test('turns log lines into lines for people, with the stack of an error', () => {
+test('formats log lines for a terminal, with the stack of an error', () => {
   const time = Date.UTC(2026, 0, 31, 12, 34, 56, 789)
   const line = { level: 30, time, pid: 1, hostname: 'h', name: 'millrace', port: 7420, msg: 'ready' }
   assert.is(readableLine(JSON.stringify(line)), '12:34:56.789 info  ready port=7420\n')
@@ -38,7 +38,7 @@ test('turns log lines into lines for people, with the stack of an error', () => 
   assert.is(readableLine('not JSON\n'), 'not JSON\n')
 })
 
-test('reads where to start', () => {
+test('parses start positions', () => {
   assert.is(startPosition('earliest'), 'earliest')
   assert.is(startPosition('42'), 42)
   assert.equal(startPosition('2026-01-31T12:00:00Z'), new Date(Date.UTC(2026, 0, 31, 12)))

@@ -6,7 +6,7 @@ import { suite } from '../helpers/suite.js'
 const test = suite('cli/publish')
 
 test(
-  'a line that fails ends the input, and the command says what was published before it',
+  'a line that fails ends the input, and the command reports how many messages were published before it',
   async (context) => {
     const server = await brokerFor(context)
     const client = await clientFor(context, server)

@@ -6,7 +6,7 @@ import { waitFor } from '../helpers/wait_for.js'
 const test = suite('cli/purge_peek')
 
 test(
-  'purge drops what a topic holds, asks before, and leaves what comes later',
+  'purge asks first, drops the current messages of a topic, and keeps later ones',
   async (context) => {
     const server = await brokerFor(context)
     const client = await clientFor(context, server)
@@ -54,7 +54,7 @@ test(
 )
 
 test(
-  'peek shows the state of messages that are not done, and leases none',
+  'peek shows the state of unfinished messages, and leases none',
   async (context) => {
     const server = await brokerFor(context)
     const client = await clientFor(context, server)

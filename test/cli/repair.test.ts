@@ -42,7 +42,7 @@ async function flip(dir: string, pattern: RegExp, placeIn: (bytes: Buffer) => nu
 }
 
 test(
-  'says that nothing is wrong, and exits with 0',
+  'reports an intact folder, and exits with 0',
   async (context) => {
     const dir = await writtenFolder(context)
     const checked = await run(context, '--data', dir, '--check')
@@ -54,7 +54,7 @@ test(
 )
 
 test(
-  'a refused start names the command, which makes the folder whole again',
+  'a refused start names the command that repairs the folder',
   async (context) => {
     const dir = await writtenFolder(context)
     await flip(dir, /^MANIFEST/, () => 10)
@@ -75,7 +75,7 @@ test(
 )
 
 test(
-  'prints what is lost by partition and offsets, and exits with 1',
+  'prints lost partitions and offsets, and exits with 1',
   async (context) => {
     const dir = await writtenFolder(context)
     await flip(dir, /\.log$/, (bytes) => bytes.lastIndexOf('MBK1', bytes.length - 3_000) + 40 + 32 + 20)
@@ -91,7 +91,7 @@ test(
 )
 
 test(
-  'says that the end of the journal is lost, exits with 1, and no id is given again',
+  'reports that the end of the journal is lost, exits with 1, and the broker reuses no id',
   async (context) => {
     const dir = await writtenFolder(context)
     const copy = join(await context.tempDir(), 'data')

@@ -33,7 +33,7 @@ async function start(
 }
 
 test(
-  'redrive fails for a letter and a topic that do not exist, and redrives nothing then',
+  'redrive fails for an unknown letter or topic, and then redrives nothing',
   async (context) => {
     const { client, millrace } = await start(context)
     const letter = await millrace(

@@ -47,7 +47,7 @@ async function read<Input, Output>(
   return values
 }
 
-test('values of every codec come back as they were', async (context) => {
+test('values of every codec are unchanged after a round trip', async (context) => {
   const { client } = await pair(context)
   const cases = [
     { name: 'bytes', topic: defineTopic('bytes', { value: bytes }), values: [Uint8Array.of(0, 1, 255)] },
@@ -80,7 +80,7 @@ test('values of every codec come back as they were', async (context) => {
   }
 })
 
-test('a schema checks what is published, and shapes what is read', async (context) => {
+test('a schema checks published values, and transforms values that are read', async (context) => {
   const { client } = await pair(context)
   const schema: StandardSchemaV1<{ n: number }, { n: number; twice: number }> = {
     '~standard': {
@@ -105,7 +105,7 @@ test('a schema checks what is published, and shapes what is read', async (contex
   assert.equal(await read(context, client, topic, 1), [{ n: 4, twice: 8 }])
 })
 
-test('every compression comes through', async (context) => {
+test('every compression codec works from publisher to consumer', async (context) => {
   const { client, address } = await pair(context)
   for (const compression of compressions) {
     const name = `packed-${compression}`
@@ -206,7 +206,7 @@ test(
   { deadlineMs: 40_000 },
 )
 
-test('connections that are cut again and again cost nothing', async (context) => {
+test('connections that are cut repeatedly lose and duplicate nothing', async (context) => {
   const { broker, client } = await pair(context, 3)
   const proxy = await FaultyProxy.start(context, () => broker.address.port)
   const publisher = await quickClient(context, `127.0.0.1:${proxy.port}`, { producer: { batchBytes: 2_000 } })
@@ -278,7 +278,7 @@ test('topics are created, described, listed, altered and deleted', async (contex
   assert.is(await outcome(client.publish('orders', { value: Buffer.from('a') })), 'UNKNOWN_TOPIC')
 })
 
-test('a topic that another client created again is published to at once', async (context) => {
+test('a client publishes at once to a topic that another client created again', async (context) => {
   const { client, address } = await pair(context, 2)
   const other = await quickClient(context, address)
   await client.publish('t', { value: Buffer.from('a'), partition: 1 })
@@ -295,7 +295,7 @@ test('a topic that another client created again is published to at once', async 
   )
 })
 
-test('batches keep to what a topic allows, messages that can not are refused', async (context) => {
+test('batches stay within the limit of their topic, and larger messages are refused', async (context) => {
   const { client } = await pair(context)
   await client.topics.create('small', { batchBytesMax: 2_000 })
   const topic = defineTopic('small', { value: string })
@@ -323,7 +323,7 @@ test('offsets are found by time', async (context) => {
   assert.is(await outcome(client.topics.offsets('none', 'latest')), 'UNKNOWN_TOPIC')
 })
 
-test('offsets of a group are committed, moved and forgotten', async (context) => {
+test('offsets of a group are committed, moved and deleted', async (context) => {
   const { client } = await pair(context, 2)
   const { groups } = client
   await client.publishMany(

@@ -48,7 +48,7 @@ async function deadPort(): Promise<number> {
   return port
 }
 
-test('keeps to the number of requests that the broker takes at a time', async (context) => {
+test('sends no more requests at a time than the broker accepts', async (context) => {
   const broker = await FakeBroker.start(context)
   broker.limits.inFlightRequestsMax = 2
   const connection = await open(context, broker)
@@ -69,7 +69,7 @@ test('keeps to the number of requests that the broker takes at a time', async (c
   assert.is(broker.requests('ping').length, 5, 'what was not sent in time is not sent at all')
 })
 
-test('writes no more while the broker does not read, and drops what timed out meanwhile', async (context) => {
+test('writes nothing while the broker does not read, and drops requests that timed out', async (context) => {
   const broker = await FakeBroker.start(context)
   const connection = await open(context, broker)
   broker.pause()
@@ -105,7 +105,7 @@ test('a reply of another form is an error of its request only', async (context) 
   await connection.request(commands.ping, {})
 })
 
-test('a request larger than the broker takes is not sent', async (context) => {
+test('a request that is larger than the limit of the broker is not sent', async (context) => {
   const broker = await FakeBroker.start(context)
   broker.limits.frameBytesMax = 10_000
   const connection = await open(context, broker)
@@ -115,7 +115,7 @@ test('a request larger than the broker takes is not sent', async (context) => {
   await connection.request(commands.ping, {})
 })
 
-test('when the connection is lost all that waits fails, and later requests too', async (context) => {
+test('a lost connection fails all waiting requests, and later ones too', async (context) => {
   const broker = await FakeBroker.start(context)
   const connection = await open(context, broker)
   broker.decide = () => ({ kind: 'drop' })
@@ -158,7 +158,7 @@ test('names every address that was tried, and why it failed', async (context) =>
   assert.match(text, `${broker.address} was lost`)
 })
 
-test('a broker that does not answer hello is given up in time', async (context) => {
+test('connecting to a broker that does not answer hello times out', async (context) => {
   const broker = await FakeBroker.start(context)
   broker.hello = { kind: 'drop' }
   const connecting = connect({ servers: broker.address, connectTimeoutMs: 100 })
@@ -172,7 +172,7 @@ test('a broker of another version is not tried again', async (context) => {
   assert.is(await outcome(connect(broker.address)), 'UNSUPPORTED_VERSION')
 })
 
-test('uses the next address when the first one does not answer, and the other one when that is gone', async (context) => {
+test('uses the next address when one does not answer', async (context) => {
   const first = await FakeBroker.start(context)
   const second = await FakeBroker.start(context)
   for (const broker of [first, second]) broker.createTopic('t')
@@ -185,7 +185,7 @@ test('uses the next address when the first one does not answer, and the other on
   assert.is(second.topics.get('t')?.partitions[0]?.values.length, 1)
 })
 
-test('a broker that has gone silent is taken for gone, and the next address is used', async (context) => {
+test('a broker that stops responding counts as lost, and the client uses the next address', async (context) => {
   const first = await FakeBroker.start(context)
   const second = await FakeBroker.start(context)
   for (const broker of [first, second]) broker.createTopic('t')
@@ -196,7 +196,7 @@ test('a broker that has gone silent is taken for gone, and the next address is u
   assert.equal(second.topics.get('t')?.partitions[0]?.values, ['b'])
 })
 
-test('a broker that owes one reply but gives others is not taken for gone', async (context) => {
+test('a broker that delays one reply but sends others does not count as lost', async (context) => {
   const broker = await FakeBroker.start(context)
   const connection = await open(context, broker, { requestTimeoutMs: 200 })
   broker.decide = (name) => ({ kind: name === 'ping' ? 'drop' : 'answer' })
@@ -208,7 +208,7 @@ test('a broker that owes one reply but gives others is not taken for gone', asyn
   await connection.request(commands.metadata, {})
 })
 
-test('a broker may keep silent for as long as a request waits', async (context) => {
+test('a broker may send nothing for as long as a request waits', async (context) => {
   const broker = await FakeBroker.start(context)
   const connection = await open(context, broker, { requestTimeoutMs: 100 })
   broker.decide = () => ({ kind: 'hold' })
@@ -230,7 +230,7 @@ test('connecting can be aborted', async (context) => {
   await waitFor('the socket to be closed', () => broker.openSockets === 0)
 })
 
-test('a request that waits only shortly does not end the attempts of others', async (context) => {
+test('a request with a short timeout does not end the attempts of others', async (context) => {
   const broker = await FakeBroker.start(context)
   const { port } = broker
   await broker.stop()
@@ -243,7 +243,7 @@ test('a request that waits only shortly does not end the attempts of others', as
   assert.equal((await long).body, {})
 })
 
-test('a closed link fails what waits', async (context) => {
+test('a closed link fails waiting requests', async (context) => {
   const link = new Link([parseAddress(`127.0.0.1:${await deadPort()}`)], options)
   const waiting = outcome(link.request(commands.ping, {}))
   await new Promise((resolve) => setImmediate(resolve))

@@ -99,7 +99,7 @@ interface Settled {
   readonly error?: unknown
 }
 
-test('what a consumer receives and commits is told, message by message or by batch', async (context) => {
+test('channels report received and committed messages of a consumer, by message or by batch', async (context) => {
   const harness = await start(context)
   const received = listen<Received>(context, 'millrace:receive')
   const settled = listen<Settled>(context, 'millrace:settle')
@@ -147,7 +147,7 @@ test('what a consumer receives and commits is told, message by message or by bat
   }
 })
 
-test('what a worker receives, handles and settles is told', async (context) => {
+test('channels report received, handled and settled messages of a worker', async (context) => {
   const { client } = await start(context)
   const received = listen<Received>(context, 'millrace:receive')
   const settled = listen<Settled>(context, 'millrace:settle')

@@ -16,7 +16,7 @@ async function start(
   return { client: await quickClient(context, address), other: await quickClient(context, address) }
 }
 
-test('ensure creates a topic that does not exist, and finds it as it was wanted afterwards', async (context) => {
+test('ensure creates a topic that does not exist, and then reports no differences', async (context) => {
   const { client } = await start(context)
   const wanted = { partitions: 3, retention: { time: '2d', bytes: '1GB' }, dedupeWindow: '1m' }
   const first = await client.topics.ensure('orders', wanted)
@@ -49,7 +49,7 @@ test('ensure reports each setting that differs, and changes nothing', async (con
   assert.equal(topic.settings, before.settings)
 })
 
-test('of programs that ensure a topic at the same time one creates it', async (context) => {
+test('one of several programs that ensure a topic at the same time creates it', async (context) => {
   const { client, other } = await start(context)
   for (let round = 0; round < 20; round++) {
     const all = await Promise.all(
@@ -61,7 +61,7 @@ test('of programs that ensure a topic at the same time one creates it', async (c
   }
 })
 
-test('a topic that is deleted between is created again', async (context) => {
+test('a topic that is deleted during ensure is created again', async (context) => {
   const { client, other } = await start(context)
   await client.topics.create('orders')
   const describe = client.topics.describe.bind(client.topics)
@@ -74,7 +74,7 @@ test('a topic that is deleted between is created again', async (context) => {
   assert.equal([created, partitions, described], [true, 2, 1])
 })
 
-test('ensure fails for what create refuses', async (context) => {
+test('ensure fails for settings that create refuses', async (context) => {
   const { client } = await start(context)
   const error = await client.topics.ensure('no/name').catch((reason: unknown) => reason)
   assert.ok(isMillraceError(error, 'BAD_NAME'))

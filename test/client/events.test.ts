@@ -39,7 +39,7 @@ function warnings({ defer }: TestContext): string[] {
 /** A turn of the event loop: process warnings come a tick late. */
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
-test('a client tells when its broker goes, each attempt to reach it, and when it is back', async (context) => {
+test('events report a lost connection, each attempt to reconnect, and the new connection', async (context) => {
   const warned = warnings(context)
   const harness = await Harness.start(context)
   const { port } = harness.broker.address
@@ -105,7 +105,7 @@ test('the loss of a broker without a listener is one warning, whatever was under
   )
 })
 
-test('the story is about the client: one socket of several is no event, and one speaks for all', () => {
+test('events are about the client: the loss of one of several sockets is no event', () => {
   const emitter = new ClientEmitter()
   const seen = listen(emitter)
   const story = new ConnectionStory(emitter, 'test')

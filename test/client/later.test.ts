@@ -101,7 +101,7 @@ test('a cancelled message does not come, and its id is free again', async (conte
   assert.equal(await valuesOf(client), ['c'])
 })
 
-test('a delayed message whose receipt was lost is delayed once, and no duplicate of itself', async (context) => {
+test('a delayed message whose reply was lost is delayed once, and is no duplicate of itself', async (context) => {
   const { harness, client } = await start(context)
   const relay = await startForgetfulRelay(context, harness.broker.address.port)
   const away = await connect({ servers: `127.0.0.1:${relay.port}` })
@@ -152,7 +152,7 @@ test('messages are recognized by their ids, also after a restart', async (contex
   assert.equal(await valuesOf(client), ['a'])
 })
 
-test('what was due while the broker was down comes when it is back, once', async (context) => {
+test('messages that were due while the broker was down come once after its start', async (context) => {
   const { harness, client, dir } = await start(context)
   const dueMs = Date.now() + 150
   await client.publishMany(

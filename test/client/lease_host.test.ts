@@ -57,7 +57,7 @@ async function keepOne(context: TestContext, harness: Harness, host: LeaseHost, 
   return kept
 }
 
-test('the leases of all workers are kept by one thread over one connection, which end with the last worker', async (context) => {
+test('one thread with one connection extends the leases of all workers, and ends with the last worker', async (context) => {
   const harness = await Harness.start(context)
   let threads = 0
   const host = new LeaseHost(() => {
@@ -88,7 +88,7 @@ test('the leases of all workers are kept by one thread over one connection, whic
   assert.is(threads, 2)
 })
 
-test('a thread that crashes is started again and extends what there is, and the worker learns of it', async (context) => {
+test('a thread that crashes is restarted and extends the current leases, and the worker gets the error', async (context) => {
   const harness = await Harness.start(context)
   const crashing = `import { parentPort } from 'node:worker_threads'
     parentPort.postMessage({ started: true })

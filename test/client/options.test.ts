@@ -172,7 +172,7 @@ test('each options object refuses an option that does not exist and names the ne
   assert.equal(await client.topics.list().then((topics) => topics.map(({ name }) => name)), ['t'])
 })
 
-test('an option that is like no other is refused with the names of all', async (context) => {
+test('an option without a similar name is refused with the names of all options', async (context) => {
   const client = await start(context)
   const error = await errorOf(() =>
     client.request(
@@ -186,7 +186,7 @@ test('an option that is like no other is refused with the names of all', async (
   assert.is((notOptions as Error).message, 'client.consume got null, expected an object with options')
 })
 
-test('a value that an option does not have is refused with those that it has', async (context) => {
+test('an invalid value of an option is refused with the allowed values', async (context) => {
   const client = await start(context)
   const noop = (): void => {}
   const cases: readonly (readonly [expected: string, call: () => unknown])[] = [

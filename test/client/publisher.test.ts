@@ -51,7 +51,7 @@ test('publish and publishMany to a known topic keep the order of the calls', asy
   assert.equal(broker.topics.get('t')?.partitions[0]?.values, ['first', 'a', 'b', 'c', 'd', 'e', 'f'])
 })
 
-test('a schema that takes its time delays what was published after it', async (context) => {
+test('a slow schema delays later messages', async (context) => {
   const { broker, publisher } = await fakeProducer(context)
   const checked = defineTopic('t', { value: sometimesLate })
   await publisher.publish(checked, { value: { n: 0 } })
@@ -105,7 +105,7 @@ test('single messages without a key take the partitions in turn', async (context
   assert.is(used.size, 4)
 })
 
-test('what can not be encoded fails alone', async (context) => {
+test("a value that can't be encoded fails alone", async (context) => {
   const { broker, publisher, producer } = await fakeProducer(context, { partitions: 2 })
   await publisher.publish(topic, { value: 'first', partition: 0 })
   const wrong = (part: object): Promise<unknown> =>
@@ -150,7 +150,7 @@ test('what can not be encoded fails alone', async (context) => {
   assert.is(producer.bufferedBytes, 0)
 })
 
-test('a bulk publish ends with the first error, once the fate of the others is known', async (context) => {
+test('a bulk publish ends with the first error, once the outcome of the others is known', async (context) => {
   const { broker, publisher } = await fakeProducer(context)
   const messages = [{ value: 'a' }, { value: 5 as unknown as string }, { value: 'c' }]
   let closed = false
@@ -190,7 +190,7 @@ test('a bulk publish waits for room also where single messages are refused', asy
   assert.is(broker.topics.get('t')?.partitions[0]?.values.length, 100)
 })
 
-test('a slow source does not hold up others', async (context) => {
+test('a slow source does not delay others', async (context) => {
   const { publisher } = await fakeProducer(context)
   let end = (): void => {}
   const ended = new Promise<void>((resolve) => {
@@ -252,7 +252,7 @@ test('calls that wait are limited in number', async (context) => {
   assert.is(broker.topics.get('t')?.partitions[0]?.values.length, 100_000)
 })
 
-test('flushing waits also for what is not in the buffer yet', async (context) => {
+test('flush also waits for messages that are not in the buffer yet', async (context) => {
   const { broker, publisher } = await fakeProducer(context, { bufferBytesMax: 64 * 1024 })
   let done = 0
   for (let n = 0; n < 10; n++) {

@@ -137,7 +137,7 @@ test('requests that wait get their replies after a restart of the broker', async
   assert.equal(await reply, { cents: 7 })
 })
 
-test('a reply that is too large is an error of whoever asked, and handled once', async (context) => {
+test('a reply that is too large is an error of the requester, and the request is handled once', async (context) => {
   const { client } = await start(context)
   const pages = defineService('prices', { request: json<number>(), reply: json<string>() })
   let handled = 0

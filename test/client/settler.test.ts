@@ -6,7 +6,7 @@ import { waitFor } from '../helpers/wait_for.js'
 
 const test = suite('client/settler')
 
-test('failures that the broker has no room for hold up no acknowledgement', async (context) => {
+test('failures that the broker has no memory for do not delay acknowledgements', async (context) => {
   let isFull = true
   const confirmed: number[] = []
   const failures: unknown[] = []

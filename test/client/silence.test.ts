@@ -4,7 +4,7 @@ import { suite } from '../helpers/suite.js'
 
 const test = suite('client/silence')
 
-test('an idle connection owes nothing: silence begins with the next request', () => {
+test('on an idle connection the silence starts with the next request', () => {
   const silence = new Silence(100)
   silence.sent(0, 10, 0)
   silence.heard(5)
@@ -19,7 +19,7 @@ test('more requests do not make a silent peer live longer', () => {
   assert.ok(silence.isTooLong(180))
 })
 
-test('the most patient request on the wire counts, until nothing is owed', () => {
+test('the request with the longest timeout counts, until all are answered', () => {
   const silence = new Silence(100)
   silence.sent(0, 500, 0)
   silence.sent(0, 10, 1)

@@ -54,7 +54,7 @@ test('one consumer reads each of several topics with its own codec', async (cont
   assert.equal(seen.sort(), ['bytes 7', 'note A NOTE', 'user ann'])
 })
 
-test('a topic with tombstones takes null and gives null; one without refuses both', async (context) => {
+test('a topic with tombstones accepts and returns null; one without refuses both', async (context) => {
   const client = await start(context, 'users')
   const refused = await errorOf(client.publish(strictUsers, unchecked({ key: 'ann', value: null })))
   assert.ok(isMillraceError(refused, 'ENCODE_FAILED'))
@@ -90,7 +90,7 @@ test('a worker gets no null from a topic without tombstones', async (context) =>
   await worker.close()
 })
 
-test('a bare topic name takes and gives bytes, and refuses anything else with what to do', async (context) => {
+test('a bare topic name accepts and returns bytes, and refuses other values with a hint', async (context) => {
   const client = await start(context, 'raw')
   for (const value of [{ item: 'lamp' }, 'text', 5, ['x']]) {
     const error = await errorOf(client.publish('raw', unchecked({ value })))

@@ -131,7 +131,7 @@ test('offsets of a group with members are refused, and everything with them', as
   await reading
 })
 
-test('what a stream group reads and what comes of it are one commit, whoever fails meanwhile', async (context) => {
+test('input offsets and output messages of a stream group are one commit, also after failures', async (context) => {
   const { harness, client, dir } = await start(context)
   const random = context.random()
   const count = 300
@@ -183,7 +183,7 @@ test('what a stream group reads and what comes of it are one commit, whoever fai
   await reading
 })
 
-test('a transaction acknowledges no message of a stream group before those that stand before it', async (context) => {
+test("a transaction can't acknowledge a message of a stream group before earlier ones", async (context) => {
   const { harness, client } = await start(context)
   await harness.publish(await harness.createTopic('one'), 0, ['a', 'b', 'c', 'd'])
   const consumer = harness.consume('one', { group: 'readers', commitIntervalMs: 600_000 })
@@ -268,7 +268,7 @@ test('a topic that takes small batches gets the messages of a transaction in sma
   assert.ok(isMillraceError(error, 'BATCH_TOO_LARGE'), String(error))
 })
 
-test('what a transaction can not do is said, and not left out', async (context) => {
+test('a transaction refuses unsupported options with an error', async (context) => {
   const { client } = await start(context)
   for (const later of [{ delay: '1h' }, { deliverAt: Date.now() + 1_000 }, { id: 'one' }]) {
     const error = await client

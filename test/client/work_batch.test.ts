@@ -106,7 +106,7 @@ test('messages wait for a full batch, up to "waitMs"', async (context) => {
   assert.equal(batches.flat(), numbers(5))
 })
 
-test('a handler that throws has failed with each message of its batch', async (context) => {
+test('a handler that throws fails each message of its batch', async (context) => {
   const { client, work, publish, allDone } = await start(context)
   await publish(numbers(3))
   const attempts: number[][] = []
@@ -149,7 +149,7 @@ test('single messages of a batch fail, and the rest is done', async (context) =>
   )
 })
 
-test('what a handler has acknowledged stays so when it throws', async (context) => {
+test('messages that a handler acknowledged stay acknowledged when it throws', async (context) => {
   const { work, publish, allDone } = await start(context)
   await publish(numbers(4))
   const seen: string[] = []
@@ -164,7 +164,7 @@ test('what a handler has acknowledged stays so when it throws', async (context) 
   assert.equal([...seen].sort(), ['0/1', '1/1', '2/1', '2/2', '3/1', '3/2'])
 })
 
-test('the first word about a message counts', async (context) => {
+test('the first outcome of a message counts', async (context) => {
   const { work, publish, allDone } = await start(context)
   await publish(['0'])
   const attempts: number[] = []
@@ -197,7 +197,7 @@ test('a message that does not decode fails alone', async (context) => {
   assert.equal(seen, [1, 3])
 })
 
-test('a handler that takes too long has failed with its batch, and another starts', async (context) => {
+test('a handler that takes too long fails its batch, and another starts', async (context) => {
   const { work, publish, allDone } = await start(context)
   await publish(numbers(2))
   const attempts: number[] = []
@@ -250,7 +250,7 @@ test('with order by key no batch has two messages of a key', async (context) => 
   for (const keys of batches) assert.is(new Set(keys).size, keys.length)
 })
 
-test('close lets a batch finish and gives the others back without counting', async (context) => {
+test('close lets a batch finish and returns the others without counting an attempt', async (context) => {
   const { client, work, publish, allDone } = await start(context)
   await publish(numbers(6))
   let release = (): void => {}
@@ -277,7 +277,7 @@ test('close lets a batch finish and gives the others back without counting', asy
   assert.equal(attempts, [1, 1, 1])
 })
 
-test('a message of another batch, and options that make no sense, are refused', async (context) => {
+test('a message of another batch, and invalid options, are refused', async (context) => {
   const { client, work, publish, allDone } = await start(context)
   await publish(numbers(2))
   const batches: WorkBatch<Text>[] = []

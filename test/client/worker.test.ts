@@ -77,7 +77,7 @@ async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
 
 const numbers = (count: number): string[] => Array.from({ length: count }, (_, i) => String(i))
 
-test('each message is handled once by one of the workers, and then done', async (context) => {
+test('each message is handled once by one of the workers', async (context) => {
   const { client, work } = await start(context, 4)
   await publish(client, numbers(500))
   const handled: string[] = []
@@ -96,7 +96,7 @@ test('each message is handled once by one of the workers, and then done', async 
   )
 })
 
-test('a message that fails comes again, with its attempts counted, and others pass it', async (context) => {
+test('a message that fails comes again, its attempts are counted, and others overtake it', async (context) => {
   const { client, work } = await start(context)
   await publish(client, ['bad', ...numbers(50)])
   const attempts: number[] = []
@@ -114,7 +114,7 @@ test('a message that fails comes again, with its attempts counted, and others pa
   assert.is(handled.length, 50)
 })
 
-test('after the last attempt it is a dead letter with its story, and redriven once it is delivered again', async (context) => {
+test('after the last attempt a message is a dead letter with its history, and a redrive delivers it again', async (context) => {
   const { client, work } = await start(context)
   await client.publish(tasks, { key: 'k', value: 'bad', headers: { from: 'test' } })
   let isWell = false
@@ -147,7 +147,7 @@ test('after the last attempt it is a dead letter with its story, and redriven on
   assert.is((await client.queues.describe('crew')).dead, 0)
 })
 
-test('a dead-letter topic can be worked on like any other, and tells its own offsets', async (context) => {
+test('workers can read a dead-letter topic like any other, with its own offsets', async (context) => {
   const { client, work } = await start(context)
   await publish(client, ['fine', 'bad'])
   const { ready } = work(({ value }) => {
@@ -166,7 +166,7 @@ test('a dead-letter topic can be worked on like any other, and tells its own off
   assert.equal(seen, [['crew.dead-letters', 0, 0, 'bad', '1']])
 })
 
-test('redriving does not ask the clock of the client, and a repeat has the same answer', async (context) => {
+test('a redrive does not use the clock of the client, and a repeat has the same reply', async (context) => {
   const { harness, client, work } = await start(context)
   await publish(client, numbers(3))
   let rejected = 0
@@ -211,7 +211,7 @@ test('a rejected message is a dead letter at once; RetryAfter chooses the delay'
   assert.equal(seen.filter((text) => text.startsWith('never')).length, 1)
 })
 
-test('with the order of keys one message of a key is on its way, and a failing key holds nobody else', async (context) => {
+test('with order by key one message of a key is in flight, and a failing key blocks no other', async (context) => {
   const { client, work } = await start(context, 2)
   await client.publishMany(
     tasks,
@@ -243,7 +243,7 @@ test('with the order of keys one message of a key is on its way, and a failing k
   assert.is(failures, 60)
 })
 
-test('a handler whose time is over has failed, hears of it, and its late result counts no more', async (context) => {
+test('a handler that times out has failed, its signal aborts, and its late result does not count', async (context) => {
   const { client, work } = await start(context)
   await publish(client, ['slow'])
   const reasons: unknown[] = []
@@ -266,7 +266,7 @@ test('a handler whose time is over has failed, hears of it, and its late result 
   assert.equal(attempts, [1, 2])
 })
 
-test('a worker that is closed gives back what it has not begun, and that counts no attempt', async (context) => {
+test('a closed worker returns messages that it has not started, without counting an attempt', async (context) => {
   const { client, work } = await start(context)
   await publish(client, numbers(20))
   let release = (): void => {}
@@ -326,7 +326,7 @@ test('a handler that keeps the event loop busy for longer than its lease keeps i
   assert.equal(elsewhere, [])
 })
 
-test('a lease outlives the connection that prolongs it, also when that ends without a word', async (context) => {
+test('a lease outlives the connection that extends it, also when that ends without a FIN', async (context) => {
   const { harness, client, work } = await start(context)
   const leaseMs = 2_000
   await publish(client, ['long'])
@@ -349,7 +349,7 @@ test('a lease outlives the connection that prolongs it, also when that ends with
   assert.is(first.stats().lost, 0)
 })
 
-test('a lease lasts until the broker has heard how the delivery ended', async (context) => {
+test('a lease lasts until the broker has the outcome of the delivery', async (context) => {
   const { harness, client, work } = await start(context)
   await publish(client, ['job'])
   const relay = await startForgetfulRelay(context, harness.broker.address.port)
@@ -379,7 +379,7 @@ test('a lease lasts until the broker has heard how the delivery ended', async (c
   assert.equal([attempts, settled, first.stats().lost], [[1], ['ack'], 0])
 })
 
-test('an acknowledgement whose reply was lost is told as what it was', async (context) => {
+test('an acknowledgement whose reply was lost is reported as acknowledged', async (context) => {
   const { harness, client } = await start(context)
   await publish(client, ['job'])
   const relay = await startForgetfulRelay(context, harness.broker.address.port)
@@ -425,7 +425,7 @@ test('anything that a handler throws is a failure, and its worker continues', as
   assert.equal(failed, ['0', '1', '2'])
 })
 
-test('thousands of failures at once are told, however much each has to say', async (context) => {
+test('thousands of failures at once are reported, however long their errors are', async (context) => {
   const { client, work } = await start(context)
   const count = 3_000
   await publish(client, numbers(count))
@@ -448,7 +448,7 @@ test('thousands of failures at once are told, however much each has to say', asy
   assert.ok(settled.every((outcome) => outcome === 'reject'))
 })
 
-test('a worker that was frozen does not begin with what others have done meanwhile', async (context) => {
+test('a worker that was suspended does not start messages that others have done', async (context) => {
   const { harness, client, work } = await start(context)
   await publish(client, numbers(10))
   const server = `127.0.0.1:${harness.broker.address.port}`
@@ -466,7 +466,7 @@ test('a worker that was frozen does not begin with what others have done meanwhi
   assert.equal(frozen.output.stdout.match(/begun \d+/g), ['begun 0'])
 })
 
-test('describe tells why nothing moves', async (context) => {
+test('describe shows why nothing moves', async (context) => {
   const { client, work } = await start(context)
   await publish(client, numbers(3))
   const seen: string[] = []
@@ -503,7 +503,7 @@ test('changed settings stay when a worker reconnects', async (context) => {
   assert.is((await client.queues.describe('crew')).settings.attemptsMax, 20)
 })
 
-test('higher priorities go first, and low ones are not left out', async (context) => {
+test('higher priorities come first, and low ones do not starve', async (context) => {
   const { client, work } = await start(context)
   await client.publishMany(tasks, [
     ...numbers(40).map((value) => ({ value, priority: 1 })),
@@ -520,7 +520,7 @@ test('higher priorities go first, and low ones are not left out', async (context
   assert.ok(firstHalf >= 30 && firstHalf < 40, `${firstHalf} of 40`)
 })
 
-test('what is too old becomes a dead letter or is dropped', async (context) => {
+test('a message that is too old becomes a dead letter or is dropped', async (context) => {
   const { client, work } = await start(context)
   const old = { timestamp: Date.now() - 60_000 }
   await client.publishMany(tasks, [{ value: 'old', ...old }, { value: 'new' }])
@@ -561,7 +561,7 @@ test('bad options and settings are named', async (context) => {
   await rejects(unknown.closed, /no topic "task"/)
 })
 
-test('a lease of a worker that is away is still its own, and what is over is told as lost', async (context) => {
+test('a disconnected worker keeps its leases, and expired ones are reported as lost', async (context) => {
   const { harness, client, work } = await start(context)
   await publish(client, numbers(3))
   let isHeld = 0
@@ -587,7 +587,7 @@ test('a lease of a worker that is away is still its own, and what is over is tol
   assert.equal(handled, [1, 1, 1])
 })
 
-test('aborting the signal closes the worker: what runs is finished, what waits is given back', async (context) => {
+test('aborting the signal closes the worker: running handlers finish, waiting messages are returned', async (context) => {
   const { client, work } = await start(context)
   await publish(client, numbers(4))
   const stop = new AbortController()
@@ -612,7 +612,7 @@ test('aborting the signal closes the worker: what runs is finished, what waits i
   assert.equal(finished, ['0', '1/1', '2/1', '3/1'])
 })
 
-test('a worker whose signal is aborted before it starts takes nothing', async (context) => {
+test('a worker whose signal is aborted before it starts leases nothing', async (context) => {
   const { work } = await start(context)
   const worker = work(() => assert.unreachable(), { signal: AbortSignal.abort() })
   await worker.closed
@@ -650,7 +650,7 @@ test('a worker that changes settings of a group without other workers reports no
   assert.equal(errors, [])
 })
 
-test('a worker that comes back is told of settings that changed meanwhile', () => {
+test('a worker that reconnects reports settings that changed', () => {
   const inForce: QueueSettings = {
     order: 'none',
     attemptsMax: 5,

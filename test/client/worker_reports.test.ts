@@ -147,7 +147,7 @@ test('a worker on an unknown topic ends the program that handles no rejection, w
   assert.match(child.output.stderr, /no topic "nowhere"/)
 })
 
-test('who handles the end of a worker in one place is not told in another', async (context) => {
+test('the end of a worker is reported in one place only', async (context) => {
   const { client } = await Harness.start(context)
   // An unhandled rejection would fail the test.
   const byReady = client.work('nowhere', { group: 'crew' }, () => {})

@@ -33,7 +33,7 @@ function moves(partitions: readonly Partition[], targets: Int32Array): number {
   return partitions.filter(({ holder }, at) => holder >= 0 && targets[at] !== holder).length
 }
 
-test('gives every partition of a fresh group to somebody, spread over topics', () => {
+test('assigns every partition of a new group to a member, spread over topics', () => {
   const members = [member(1, 1, 2), member(2, 1, 2), member(3, 1, 2)]
   const partitions = partitionsOf({ 1: 6, 2: 6 })
   const targets = assign(members, partitions)
@@ -41,7 +41,7 @@ test('gives every partition of a fresh group to somebody, spread over topics', (
   assert.equal(countsOf(members, targets.slice(0, 6)), [2, 2, 2])
 })
 
-test('leaves partitions nobody subscribes to, and groups without members, unassigned', () => {
+test('leaves partitions without subscribers and groups without members unassigned', () => {
   assert.equal([...assign([], partitionsOf({ 1: 2 }))], [-1, -1])
   assert.equal([...assign([member(1, 1)], partitionsOf({ 1: 1, 2: 1 }))], [0, -1])
   assert.equal([...assign([member(1)], partitionsOf({ 1: 1 }))], [-1])
@@ -54,7 +54,7 @@ test('moves nothing when nothing changed', () => {
   assert.is(moves(held, assign(members, held)), 0)
 })
 
-test('moves only the share of a member that joins, and only what a member that leaves had', () => {
+test('moves only the share of a joining member and the partitions of a leaving one', () => {
   const three = [member(1, 1), member(2, 1), member(3, 1)]
   const four = [...three, member(4, 1)]
   const partitions = partitionsOf({ 1: 12 })
@@ -86,7 +86,7 @@ test('levels members with other topics as far as their topics allow', () => {
   assert.equal(countsOf(members, assign(members, partitionsOf({ 1: 2, 2: 10 }))), [2, 10])
 })
 
-test('ignores a holder that does not subscribe any more', () => {
+test('ignores an owner that no longer subscribes', () => {
   const members = [member(1, 2), member(2, 1)]
   assert.equal([...assign(members, [{ topicId: 1, holder: 0 }])], [1])
 })

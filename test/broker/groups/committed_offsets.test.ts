@@ -52,7 +52,7 @@ test('reads pages back as they were written', () => {
   assert.is(copy.bytes, offsets.bytes)
 })
 
-test('forgets groups and topics, with their bytes', () => {
+test('removes groups and topics, with their bytes', () => {
   const offsets = new CommittedOffsets()
   offsets.set('billing', 1, [[1, 40, 5, 'metadata']])
   offsets.set('billing', 1, [[2, 0, 5, 'metadata']])
@@ -73,7 +73,7 @@ test('forgets groups and topics, with their bytes', () => {
   assert.equal(offsets.deleteGroup('billing'), [])
 })
 
-test('keeps the form of its operation', () => {
+test('writes its operation in the documented format', () => {
   const committed = {
     group: 'billing',
     committedAtMs: 1_700_000_000_000,

@@ -38,7 +38,7 @@ function beat(group: Group, member: Member, entries: readonly OwnedEntry[], nowM
   return group.heartbeat(member.memberId, entries, member.session as FakeSession, nowMs)
 }
 
-test('gives a lone member everything', () => {
+test('assigns all partitions to a single member', () => {
   const { group } = setUp()
   const a = join(group, 'a')
   assert.is(group.state, 'rebalancing')
@@ -51,7 +51,7 @@ test('gives a lone member everything', () => {
   assert.is(beat(group, a, owned(group, a)), true)
 })
 
-test('moves a partition only after its owner gave it up, and leaves the others alone', () => {
+test('moves a partition only after its owner released it, and does not move the others', () => {
   const { group } = setUp()
   const a = join(group, 'a')
   group.rebalance(0)
@@ -90,7 +90,7 @@ test('grants under new epochs', () => {
   assert.ok(owned(group, c).every(([, partition, epoch]) => epoch !== all[partition]?.[2]))
 })
 
-test('grants what is promised to others as soon as the owner is removed', () => {
+test('assigns promised partitions as soon as their owner is removed', () => {
   const { group } = setUp()
   const a = join(group, 'a')
   group.rebalance(0)
@@ -104,7 +104,7 @@ test('grants what is promised to others as soon as the owner is removed', () => 
   assert.is(owned(group, b).length, 4)
 })
 
-test('tells a member that lists a wrong epoch or lacks a partition that something differs', () => {
+test('reports a difference to a member that lists a wrong epoch or lacks a partition', () => {
   const { group } = setUp(2)
   const a = join(group, 'a')
   group.rebalance(0)
@@ -128,7 +128,7 @@ test('refuses unknown members and commits under another epoch', () => {
   assert.throws(() => group.heartbeat('x', [], new FakeSession(), 0), withCode('UNKNOWN_MEMBER'))
 })
 
-test('takes a join again as the same member, with the same partitions and epochs', () => {
+test('accepts a repeated join as the same member, with the same partitions and epochs', () => {
   const { group } = setUp()
   const a = join(group, 'a')
   group.rebalance(0)
@@ -198,7 +198,7 @@ test('lets a new member take over the partitions of its instance and fences the 
   assert.throws(() => group.member('a'), withCode('FENCED'))
 })
 
-test('takes a partition away from a member that heartbeats but does not give it up', () => {
+test('takes a partition from a member that sends heartbeats but does not release it', () => {
   const { group } = setUp(2)
   const a = join(group, 'a')
   group.rebalance(0)
@@ -238,7 +238,7 @@ test('follows topics: more partitions, deleted, created again', () => {
   assert.is(group.rebalanceNeeded, false, 'nothing changed for its members')
 })
 
-test('asks a member to give up a topic that it does not subscribe to any more', () => {
+test('asks a member to release a topic that it no longer subscribes to', () => {
   const { group, topics } = setUp(2)
   topics.create('other', 1)
   const a = join(group, 'a')

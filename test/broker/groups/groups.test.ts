@@ -68,7 +68,7 @@ class FakeMember {
   }
 }
 
-test('a commit has the time of the clock that the groups were given', async ({ defer }) => {
+test('a commit has the time of the clock of the groups', async ({ defer }) => {
   const host = new FakeHost()
   host.topics.create('orders', 1)
   const groups = new Groups({ host, settings: groupSettingsDefault, nowMs: () => 1_234 })
@@ -78,7 +78,9 @@ test('a commit has the time of the clock that the groups were given', async ({ d
   assert.is(host.offsets.lastCommitMs('billing'), 1_234)
 })
 
-test('names of paused groups have a limit, also when many are paused at the same time', async ({ defer }) => {
+test('the number of paused groups has a limit, also when many are paused at the same time', async ({
+  defer,
+}) => {
   const { groups } = setUp(defer, 1, { groupsMax: 3 })
   const paused = await Promise.all(
     ['a', 'b', 'c', 'd', 'e'].map((group) => codeOf(groups.setPaused(group, true))),
@@ -111,7 +113,7 @@ test('members that join together get their share at once', async ({ defer }) => 
   assert.is(groups.describe('billing').generation, 4)
 })
 
-test('answers a waiting heartbeat when something has to be given up, and another when it is there', async ({
+test('answers a waiting heartbeat when a partition must be released, and another when it is assigned', async ({
   defer,
 }) => {
   const { groups } = setUp(defer)
@@ -141,7 +143,7 @@ test('answers a heartbeat without news after its wait, and an older one at once'
   assert.is(await codeOf(newer), 'UNKNOWN_MEMBER')
 })
 
-test('does not let a member spin that needs time to give up a partition', async ({ defer }) => {
+test('does not answer at once again while a member takes time to release a partition', async ({ defer }) => {
   const { groups } = setUp(defer)
   const a = await new FakeMember(groups, 'a').join()
   const asked = a.heartbeat()
@@ -179,7 +181,7 @@ test('removes a member whose session timed out, and reports it', async ({ defer 
   assert.is(await codeOf(a.commit(1)), 'UNKNOWN_MEMBER')
 })
 
-test('throws nobody out because the process itself stood still', async ({ defer }) => {
+test('removes no member because the process itself was suspended', async ({ defer }) => {
   const { groups } = setUp(defer)
   const a = await new FakeMember(groups, 'a').join({ sessionTimeoutMs: 1_000 })
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1_500)
@@ -201,7 +203,7 @@ test('answers the waiting heartbeat of a member that leaves or is replaced', asy
   groups.leave('nobody', 'b')
 })
 
-test('refuses joins that make no sense', async ({ defer }) => {
+test('refuses joins with invalid fields', async ({ defer }) => {
   const { groups } = setUp(defer, 4, { groupsMax: 1, groupMembersMax: 1 })
   const session = new FakeSession()
   const good = { group: 'billing', memberId: 'a', topics: ['orders'], sessionTimeoutMs: 10_000 }
@@ -241,7 +243,7 @@ test('commits of the owner count, others are refused one by one', async ({ defer
   assert.is(host.writes, 1)
 })
 
-test('does not write what is committed already', async ({ defer }) => {
+test('does not write an offset that is already committed', async ({ defer }) => {
   const { host, groups } = setUp(defer)
   const a = await new FakeMember(groups, 'a').join()
   await a.commit(5)
@@ -276,7 +278,7 @@ test('new owners start after commits that are under way', async ({ defer }) => {
   )
 })
 
-test('a seek restarts owners under a new epoch and fences commits meanwhile', async ({ defer }) => {
+test('a seek restarts owners under a new epoch and fences commits during it', async ({ defer }) => {
   const { host, groups } = setUp(defer, 2)
   const a = await new FakeMember(groups, 'a').join()
   await a.commit(50)
@@ -327,7 +329,7 @@ test('seeks to the ends, a time or an offset, and refuses the rest', async ({ de
   assert.is(await codeOf(groups.seek({ ...request, group: '' })), 'BAD_NAME')
 })
 
-test('a seek creates a group only when it is told to', async ({ defer }) => {
+test('a seek creates a group only with `create`', async ({ defer }) => {
   const { host, groups } = setUp(defer, 1)
   const seek = { group: 'biling', topic: 'orders', kind: 'earliest' } as const
   await groups.seek({ ...seek, group: 'billing', create: true })
@@ -342,7 +344,9 @@ test('a seek creates a group only when it is told to', async ({ defer }) => {
   assert.is(host.offsets.has('biling'), false)
 })
 
-test('the name of a queue group is refused with where to find it, and pauses nothing', async ({ defer }) => {
+test('the name of a queue group is refused with a hint to its commands, and pauses nothing', async ({
+  defer,
+}) => {
   const { host, groups } = setUp(defer, 1)
   host.queueGroups.add('mailer')
   const expected =
@@ -367,7 +371,7 @@ test('the name of a queue group is refused with where to find it, and pauses not
   assert.is(groups.describe('mailer').paused, true, 'a stream group may have the same name')
 })
 
-test('a write that fails fails the commit and leaves the group working', async ({ defer }) => {
+test('a failed write fails the commit, and the group still works', async ({ defer }) => {
   const { host, groups } = setUp(defer)
   const a = await new FakeMember(groups, 'a').join()
   host.beforeWrite = () => Promise.reject(new Error('disk'))
@@ -391,7 +395,7 @@ test('commits without a member only while the group has none', async ({ defer })
   assert.is(await codeOf(groups.commit({ group: 'billing', offsets })), 'GROUP_ACTIVE')
 })
 
-test('keeps to the memory for committed offsets', async ({ defer }) => {
+test('stays within the memory for committed offsets', async ({ defer }) => {
   const { groups } = setUp(defer, 4, { groupOffsetsBytesMax: 40 })
   const commit = async (partition: number, metadata?: string): Promise<number | undefined> => {
     const reply = await groups.commit({ group: 'billing', offsets: [[1, partition, 0, 1, metadata]] })
@@ -455,7 +459,7 @@ test('deletes groups without members', async ({ defer }) => {
   assert.is(groups.count, 0)
 })
 
-test('forgets the offsets of abandoned groups after their retention, not those of groups with members', async ({
+test('removes offsets of groups without members after their retention, and keeps those of groups with members', async ({
   defer,
 }) => {
   const retentionMs = 60_000
@@ -478,7 +482,7 @@ test('forgets the offsets of abandoned groups after their retention, not those o
   assert.is(groups.count, 0)
 })
 
-test('gives added partitions out and takes those of a deleted topic away', async ({ defer }) => {
+test('assigns added partitions and takes away partitions of a deleted topic', async ({ defer }) => {
   const { host, groups } = setUp(defer, 2)
   const a = await new FakeMember(groups, 'a').join()
   const growing = a.heartbeat()
@@ -492,7 +496,7 @@ test('gives added partitions out and takes those of a deleted topic away', async
   assert.is(a.owned.length, 0)
 })
 
-test('settles within 2 s after 50 joins and leaves', async ({ defer }) => {
+test('is balanced within 2 s after 50 joins and leaves', async ({ defer }) => {
   const { groups } = setUp(defer, 64)
   const stopping = new AbortController()
   const joins: Promise<FakeMember>[] = []

@@ -21,7 +21,7 @@ function commit(view: OffsetsView, group: string, topicId: number, partition: nu
   view.applyCommitted(encodeOffsetsCommitted({ group, committedAtMs: 1_000, entries }), (id) => id < 10)
 }
 
-test('stores what it folds and reads it back', () => {
+test('stores the offsets that it applies and reads them back', () => {
   const state = new FakeState()
   const view = new OffsetsView(state, 'go')
   commit(view, 'billing', 1, 0, 5)
@@ -36,7 +36,7 @@ test('stores what it folds and reads it back', () => {
   assert.is(copy.offsets.get('mail.eu', 2, 0)?.offset, 7)
 })
 
-test('ignores offsets of topics that are gone', () => {
+test('ignores offsets of deleted topics', () => {
   const state = new FakeState()
   const view = new OffsetsView(state, 'go')
   commit(view, 'billing', 10, 0, 5)
@@ -44,7 +44,7 @@ test('ignores offsets of topics that are gone', () => {
   assert.not(view.offsets.has('billing'))
 })
 
-test('deletes what it stored of groups and topics', () => {
+test('deletes its stored offsets of groups and topics', () => {
   const state = new FakeState()
   const view = new OffsetsView(state, 'go')
   commit(view, 'billing', 1, 0, 5)

@@ -91,7 +91,7 @@ test('three members share a topic, and the partitions of one whose connection br
   assert.is((await describe(admin)).state, 'stable')
 })
 
-test('commits count for the lag, and for whoever owns the partition next', async (t) => {
+test('commits count for the lag, and for the next owner of the partition', async (t) => {
   const broker = await start(t)
   const admin = await connect(broker, t)
   const topicId = await createTopic(admin, 'orders', 1)

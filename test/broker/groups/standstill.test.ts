@@ -43,12 +43,12 @@ function reasons(
   return reasonsOf(description, undefined, () => true, nowMs)
 }
 
-test('nothing is said of a group that is at the end, or commits', () => {
+test('a group that is at the end, or commits, has no reasons', () => {
   assert.equal(reasons([], [{ ...partition, lag: 0 }]), [])
   assert.equal(reasons([member], [{ ...partition, committedAtMs: nowMs - 1_000 }]), [])
 })
 
-test('each reason is named with who and where', () => {
+test('each reason names the member and the place', () => {
   assert.equal(reasons([], [partition], { paused: true }), ['the group is paused', 'no member is connected'])
   const away = { ...member, instanceId: 'i', connected: false }
   assert.match(
@@ -65,7 +65,7 @@ test('each reason is named with who and where', () => {
   assert.match(reasons([member], [never])[0] as string, /has never committed, and offset 7 is not/)
 })
 
-test('describe tells it of a group that runs', async (context) => {
+test('describe shows the reasons of a running group', async (context) => {
   const harness = await Harness.start(context)
   await harness.createTopic('events')
   const { client } = harness
@@ -83,7 +83,7 @@ test('describe tells it of a group that runs', async (context) => {
   assert.equal(await reasonsNow(), ['no member is connected'])
 })
 
-test('the age of the oldest message is told, also where nobody works', async (context) => {
+test('describe shows the age of the oldest message, also without members', async (context) => {
   const harness = await Harness.start(context)
   const topicId = await harness.createTopic('events', 2)
   const { client } = harness

@@ -7,7 +7,7 @@ import { batchOf, createTopic, publish, testBroker, testClient } from '../harnes
 const test = suite('broker/handlers/connection')
 const greeting = { versionMin: 1, versionMax: 1, clientName: 'test', clientVersion: '1' }
 
-test('hello agrees on a version and tells the limits', async (context) => {
+test('hello agrees on a version and returns the limits', async (context) => {
   const broker = await testBroker(context, { brokerId: 3, inFlightRequestsMax: 17 })
   const client = await connectRaw(broker.address)
   context.defer(() => client.destroy())
@@ -18,7 +18,7 @@ test('hello agrees on a version and tells the limits', async (context) => {
   assert.is(body.limits.frameBytesMax, limits.frameBytesMax)
 })
 
-test('hello with versions that the broker does not speak names both ranges and ends the connection', async (context) => {
+test('hello with unsupported versions names both ranges and ends the connection', async (context) => {
   const broker = await testBroker(context)
   const client = await connectRaw(broker.address)
   const problem = await client
@@ -45,13 +45,13 @@ test('a second hello is refused, and the connection stays', async (context) => {
   await client.request(commands.ping, {})
 })
 
-test('a connection that says nothing is closed after the hello timeout', async (context) => {
+test('a connection that sends nothing is closed after the hello timeout', async (context) => {
   const broker = await testBroker(context, { helloTimeoutMs: 100 })
   const client = await connectRaw(broker.address)
   await client.closed
 })
 
-test('connections over the limit are told so', async (context) => {
+test('connections over the limit get an error', async (context) => {
   const broker = await testBroker(context, { connectionsMax: 1 })
   await testClient(context, broker)
   const second = await connectRaw(broker.address)
@@ -61,7 +61,7 @@ test('connections over the limit are told so', async (context) => {
   assert.match(Buffer.concat(received).toString('latin1'), /1 connections, which is the maximum/)
 })
 
-test('status tells health, counts and rates', async (context) => {
+test('status returns health, counts and rates', async (context) => {
   const broker = await testBroker(context)
   const client = await testClient(context, broker)
   const topicId = await createTopic(client, 'orders', { partitions: 3 })

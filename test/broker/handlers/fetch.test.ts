@@ -21,7 +21,7 @@ import {
 
 const test = suite('broker/handlers/fetch')
 
-test('reads several partitions in one request, and says nothing of those without data', async (context) => {
+test('reads several partitions in one request, and omits partitions without data', async (context) => {
   const client = await testClient(context, await testBroker(context))
   const topicId = await createTopic(client, 'orders', { partitions: 3 })
   await publish(client, [topicId, 0, batchOf(['a'])], [topicId, 2, batchOf(['b', 'c'])])
@@ -51,7 +51,7 @@ test('reads several partitions in one request, and says nothing of those without
   )
 })
 
-test('whole batches come, from the one that holds the offset', async (context) => {
+test('returns whole batches, from the batch with the offset on', async (context) => {
   const client = await testClient(context, await testBroker(context))
   const topicId = await createTopic(client, 'orders')
   await publish(client, [topicId, 0, batchOf(['a', 'b', 'c'])])
@@ -68,7 +68,7 @@ test('whole batches come, from the one that holds the offset', async (context) =
   )
 })
 
-test('keeps to the byte limits but for the first batch', async (context) => {
+test('keeps the byte limits, except for the first batch', async (context) => {
   const client = await testClient(context, await testBroker(context))
   const topicId = await createTopic(client, 'orders', { partitions: 2 })
   const value = 'x'.repeat(500)
@@ -128,7 +128,7 @@ test('waits for the least number of bytes over all partitions', async (context) 
   assert.is(recordsOf((await waiting).payload).length, 3)
 })
 
-test('answers with nothing when the time is over', async (context) => {
+test('returns nothing after the wait time', async (context) => {
   const client = await testClient(context, await testBroker(context))
   const topicId = await createTopic(client, 'orders')
   const startMs = performance.now()
@@ -137,7 +137,7 @@ test('answers with nothing when the time is over', async (context) => {
   assert.ok(performance.now() - startMs >= 45)
 })
 
-test('an error of one partition is told at once, with the data of the others', async (context) => {
+test('returns an error of one partition at once, with the data of the others', async (context) => {
   const client = await testClient(context, await testBroker(context))
   const topicId = await createTopic(client, 'orders', { partitions: 2 })
   await publish(client, [topicId, 0, batchOf(['a'])])
@@ -162,7 +162,7 @@ test('an error of one partition is told at once, with the data of the others', a
   assert.is(recordsOf(payload).length, 1)
 })
 
-test('reads from the journal what the tail cache has lost, mixed with what it has', async (context) => {
+test('reads evicted records from the journal, and the others from the tail cache', async (context) => {
   const dir = await context.tempDir()
   const broker = await testBroker(context, { dir, tailCacheBytes: 1024 * 1024 })
   const client = await testClient(context, broker)
@@ -211,7 +211,7 @@ test('a damaged block makes its partition answer CORRUPT while the others are se
   assert.ok(recordsOf(payload)[0]?.value.startsWith('p1xxx'))
 })
 
-test('every partition gets its turn although one alone could fill every reply', async (context) => {
+test('every partition gets its turn, although one alone could fill every reply', async (context) => {
   const client = await testClient(context, await testBroker(context))
   const topicId = await createTopic(client, 'orders', { partitions: 2 })
   const value = 'x'.repeat(1_000)
@@ -257,7 +257,7 @@ test('a wait ends with its connection', async (context) => {
   await waitFor('the wait to end', () => polls.size === 0)
 })
 
-test('a wait that is over leaves nothing with its connection and its partitions', async (context) => {
+test('an ended wait leaves no callbacks with its connection and its partitions', async (context) => {
   const broker = await testBroker(context)
   const client = await testClient(context, broker)
   const topicId = await createTopic(client, 'orders')
@@ -299,7 +299,7 @@ function watchBalance({ defer }: TestContext): { connections: number; partitions
   return open
 }
 
-test('data that comes between the read and the wait is not waited for', async () => {
+test('records that arrive between the read and the wait end the wait', async () => {
   const log = { id: 1, dropped: false }
   const partition = { log, startOffset: 0, endOffset: 0, wait: () => {}, stopWaiting: () => {} }
   const batch = batchOf(['a'])

@@ -113,7 +113,7 @@ test('requests of one connection are appended in the order in which they were se
   assert.equal(await valuesOf(client, topicId), values)
 })
 
-test('a repeat is answered with the first offset, also while the first is being committed', async (context) => {
+test('a repeat gets the first offset, also during the first commit', async (context) => {
   const engines = new ControlledEngines()
   const client = await testClient(context, await testBroker(context, { engines }))
   const topicId = await createTopic(client, 'orders')
@@ -149,7 +149,7 @@ test('the broker refuses a gap and a fenced epoch, and accepts a newer epoch', a
   assert.equal(await publish(client, stamped('b', 1, 0)), [{ error: 0 }])
 })
 
-test('a rejected write fails what is pending, and its retry is appended once', async (context) => {
+test('a rejected write fails pending requests, and their retry is appended once', async (context) => {
   const engines = new ControlledEngines()
   const client = await testClient(context, await testBroker(context, { engines }))
   const topicId = await createTopic(client, 'orders')
@@ -200,7 +200,7 @@ test('with too little disk space the broker refuses publishes and still serves e
   await client.request(commands.topicDelete, { topic: 'orders' })
 })
 
-test('what is refused while the log is being reopened can be sent again', async (context) => {
+test('a publish that is refused while the log is being reopened can be sent again', async (context) => {
   const engines = new ControlledEngines()
   const client = await testClient(context, await testBroker(context, { engines }))
   const topicId = await createTopic(client, 'orders')

@@ -60,13 +60,13 @@ test('metadata names the owner of each partition, and the nearest name of an unk
   assert.is((await client.request(commands.metadata, {})).body.topics.length, 1)
 })
 
-test('the advertised host is what clients are told', async (context) => {
+test('metadata contains the advertised host', async (context) => {
   const client = await testClient(context, await testBroker(context, { advertisedHost: 'broker.example' }))
   const { body } = await client.request(commands.metadata, {})
   assert.is(body.brokers[0]?.host, 'broker.example')
 })
 
-test('refuses what can not be created', async (context) => {
+test('refuses topics with invalid names or settings', async (context) => {
   const client = await testClient(context, await testBroker(context, { partitionsPerBrokerMax: 10 }))
   const create = (topic: string, partitions?: number, settings?: Record<string, number>) =>
     client.request(commands.topicCreate, { topic, partitions, settings })
@@ -92,7 +92,7 @@ test('refuses what can not be created', async (context) => {
   await refused(create('bad', 1, { batchBytesMax: 1 }), 'BAD_REQUEST', /settings\.batchBytesMax/)
 })
 
-test('of two creations of one name at a time one succeeds', async (context) => {
+test('one of two concurrent creations of one name succeeds', async (context) => {
   const client = await testClient(context, await testBroker(context))
   const both = await Promise.allSettled([createTopic(client, 'same'), createTopic(client, 'same')])
   assert.equal(both.map(({ status }) => status).sort(), ['fulfilled', 'rejected'])
@@ -123,7 +123,7 @@ test('alters settings and adds partitions, and never takes any away', async (con
   )
 })
 
-test('a topic that is deleted and created again is another one, and its waiting readers are told', async (context) => {
+test('a topic that is deleted and created again is a new topic, and its waiting readers get an error', async (context) => {
   const broker = await testBroker(context)
   const client = await testClient(context, broker)
   const first = await createTopic(client, 'orders')

@@ -23,7 +23,7 @@ const message: DelayedMessage = {
   body: new Uint8Array(3),
 }
 
-test('a message that is appended while its place is read is not cancelled as well', async () => {
+test('a message that is appended during the read of its place is not cancelled', async () => {
   const committed: number[] = []
   const stored = delayedKey(message.dueMs, message.sequence).subarray(1)
   const reads: ((place: Uint8Array | undefined) => void)[] = []
@@ -112,7 +112,7 @@ test('a message that is being appended or cancelled is not appended as well', as
   assert.is(await cancelled, true)
 })
 
-test('a message is ended once, however close the end of its append is to the end of the read', async () => {
+test('a message ends once, however close the end of its append is to the end of the read', async () => {
   const ticks = async (count: number): Promise<void> => {
     for (let left = count; left > 0; left--) await undefined
   }
@@ -233,7 +233,7 @@ test('a message that is appended while a range is swept is not removed as well, 
   ])
 })
 
-test('a range with a message whose append fails meanwhile is swept again', async () => {
+test('a range with a message whose append fails during the sweep is swept again', async () => {
   const { firing, committed, reads, failures, held } = sweeping()
   let fail = (): void => {}
   held.push(new Promise((resolve) => (fail = resolve)))

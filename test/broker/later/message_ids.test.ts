@@ -24,7 +24,7 @@ interface Known extends SeenMessage {
   readonly second: number
 }
 
-test('what it knows is what a plain map knows, over any course of events and restarts', async (context) => {
+test('it agrees with a plain map over random events and restarts', async (context) => {
   const random = context.random()
   const state = await State.open(await new FaultyEngines().open('state'))
   let ids = new MessageIds(state, topicOf)
@@ -80,7 +80,7 @@ test('what it knows is what a plain map knows, over any course of events and res
   }
 })
 
-test('many ids come and go, and the table stays as small as what it holds', () => {
+test('the table stays as small as its content while many ids come and go', () => {
   const table = new IdTable()
   const fields = { second: 1, partition: 2, offset: 3 }
   for (let round = 0; round < 3; round++) {

@@ -17,14 +17,14 @@ function until(nowMs: number, policy: MissedPolicy, pattern = '* * * * * *') {
 const times = (fromMs: number, count: number): number[] =>
   Array.from({ length: count }, (_, n) => fromMs + n * secondMs)
 
-test('what was due within ten seconds is made up for under every policy', () => {
+test('every policy makes up for due times of the last ten seconds', () => {
   for (const policy of ['skip', 'once', 'all'] as const) {
     const { dueMs, missed, nextDueMs } = until(startMs + 10 * secondMs, policy)
     assert.equal([dueMs, missed, nextDueMs], [times(startMs, 11), 0, startMs + 11 * secondMs])
   }
 })
 
-test('of what was missed "skip" makes nothing, "once" the newest, "all" the oldest thousand', () => {
+test('of missed times "skip" fires none, "once" the newest, "all" the oldest thousand', () => {
   const nowMs = startMs + hourMs
   const recent = times(nowMs - 10 * secondMs, 11)
   assert.equal(until(nowMs, 'skip'), { dueMs: recent, missed: 1_000, nextDueMs: nowMs + secondMs })

@@ -5,7 +5,7 @@ import { batchOf, ControlledEngines, createTopic, testBroker, testClient } from 
 
 const test = suite('broker/later/schedules')
 
-test('a schedule for a topic that is being deleted is refused, and the former one stays', async (context) => {
+test('a schedule for a topic that is being deleted is refused, and the previous schedule stays', async (context) => {
   const engines = new ControlledEngines()
   const client = await testClient(context, await testBroker(context, { engines }))
   for (const topic of ['keep', 'gone']) await createTopic(client, topic)

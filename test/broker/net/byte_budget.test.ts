@@ -4,7 +4,7 @@ import { suite } from '../../helpers/suite.js'
 
 const test = suite('broker/net/byte_budget')
 
-test('wakes who waits in order, as long as there is room', async () => {
+test('wakes waiters in order, as long as there is room', async () => {
   const budget = new ByteBudget(100)
   budget.add(150)
   assert.is(budget.isOver, true)
@@ -27,7 +27,7 @@ test('wakes who waits in order, as long as there is room', async () => {
   assert.equal(woken, ['first', 'second', 'third'])
 })
 
-test('a reserve is left to those who ask for it, and they come first', async () => {
+test('a reserve is kept for callers that may use it, and they come first', async () => {
   const budget = new ByteBudget(100, 25)
   budget.add(100)
   const woken: string[] = []
@@ -42,7 +42,7 @@ test('a reserve is left to those who ask for it, and they come first', async () 
   assert.equal(woken, ['small', 'small again', 'large'])
 })
 
-test('who is forgotten is not woken', async () => {
+test('a removed waiter is not woken', async () => {
   const budget = new ByteBudget(10)
   const woken: number[] = []
   const callback = (): void => void woken.push(1)

@@ -14,7 +14,7 @@ test('connections leave descriptors for the databases', () => {
   assert.is(connectionsAllowed(10_000, 1), 1)
 })
 
-test('the limit of this process is told on Linux', ({ skip }) => {
+test('reads the limit of this process on Linux', ({ skip }) => {
   const limit = descriptorsMaxOfProcess()
   if (process.platform !== 'linux') skip('/proc is of Linux')
   assert.ok(limit === undefined || limit > 10, `${limit}`)

@@ -66,7 +66,7 @@ test('a request with a wrong field is answered with its path, and the connection
   await client.request(commands.ping, {})
 })
 
-test('a connection has all of its time to say hello, whenever the broker looked last', async (context) => {
+test('a connection has the whole timeout to send hello, whenever the broker checked last', async (context) => {
   const broker = await testBroker(context, { helloTimeoutMs: 450 })
   const failures: unknown[] = []
   const greet = async (): Promise<void> => {
@@ -121,7 +121,7 @@ test('before hello a frame may have 4 KiB', async (context) => {
   assert.match(error.message, /length field is 4,097 bytes \(4\.00 KiB\), expected at most 4 KiB/)
 })
 
-test('a frame that comes byte by byte is taken, and one that stops half way ends the connection', async (context) => {
+test('a frame that arrives byte by byte is accepted, and one that stops halfway ends the connection', async (context) => {
   const broker = await testBroker(context, { receiveStallTimeoutMs: 1_000 })
   const client = await testClient(context, broker)
   const reply = once(client.socket, 'data')
@@ -149,7 +149,7 @@ test('replies overtake a request that waits', async (context) => {
   assert.equal(order, ['ping', 'fetch'])
 })
 
-test('over the number of requests in flight nothing more is read', async (context) => {
+test('the broker reads nothing over the limit of requests in flight', async (context) => {
   const broker = await testBroker(context, { inFlightRequestsMax: 4 })
   const client = await testClient(context, broker)
   const topicId = await createTopic(client, 'orders')
@@ -205,7 +205,7 @@ test('unfinished frames that use up the budget make room, the largest first', as
   await (await testClient(context, broker)).request(commands.ping, {})
 })
 
-test('a peer that does not read costs a bounded amount of memory, and goes when others need it', async (context) => {
+test('a peer that does not read costs limited memory, and is dropped when others need it', async (context) => {
   const broker = await testBroker(context, { outboundBytesMax: 2 * 1024 * 1024, overloadTimeoutMs: 200 })
   const reader = await testClient(context, broker)
   const topicId = await createTopic(reader, 'orders')
@@ -232,7 +232,7 @@ test('a peer that does not read costs a bounded amount of memory, and goes when 
   await Promise.all(requests)
 })
 
-test('replies that wait for room do not all take it when some is free', async (context) => {
+test('waiting replies take only the free room', async (context) => {
   const outboundBytesMax = 2 * 1024 * 1024
   const broker = await testBroker(context, { outboundBytesMax })
   const topicId = await createTopic(await testClient(context, broker), 'orders')
@@ -254,7 +254,7 @@ test('replies that wait for room do not all take it when some is free', async (c
   assert.ok(usedBytesMax < 1.5 * outboundBytesMax, `${usedBytesMax} bytes were on their way`)
 })
 
-test('peers that take nothing of large replies do not keep small ones from others', async (context) => {
+test('peers that do not read large replies do not block small replies to others', async (context) => {
   const broker = await testBroker(context, { outboundBytesMax: 4 * 1024 * 1024, overloadTimeoutMs: 60_000 })
   const healthy = await testClient(context, broker)
   const topicId = await createTopic(healthy, 'orders')
@@ -281,7 +281,7 @@ test('peers that take nothing of large replies do not keep small ones from other
 })
 
 test(
-  'a peer that takes nothing for too long is dropped also when nobody needs the room',
+  'a peer that reads nothing for too long is dropped, also when nobody needs the room',
   async (context) => {
     const broker = await testBroker(context, { sendStallTimeoutMs: 1_000 })
     const lazy = await connectHello(broker.address)

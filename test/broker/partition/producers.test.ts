@@ -18,7 +18,7 @@ function header(baseSequence: number, recordCount: number, producerEpoch = 0, ba
   return { ...readBatchHeader(batch), baseOffset }
 }
 
-test('appends what is expected, and refuses what comes too early', () => {
+test('appends the expected sequence, and refuses one that arrives too early', () => {
   const table = new ProducerTable()
   assert.equal(table.check(header(0, 3)), { kind: 'append' })
   table.applied(header(0, 3), 0)
@@ -26,7 +26,7 @@ test('appends what is expected, and refuses what comes too early', () => {
   assert.equal(table.check(header(4, 1)), { kind: 'gap', expected: 3 })
 })
 
-test('an unknown producer begins at sequence 0', () => {
+test('an unknown producer starts at sequence 0', () => {
   const table = new ProducerTable()
   assert.equal(table.check(header(5, 1)), { kind: 'gap', expected: 0 })
 })
@@ -42,13 +42,13 @@ test('answers the last five batches with their offsets, and forgets older ones',
   assert.equal(table.check(header(0, 2)), { kind: 'forgotten' })
 })
 
-test('a batch that begins before and reaches past what is expected is a gap, not a duplicate', () => {
+test('a batch that starts before the expected sequence and ends after it is a gap, not a duplicate', () => {
   const table = new ProducerTable()
   table.applied(header(0, 4), 0)
   assert.equal(table.check(header(2, 4)), { kind: 'gap', expected: 4 })
 })
 
-test('counts what is pending, and takes it back when it is rolled back or withdrawn', () => {
+test('counts pending batches, and removes them when they are rolled back or withdrawn', () => {
   const table = new ProducerTable()
   const commit = { committed: Promise.resolve() }
   table.accept(header(0, 2), commit)

@@ -38,7 +38,7 @@ async function setUp(clock: { latestMs: number }, max: Partial<ProducerLimits> =
   return { view, partition, producers, forget }
 }
 
-test('silence is found by the clock, and only the journal forgets a producer', async () => {
+test('the clock finds idle producers, and only the journal forgets them', async () => {
   const clock = { latestMs: 0 }
   const { view, partition, producers, forget } = await setUp(clock)
   view.appended(partition, batchOf(1, 0))
@@ -60,7 +60,7 @@ test('a reader that applies the journal later ends with the same producers', asy
   assert.equal([reader.producers.get(1), reader.producers.size], [undefined, 1])
 })
 
-test('a producer that has published since its silence was found stays', async () => {
+test('a producer that publishes after it was found idle stays', async () => {
   const { view, partition, producers, forget } = await setUp({ latestMs: 0 })
   view.appended(partition, batchOf(1, 0))
   const silent: SilentProducer[] = []

@@ -84,7 +84,7 @@ test('"order" does not change while there are leases from before a restart', asy
   )
 })
 
-test('a time to live that is taken away does not end what was read before', async (context) => {
+test('messages that were read before the time to live was removed do not expire', async (context) => {
   const harness = await Harness.start(context)
   const topicId = await harness.createTopic('tasks')
   // Their timestamps are of 1970.
@@ -102,7 +102,7 @@ test('a time to live that is taken away does not end what was read before', asyn
   )
 })
 
-test('what a worker waited for on its connection of before is answered when it opens again', async (context) => {
+test('a lease request of an old connection is answered when its worker opens the group again', async (context) => {
   const harness = await Harness.start(context)
   await harness.createTopic('tasks')
   const before = await open(context, harness)
@@ -115,7 +115,7 @@ test('what a worker waited for on its connection of before is answered when it o
   assert.is((await waiting).grantId, 0)
 })
 
-test('a group can not work on its own dead letters, which it gets back by redriving only', async (context) => {
+test("a group can't read its own dead letters; it gets them only by a redrive", async (context) => {
   const harness = await Harness.start(context)
   await harness.createTopic('tasks')
   await harness.createTopic(`${group}.dead-letters`)
@@ -127,7 +127,7 @@ test('a group can not work on its own dead letters, which it gets back by redriv
   assert.is(codeOf(error), 'BAD_CONFIG')
 })
 
-test('dead letters that retention dropped after they were redriven are not subtracted from those that are left', async (context) => {
+test('redriven dead letters that retention dropped are not subtracted from the remaining ones', async (context) => {
   const harness = await Harness.start(context, { retentionIntervalMs: 20 })
   // The timestamps of the harness are of 1970: retention by age would drop the messages before they are leased.
   const { topicId } = await harness.client.topics.create('tasks', { retention: { time: -1 } })

@@ -38,7 +38,7 @@ test('a letter that is too large is compressed', () => {
   assert.is(letter.header('millrace-dead-cut'), '')
 })
 
-test('a letter that is too large even so has its origin and the size of the message', () => {
+test('a letter that is too large even compressed has its origin and the size of the message', () => {
   const batch = deadLetter(messageOf(randomBytes(100_000)), death, 50_000)
   assert.ok(batch.length <= 50_000)
   const letter = readLetter(batch)

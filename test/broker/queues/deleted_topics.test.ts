@@ -63,7 +63,7 @@ for (const [before, after] of [
     assert.equal(handled.slice(before).sort(), expected)
   })
 
-test('a worker that begins at the end of a topic has all of the topic that is made again', async (context) => {
+test('a worker that starts at the end of a topic gets all messages of the topic that is created again', async (context) => {
   const harness = await Harness.start(context)
   await harness.createTopic('tasks')
   await publishEach(harness, 1, 'old')
@@ -192,7 +192,7 @@ test('the group refuses a worker whose topic is deleted during its open', async 
   }
 })
 
-test('the dead-letter topic is made again when it was deleted', async (context) => {
+test('the dead-letter topic is created again after its deletion', async (context) => {
   const harness = await Harness.start(context)
   await harness.createTopic('tasks')
   const { handled } = await work(context, harness.client, { settings: { attemptsMax: 1 } }, (value) => {

@@ -42,7 +42,7 @@ function seen(state: DeliveryState): unknown {
   ]
 }
 
-test('what is passed over by a lease waits', () => {
+test('messages that a lease skipped wait', () => {
   const state = new DeliveryState(0)
   state.leased(7, 1_000, [2, 2])
   assert.equal(seen(state), [
@@ -76,7 +76,7 @@ test('failures count, releases do not, and both end the lease', () => {
   ])
 })
 
-test('offsets that are lost by the billion are passed over at once', () => {
+test('a billion lost offsets are skipped at once', () => {
   const state = new DeliveryState(0)
   state.leased(7, 1_000, [0, 2])
   state.done([1, 2 ** 31])
@@ -85,7 +85,7 @@ test('offsets that are lost by the billion are passed over at once', () => {
   assert.is(state.open.size, 2)
 })
 
-test('redriven dead letters are open, and nothing else of their log is', () => {
+test('redriven dead letters are open, and no other message of their log', () => {
   const state = new DeliveryState(Number.MAX_SAFE_INTEGER)
   state.reopened([5, 2])
   state.leased(7, 1_000, [5, 1])
@@ -108,7 +108,7 @@ test('a dead letter that two requests redrive at once is reopened once', async (
   assert.equal([open?.get(3)?.grantId, open?.get(4)?.grantId], [7, 0])
 })
 
-test('what is stored is what is loaded, over any course of events', (context) => {
+test('the loaded state is the stored state, over random events', (context) => {
   const random = context.random()
   const stored = new Stored()
   const state = new DeliveryState(0)

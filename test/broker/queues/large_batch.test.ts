@@ -86,7 +86,7 @@ async function readAhead(context: TestContext, order: 'none' | 'key', ...batches
   return { messages, lane: messages.lane(1, 0) as Lane }
 }
 
-test('a group takes up only a part of a batch with many messages', async (context) => {
+test('a group loads only a part of a batch with many messages', async (context) => {
   const { messages, lane } = await readAhead(context, 'none', batchOf(50_000))
   await waitFor('enough ready messages', () => messages.readyCount >= 4_000)
   assert.ok(lane.live.size <= 6_000, `${lane.live.size} messages are in memory`)
@@ -158,7 +158,7 @@ test('single messages of a batch are read without the others', async () => {
   assert.equal(reads, [4_321])
 })
 
-test('a batch with an error behind its first part is unreadable as a whole', async () => {
+test('a batch with an error after its first part is unreadable as a whole', async () => {
   const batch = Buffer.from(batchOf(5_500))
   writeBatchHeader(batch, { ...readBatchHeader(batch), recordCount: 5_400 })
   const { log, reader } = logOf(batch)

@@ -53,7 +53,7 @@ test('a message that is larger than a frame is leased compressed', async (contex
   assert.equal(Buffer.from(cursor.view(cursor.valueStart, cursor.valueEnd)), value)
 })
 
-test('a message that fits into no frame becomes a dead letter, and those behind it are leased', async (context) => {
+test('a message that fits into no frame becomes a dead letter, and later messages are leased', async (context) => {
   const block = randomBytes(100 * 1024)
   const small = new RecordBatchBuilder()
   small.append({ value: 'small', timestamp: 1_000 })

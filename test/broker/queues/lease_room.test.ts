@@ -33,7 +33,7 @@ function lease(raw: RawClient, workerId: string): Promise<number> {
     .then(({ body }) => body.batches.reduce((sum, [, , , [, count = 0]]) => sum + count, 0))
 }
 
-test('a worker that does not read its replies holds no more than its connection may', async (context) => {
+test('a worker that does not read its replies holds no more memory than its connection may', async (context) => {
   const harness = await Harness.start(context, { connectionOutboundBytesMax: 1024 * 1024 })
   const topicId = await harness.createTopic('tasks')
   const builder = new RecordBatchBuilder()

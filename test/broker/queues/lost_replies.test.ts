@@ -13,7 +13,7 @@ const tasks = defineTopic('tasks', { value: string })
 
 for (const restarts of [false, true])
   test(
-    `living workers have no attempt that they did not make, while replies are lost and connections cut${restarts ? ' and the broker restarts' : ''}`,
+    `living workers are charged no attempt that they did not make, while replies are lost and connections cut${restarts ? ' and the broker restarts' : ''}`,
     async (context) => {
       const random = context.random()
       const dir = await context.tempDir()

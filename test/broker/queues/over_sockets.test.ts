@@ -51,7 +51,7 @@ test('an offset that a settlement names twice is settled once, the other is refu
   )
 })
 
-test('messages of a topic that is deleted are not handed out any more, those of others are', async (context) => {
+test('messages of a deleted topic are no longer delivered, and other topics are not affected', async (context) => {
   const harness = await Harness.start(context)
   const gone = await harness.createTopic('gone')
   const kept = await harness.createTopic('kept')
@@ -83,7 +83,7 @@ test('messages of a topic that is deleted are not handed out any more, those of 
 })
 
 test(
-  'thousands of dead letters that were redriven are passed over page by page',
+  'thousands of redriven dead letters are skipped page by page',
   async (context) => {
     const harness = await Harness.start(context)
     const { client } = harness
@@ -116,7 +116,7 @@ test(
 )
 
 test(
-  'a partition with as many unfinished messages as are looked at tells that it stands still',
+  'a partition with the maximum of unfinished messages is a reason',
   async (context) => {
     const harness = await Harness.start(context)
     await harness.createTopic('tasks')

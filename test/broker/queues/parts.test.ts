@@ -18,7 +18,7 @@ const test = suite('broker/queues/parts')
 
 const message = (offset: number, priority = 0): QueueMessage => ({ offset, priority }) as QueueMessage
 
-test('runs hold offsets, and give them back', () => {
+test('runs encode offsets, and decode them', () => {
   const offsets = [0, 1, 2, 7, 9, 10]
   assert.equal(runsOf(offsets), [0, 3, 7, 1, 9, 2])
   assert.equal([...offsetsOf(runsOf(offsets))], offsets)
@@ -26,7 +26,7 @@ test('runs hold offsets, and give them back', () => {
   assert.equal(runsOf([]), [])
 })
 
-test('runs that name more than a request may are refused before anybody walks them', () => {
+test('runs with too many offsets are refused before they are expanded', () => {
   checkRuns([
     [0, 3],
     [5, 1, 9, 99_996],
@@ -43,7 +43,7 @@ test('runs that name more than a request may are refused before anybody walks th
     )
 })
 
-test('a line gives back in order what was put in, and first what was put back', () => {
+test('a line returns messages in order, and returned messages first', () => {
   const line = new Fifo<number>()
   for (let n = 0; n < 500; n++) line.push(n)
   for (let n = 0; n < 200; n++) assert.is(line.shift(), n)
@@ -53,7 +53,7 @@ test('a line gives back in order what was put in, and first what was put back', 
   assert.is(line.shift(), undefined)
 })
 
-test('higher levels go first, but every eighth is of the lowest', () => {
+test('higher levels come first, but every eighth message is of the lowest level', () => {
   const line = new ReadyLine()
   for (let n = 0; n < 20; n++) line.push(message(n, 1))
   for (let n = 100; n < 120; n++) line.push(message(n, 9))
@@ -65,7 +65,7 @@ test('higher levels go first, but every eighth is of the lowest', () => {
   assert.is(line.size, 24)
 })
 
-test('one of the lowest level that is put back is the first of the next turn', () => {
+test('a returned message of the lowest level is the first of the next turn', () => {
   const line = new ReadyLine()
   for (let n = 0; n < 20; n++) line.push(message(n, 1))
   for (let n = 100; n < 200; n++) line.push(message(n, 9))
@@ -85,7 +85,7 @@ test('one of the lowest level that is put back is the first of the next turn', (
   )
 })
 
-test('what is no dead letter is committed first, and dead letters a few MiB at a time', () => {
+test('other outcomes are committed first, and dead letters a few MiB at a time', () => {
   const lane = {}
   const settlement = (offset: number, isDead: boolean): Settlement =>
     ({
@@ -104,7 +104,7 @@ test('what is no dead letter is committed first, and dead letters a few MiB at a
   assert.equal([...partsOf([])], [])
 })
 
-test('a record that may stay for long holds nothing of what was read with it', () => {
+test('a record that stays in memory does not hold its batch', () => {
   const cache = new RecordCache()
   const chunk = new Uint8Array(64 * 1024).fill(7)
   const one = { ...message(1), bytes: 100 }
@@ -121,7 +121,7 @@ test('a record that may stay for long holds nothing of what was read with it', (
   assert.is(whole.record?.bytes.buffer, chunk.buffer)
 })
 
-test('delays end in the order of their times, not before', async (context) => {
+test('delays end in the order of their times, and not early', async (context) => {
   const random = context.random()
   const ended: { readonly index: number; readonly atMs: number }[] = []
   const delays = new Delays((messages) => {
@@ -147,7 +147,7 @@ test('delays end in the order of their times, not before', async (context) => {
   }
 })
 
-test('a retry waits as the policy says, up to its cap, less what is random', () => {
+test('a retry waits as long as its policy says, up to the maximum, minus a random part', () => {
   const { retry } = queueSettingsDefault
   const exponential = { ...queueSettingsDefault, retry: { ...retry, delayMs: 100, maxMs: 1_000 } }
   assert.equal(
@@ -161,7 +161,7 @@ test('a retry waits as the policy says, up to its cap, less what is random', () 
   assert.is(retryDelayMs(fixed, 9, 0.5), 50)
 })
 
-test('settings that make no sense are refused', () => {
+test('invalid settings are refused', () => {
   const wrong = { kind: 'exponential', delayMs: 100, maxMs: 50, jitterPercent: 0 } as const
   assert.throws(() => mergeQueueSettings(queueSettingsDefault, { retry: wrong }), isBadConfig)
   const tooLong = { kind: 'fixed', delayMs: 367 * 86_400_000, maxMs: 0, jitterPercent: 0 } as const
@@ -172,7 +172,7 @@ function isBadConfig(error: unknown): boolean {
   return error instanceof MillraceError && error.code === 'BAD_CONFIG'
 }
 
-test('what was lost is told once, and again when it could not be committed', () => {
+test('lost messages are reported once, and again after a failed commit', () => {
   const lane = { lost: [5, 2], partition: { log: { id: 3 } } } as unknown as Lane
   const toldBy = (ops: readonly Op[]) =>
     ops.map((op) => decodeQueueSettled((op as { payload: Uint8Array }).payload).done)

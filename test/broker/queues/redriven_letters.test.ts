@@ -27,7 +27,7 @@ function loaded({ pages }: Store): RedrivenLetters {
   return letters
 }
 
-test('holds what was added, also after it was saved and loaded', (context) => {
+test('contains the added offsets, also after a save and a load', (context) => {
   const random = context.random()
   const letters = new RedrivenLetters()
   const model = new Set<number>()
@@ -65,7 +65,7 @@ test('a checkpoint writes only pages that have changed, and full pages take no m
   assert.is(loaded(store).size, letters.size)
 })
 
-test('forgets what retention dropped', () => {
+test('removes offsets that retention dropped', () => {
   const letters = new RedrivenLetters()
   const store = new Store()
   for (let page = 0; page < 10; page++) letters.add(page * redrivenPageOffsets + 5)
@@ -76,7 +76,7 @@ test('forgets what retention dropped', () => {
   assert.equal([letters.pages, letters.size, store.pages.size], [0, 0, 0])
 })
 
-test('letters that were redriven are so after a restart', async (context) => {
+test('redriven letters stay redriven after a restart', async (context) => {
   const dir = await context.tempDir()
   const harness = await Harness.start(context, { engine: 'level', dir })
   const group = 'crew'

@@ -8,7 +8,7 @@ type Reply = Awaited<ReturnType<Parameters<SettleReplies['answer']>[2]>>
 
 const refusing = (offset: number): Reply => ({ refused: [[0, offset]] })
 
-test('a repeat has the answer of the first one, also while that is on its way', async () => {
+test('a repeat gets the reply of the first request, also before that is sent', async () => {
   const replies = new SettleReplies()
   let finish = (_reply: Reply): void => {}
   const never = (): Promise<Reply> => Promise.reject(new Error('it was settled twice'))
@@ -21,7 +21,7 @@ test('a repeat has the answer of the first one, also while that is on its way', 
   assert.equal(await replies.answer('b', 7, async () => refusing(4)), refusing(4))
 })
 
-test('one that failed is done again', async () => {
+test('a failed request is executed again', async () => {
   const replies = new SettleReplies()
   const failed = await replies
     .answer('a', 1, () => Promise.reject(new Error('the disk is full')))
@@ -30,7 +30,7 @@ test('one that failed is done again', async () => {
   assert.equal(await replies.answer('a', 1, async () => refusing(1)), refusing(1))
 })
 
-test('it keeps the last ones of each worker, for two minutes', async () => {
+test('it keeps the last replies of each worker for two minutes', async () => {
   let nowMs = 0
   const replies = new SettleReplies(() => nowMs)
   for (let number = 0; number < 20; number++) await replies.answer('a', number, async () => refusing(number))
@@ -41,7 +41,7 @@ test('it keeps the last ones of each worker, for two minutes', async () => {
   assert.is(replies.workers, 1)
 })
 
-test('answers that name many messages make room for each other', async () => {
+test('replies with many messages evict each other', async () => {
   const replies = new SettleReplies()
   const refused = Array.from({ length: 100_000 }, (_, i) => [0, i] as [number, number])
   for (let worker = 0; worker < 30; worker++)

@@ -116,7 +116,7 @@ test('a group that is paused', async (context) => {
   await asked
 })
 
-test('a group without workers, before and after a restart, and with leases of those that are gone', async (context) => {
+test('a group without workers, before and after a restart, and with leases of disconnected workers', async (context) => {
   const dir = await context.tempDir()
   const harness = await Harness.start(context, { engine: 'level', dir })
   await withMessages(harness, 3)
@@ -134,7 +134,7 @@ test('a group without workers, before and after a restart, and with leases of th
   assert.match(await reasonsOf(harness), leased, 'also when nothing else waits')
 })
 
-test('workers that are busy, or do not ask', async (context) => {
+test('workers that are busy, or request nothing', async (context) => {
   const harness = await Harness.start(context)
   await withMessages(harness, 3)
   const worker = await RawWorker.open(context, harness)
@@ -155,7 +155,7 @@ test('messages that wait for a retry, also after a restart', async (context) => 
   await untilReason(harness, reason)
 })
 
-test('messages behind one of their key', async (context) => {
+test('messages that wait behind one with the same key', async (context) => {
   const harness = await Harness.start(context)
   const topicId = await harness.createTopic('tasks')
   await harness.publish(topicId, 0, ['0', '0', '0'])
@@ -185,7 +185,7 @@ test('a topic that is deleted, and created again', async (context) => {
   assert.is(await reasonsOf(harness), '')
 })
 
-test('a dead-letter topic that can not be created', async (context) => {
+test("a dead-letter topic that can't be created", async (context) => {
   const harness = await Harness.start(context, { partitionsPerBrokerMax: 1 })
   await withMessages(harness, 2)
   const worker = await RawWorker.open(context, harness, 'w', { ttlMs: 1 })
@@ -207,7 +207,7 @@ test('a disk that has too little space for dead letters', async (context) => {
   assert.match(await reasonsOf(next), /can't write dead letters and tries again: .*\n(.*\n)*.*(disk|space)/)
 })
 
-test('a worker that asks and does not read the replies', async (context) => {
+test('a worker that sends requests and does not read the replies', async (context) => {
   const harness = await Harness.start(context, { connectionOutboundBytesMax: 2 ** 20 })
   const topicId = await harness.createTopic('tasks')
   const worker = await RawWorker.open(context, harness)
@@ -234,7 +234,7 @@ test('unreadable messages are a reason, and the group continues when it can read
   await worker.settle(await worker.lease(2, 500), 'ack')
 })
 
-test('messages that can not be taken up after a failure are taken up later', async (context) => {
+test("messages that can't be loaded after a failure are loaded later", async (context) => {
   const engines = new UnreadableEngines()
   const harness = await Harness.start(context, { engine: 'memory', engines, tailCacheBytes: 2 ** 20 })
   await withMessages(harness, 2)

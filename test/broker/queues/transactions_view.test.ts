@@ -9,7 +9,7 @@ const test = suite('broker/queues/transactions_view')
 
 const minuteMs = 60_000
 
-test('when no more can be remembered, there is room again as soon as the oldest are over', async () => {
+test('at the maximum there is room again as soon as the oldest transactions expire', async () => {
   const view = new TransactionsView(await State.open(await new FaultyEngines().open('state')), 3)
   const commit = (id: string, atMs: number): void =>
     view.apply(opKinds.transaction, encodeTransaction(id, atMs))

@@ -31,7 +31,7 @@ async function start(context: TestContext) {
 const isStorageFailed = (error: unknown): boolean =>
   error instanceof MillraceError && error.code === 'STORAGE_FAILED'
 
-test('what a transaction acknowledged is not delivered again when its commit was written but refused', async (context) => {
+test('messages of a transaction are not delivered again when its commit was written but reported as failed', async (context) => {
   const { engines, topicId, raw, lease, offsetsOf } = await start(context)
   const first = await lease(1_000)
   assert.equal(offsetsOf(first), [0, 1])
@@ -62,7 +62,7 @@ test('what a transaction acknowledged is not delivered again when its commit was
   assert.equal(offsetsOf(await lease(60_000, 2_500)), [])
 })
 
-test('a message that a refused commit made a dead letter does not become another', async (context) => {
+test('a message that a failed commit made a dead letter does not become a second one', async (context) => {
   const { engines, harness, topicId, raw, lease } = await start(context)
   const { grantId } = await lease(1_000)
   const reject = async () =>

@@ -122,7 +122,7 @@ test('a lease that the worker names stays, and so does one that it has named bef
   assert.is(await after.settle(known.grantId, 'ack', 1), 0)
 })
 
-test('what is leased on the connection that a worker has now is not released', async (context) => {
+test('leases on the current connection of a worker are not released', async (context) => {
   const { harness, topicId } = await start(context, ['0'])
   const worker = await openRaw(context, harness, topicId)
   const { grantId } = await worker.lease()
@@ -166,7 +166,7 @@ test('messages of a key stay in order when a lease of theirs is released', async
   }
 })
 
-test('a broker that was restarted knows whose leases there are', async (context) => {
+test('a restarted broker knows the workers of its leases', async (context) => {
   const dir = await context.tempDir()
   const { harness, topicId } = await start(context, ['0', '1', '2'], dir)
   const before = await openRaw(context, harness, topicId)
@@ -182,7 +182,7 @@ test('a broker that was restarted knows whose leases there are', async (context)
   assert.is(await after.settle(held.grantId, 'ack', 0), 0)
 })
 
-test('a worker that never comes back has had the attempt', async (context) => {
+test('a worker that never reconnects is charged the attempt', async (context) => {
   const { harness, topicId } = await start(context, ['0'])
   const dead = await openRaw(context, harness, topicId, { leaseMs: 1_000 })
   await dead.lease()
@@ -191,7 +191,7 @@ test('a worker that never comes back has had the attempt', async (context) => {
   await waitFor('the dead letter', async () => (await harness.client.queues.describe(group)).dead === 1)
 })
 
-test('a worker that leaves says what it has not received', async (context) => {
+test('a worker that leaves lists the leases that it has not received', async (context) => {
   const { harness, topicId } = await start(context, ['0'])
   const before = await openRaw(context, harness, topicId)
   await before.lease()
@@ -308,7 +308,7 @@ test(
 )
 
 test(
-  'a lease that two restarts meet is not renewed by the second',
+  'the second of two restarts does not renew a lease',
   async (context) => {
     const dir = await context.tempDir()
     const { harness, topicId } = await start(context, ['0'], dir)

@@ -44,7 +44,7 @@ function start(context: TestContext): {
   return { port, committer, stream, ackTo: (offset) => run?.ackRange(0, offset) }
 }
 
-test('what is done exclusively waits for the commit that is under way, and no other begins meanwhile', async (context) => {
+test('exclusive work waits for a running commit, and no other commit starts during it', async (context) => {
   const { port, committer, stream, ackTo } = start(context)
   let answer = (): void => {}
   port.commits.push(() => new Promise((resolve) => (answer = () => resolve('ok'))))
@@ -72,7 +72,7 @@ test('what is done exclusively waits for the commit that is under way, and no ot
   assert.is(stream.committed, 20)
 })
 
-test('when exclusive work fails, what was acknowledged meanwhile is committed all the same', async (context) => {
+test('acknowledgements during exclusive work are committed even if it fails', async (context) => {
   const { port, committer, stream, ackTo } = start(context)
   const failed = committer.exclusively(async () => {
     ackTo(7)

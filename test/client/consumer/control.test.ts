@@ -52,7 +52,7 @@ test('seek goes back and forth, by offset, end and time', async (context) => {
   assert.equal(valuesOf(await take(iterator, 1)), ['new'])
 })
 
-test('acknowledgements of before a seek do not count after it', async (context) => {
+test('acknowledgements from before a seek do not count after it', async (context) => {
   const harness = await Harness.start(context)
   const topicId = await harness.createTopic('t')
   await harness.publish(topicId, 0, numbered('v', 0, 5))
@@ -69,7 +69,7 @@ test('acknowledgements of before a seek do not count after it', async (context) 
   assert.is(await harness.committed('g', 't'), 2)
 })
 
-test('seeking a partition that the consumer has not got is an error', async (context) => {
+test('seeking a partition that is not assigned is an error', async (context) => {
   const harness = await Harness.start(context)
   await harness.createTopic('t')
   const consumer = harness.consume('t')
@@ -84,7 +84,7 @@ test('seeking a partition that the consumer has not got is an error', async (con
   assert.is(wrong, 'BAD_OPTION')
 })
 
-test('lag counts what is not acknowledged in a group, and what is not delivered alone', async (context) => {
+test('lag counts unacknowledged messages in a group, and undelivered ones without a group', async (context) => {
   const harness = await Harness.start(context)
   const topicId = await harness.createTopic('t')
   await harness.publish(topicId, 0, numbered('v', 0, 5))
@@ -169,7 +169,7 @@ test('several topics are read by one consumer', async (context) => {
   assert.equal(seen.sort(), ['a: from a', 'b: from b'])
 })
 
-test('options that make no sense are refused by name', async (context) => {
+test('invalid options are refused by name', async (context) => {
   const harness = await Harness.start(context)
   for (const [options, name] of [
     [{ from: -1 }, 'from'],

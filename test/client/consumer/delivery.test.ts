@@ -64,7 +64,7 @@ test('a batch that begins before the position is delivered from the position on'
   assert.is(stream.position, 4)
 })
 
-test('batches that were fetched before are not delivered again', () => {
+test('batches that were fetched earlier are not delivered again', () => {
   const { delivery } = deliveryOf()
   const stream = streamOf(0)
   stream.push(batch(0, 2))

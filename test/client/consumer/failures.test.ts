@@ -123,7 +123,7 @@ test('a dead broker is noticed as soon by a consumer that is idle as by a busy o
   for (const { timeoutMs } of port.fetchTimes) assert.is(timeoutMs, 30_000)
 })
 
-test('an error of start that nobody handles is an unhandled rejection, and one in the loop is not told twice', async (context) => {
+test('an unhandled error of start is an unhandled rejection, and one in the loop is reported once', async (context) => {
   const port = new FakePort()
   const missing = (): Consumer<string, string> =>
     new Consumer(port, [{ name: 't', decoder: text }], { partitions: [99] })
@@ -166,7 +166,7 @@ test('stored damage ends the loop with CORRUPT, naming partition and offset', as
   assert.match(message, /topic "t", partition 0, offset 3/)
 })
 
-test('a batch that is damaged on its way ends the loop with CORRUPT before any of it is delivered', async (context) => {
+test('a batch that is damaged in transit ends the loop with CORRUPT before any of its messages is delivered', async (context) => {
   const port = new FakePort()
   port.append(0, ['good'])
   const bytes = port.append(0, ['damaged'])
@@ -186,7 +186,7 @@ test('a deleted topic ends the loop with UNKNOWN_TOPIC', async (context) => {
   assert.match(message, /topic "t" was deleted/)
 })
 
-test('messages that retention dropped are passed over, and reported', async (context) => {
+test('messages that retention dropped are skipped and reported', async (context) => {
   const port = new FakePort()
   port.start = 10
   port.append(0, numbered('v', 10, 12), 10)
@@ -200,7 +200,7 @@ test('messages that retention dropped are passed over, and reported', async (con
   assert.equal((port.sent('group.commit').at(-1) as { offsets: number[][] }).offsets[0]?.[3], 11)
 })
 
-test('until "end" ends also when retention drops all that was left', async (context) => {
+test('until "end" also ends when retention drops all remaining messages', async (context) => {
   const port = new FakePort()
   port.append(0, numbered('v', 0, 5))
   port.fetches.push((request) => {
@@ -240,7 +240,7 @@ test('an offset past the end is an error, unless onOutOfRange is "latest"', asyn
   assert.is((await next).value?.value, 'new')
 })
 
-test('a value that does not decode throws where it is read, and stays unacknowledged', async (context) => {
+test('a value that does not decode throws when it is read, and stays unacknowledged', async (context) => {
   const port = new FakePort()
   port.append(0, ['good', 'bad-1', 'good-2'])
   const seen: string[] = []
@@ -253,7 +253,7 @@ test('a value that does not decode throws where it is read, and stays unacknowle
   assert.equal((port.sent('group.commit').at(-1) as { offsets: number[][] }).offsets[0]?.[3], 1)
 })
 
-test('"skip" leaves out what does not decode, by message and by batch, and acknowledges it', async (context) => {
+test('"skip" skips and acknowledges messages that do not decode, by message and by batch', async (context) => {
   const port = new FakePort()
   port.append(0, ['bad-0', 'good-1', 'bad-2', 'bad-3', 'good-4', 'bad-5'])
   const options = { group: 'g', onDecodeError: 'skip', until: 'end' } as const
@@ -314,7 +314,7 @@ test('values of an asynchronous schema are decoded before delivery, in order, al
   )
 })
 
-test('a commit that fails for now is sent again until it is through', async (context) => {
+test('a commit with a retryable error is sent again until it succeeds', async (context) => {
   const port = new FakePort()
   port.append(0, numbered('v', 0, 2))
   const consumer = consume(context, port, { group: 'g', commitIntervalMs: 600_000 })
@@ -328,7 +328,7 @@ test('a commit that fails for now is sent again until it is through', async (con
   assert.is(consumer.stats().partitions[0]?.committedOffset, 2)
 })
 
-test('one commit is under way at a time, and what is acknowledged meanwhile goes into the next', async (context) => {
+test('one commit runs at a time, and acknowledgements during it go into the next', async (context) => {
   const port = new FakePort()
   port.append(0, numbered('v', 0, 4))
   const consumer = consume(context, port, { group: 'g', commitIntervalMs: 600_000 })
@@ -354,7 +354,7 @@ test('one commit is under way at a time, and what is acknowledged meanwhile goes
   assert.equal(offsets, [1, 4])
 })
 
-test('a commit that is fenced rejects, drops the partition and tells the application', async (context) => {
+test('a fenced commit rejects, drops the partition and calls the application', async (context) => {
   const port = new FakePort()
   port.append(0, numbered('v', 0, 2))
   const lost: boolean[] = []
@@ -373,7 +373,7 @@ test('a commit that is fenced rejects, drops the partition and tells the applica
   assert.equal(valuesOf(await take(iterator, 2)), numbered('v', 0, 2))
 })
 
-test('a commit that is refused for good comes out of the loop and of commit()', async (context) => {
+test('a permanently refused commit throws from the loop and from commit()', async (context) => {
   const port = new FakePort()
   port.append(0, ['v'])
   const consumer = consume(context, port, { group: 'g', commitIntervalMs: 600_000 })
@@ -387,7 +387,7 @@ test('a commit that is refused for good comes out of the loop and of commit()', 
   assert.equal([committed, next], ['OFFSET_OUT_OF_RANGE', 'OFFSET_OUT_OF_RANGE'])
 })
 
-test('closing tells when what was acknowledged could not be committed, and closes all the same', async (context) => {
+test('closing reports acknowledgements that could not be committed, and still closes', async (context) => {
   const port = new FakePort()
   port.append(0, ['v'])
   const consumer = consume(context, port, { group: 'g', commitIntervalMs: 600_000, closeTimeoutMs: 60 })
@@ -399,7 +399,7 @@ test('closing tells when what was acknowledged could not be committed, and close
   assert.is(port.sent('group.leave').length, 1)
 })
 
-test('breaking out of the loop commits what was acknowledged and leaves the group', async (context) => {
+test('breaking out of the loop commits acknowledged messages and leaves the group', async (context) => {
   const port = new FakePort()
   port.append(0, numbered('v', 0, 3))
   for await (const message of consume(context, port, { group: 'g', commitIntervalMs: 600_000 })) {
@@ -410,7 +410,7 @@ test('breaking out of the loop commits what was acknowledged and leaves the grou
   assert.is(port.sent('group.leave').length, 1)
 })
 
-test('a fetch is under way while the application works on what is buffered', async (context) => {
+test('a fetch runs while the application handles buffered messages', async (context) => {
   const port = new FakePort()
   port.append(0, numbered('v', 0, 10))
   const iterator = consume(context, port)[Symbol.asyncIterator]()
@@ -420,7 +420,7 @@ test('a fetch is under way while the application works on what is buffered', asy
   assert.is(next?.partitions[0]?.[2], 10)
 })
 
-test('messages are views that are read again and again', async (context) => {
+test('messages are views that can be read repeatedly', async (context) => {
   const port = new FakePort()
   port.append(0, ['v'])
   const [message] = (await take(consume(context, port)[Symbol.asyncIterator](), 1)) as [

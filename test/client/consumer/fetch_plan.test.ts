@@ -28,7 +28,7 @@ test('a partition is hungry once half of its share is delivered', () => {
   assert.is(isHungry(51, 100), false)
 })
 
-test('a fetch asks for no more than is wanted, allowed at once, and half of what is free', () => {
+test('a fetch requests no more than the demand, the limit of a fetch, and half of the free memory', () => {
   assert.is(planFetch(idle, 100 * kib)?.bytesMax, 100 * kib)
   assert.is(planFetch(idle, 100 * mib)?.bytesMax, 4 * mib)
   assert.is(
@@ -37,7 +37,7 @@ test('a fetch asks for no more than is wanted, allowed at once, and half of what
   )
 })
 
-test('no fetch beyond those that may be open, and none for a trifle while another is open', () => {
+test('no fetch over the limit of open fetches, and none for a few bytes while another is open', () => {
   assert.is(planFetch({ ...idle, openFetches: 4 }, mib), undefined)
   assert.is(planFetch({ ...idle, openFetches: 1, bufferedBytes: 16 * mib - kib }, mib), undefined)
 })
@@ -46,7 +46,7 @@ test('memory full of paused partitions does not stop the others', () => {
   assert.is(planFetch({ ...idle, bufferedBytes: 20 * mib }, mib)?.bytesMax, 32 * kib)
 })
 
-test('the last fetch that may be open waits shortly, since partitions may get hungry behind it', () => {
+test('the last open fetch waits shortly, since other partitions may need a fetch', () => {
   assert.is(planFetch({ ...idle, openFetches: 2 }, mib)?.waitMs, 500)
   assert.is(planFetch({ ...idle, openFetches: 3 }, mib)?.waitMs, 20)
 })

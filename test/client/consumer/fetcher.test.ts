@@ -140,7 +140,7 @@ test('each broker gets a fetch for its own partitions', async (context) => {
   )
 })
 
-test('a partition that gets hungry during the long poll of others gets a fetch of its own, and is in no two', async (context) => {
+test('a partition that gets hungry during the long poll of others gets a fetch of its own, and is in only one', async (context) => {
   const bench = new Bench(context, 2, 128 * 1024)
   bench.fetcher.streamsChanged()
   await settled()
@@ -160,7 +160,7 @@ test('a partition that gets hungry during the long poll of others gets a fetch o
   assert.is(bench.sent.length, 3)
 })
 
-test('no more than six fetches are open, and what got hungry meanwhile goes into one after that', async (context) => {
+test('no more than six fetches are open, and partitions that get hungry wait for the next one', async (context) => {
   const bench = new Bench(context, 0, 64 * 1024 * 1024)
   const all = new Bench(context, 8).streams
   for (const stream of all) {
@@ -177,7 +177,7 @@ test('no more than six fetches are open, and what got hungry meanwhile goes into
   assert.equal(bench.last.partitions.sort(), [1, 6, 7])
 })
 
-test('a reply for a position that was left is dropped, and the new position is fetched at once', async (context) => {
+test('a reply for an old position is dropped, and the new position is fetched at once', async (context) => {
   const bench = new Bench(context, 1)
   const stream = bench.streams[0] as PartitionStream<string, string>
   stream.restart(100)
@@ -230,7 +230,7 @@ test('an error that is not retryable is reported, a retryable one is waited out'
   assert.is(other.failures.length, 1)
 })
 
-test('after an error that is final nothing is fetched any more, even while the consumer is slow to close', async (context) => {
+test('after a final error nothing is fetched, even while the consumer is slow to close', async (context) => {
   const bench = new Bench(context, 2)
   bench.fetcher.streamsChanged()
   await settled()

@@ -21,7 +21,7 @@ test('a member continues at the committed offset', async (context) => {
   assert.equal(valuesOf(await take(second[Symbol.asyncIterator](), 3)), numbered('v', 3, 6))
 })
 
-test('commit() resolves when what is acknowledged is committed, and not past a gap', async (context) => {
+test('commit() resolves when acknowledged offsets are committed, and not past a gap', async (context) => {
   const harness = await Harness.start(context)
   const topicId = await harness.createTopic('t')
   await harness.publish(topicId, 0, numbered('v', 0, 6))
@@ -70,7 +70,7 @@ test('members share the partitions, and each message reaches one of them', async
   assert.is(new Set(all).size, 60)
 })
 
-test('a partition that moves is given up only after its messages were acknowledged', async (context) => {
+test('a partition that moves is released only after its messages were acknowledged', async (context) => {
   const harness = await Harness.start(context)
   const topicId = await harness.createTopic('t', 2)
   for (const partition of [0, 1]) await harness.publish(topicId, partition, numbered(`p${partition}`, 0, 5))
@@ -102,7 +102,7 @@ test('a partition that moves is given up only after its messages were acknowledg
   assert.is(await harness.committed('g', 't', moved), 5)
 })
 
-test('what is not acknowledged within the grace is delivered to the next owner', async (context) => {
+test('messages that are not acknowledged in time are delivered to the next owner', async (context) => {
   const harness = await Harness.start(context)
   const topicId = await harness.createTopic('t', 2)
   for (const partition of [0, 1]) await harness.publish(topicId, partition, numbered(`p${partition}`, 0, 3))
@@ -117,7 +117,7 @@ test('what is not acknowledged within the grace is delivered to the next owner',
   assert.is((await harness.committed('g', 't', moved)) ?? 0, 0)
 })
 
-test('a member that is gone without goodbye is replaced, and only unacknowledged messages come again', async (context) => {
+test('a member that disappears is replaced, and only unacknowledged messages come again', async (context) => {
   const harness = await Harness.start(context)
   const topicId = await harness.createTopic('t')
   await harness.publish(topicId, 0, numbered('v', 0, 10))
@@ -134,7 +134,7 @@ test('a member that is gone without goodbye is replaced, and only unacknowledged
   assert.equal(valuesOf(await take(next, 4)), numbered('v', 6, 10))
 })
 
-test('after a lost connection the member joins again, and what was acknowledged does not come again', async (context) => {
+test('after a lost connection the member joins again, and acknowledged messages do not come again', async (context) => {
   const harness = await Harness.start(context)
   const topicId = await harness.createTopic('t')
   await harness.publish(topicId, 0, numbered('v', 0, 6))
@@ -225,7 +225,7 @@ test('a second member with the same instance id ends the first with FENCED', asy
   assert.is(second.assignment.length, 1)
 })
 
-test('a member that hangs is replaced after its session timeout, and what it acknowledges late does not count', async (context) => {
+test('a member that hangs is replaced after its session timeout, and its late acknowledgements do not count', async (context) => {
   const harness = await Harness.start(context)
   const topicId = await harness.createTopic('t')
   await harness.publish(topicId, 0, numbered('v', 0, 4))
@@ -243,7 +243,7 @@ test('a member that hangs is replaced after its session timeout, and what it ack
   assert.is((await harness.committed('g', 't')) ?? 0, 0)
 })
 
-test('a commit whose reply is lost is the own one: what was acknowledged after it does not come again', async (context) => {
+test('after a commit with a lost reply, later acknowledged messages do not come again', async (context) => {
   const harness = await Harness.start(context)
   const topicId = await harness.createTopic('t')
   await harness.publish(topicId, 0, numbered('v', 0, 2))
@@ -295,7 +295,7 @@ test('while the broker is unreachable a member delivers nothing', async (context
 })
 
 test(
-  'members that come and go all the time lose no message and keep the order',
+  'members that join and leave continuously lose no message and keep the order',
   async (context) => {
     const harness = await Harness.start(context)
     const partitions = 6
@@ -338,7 +338,7 @@ test(
   { deadlineMs: 30_000 },
 )
 
-test('a static member that closes finds its partitions again, and nobody else gets them meanwhile', async (context) => {
+test('a static member that restarts gets its partitions again, and no other member gets them in between', async (context) => {
   const harness = await Harness.start(context)
   const topicId = await harness.createTopic('t', 2)
   for (const partition of [0, 1]) await harness.publish(topicId, partition, numbered(`p${partition}`, 0, 2))
@@ -394,7 +394,7 @@ test('hooks run before the first message and after the last', async (context) =>
   assert.equal(log, ['assigned 1', 'v'])
 })
 
-test('an error of a hook comes out of the loop', async (context) => {
+test('an error of a hook throws from the loop', async (context) => {
   const harness = await Harness.start(context)
   await harness.createTopic('t')
   const consumer = harness.consume('t', {

@@ -42,7 +42,7 @@ function diff(
   }
 }
 
-test('what stays is left alone, what comes is granted, what goes is revoked', () => {
+test('kept partitions do not change, new ones are granted, removed ones are revoked', () => {
   assert.equal(diff([stream(0, 10), stream(1, 11)], [grant(1, 11), grant(2, 12)]), {
     granted: [2],
     revoked: [0],
@@ -54,12 +54,12 @@ test('a new epoch means that the partition was lost and assigned again', () => {
   assert.equal(diff([stream(0, 10)], [grant(0, 20)]), { granted: [0], revoked: [], lost: [0] })
 })
 
-test('a partition that is being given up is not revoked twice, and a grant of it waits', () => {
+test('a partition that is being released is not revoked twice, and a grant of it waits', () => {
   assert.equal(diff([stream(0, 10, 'revoking')], []), { granted: [], revoked: [], lost: [] })
   assert.equal(diff([stream(0, 10, 'revoking')], [grant(0, 10)]), { granted: [], revoked: [], lost: [] })
 })
 
-test('after joining again nothing of before is given up in order: it is lost', () => {
+test('after a new join all earlier partitions are lost, not released in order', () => {
   assert.equal(diff([stream(0, 10), stream(1, 11, 'revoking')], [grant(2, 30)], true), {
     granted: [2],
     revoked: [],
@@ -67,7 +67,7 @@ test('after joining again nothing of before is given up in order: it is lost', (
   })
 })
 
-test('an assignment that makes no sense ends the consumer, and nothing is rejected unheard', async () => {
+test('an invalid assignment ends the consumer, without an unhandled rejection', async () => {
   const failures: unknown[] = []
   const notAsked = new Error('the broker assigned a topic that was not asked for')
   const table = new StreamTable<string, string>(['t'])

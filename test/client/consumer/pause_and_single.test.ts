@@ -75,7 +75,7 @@ test('a paused group gets nothing, and then continues where it was, each message
   assert.is((await client.groups.describe('readers')).paused, undefined)
 })
 
-test('one member is active, and another takes over when it leaves, with nothing lost and the order kept', async (context) => {
+test('one member is active, and another takes over when it leaves, without loss and in order', async (context) => {
   const harness = await Harness.start(context)
   const { client } = harness
   await harness.createTopic('events', 4)
@@ -106,7 +106,7 @@ test('one member is active, and another takes over when it leaves, with nothing 
   }
 })
 
-test('members have to agree on it', async (context) => {
+test('members must agree on singleActive', async (context) => {
   const harness = await Harness.start(context)
   await harness.createTopic('events', 2)
   const single = read(context, harness.client, [], true)

@@ -70,7 +70,7 @@ test('an item that takes time keeps its place', async () => {
   assert.equal(results.map(numberOf), [1, 2])
 })
 
-test('an item that turns out to be none is followed by the next', async () => {
+test('a skipped item is followed by the next', async () => {
   const { source, iterator } = start()
   source.items.push(Promise.resolve(undefined), { n: 2 })
   assert.is(numberOf(await iterator.next()), 2)
@@ -85,7 +85,7 @@ test('a wake from inside a pull loses nothing', async () => {
   assert.equal((await Promise.all(waiting)).map(numberOf), [1, 2])
 })
 
-test('a pull that throws ends the iteration with its error, for all who wait', async () => {
+test('a pull that throws ends the iteration with its error, for all waiting calls', async () => {
   const { source, iterator } = start()
   const waiting = [iterator.next(), iterator.next()].map((one) => one.catch((error: Error) => error.message))
   source.items.push(new Error('damaged'))

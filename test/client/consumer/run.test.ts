@@ -272,7 +272,7 @@ test('a partition that moves waits for its handler, whose message does not come 
   await done
 })
 
-test('by key: messages that wait for their key go with a partition that moves', async (context) => {
+test('by key: messages that wait for their key are dropped with a partition that moves', async (context) => {
   const harness = await Harness.start(context)
   const topicId = await harness.createTopic('t', 2)
   for (const partition of [0, 1]) await publishKeys(harness, topicId, partition, ['a', 'b', 'a'])
@@ -357,7 +357,7 @@ test('a consumer that is paused starts no handler until it is resumed', async (c
   assert.equal(gate.started, ['a-0', 'b-2', 'a-1'])
 })
 
-test('messages from before a seek that wait for their key are left out', async (context) => {
+test('messages from before a seek that wait for their key are skipped', async (context) => {
   const harness = await withKeys(context, ['a', 'a', 'a', 'b'])
   const gate = new Gate()
   const consumer = harness.consume('t', { group: 'g', until: 'end' })
@@ -376,7 +376,7 @@ test('without a group the handlers run as well', async (context) => {
   assert.is(new Set(values).size, 12)
 })
 
-test('a consumer takes one handler or one loop', async (context) => {
+test('a consumer has either one handler or one loop', async (context) => {
   const harness = await withPartitions(context, 1, 1)
   const consumer = harness.consume('t', { group: 'g', until: 'end' })
   const done = consumer.run(() => {})
@@ -394,7 +394,7 @@ test('a consumer takes one handler or one loop', async (context) => {
   )
 })
 
-test('options that make no sense are refused', async (context) => {
+test('invalid options are refused', async (context) => {
   const harness = await withPartitions(context, 1, 1)
   const run = (options: object): Promise<void> => harness.consume('t').run(() => {}, options)
   await assertRejects(run({ concurrency: 0 }), '"concurrency" is 0, expected a whole number from 1')
@@ -402,7 +402,7 @@ test('options that make no sense are refused', async (context) => {
   await assertRejects(run({ concurency: 2 }), 'consumer.run has no option "concurency"')
 })
 
-test('what the broker refuses comes out of run', async (context) => {
+test('an error of the broker rejects run', async (context) => {
   const harness = await Harness.start(context)
   await assertRejects(
     harness.consume('none', { group: 'g' }).run(() => {}),

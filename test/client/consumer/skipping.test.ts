@@ -111,7 +111,7 @@ for (const [how, policy] of [
   ['"skip"', 'skip'],
   ['a function', () => 'skip' as const],
 ] as const) {
-  test(`the message behind skipped ones is delivered, and a group commits past them: ${how}`, async (context) => {
+  test(`the message after skipped ones is delivered, and a group commits past them: ${how}`, async (context) => {
     const harness = await publishBad(context)
     const consumer = harness.client.consume(defineTopic('numbers', { value: json() }), {
       from: 'earliest',

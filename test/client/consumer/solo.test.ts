@@ -4,7 +4,7 @@ import { Harness, numbered, take, valuesOf } from './harness.js'
 
 const test = suite('client/consumer/solo')
 
-test('reads everything from the start in order and then what comes', async (context) => {
+test('reads all messages from the start in order, and then new ones', async (context) => {
   const harness = await Harness.start(context)
   const topicId = await harness.createTopic('t')
   await harness.publish(topicId, 0, numbered('v', 0, 5))
@@ -36,7 +36,7 @@ test('a number starts in the middle of a batch', async (context) => {
   assert.equal(valuesOf(await take(iterator, 3)), numbered('v', 7, 10))
 })
 
-test('"latest" delivers all that is published after start() has resolved', async (context) => {
+test('"latest" delivers all messages that are published after start() has resolved', async (context) => {
   const harness = await Harness.start(context)
   const topicId = await harness.createTopic('t', 2)
   await harness.publish(topicId, 0, ['old'])
@@ -46,7 +46,7 @@ test('"latest" delivers all that is published after start() has resolved', async
   assert.equal(valuesOf(await take(consumer[Symbol.asyncIterator](), 1)), ['new'])
 })
 
-test('until "end" ends after what was there at the start, also when there is nothing', async (context) => {
+test('until "end" ends after the messages that existed at the start, also if there are none', async (context) => {
   const harness = await Harness.start(context)
   const topicId = await harness.createTopic('t', 3)
   const empty: string[] = []
@@ -76,7 +76,7 @@ test('batches hold neighbors and are cut at messagesMax', async (context) => {
   )
 })
 
-test('an unknown topic comes out of the loop as an error', async (context) => {
+test('an unknown topic throws from the loop', async (context) => {
   const harness = await Harness.start(context)
   const iterator = harness.consume('nope')[Symbol.asyncIterator]()
   const error = await iterator.next().then(

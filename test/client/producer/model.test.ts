@@ -166,7 +166,7 @@ for (const seed of [1, 2, 3, undefined]) {
   )
 
   test(
-    `what is given up costs nothing else, ${name}`,
+    `messages that time out affect no others,  ${name}`,
     async (context) => {
       await run(context, context.random(seed), 250)
     },

@@ -41,7 +41,7 @@ function stampOf(bytes: Uint8Array): string {
   return `${producerEpoch}/${baseSequence}`
 }
 
-test('sends nothing after a failure until everything on the wire is answered, then all again', () => {
+test('sends nothing after a failure until all requests on the wire are answered, then sends all again', () => {
   const ended: string[] = []
   const queue = queueOf(['a', 'b', 'c', 'd'], ended)
   const [a, b, c] = [queue.take(7), queue.take(7), queue.take(7)]
@@ -61,7 +61,7 @@ test('sends nothing after a failure until everything on the wire is answered, th
   assert.ok(queue.isEmpty)
 })
 
-test('what follows a batch that was given up keeps its sequence until the broker misses something', () => {
+test('batches after one that timed out keep their sequences until the broker reports a gap', () => {
   const queue = queueOf(['a', 'b', 'c'])
   const [a, b] = [queue.take(7), queue.take(7)]
   queue.gaveUp(a.batch, new MillraceError('DELIVERY_TIMEOUT'))
@@ -77,7 +77,7 @@ test('what follows a batch that was given up keeps its sequence until the broker
   assert.is(stampOf(again.bytes), '0/1', 'bytes that may be in a socket are not written over')
 })
 
-test('what waits too long is given up, sequences stay', () => {
+test('batches that wait too long are given up, and sequences stay', () => {
   const ended: string[] = []
   const queue = queueOf(['a', 'b'], ended, 1_000)
   queue.retry(queue.take(7).batch)

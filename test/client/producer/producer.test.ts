@@ -61,7 +61,7 @@ test('replies in another order resolve the messages that they belong to', async 
   )
 })
 
-test('what is refused for now goes again in the same order', async (context) => {
+test('batches with a retryable error are sent again in the same order', async (context) => {
   const { broker, publisher } = await fakeProducer(context, { batchBytes: 64 })
   broker.decide = inTurn({ kind: 'refuseBatches', code: 'STORAGE_FULL' })
   const values = numbered(40)
@@ -73,7 +73,7 @@ test('what is refused for now goes again in the same order', async (context) => 
   )
 })
 
-test('a batch that is refused for good fails alone', async (context) => {
+test('a batch that is permanently refused fails alone', async (context) => {
   const { broker, publisher, producer } = await fakeProducer(context)
   broker.decide = inTurn({ kind: 'refuseBatches', code: 'CORRUPT' })
   const first = outcome(publisher.publish(topic, { value: 'a' }))
@@ -93,7 +93,7 @@ test('a fenced partition continues under a new epoch', async (context) => {
   assert.equal([batch?.producerEpoch, batch?.baseSequence], [1, 0])
 })
 
-test('a broker that has forgotten the producer gets everything under a new epoch', async (context) => {
+test('a broker that has forgotten the producer gets all batches under a new epoch', async (context) => {
   const { broker, publisher } = await fakeProducer(context)
   await publisher.publish(topic, { value: 'a' })
   const other = broker.createTopic('other')
@@ -109,7 +109,7 @@ test('a duplicate whose offset is forgotten is a success', async (context) => {
   assert.is((await publisher.publish(topic, { value: 'a' })).offset, -1)
 })
 
-test('a message on the wire is given up when its time is over', async (context) => {
+test('a message on the wire is given up after its timeout', async (context) => {
   const { broker, publisher, producer } = await fakeProducer(context, { deliveryTimeoutMs: 150 })
   broker.decide = (name) => ({ kind: name === 'publish' ? 'drop' : 'answer' })
   const startedMs = performance.now()
@@ -120,7 +120,7 @@ test('a message on the wire is given up when its time is over', async (context) 
   assert.is((await publisher.publish(topic, { value: 'b' })).offset, 0)
 })
 
-test('what follows a message of unknown fate is not appended twice', async (context) => {
+test('messages after one with an unknown outcome are not appended twice', async (context) => {
   const { broker, publisher } = await fakeProducer(context, {
     deliveryTimeoutMs: 300,
     requestTimeoutMs: 2_000,
@@ -139,7 +139,7 @@ test('what follows a message of unknown fate is not appended twice', async (cont
   assert.equal(broker.topics.get('t')?.partitions[0]?.values, ['first', 'a', 'b'])
 })
 
-test('messages wait while no broker can be reached, and are given up in time', async (context) => {
+test('messages wait while no broker is reachable, and are given up after their timeout', async (context) => {
   const { broker, publisher, producer } = await fakeProducer(context, { deliveryTimeoutMs: 300 })
   await publisher.publish(topic, { value: 'first' })
   await broker.stop()
@@ -149,7 +149,7 @@ test('messages wait while no broker can be reached, and are given up in time', a
   assert.is(producer.bufferedBytes, 0)
 })
 
-test('a full buffer refuses, if so told', async (context) => {
+test('a full buffer refuses messages with onFull "error"', async (context) => {
   const { broker, publisher, producer } = await fakeProducer(context, {
     bufferBytesMax: 64 * 1024,
     onFull: 'error',
@@ -164,7 +164,7 @@ test('a full buffer refuses, if so told', async (context) => {
   assert.is(producer.bufferedBytes, 0)
 })
 
-test('a full buffer holds publishers back, in their order, and never takes more than it may', async (context) => {
+test('a full buffer makes publishers wait in order, and never exceeds its limit', async (context) => {
   const { broker, publisher, producer } = await fakeProducer(context, { bufferBytesMax: 64 * 1024 })
   await publisher.publish(topic, { value: 'first' })
   const values = numbered(60).map((value) => value.padEnd(3_000, '.'))
@@ -277,7 +277,7 @@ test('requests keep to the frame limit of the broker', async (context) => {
   for (const request of broker.requests('publish')) assert.ok(request.frameBytes <= 256 * 1024)
 })
 
-test('a batch for which a request has no room left is in the next one', async (context) => {
+test('a batch that does not fit into a request is in the next one', async (context) => {
   const { broker, publisher } = await fakeProducer(context, {
     partitions: 2,
     batchBytes: 700_000,
@@ -381,7 +381,7 @@ test('closing fails what is not acknowledged', async (context) => {
   assert.is(producer.bufferedBytes, 0)
 })
 
-test('a broker that hands out no producer id fails what is published', async (context) => {
+test('a broker that assigns no producer id fails published messages', async (context) => {
   const { broker, publisher, producer, cluster } = await fakeProducer(context)
   broker.decide = (name) => (name === 'producer.init' ? { kind: 'refuse', code: 'BAD_REQUEST' } : answer)
   assert.is(await outcome(publisher.publish(topic, { value: 'a' })), 'BAD_REQUEST')
@@ -393,7 +393,7 @@ test('a broker that hands out no producer id fails what is published', async (co
   assert.is((await publisher.publish(topic, { value: 'b' })).offset, 0)
 })
 
-test('a reply without results, or with nonsense, fails the messages and nothing else', async (context) => {
+test('a reply without results, or with invalid ones, fails only its messages', async (context) => {
   const { broker, publisher, producer } = await fakeProducer(context)
   broker.decide = inTurn({ kind: 'say', body: { results: [] } }, { kind: 'say', body: [1, 2] })
   assert.is(await outcome(publisher.publish(topic, { value: 'a' })), 'INTERNAL')
