@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path'
 import type { Command } from 'commander'
 import { MillraceError } from '../client/index.js'
 import { suggestion } from '../protocol/index.js'
+import { writeError } from './errors.js'
 
 /** Named servers, and the current one. */
 export interface Contexts {
@@ -49,10 +50,14 @@ export async function readContexts(): Promise<Contexts> {
 /** Replaces the file atomically. */
 export async function writeContexts(contexts: Contexts): Promise<void> {
   const file = contextsFile()
-  await mkdir(dirname(file), { recursive: true })
   const part = `${file}.${process.pid}.part`
-  await writeFile(part, `${JSON.stringify(contexts, undefined, 2)}\n`, { mode: 0o600 })
-  await rename(part, file)
+  try {
+    await mkdir(dirname(file), { recursive: true })
+    await writeFile(part, `${JSON.stringify(contexts, undefined, 2)}\n`, { mode: 0o600 })
+    await rename(part, file)
+  } catch (error) {
+    throw writeError(error, file)
+  }
 }
 
 /** @throws MillraceError BAD_OPTION */

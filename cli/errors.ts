@@ -12,6 +12,7 @@ export const defaultServer = 'localhost:7420'
 /** Messages for error codes of the operating system. */
 const fileProblems: Readonly<Record<string, string>> = {
   ENOENT: 'it does not exist',
+  ENOTDIR: 'a part of its path is not a folder',
   EISDIR: 'it is a folder',
   EACCES: 'permission denied',
   EPERM: 'permission denied',
@@ -25,8 +26,8 @@ export function writeError(error: unknown, path: string): unknown {
     ENOENT: `there is no folder ${folder}`,
     ENOTDIR: `${folder} is not a folder`,
     EISDIR: 'it is a folder',
-    EACCES: `this user may not write to the folder ${folder}`,
-    EPERM: `this user may not write to the folder ${folder}`,
+    EACCES: `permission denied in the folder ${folder}`,
+    EPERM: `permission denied in the folder ${folder}`,
     EROFS: `the folder ${folder} is read-only`,
     ENOSPC: 'the disk is full',
     EDQUOT: 'the quota of this user is used up',

@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { exitCodes } from '../errors.js'
+import { exitCodes, writeError } from '../errors.js'
 import { type CommonOptions, interruptSignal, withClient, withCommon } from '../options.js'
 import { formatBytes, printJson } from '../output.js'
 
@@ -43,7 +43,7 @@ async function backup({ to, ...options }: CommonOptions & { readonly to: string 
     else process.stdout.write(`stored ${formatBytes(bytes)} up to block ${manifest.position} in ${to}\n`)
   } catch (error) {
     shown.done()
-    if (!signal.aborted) throw error
+    if (!signal.aborted) throw writeError(error, to)
     process.stderr.write('millrace: interrupted; no backup was created\n')
     process.exitCode = exitCodes.interrupted
   } finally {

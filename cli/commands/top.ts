@@ -4,7 +4,7 @@ import type { Client } from '../../client/index.js'
 import { durationMs } from '../../client/index.js'
 import { type Snapshot, snapshotOf, type TopView, viewOf } from '../monitor/snapshot.js'
 import { type CommonOptions, duration, withCommon } from '../options.js'
-import { formatBytes, printJson, tableText, writeOutput } from '../output.js'
+import { formatBytes, tableText, writeOutput } from '../output.js'
 import { untilInterrupted } from '../until_interrupted.js'
 
 interface TopOptions extends CommonOptions {
@@ -48,8 +48,8 @@ async function watch(
     const now = await snapshotOf(client, signal)
     const view = viewOf(before, now)
     before = now
-    if (options.json) printJson(view)
-    else if (!(await writeOutput(Buffer.from(textOf(view, options))))) return
+    const text = options.json ? `${JSON.stringify(view)}\n` : textOf(view, options)
+    if (!(await writeOutput(Buffer.from(text)))) return
     if (options.once) return
   }
 }

@@ -51,6 +51,13 @@ test(
     }
     await mkdir(join(home, 'millrace'))
     await writeFile(join(home, 'millrace', 'contexts.json'), '{')
+    const file = join(home, 'file')
+    await writeFile(file, '')
+    const below = await run(context, ['context', 'add', 'a', 'localhost'], '', {
+      env: { XDG_CONFIG_HOME: file },
+    })
+    assert.is(below.code, 1)
+    assert.match(below.stderr, /can't read ".*contexts\.json": a part of its path is not a folder/)
     const damaged = await run(context, ['status'], '', { env: { XDG_CONFIG_HOME: home } })
     assert.is(damaged.code, 1)
     assert.match(damaged.stderr, /contexts\.json" is not a valid contexts file; fix or remove it/)

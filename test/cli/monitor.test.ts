@@ -71,6 +71,10 @@ test(
     await watching.waitForOutput('stdout', /health ok.*health ok/s)
     watching.kill('SIGINT')
     assert.equal(await watching.exited, { code: 0, signal: null })
+    const piped = spawnMillrace(context, ['top', '--json', '--interval', '100ms', ...server])
+    await piped.waitForOutput('stdout', /"health":"ok"/)
+    piped.closeOutput()
+    assert.equal(await piped.exited, { code: 141, signal: null })
   },
   { deadlineMs: 30_000 },
 )
