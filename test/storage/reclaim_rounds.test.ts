@@ -46,6 +46,32 @@ async function blockSizes(engines: FaultyEngines): Promise<number[]> {
   return sizes.filter((size) => size > 500)
 }
 
+/** Holds the first call that reaches it while it is shut; other calls pass. */
+class Gate {
+  isShut = false
+  /** Resolves once a call is held. */
+  readonly reached: Promise<void>
+  #reach = (): void => {}
+  readonly #opened: Promise<void>
+  open = (): void => {}
+
+  constructor() {
+    this.reached = new Promise((resolve) => {
+      this.#reach = resolve
+    })
+    this.#opened = new Promise((resolve) => {
+      this.open = resolve
+    })
+  }
+
+  async pass(): Promise<void> {
+    if (!this.isShut) return
+    this.isShut = false
+    this.#reach()
+    await this.#opened
+  }
+}
+
 test('large blocks are deleted without being read', async (context) => {
   const engines = new FaultyEngines()
   const { store } = await openTestStore(context, { engines, tailCacheBytes: 0 })
@@ -115,17 +141,14 @@ test('records that retention drops during a read of the index are out of range, 
   const { store } = await openTestStore(context, { engines, tailCacheBytes: 0 })
   const [log] = await createLogs(store, 1)
   for (let n = 0; n < 200; n++) await store.commit([{ log, batch: batchOf(`${n}`) }])
-  let release = (): void => {}
-  engines.afterRange = () => {
-    engines.afterRange = () => {}
-    return new Promise<void>((resolve) => {
-      release = resolve
-    })
-  }
+  const gate = new Gate()
+  engines.afterRange = () => gate.pass()
+  gate.isShut = true
   const read = store.read([{ log, offset: 3, bytesMax: 1_000 }])
+  await gate.reached
   await trim(store, [log, 150])
   await store.reclaim()
-  release()
+  gate.open()
   const [result] = await read
   assert.is(result?.error?.code, 'OFFSET_OUT_OF_RANGE')
   assert.equal(store.health, { status: 'ok', reasons: [] })
@@ -134,21 +157,13 @@ test('records that retention drops during a read of the index are out of range, 
 for (const what of ['index', 'journal'] as const) {
   test(`a log that is dropped while its ${what} is read is deleted, and not damaged`, async (context) => {
     const inner = new FaultyEngines()
-    let release = (): void => {}
-    let hold = false
-    const pause = async (): Promise<void> => {
-      if (!hold) return
-      hold = false
-      await new Promise<void>((resolve) => {
-        release = resolve
-      })
-    }
-    if (what === 'index') inner.afterRange = pause
+    const gate = new Gate()
+    if (what === 'index') inner.afterRange = () => gate.pass()
     const engines: EngineFactory = {
       open: async (name) => {
         const engine = await inner.open(name)
         const getMany: Engine['getMany'] = async (keys) => {
-          if (what === 'journal' && name === 'journal') await pause()
+          if (what === 'journal' && name === 'journal') await gate.pass()
           return engine.getMany(keys)
         }
         return { ...engine, getMany }
@@ -158,17 +173,18 @@ for (const what of ['index', 'journal'] as const) {
     const [log, other] = await createLogs(store, 1, 2)
     for (let n = 0; n < 200; n++) await store.commit([{ log, batch: batchOf(`${n}`) }])
     await store.commit([{ log: other, batch: batchOf('other') }])
-    hold = true
+    gate.isShut = true
     const reading = store.read([
       { log, offset: 3, bytesMax: 1_000 },
       { log: other, offset: 0, bytesMax: 1_000 },
     ])
+    await gate.reached
     store.dropLog(log.id)
     for (let round = 0; round < 3; round++) {
       await store.checkpoint()
       await store.reclaim()
     }
-    release()
+    gate.open()
     const [result, good] = await reading
     assert.is(result?.error?.code, 'UNKNOWN_TOPIC')
     assert.is(good?.error, undefined)
