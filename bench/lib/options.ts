@@ -30,34 +30,34 @@ export function benchCommand(scenarios: readonly Scenario[]): Command {
   const contenders = [...new Set(scenarios.flatMap((scenario) => scenario.contenders ?? []))]
   return new Command('bench')
     .description(
-      'Measures Millrace through its public SDK, beside a throw-away pipe, the bare disk and its peers.',
+      'Measures Millrace through its public SDK, compared with a minimal pipe, the bare disk and its peers.',
     )
     .argument(
       '[scenario...]',
       `what to measure: ${names.join(', ')}`,
       (name, before: readonly string[] = []) => [...before, known('scenario', name, names)],
     )
-    .option('--quick', 'short runs, to see that everything works', false)
-    .option(
-      '--runs <number>',
-      'how often each figure is measured (default 3, with --quick 1)',
-      positiveInteger,
-    )
+    .option('--quick', 'short runs, to check that everything works', false)
+    .option('--runs <number>', 'number of runs for each figure (default 3, with --quick 1)', positiveInteger)
     .option('--data <folder>', 'folder on the disk to measure on', tmpdir())
     .option('--gigabytes <number>', 'size of the log in scenarios that fill one', positiveInteger, 10)
-    .option('--sample <file>', 'publish its lines where real data matters; .gz is unpacked', (file) =>
-      resolve(file),
+    .option(
+      '--sample <file>',
+      'publish the lines of this file in scenarios with real data; .gz is decompressed',
+      (file) => resolve(file),
     )
-    .option('--contenders <ids>', `who takes part where several do: ${contenders.join(',')}`, (ids) =>
-      ids.split(',').map((id) => known('contender', id.trim(), contenders)),
+    .option(
+      '--contenders <ids>',
+      `contenders in scenarios that compare several: ${contenders.join(',')}`,
+      (ids) => ids.split(',').map((id) => known('contender', id.trim(), contenders)),
     )
     .addOption(
       new Option('--only-millrace', 'no peers: Millrace and the pipe').conflicts('contenders').default(false),
     )
-    .option('--json <file>', 'also write the result here, for machines')
+    .option('--json <file>', 'also write the result to this file as JSON')
     .option('--report <folder>', 'also write report.json, report.html and report.md there')
-    .option('--compare <file>', 'hold the result against that of an earlier run, written by --json')
-    .option('--with <file>', 'measure nothing: hold this result against that of --compare')
+    .option('--compare <file>', 'compare the result with an earlier run, written by --json')
+    .option('--with <file>', 'measure nothing: compare this result with that of --compare')
     .addOption(
       new Option(
         '--base <folder>',

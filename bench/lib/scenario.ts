@@ -89,7 +89,7 @@ export interface Measured {
 }
 
 export interface BenchContextOptions {
-  /** Shorter intervals and fewer runs: to see that everything works, not to compare. */
+  /** Shorter intervals and fewer runs: to check that everything works; the figures are not comparable. */
   readonly quick: boolean
   /** How often each figure is measured. */
   readonly runs: number

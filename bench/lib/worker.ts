@@ -146,7 +146,9 @@ export async function waitForMessages(worker: Worker, messages: number): Promise
     const sample = await worker.sample()
     if (sample.messages > counted) changedMs = monotonicMs()
     else if (monotonicMs() - changedMs > stallMsMax) {
-      throw new Error(`the ${worker.name} has counted ${counted} of ${messages} messages and goes no further`)
+      throw new Error(
+        `the ${worker.name} has counted ${counted} of ${messages} messages and makes no progress`,
+      )
     }
     counted = sample.messages
   }

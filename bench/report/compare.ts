@@ -153,7 +153,7 @@ function warningsOf(before: Report, after: Report): string[] {
   }
   for (const [which, { complete, settings }] of [['old', before] as const, ['new', after] as const]) {
     if (!complete) warnings.push(`the ${which} run was interrupted`)
-    if (settings.quick) warnings.push(`the ${which} run was made with --quick, which is not to compare`)
+    if (settings.quick) warnings.push(`the ${which} run used --quick: its figures are not comparable`)
   }
   return warnings
 }

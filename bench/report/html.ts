@@ -98,8 +98,10 @@ Millrace ${versions.millrace}, Node.js ${versions.node}; ${runs} of each figure.
   #notices(): MarkupValue {
     const { complete, settings, failures } = this.#report
     const notices = [
-      ...(complete ? [] : ['The run was interrupted: what came after is missing.']),
-      ...(settings.quick ? ['Measured with --quick, to see that everything works: not to compare.'] : []),
+      ...(complete ? [] : ['The run was interrupted: later figures are missing.']),
+      ...(settings.quick
+        ? ['Measured with --quick, to check that everything works: the figures are not comparable.']
+        : []),
     ]
     const failed = failures.length === 0 ? undefined : failuresTable(this.#report)
     return [

@@ -57,7 +57,7 @@ export function conditions(report: Report): readonly (readonly [name: string, va
     ...(sample === undefined ? [] : [['sample', sample] as const]),
     [
       'settings',
-      `${runs} ${runs === 1 ? 'run' : 'runs'}, ${interval}${quick ? '; QUICK, not to compare' : ''}`,
+      `${runs} ${runs === 1 ? 'run' : 'runs'}, ${interval}${quick ? '; QUICK, not comparable' : ''}`,
     ],
   ]
 }

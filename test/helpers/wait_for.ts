@@ -19,7 +19,7 @@ export async function waitFor<T>(
     const value = await condition()
     if (value !== false && value !== null && value !== undefined)
       return value as Exclude<T, false | null | undefined>
-    if (performance.now() >= deadline) throw new Error(`waited ${waitMs} ms in vain for ${what}`)
+    if (performance.now() >= deadline) throw new Error(`waited ${waitMs} ms for ${what} without success`)
     await sleep(pollMs, undefined, signal === undefined ? {} : { signal })
   }
 }

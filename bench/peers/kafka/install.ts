@@ -7,7 +7,7 @@ import { jarFolder, kafkaVersion, pomPath } from './jars.js'
 /** Fetches the jars of Kafka into the folder where the bench looks for them: all of them or none. */
 async function install(): Promise<void> {
   const folder = jarFolder()
-  if (existsSync(folder)) throw new Error(`${folder} is there already: remove it to fetch Kafka again`)
+  if (existsSync(folder)) throw new Error(`${folder} already exists: remove it to download Kafka again`)
   const partial = `${folder}.partial-${process.pid}`
   await mkdir(dirname(folder), { recursive: true })
   const goal = ['dependency:copy-dependencies', `-DoutputDirectory=${partial}`]

@@ -33,7 +33,7 @@ export async function missingKafka(): Promise<Missing | undefined> {
     return { reason: `java ${version} is older than ${javaVersionMin}`, install: installJava }
   if (!existsSync(join(jarFolder(), `kafka-tools-${kafkaVersion()}.jar`)))
     return {
-      reason: `there is no Kafka ${kafkaVersion()} in ${jarFolder()}`,
+      reason: `Kafka ${kafkaVersion()} is not in ${jarFolder()}`,
       install: 'node dist/bench/peers/kafka/install.js (needs mvn; fetches 54 MB from Maven Central)',
     }
   return undefined

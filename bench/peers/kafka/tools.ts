@@ -98,7 +98,7 @@ class Tool {
         lines.push(...parts)
       },
       probe: async () => {
-        if (!lines.some(isReport)) throw new Error('it has reported nothing')
+        if (!lines.some(isReport)) throw new Error('the tool has reported nothing')
       },
       startMsMax: firstReportMsMax,
     })

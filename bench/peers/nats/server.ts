@@ -37,7 +37,7 @@ export function startNats(dataRoot: string, durability: Durability): Promise<Ser
     dataRoot,
     command: async ({ folder, port }) => {
       const nats = await findNats()
-      if (nats === undefined) throw new Error(`${program} is gone`)
+      if (nats === undefined) throw new Error(`${program} is no longer installed`)
       const config = join(folder, 'nats.conf')
       const sync = durability === 'fsync' ? '\n sync_interval: always' : ''
       const jetstream = `jetstream { store_dir: ${JSON.stringify(join(folder, 'store'))} ${sync}\n}`

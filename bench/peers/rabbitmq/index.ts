@@ -104,7 +104,8 @@ async function start(dataRoot: string, durability: Durability, kind: QueueKind):
 /** A node with an epmd of its own, which ends with it as it belongs to its process group. */
 async function command({ folder, port }: ServerPlace): Promise<ServerCommand> {
   const [script, epmd] = [await serverScript(), await findProgram('epmd')]
-  if (script === undefined || epmd === undefined) throw new Error('rabbitmq-server or epmd is gone')
+  if (script === undefined || epmd === undefined)
+    throw new Error('rabbitmq-server or epmd is no longer installed')
   const [epmdPort, distributionPort] = [String(await freePort()), String(await freePort())]
   const home = join(folder, 'home')
   await mkdir(home)

@@ -142,7 +142,10 @@ const memory: Variant = async (context) => {
   const kills = await limit.oomKills()
   const findings = [...result.findings]
   if (kills > 0)
-    findings.push({ check: 'oom-kill', evidence: `the kernel killed ${kills} processes for want of memory` })
+    findings.push({
+      check: 'oom-kill',
+      evidence: `the kernel killed ${kills} processes because of the memory limit`,
+    })
   return { ...result, findings, samples: { ...result.samples, 'resident peak MiB': residentMib } }
 }
 

@@ -126,7 +126,7 @@ export const stalledConsumers: Campaign = {
         'healthy end to end, others stalled ms': stalledMs,
         'broker growth MiB': [(peak.anonBytes - base.anonBytes) / mib],
         'broker resident MiB': [peak.rssBytes / mib],
-        'thrown out': [resumed.thrownOut],
+        disconnected: [resumed.thrownOut],
       },
     }
   },
@@ -189,6 +189,6 @@ function report(
   const figures = (values: readonly number[]): string =>
     [0.5, 0.99, 1].map((share) => percentile(values, share).toFixed(1)).join(' / ')
   context.log(
-    `p50 / p99 / max ${figures(baseline)} ms before, ${figures(stalled)} ms with stalled consumers; ${Math.round(grownBytes / mib)} MiB more, ${thrownOut} thrown out`,
+    `p50 / p99 / max ${figures(baseline)} ms before, ${figures(stalled)} ms with stalled consumers; ${Math.round(grownBytes / mib)} MiB more, ${thrownOut} disconnected`,
   )
 }

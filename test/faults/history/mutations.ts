@@ -56,7 +56,7 @@ export const mutations: readonly Mutation[] = [
       history.changeDrains((line) => ({ ...line, corrupt: [[line.startOffset, line.startOffset + 1]] })),
   },
   {
-    name: 'a value of nobody',
+    name: 'a value that nobody published',
     check: 'phantom',
     apply: (history) => appendToDrains(history, history.rng.pick(history.index.partitions), 'nobody'),
   },
@@ -71,7 +71,7 @@ export const mutations: readonly Mutation[] = [
     },
   },
   {
-    name: 'what was acknowledged had failed',
+    name: 'an acknowledged publish had failed',
     check: 'failed-write-read',
     apply(history) {
       const publish = history.acked()
@@ -98,7 +98,7 @@ export const mutations: readonly Mutation[] = [
     },
   },
   {
-    name: 'two values stand against real time',
+    name: 'two values are out of real-time order',
     check: 'real-time-order',
     apply: (history) =>
       exchange(history, history.pick(neighbours(history, (a, b) => a.completedAt < b.invokedAt))),
@@ -165,7 +165,7 @@ export const mutations: readonly Mutation[] = [
     },
   },
   {
-    name: 'a new owner is given what was committed',
+    name: 'a new owner receives committed messages',
     check: 'committed-redelivered',
     apply(history) {
       const commit = history.pick(okCommits(history).filter(({ call }) => call.offset > 0))
@@ -218,7 +218,7 @@ export const mutations: readonly Mutation[] = [
     },
   },
   {
-    name: 'nobody processed what is committed',
+    name: 'nobody processed a committed message',
     check: 'committed-unprocessed',
     apply(history) {
       const commit = history.pick(okCommits(history).filter(({ call }) => call.offset > 0))
@@ -233,7 +233,7 @@ export const mutations: readonly Mutation[] = [
     },
   },
   {
-    name: 'nobody was given what is committed',
+    name: 'nobody received a committed message',
     check: 'group-missed',
     apply(history) {
       const view = history.pick(

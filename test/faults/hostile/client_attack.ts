@@ -133,7 +133,7 @@ class WatchedOutput {
     if (this.exit !== undefined || this.findings.length > 0) return true
     const silentMs = performance.now() - this.#heardAtMs
     if (silentMs < silenceMsMax) return false
-    this.findings.push({ check: 'client-hang', evidence: `it was silent for ${Math.round(silentMs)} ms` })
+    this.findings.push({ check: 'client-hang', evidence: `it sent nothing for ${Math.round(silentMs)} ms` })
     return true
   }
 

@@ -82,10 +82,7 @@ function judgeGroup(
     }
     for (const [index, { attempt, atMs }] of starts.entries()) {
       if (attempt - 1 > index)
-        find(
-          'attempt-invented',
-          `${value} came as attempt ${attempt} after ${index} handlers had begun with it`,
-        )
+        find('attempt-invented', `${value} came as attempt ${attempt} after ${index} handlers had started`)
       if (attempt > attemptsMax)
         find('attempts-over-limit', `${value} came as attempt ${attempt} of ${attemptsMax}`)
       if (ackedAtMs !== undefined && atMs > ackedAtMs)
@@ -96,12 +93,12 @@ function judgeGroup(
     else if (dead !== undefined && dead.attempts > starts.length)
       find(
         'attempt-invented',
-        `${value} died of ${dead.attempts} attempts, ${starts.length} handlers began with it`,
+        `${value} became a dead letter after ${dead.attempts} attempts, ${starts.length} handlers started`,
       )
     if (dead !== undefined && !fails)
       find(
         'dead-without-failure',
-        `no handler of ${value} threw; handlers began at ${starts.map(({ atMs }) => Math.round(atMs)).join(', ')}; ` +
+        `no handler of ${value} threw; handlers started at ${starts.map(({ atMs }) => Math.round(atMs)).join(', ')}; ` +
           `the broker was down ${history.downs.map(({ fromMs, toMs }) => `${Math.round(fromMs)}..${Math.round(toMs)}`).join(', ')}`,
       )
     if (dead !== undefined && ackedAtMs !== undefined) find('acked-and-dead', value)
@@ -153,7 +150,7 @@ function judgeWaiting(
     if (waitedMs > waitMsMax)
       find(
         'waited-too-long',
-        `${value} waited ${Math.round(waitedMs)} ms for attempt ${attempt}, at most ${waitMsMax} are allowed`,
+        `${value} waited ${Math.round(waitedMs)} ms for attempt ${attempt}, expected at most ${waitMsMax} ms`,
       )
     sinceMs = atMs
   }

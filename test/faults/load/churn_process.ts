@@ -189,7 +189,7 @@ async function zombie({ host, port, topic, group }: ChurnPlan): Promise<readonly
       const { results } = (await client.request(commands.groupCommit, { group, memberId, offsets })).body
       if (results[0]?.error === 0)
         accepted.push(
-          `${memberId} was thrown out, and its commit of partition ${partition}, epoch ${epoch}, was accepted`,
+          `${memberId} was removed, and its commit of partition ${partition}, epoch ${epoch}, was accepted`,
         )
     } catch (error) {
       if (!isMillraceError(error)) throw error

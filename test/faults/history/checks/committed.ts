@@ -6,7 +6,7 @@ import { groupText, spansOf, spanText } from '../spans.js'
 
 export const committedGoesBack: Check = {
   name: 'committed-goes-back',
-  title: 'a committed offset was read that is below one confirmed or read before',
+  title: 'a committed offset is below an offset that was confirmed or read earlier',
   run({ index, report }) {
     for (const view of index.groupPartitions) {
       const confirmed = byCompletion([...view.commits, ...view.reads])
@@ -36,7 +36,7 @@ export const committedGoesBack: Check = {
 
 export const committedRedelivered: Check = {
   name: 'committed-redelivered',
-  title: 'a new owner begins below an offset whose commit was confirmed',
+  title: 'a new owner starts below an offset whose commit was confirmed',
   run({ index, report }) {
     for (const view of index.groupPartitions) {
       const commits = byCompletion(view.commits)

@@ -5,7 +5,7 @@ import { type Drain, isCorrupt, type PartitionIndex, type Publish } from '../his
 
 export const drainIncomplete: Check = {
   name: 'drain-incomplete',
-  title: 'a drain has holes, repeats itself or lacks a partition',
+  title: 'a drain has gaps or repeats, or lacks a partition',
   run({ index, report }) {
     for (const partition of index.partitions) {
       for (const number of index.drains) {
@@ -56,7 +56,7 @@ function uncovered(drain: Drain, from: number, to: number): string | undefined {
 
 export const truncation: Check = {
   name: 'truncation',
-  title: 'the log became shorter, between drains or behind what was acknowledged',
+  title: 'the log became shorter, between drains or below acknowledged offsets',
   run({ index, options, report }) {
     const retention = options.retention === true
     for (const partition of index.partitions) {

@@ -148,7 +148,7 @@ test('committed-unprocessed: a group that started at another offset needs only i
 
 test('group-missed: a message below the last committed offset was delivered to no member', () => {
   const history = abcd().assigned('m', 1).delivered('m', [a, b]).processed('m', [0, 1, 2]).committed(3)
-  expectFindings(drained(history), ['group-missed'], /is 3, and 'c' at 2 was given to nobody/)
+  expectFindings(drained(history), ['group-missed'], /is 3, and 'c' at 2 was delivered to no member/)
 })
 
 test('no-recovery: nothing succeeds after healing, or too late', () => {

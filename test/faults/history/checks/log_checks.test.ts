@@ -111,7 +111,7 @@ test('real-time-order: acknowledged before the other was started', () => {
   const history = new HandMade()
   const c = history.begin('r', 'c')
   history.publish('p', 'a', -1).publish('q', 'b', -1).outcome('r', c, 'ok', { partition: 0, offset: 2 })
-  expectFindings(history.drains(log('b', 'a', 'c')), ['real-time-order'], /'a'.*behind 'b'/)
+  expectFindings(history.drains(log('b', 'a', 'c')), ['real-time-order'], /'a'.*after 'b'/)
 })
 
 test('real-time-order: overlapping publishes may be in either order', () => {

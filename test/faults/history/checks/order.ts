@@ -4,7 +4,7 @@ import type { Publish } from '../history_index.js'
 
 export const realTimeOrder: Check = {
   name: 'real-time-order',
-  title: 'acknowledged before another was begun, and behind it in the partition',
+  title: 'acknowledged before another publish started, and after it in the partition',
   run({ index, report }) {
     for (const { name, log } of index.partitions) {
       // The latest-begun publish before it in the log: if that one is not too late, none is.
@@ -13,8 +13,7 @@ export const realTimeOrder: Check = {
         const before = latest
         if (before !== undefined && publish.outcome === 'ok' && publish.completedAt < before.invokedAt) {
           report(
-            () =>
-              `${name}: ${placedText(publish)} stands behind ${placedText(before)}, which was begun later`,
+            () => `${name}: ${placedText(publish)} is after ${placedText(before)}, which was started later`,
           )
         }
         if (latest === undefined || publish.invokedAt > latest.invokedAt) latest = publish
@@ -46,8 +45,7 @@ export const publisherOrder: Check = {
         )
       } else if (before.place.offset > publish.place.offset) {
         report(
-          () =>
-            `${placedText(publish)} stands before ${placedText(before)}, which its publisher began earlier`,
+          () => `${placedText(publish)} is before ${placedText(before)}, which its publisher started earlier`,
         )
       }
     }

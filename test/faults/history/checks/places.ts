@@ -54,7 +54,7 @@ export const oneValueAtTwoOffsets: Check = {
 
 export const ackedOffsetDiffers: Check = {
   name: 'acked-offset-differs',
-  title: 'acknowledged for one place, and read at another',
+  title: 'acknowledged at one offset, and read at another',
   run({ index, report }) {
     const reported = new Set<string>()
     for (const partition of index.partitions) {

@@ -6,7 +6,7 @@ import { groupText, spansOf, spanText } from '../spans.js'
 
 export const pollSkip: Check = {
   name: 'poll-skip',
-  title: 'a reader was given messages with a gap, under one assignment',
+  title: 'a reader received messages with a gap, under one assignment',
   run({ index, report }) {
     forEachStep(index, (where, view, before, record, at) => {
       if (record[0] <= before[0] + 1) return
@@ -15,7 +15,7 @@ export const pollSkip: Check = {
       const [[offset, value] = []] = skipped
       report(
         () =>
-          `${where()} was given ${recordText(record)} at ${at} us after ${recordText(before)}, and not '${value}' ` +
+          `${where()} received ${recordText(record)} at ${at} us after ${recordText(before)}, but not '${value}' ` +
           `at offset ${offset} (${skipped.length} skipped)`,
       )
     })
@@ -24,18 +24,18 @@ export const pollSkip: Check = {
 
 export const pollBack: Check = {
   name: 'poll-back',
-  title: 'a reader was given a message twice or out of order, under one assignment',
+  title: 'a reader received a message twice or out of order, under one assignment',
   run({ index, report }) {
     forEachStep(index, (where, _view, before, record, at) => {
       if (record[0] > before[0]) return
-      report(() => `${where()} was given ${recordText(record)} at ${at} us after ${recordText(before)}`)
+      report(() => `${where()} received ${recordText(record)} at ${at} us after ${recordText(before)}`)
     })
   },
 }
 
 export const assignmentSkip: Check = {
   name: 'assignment-skip',
-  title: 'a new owner begins behind messages that nobody in the group has processed',
+  title: 'a new owner starts after messages that no member has processed',
   run({ index, options, report }) {
     for (const view of index.groupPartitions) {
       if (view.group === null) continue

@@ -6,7 +6,7 @@ import { groupText } from '../spans.js'
 
 export const committedUnprocessed: Check = {
   name: 'committed-unprocessed',
-  title: 'an offset is committed that passes a message which nobody in the group had processed',
+  title: 'a committed offset is past a message that no member had processed',
   run({ index, options, report }) {
     for (const view of index.groupPartitions) {
       const frontier = new ProcessedFrontier(index, view, options)
@@ -37,7 +37,7 @@ function committedOffsets({ commits, reads }: GroupPartition): { completed: Comp
 
 export const groupMissed: Check = {
   name: 'group-missed',
-  title: 'the group is past a message at the end, and nobody in it was given it',
+  title: 'the group is past a message at the end, and no member received it',
   run({ index, options, report }) {
     for (const view of index.groupPartitions) {
       const last = view.reads.findLast(({ outcome }) => outcome === 'ok')
@@ -48,7 +48,7 @@ export const groupMissed: Check = {
         if (offset < begin || offset >= (last.offset ?? -1) || delivered.has(offset)) continue
         report(
           () =>
-            `${groupText(view)}: ${callText(last)} is ${last.offset}, and '${value}' at ${offset} was given to nobody`,
+            `${groupText(view)}: ${callText(last)} is ${last.offset}, and '${value}' at ${offset} was delivered to no member`,
         )
       }
     }

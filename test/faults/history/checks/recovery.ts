@@ -11,7 +11,7 @@ export const noRecovery: Check = {
       if (recoveryMs !== undefined && recoveryMs > limitMs) {
         report(() => `${healed}, and a publish succeeded only ${recoveryMs} ms later (limit ${limitMs} ms)`)
       } else if (recoveryMs === undefined && failedAttempts > 0) {
-        report(() => `${healed}, and none of ${failedAttempts} publishes begun since then has succeeded`)
+        report(() => `${healed}, and none of ${failedAttempts} publishes started since then has succeeded`)
       }
     }
   },
