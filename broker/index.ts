@@ -2,6 +2,7 @@ export {
   type BackupManifest,
   checkFolder,
   type FolderProblem,
+  makeEmptyFolder,
   type RepairOptions,
   repairFolder,
   restoreBackup,

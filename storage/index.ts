@@ -1,5 +1,11 @@
 export { encodeEntries } from './backup_entries.js'
-export { type BackupManifest, readManifest, verifyBackup, writeBackup } from './backup_folder.js'
+export {
+  type BackupManifest,
+  makeEmptyFolder,
+  readManifest,
+  verifyBackup,
+  writeBackup,
+} from './backup_folder.js'
 export { type BackupCursor, BackupSource, backupStart } from './backup_source.js'
 export { BufferPool, type SharedBuffer } from './buffer_pool.js'
 export type { Engine, EngineEntry, EngineFactory, EngineOp, RangeOptions } from './engine.js'

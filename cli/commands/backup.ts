@@ -23,11 +23,13 @@ export function addBackup(program: Command): void {
 }
 
 async function backup({ to, ...options }: CommonOptions & { readonly to: string }): Promise<void> {
-  const { writeBackup } = await import('../../broker/index.js')
+  const { makeEmptyFolder, writeBackup } = await import('../../broker/index.js')
   const interrupt = interruptSignal()
   const { signal } = interrupt
   const shown = new BytesShown('stored')
   try {
+    // The broker has one backup at a time: do not begin one that can't be stored.
+    await makeEmptyFolder(to)
     const manifest = await withClient(
       options,
       async (client) => {

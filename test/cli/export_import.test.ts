@@ -218,6 +218,7 @@ test(
     const backup = await run(context, ['backup', '--to', join(file, 'x'), ...server])
     assert.is(backup.code, 1)
     assert.match(backup.stderr, `can't write "${join(file, 'x')}": "${file}" is not a folder`)
+    ok(await run(context, ['backup', '--to', join(await context.tempDir(), 'x'), ...server]))
     const exporter = spawnMillrace(context, ['export', 't', ...server])
     await exporter.waitForOutput('stdout', /"topic":"t"/)
     exporter.closeOutput()
