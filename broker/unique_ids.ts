@@ -106,10 +106,7 @@ export class UniqueIds {
     }
     if (++this.#count >= this.#perStart / 2) this.#renew()
     if (this.#count < this.#perStart) return this.#start * idsPerStart + this.#count
-    throw new MillraceError(
-      'STORAGE_FAILED',
-      'the broker has no unique ids left, and can not commit new ones',
-    )
+    throw new MillraceError('STORAGE_FAILED', 'the broker has no unique ids left, and cannot commit new ones')
   }
 
   #renew(): void {

@@ -63,7 +63,7 @@ async function connected(): Promise<Client> {
 
 async function behave(digest: string, attempt: number): Promise<void> {
   const behaviour = behaviourOf(digest)
-  if (behaviour === 'fails') throw new Error('it can not be indexed')
+  if (behaviour === 'fails') throw new Error('it cannot be indexed')
   if (behaviour === 'rejected') throw new Reject('its licence forbids it')
   if (attempt > 1) return
   if (behaviour === 'busy') throw new Error('the index is busy')

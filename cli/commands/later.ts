@@ -48,7 +48,7 @@ function addDelayed(delayed: Command): void {
       if (options.json) printJson({ topic, id, cancelled })
       else
         process.stdout.write(
-          cancelled ? `cancelled ${id}\n` : `${id} is not a delayed message, or not any more\n`,
+          cancelled ? `cancelled ${id}\n` : `topic "${topic}" has no delayed message with the id ${id}\n`,
         )
       if (!cancelled) process.exitCode = 1
     },

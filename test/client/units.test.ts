@@ -108,7 +108,7 @@ test('addresses', () => {
     )
 })
 
-test('an address that can not be used is refused with what is wrong and what was expected', () => {
+test('an error names the problem of an invalid address and the expected form', () => {
   const cases: readonly (readonly [given: string, problem: string])[] = [
     ['localhost:99999', 'the port is 99999, expected 1 to 65535;'],
     ['localhost:0', 'the port is 0, expected 1 to 65535;'],

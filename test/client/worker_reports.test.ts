@@ -162,7 +162,7 @@ test('the end of a worker is reported in one place only', async (context) => {
 
 for (const [what, threadUrl] of [
   ['is missing', () => new URL('./missing_thread.js', import.meta.url)],
-  ['can not be named', () => new URL('./missing_thread.js')],
+  ['cannot be named', () => new URL('./missing_thread.js')],
 ] as const) {
   test(`the main thread extends leases when the file of the lease thread ${what}, and says so once`, async (context) => {
     const { broker, cluster } = await start(context, ['a'])

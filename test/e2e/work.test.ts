@@ -29,7 +29,7 @@ function check(report: WorkReport, kills = 0): void {
   if (kills === 0) assert.ok(report.leasesLost > 0, 'one worker was late')
   const reasons = Object.keys(report.dead)
   assert.ok(reasons.includes('rejected: its licence forbids it'))
-  assert.ok(reasons.includes('attempts: it can not be indexed'))
+  assert.ok(reasons.includes('attempts: it cannot be indexed'))
   // The last attempt of a message that always fails may be in a worker that crashes.
   for (const reason of reasons) assert.match(reason, /^(rejected|attempts): ./)
   const dead = Object.values(report.dead).reduce((sum, count) => sum + count, 0)

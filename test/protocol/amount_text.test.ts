@@ -24,7 +24,7 @@ test('a duration is text with readable units', () => {
   for (const [ms, text] of cases) assert.is(durationText(ms), text)
 })
 
-test('a point in time is text, also when a date can not have it', () => {
+test('a point in time is text, also when a date cannot have it', () => {
   assert.is(timeText(0), '1970-01-01T00:00:00.000Z')
   assert.is(timeText(9e15), '9000000000000000 ms since 1970')
 })

@@ -383,7 +383,7 @@ class HeldEngines implements EngineFactory {
   }
 }
 
-test('a lease whose reply can not be sent does not count when it can not be given back either', async (context) => {
+test('a lease whose reply cannot be sent does not count, even if it cannot be released', async (context) => {
   const engines = new HeldEngines()
   const harness = await Harness.start(context, { engine: 'memory', engines })
   const topicId = await harness.createTopic('tasks')
