@@ -2,6 +2,7 @@ import { type commands, limits, MillraceError, type ReplyOf, type RequestOf } fr
 import { viewTables } from '../state_keys.js'
 import { delayedEnd, delayedKey, readDelayed } from './delayed_codec.js'
 import type { Later } from './later.js'
+import { slicesOf } from './slices.js'
 
 type Page = ReplyOf<typeof commands.delayedList>
 
@@ -15,28 +16,31 @@ const limitDefault = 100
  */
 export async function listDelayed(
   { shard, delayed }: Later,
-  { topic: name, limit = limitDefault, cursor }: RequestOf<typeof commands.delayedList>,
+  { topic: name, limit: wanted = limitDefault, cursor }: RequestOf<typeof commands.delayedList>,
 ): Promise<Page> {
   const topic = name === undefined ? undefined : shard.catalog.topic(name)
   const messages: Page['messages'][number][] = []
-  const limitHere = Math.min(limit, limits.listPageMax)
+  const limitHere = Math.min(wanted, limits.listPageMax)
   const gte = cursor === undefined ? delayedKey(0, 0) : keyOf(cursor)
-  const entries = await shard.store.state.range({
-    gte,
-    lt: delayedEnd,
-    limit: topic === undefined ? limitHere : scannedMax,
-  })
+  const limit = topic === undefined ? limitHere : scannedMax
+  const { state } = shard.store
   let last: Uint8Array | undefined
-  for (const [key, value] of entries) {
-    if (messages.length === limitHere) break
-    last = key
-    const { topicId, partition, id, dueMs } = readDelayed(key, value)
-    const ofTopic = topic ?? shard.catalog.byId(topicId)
-    if (ofTopic === undefined || ofTopic.topicId !== topicId) continue
-    messages.push({ topic: ofTopic.name, partition, ...(id === '' ? {} : { id }), dueMs })
+  let scanned = 0
+  let isFull = false
+  for await (const slice of slicesOf((range) => state.range(range), { gte, lt: delayedEnd, limit })) {
+    for (const [key, value] of slice) {
+      last = key
+      scanned++
+      const { topicId, partition, id, dueMs } = readDelayed(key, value)
+      const ofTopic = topic ?? shard.catalog.byId(topicId)
+      if (ofTopic === undefined || ofTopic.topicId !== topicId) continue
+      messages.push({ topic: ofTopic.name, partition, ...(id === '' ? {} : { id }), dueMs })
+      isFull = messages.length === limitHere
+      if (isFull) break
+    }
+    if (isFull) break
   }
-  const scanned = topic === undefined ? limitHere : scannedMax
-  const isLast = entries.length < scanned && last === entries.at(-1)?.[0]
+  const isLast = !isFull && scanned < limit
   const count = topic === undefined ? delayed.totalOfTopics : delayed.count(topic.topicId)
   const nextDueMs = cursor === undefined ? messages[0]?.dueMs : undefined
   return {

@@ -1,5 +1,6 @@
 import { type EngineEntry, SortedBytesMap } from '../../storage/index.js'
 import { type DelayedMessage, delayedKey, readDelayed } from './delayed_codec.js'
+import { slicesOf } from './slices.js'
 
 /** Reads delayed messages of the state with keys from `gte` to before `lt`, in order, at most `limit`. */
 export type ReadDelayed = (range: {
@@ -7,6 +8,9 @@ export type ReadDelayed = (range: {
   readonly lt: Uint8Array
   readonly limit: number
 }) => Promise<readonly EngineEntry[]>
+
+/** A load ends with the slice that reaches it. */
+const bytesPerLoadMax = 16 * 1024 * 1024
 
 /** Memory of a message in addition to its record. */
 const overheadBytes = 400
@@ -66,7 +70,7 @@ export class NearMessages {
   }
 
   /**
-   * Reads at most `limit` more messages, due until `untilMs`. Calls must not overlap.
+   * Reads at most `limit` more messages, due until `untilMs`; fewer if they are large. Calls must not overlap.
    * @throws the error of reading; nothing has changed then
    */
   async load(untilMs: number, limit: number): Promise<void> {
@@ -76,10 +80,16 @@ export class NearMessages {
     const meanwhile = { added: [] as [Uint8Array, DelayedMessage][], removed: new Set<string>() }
     this.#meanwhile = meanwhile
     try {
-      const entries = await this.#read({ gte, lt, limit })
+      const entries: EngineEntry[] = []
+      let bytes = 0
+      for await (const slice of slicesOf(this.#read, { gte, lt, limit })) {
+        entries.push(...slice)
+        for (const [key, value] of slice) bytes += key.length + value.length
+        if (bytes >= bytesPerLoadMax) break
+      }
       const last = entries.at(-1)
-      this.#horizon =
-        last !== undefined && entries.length >= limit ? Buffer.concat([last[0], Uint8Array.of(0)]) : lt
+      const isPart = entries.length >= limit || bytes >= bytesPerLoadMax
+      this.#horizon = last !== undefined && isPart ? Buffer.concat([last[0], Uint8Array.of(0)]) : lt
       for (const [key, value] of entries) {
         if (!meanwhile.removed.has(textOf(key))) this.#take(key, readDelayed(key, value))
       }

@@ -4,8 +4,10 @@ import {
   decodeMessagesDelayed,
   delayedKey,
   encodeMessagesDelayed,
+  readDelayed,
 } from '../../../broker/later/delayed_codec.js'
 import { NearMessages } from '../../../broker/later/near_messages.js'
+import { slicesOf } from '../../../broker/later/slices.js'
 import { memoryEngines } from '../../../storage/index.js'
 import { State } from '../../../storage/state.js'
 import { DelayedEngine } from '../../helpers/delayed_engine.js'
@@ -16,8 +18,8 @@ const test = suite('broker/later/near_messages')
 const body = Buffer.from('x')
 
 /** A message, its key and its value, as the view puts them into the state. */
-function entryOf(dueMs: number, sequence: number) {
-  const message: DelayedMessage = { dueMs, sequence, topicId: 1, partition: 0, id: '', body }
+function entryOf(dueMs: number, sequence: number, ofBody = body) {
+  const message: DelayedMessage = { dueMs, sequence, topicId: 1, partition: 0, id: '', body: ofBody }
   const [entry] = decodeMessagesDelayed(encodeMessagesDelayed(0, [message])).entries
   if (entry === undefined) throw new Error('the message was lost on its way')
   return entry
@@ -69,6 +71,57 @@ test('no message is missed or comes back while checkpoints are written', async (
       `round ${round}`,
     )
   }
+})
+
+test('a load of large messages reads a bounded part of them at a time', async () => {
+  const state = await State.open(await memoryEngines().open('state'))
+  const large = Buffer.alloc(1024 * 1024)
+  const count = 300
+  for (let sequence = 1; sequence <= count; sequence++) {
+    const { key, value } = entryOf(sequence, sequence, large)
+    state.put(key, value)
+  }
+  const reads: number[] = []
+  const near = new NearMessages(
+    async (range) => {
+      const entries = await state.range(range)
+      reads.push(entries.length)
+      return entries
+    },
+    1_000_000,
+    1_000_000_000,
+  )
+  const loads: number[] = []
+  for (let before = -1; near.count > before; ) {
+    before = near.count
+    await near.load(count + 1, 4_000)
+    loads.push(near.count - before)
+  }
+  assert.is(near.count, count)
+  assert.ok(reads[0] === 64 && Math.max(...reads.slice(1)) <= 64, `${reads}`)
+  assert.ok(Math.max(...loads) <= 64, `${loads}`)
+  assert.is(near.lacks(count + 1), false)
+})
+
+test('slices of small entries grow, and have every entry once', async () => {
+  const state = await State.open(await memoryEngines().open('state'))
+  for (let sequence = 1; sequence <= 3_000; sequence++) {
+    const { key, value } = entryOf(sequence, sequence)
+    state.put(key, value)
+  }
+  const sizes: number[] = []
+  const seen: number[] = []
+  const range = { gte: delayedKey(0, 0), lt: delayedKey(10_000, 0), limit: 2_500 }
+  for await (const slice of slicesOf((options) => state.range(options), range)) {
+    sizes.push(slice.length)
+    for (const [key, value] of slice) seen.push(readDelayed(key, value).sequence)
+  }
+  assert.equal(
+    seen,
+    Array.from({ length: 2_500 }, (_, n) => n + 1),
+  )
+  assert.equal(sizes.slice(0, 4), [64, 128, 256, 512])
+  assert.is(Math.max(...sizes), 512)
 })
 
 test.run()
