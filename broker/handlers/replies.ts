@@ -7,14 +7,21 @@ const replySend: Handler<typeof commands.replySend> = ({ broker }, { to, request
   return { body: {} }
 }
 
-const replyPoll: Handler<typeof commands.replyPoll> = async ({ broker, session }, { address, waitMs }) => {
+const replyPoll: Handler<typeof commands.replyPoll> = async (
+  { broker, session },
+  { address, waitMs, received },
+) => {
   if (broker.draining) throw new MillraceError('DRAINING')
-  const replies = await broker.replies.poll(address, Math.min(waitMs, limits.fetchWaitMsMax), (callback) =>
-    session.onClose(callback),
+  const { replies, number } = await broker.replies.poll(
+    address,
+    Math.min(waitMs, limits.fetchWaitMsMax),
+    received,
+    (callback) => session.onClose(callback),
   )
   return {
     body: {
       replies: replies.map(({ requestId, value, error }) => [requestId, value.length, error] as const),
+      number,
     },
     payload: replies.map(({ value }) => value),
   }

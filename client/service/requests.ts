@@ -32,6 +32,8 @@ export class Requests {
   readonly #pending = new Map<string, Pending>()
   readonly #closing = new AbortController()
   #ids = 0
+  /** Acknowledges the newest answer; 0 if there is none. */
+  #received = 0
   #polling = false
 
   constructor(cluster: Cluster) {
@@ -115,11 +117,12 @@ export class Requests {
     const { signal } = this.#closing
     while (this.#pending.size > 0 && !signal.aborted) {
       try {
-        const request = { address: this.#address, waitMs: pollWaitMs }
+        const request = { address: this.#address, waitMs: pollWaitMs, received: this.#received }
         const { body, payload } = await this.#cluster.toOwner(0, 'replies', commands.replyPoll, request, {
           timeoutMs: pollWaitMs + this.#cluster.requestTimeoutMs,
           signal,
         })
+        this.#received = body.number ?? this.#received
         this.#take(body.replies, payload)
       } catch {
         await pause(failurePauseMs, signal)
@@ -128,6 +131,7 @@ export class Requests {
     this.#polling = false
   }
 
+  /** Ignores replies to requests that do not wait: also those that arrived before and came again. */
   #take(replies: Replies, payload: Uint8Array): void {
     let at = 0
     for (const [requestId, bytes, error] of replies) {

@@ -1,6 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import * as assert from 'uvu/assert'
 import { defineService, isMillraceError, json } from '../../client/index.js'
+import { requestHeaders } from '../../client/service/requests.js'
+import { commands } from '../../protocol/index.js'
+import { startForgetfulRelay } from '../helpers/forgetful_relay.js'
+import { connectHello } from '../helpers/raw_client.js'
 import { suite, type TestContext } from '../helpers/suite.js'
 import { waitFor } from '../helpers/wait_for.js'
 import { Harness } from './consumer/harness.js'
@@ -135,6 +139,64 @@ test('requests that wait get their replies after a restart of the broker', async
   await harness.restartBroker(dir)
   release()
   assert.equal(await reply, { cents: 7 })
+})
+
+test('a reply that is on its way when the connection ends comes after the reconnect', async (context) => {
+  const harness = await start(context)
+  const relay = await startForgetfulRelay(context, harness.broker.address.port)
+  const asker = await harness.newClient(relay.port)
+  const responder = await harness.newClient()
+  let handled = 0
+  let release = (): void => {}
+  const gate = new Promise<void>((resolve) => {
+    release = resolve
+  })
+  responder.respond(prices, {}, async () => {
+    handled++
+    await gate
+    return { cents: handled }
+  })
+  const reply = asker.request(prices, { value: { item: 'lamp' } }, { timeoutMs: 10_000 })
+  await waitFor('it to be taken', () => handled > 0)
+  relay.loseReplies()
+  release()
+  await waitFor('the broker to have sent the reply', async () => {
+    const { partitions } = await responder.queues.describe('respond.prices')
+    return partitions.every(({ doneOffset, endOffset }) => doneOffset === endOffset)
+  })
+  relay.cut()
+  assert.equal(await reply, { cents: 1 })
+  assert.is(handled, 1)
+  assert.equal(await asker.request(prices, { value: { item: 'desk' } }), { cents: 2 })
+})
+
+test('a reply that comes again changes nothing', async (context) => {
+  const harness = await start(context)
+  const responder = await connectHello(harness.broker.address)
+  context.defer(() => responder.destroy())
+  const sent: { to: string; requestId: string }[] = []
+  const reply = (index: number, cents: number): Promise<unknown> =>
+    responder.request(
+      commands.replySend,
+      sent[index] as (typeof sent)[number],
+      Buffer.from(JSON.stringify({ cents })),
+    )
+  harness.client.work('prices', { group: 'manual' }, (message) => {
+    sent.push({
+      to: message.headerText(requestHeaders.replyTo) ?? '',
+      requestId: message.headerText(requestHeaders.requestId) ?? '',
+    })
+  })
+  const first = harness.client.request(prices, { value: { item: 'lamp' } })
+  await waitFor('the first request', () => sent.length === 1)
+  await reply(0, 1)
+  await reply(0, 2)
+  assert.equal(await first, { cents: 1 })
+  const second = harness.client.request(prices, { value: { item: 'desk' } })
+  await waitFor('the second request', () => sent.length === 2)
+  await reply(0, 3)
+  await reply(1, 4)
+  assert.equal(await second, { cents: 4 })
 })
 
 test('a reply that is too large is an error of the requester, and the request is handled once', async (context) => {

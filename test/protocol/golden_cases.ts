@@ -437,12 +437,13 @@ export const goldenBodies: Record<CommandName, { readonly request: unknown; read
   },
   replySend: { request: { to: uuid, requestId: '1z', error: 'no such item' }, reply: {} },
   replyPoll: {
-    request: { address: uuid, waitMs: 30_000 },
+    request: { address: uuid, waitMs: 30_000, received: 140_737_488_355_327 },
     reply: {
       replies: [
         ['1z', 0, 'no such item'],
         ['20', 12, undefined],
       ],
+      number: 140_737_488_355_329,
     },
   },
 }
