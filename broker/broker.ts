@@ -107,7 +107,7 @@ class RunningBroker implements Broker, BrokerContext {
   readonly admission: Admission
   readonly groups: Groups
   readonly queues: Queues
-  readonly replies = new Replies()
+  readonly replies: Replies
   readonly later: Later
   readonly server: Server
   readonly longPolls = new LongPolls()
@@ -127,6 +127,7 @@ class RunningBroker implements Broker, BrokerContext {
     this.shard = shard
     this.clock = clock
     this.logger = logger
+    this.replies = new Replies(settings)
     this.metrics = new Metrics(() => shard.store.stats.commits)
     const { timestampAheadMsMax } = settings
     this.admission = new Admission({ clock, timestampAheadMsMax, producers: shard.producers })

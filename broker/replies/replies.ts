@@ -19,7 +19,7 @@ export interface PolledReplies {
 
 interface StoredReply extends ReplyToRequest {
   readonly number: number
-  /** Value and reason. */
+  /** Size in an answer. */
   readonly bytes: number
 }
 
@@ -42,8 +42,12 @@ const firstNumberMax = 2 ** 47
 const keptMsMax = 10_000
 const keptBytesMax = 64 * 1024 * 1024
 const mailboxesMax = 100_000
-/** One answer to a poll. */
-const replyBytesMax = 4 * 1024 * 1024
+/** One answer to a poll, if it has more than one reply. */
+const answerBytesMax = 4 * 1024 * 1024
+/** Header, keys and number of an answer, at most. */
+const answerOverheadBytes = 64
+/** A reply in the body of an answer beside its texts, at most. */
+const entryOverheadBytes = 16
 const repliesMax = 10_000
 const overheadBytes = 200
 const sweepIntervalMs = 1_000
@@ -58,7 +62,11 @@ export class Replies {
   #bytes = 0
   #isDrained = false
 
-  constructor() {
+  readonly #frameBytesMax: number
+
+  /** @param frameBytesMax the clients accept no larger answers */
+  constructor({ frameBytesMax }: { readonly frameBytesMax: number }) {
+    this.#frameBytesMax = frameBytesMax
     this.#timer = setInterval(() => this.sweep(performance.now()), sweepIntervalMs).unref()
   }
 
@@ -67,9 +75,17 @@ export class Replies {
     return this.#bytes
   }
 
-  /** @throws MillraceError OVERLOADED */
+  /** @throws MillraceError LIMIT_EXCEEDED, OVERLOADED */
   send(to: string, reply: ReplyToRequest): void {
-    const bytes = reply.value.length + Buffer.byteLength(reply.error ?? '')
+    const { requestId, value, error = '' } = reply
+    const bodyBytes = Buffer.byteLength(requestId) + Buffer.byteLength(error) + entryOverheadBytes
+    const valueBytesMax = this.#frameBytesMax - answerOverheadBytes - bodyBytes
+    if (value.length > valueBytesMax)
+      throw new MillraceError(
+        'LIMIT_EXCEEDED',
+        `the value of a reply has ${bytesText(value.length)}, the broker accepts at most ${bytesText(valueBytesMax)}`,
+      )
+    const bytes = bodyBytes + value.length
     const isFull = (): boolean => this.#bytes + bytes + overheadBytes > keptBytesMax
     if (isFull()) this.#forgetSentWhile(isFull)
     if (isFull())
@@ -163,9 +179,10 @@ export class Replies {
   /** The replies of the next answer. */
   #next(mailbox: Mailbox): readonly StoredReply[] {
     const next: StoredReply[] = []
-    let bytes = 0
+    const bytesMax = Math.min(answerBytesMax, this.#frameBytesMax)
+    let bytes = answerOverheadBytes
     for (const reply of mailbox.replies) {
-      if (next.length > 0 && (bytes + reply.bytes > replyBytesMax || next.length >= repliesMax)) break
+      if (next.length > 0 && (bytes + reply.bytes > bytesMax || next.length >= repliesMax)) break
       bytes += reply.bytes
       next.push(reply)
     }

@@ -9,7 +9,7 @@ const test = suite('broker/replies')
 const mib = 1024 * 1024
 
 function start({ defer }: TestContext): Replies {
-  const replies = new Replies()
+  const replies = new Replies({ frameBytesMax: 16 * mib })
   defer(() => replies.drain())
   return replies
 }
@@ -125,6 +125,32 @@ test('addresses with sent replies alone make room for other clients', async (con
   assert.equal(idsOf(await poll(replies, 'gone-0', 0)), [])
   assert.equal(idsOf(await poll(replies, 'gone-99999', 0)), ['1'])
   assert.equal(idsOf(await poll(replies, 'new', 0)), ['1'])
+})
+
+test('an answer fits into a frame, also if the broker has small frames', async (context) => {
+  const frameBytesMax = 64 * 1024
+  const broker = await testBroker(context, { frameBytesMax, batchBytesMax: 16 * 1024 })
+  const client = await testClient(context, broker)
+  // The longest reply with a short address: the address is not in the answer.
+  const requestId = 'r'.repeat(100)
+  const error = 'x'.repeat(1_000)
+  const send = (bytes: number): Promise<unknown> =>
+    client.request(commands.replySend, { to: 'a', requestId, error }, Buffer.alloc(bytes))
+  const refusal: unknown = await send(frameBytesMax - 1_170).catch((reason: unknown) => reason)
+  assert.ok(isMillraceError(refusal, 'LIMIT_EXCEEDED'), String(refusal))
+  const limit = Number(/at most ([\d,]+) bytes/.exec(String(refusal))?.[1]?.replaceAll(',', ''))
+  const sizes = [limit, limit, 30_000, 30_000, 30_000]
+  for (const bytes of sizes) await send(bytes)
+  const answers: number[][] = []
+  let received = 0
+  for (let left = sizes.length; left > 0; ) {
+    client.socket.once('data', (chunk: Buffer) => assert.ok(chunk.readUInt32LE(0) <= frameBytesMax))
+    const { body } = await client.request(commands.replyPoll, { address: 'a', waitMs: 0, received })
+    answers.push(body.replies.map(([, bytes]) => bytes))
+    received = body.number ?? 0
+    left -= body.replies.length
+  }
+  assert.equal(answers, [[limit], [limit], [30_000, 30_000], [30_000]])
 })
 
 test('a client reads replies again on a new connection; one without acknowledgements gets them once', async (context) => {
