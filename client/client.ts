@@ -407,7 +407,7 @@ export class Client implements AsyncDisposable {
    * Publishes messages, acknowledges messages in progress and commits offsets, atomically: the broker commits either
    * all of it or nothing. When `build` throws, the client sends nothing.
    * @throws the error of `build`; MillraceError LEASE_LOST, UNKNOWN_TOPIC, ENCODE_FAILED, VALUE_TOO_LARGE, CLOSED and
-   * others: nothing was committed; REQUEST_TIMEOUT, CONNECTION_LOST: the outcome is unknown
+   * others: nothing was committed; REQUEST_TIMEOUT, CONNECTION_LOST, STORAGE_FAILED: the outcome is unknown
    */
   async transaction<T>(build: (transaction: Transaction) => T | Promise<T>): Promise<T> {
     if (this.#isClosed) throw new MillraceError('CLOSED', 'the client is closed')

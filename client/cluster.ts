@@ -13,6 +13,7 @@ import { backoffMs, pause } from './backoff.js'
 import type { BrokerLimits, Reply, RequestOptions } from './connection.js'
 import type { LinkWatcher } from './events.js'
 import { Link, type LinkOptions } from './link.js'
+import { finalErrorOf } from './outcome.js'
 
 /** An entry of the metadata cache. */
 export interface TopicInfo {
@@ -93,7 +94,11 @@ export class Cluster {
     return (await this.exchange(command, body, options)).body
   }
 
-  /** As `call`, with the payload of the reply. */
+  /**
+   * As `call`, with the payload of the reply.
+   * @throws MillraceError CONNECTION_LOST, REQUEST_TIMEOUT or STORAGE_FAILED if the broker may have executed one of the
+   * attempts, whatever the last attempt failed with: that error is the `cause`
+   */
   async exchange<Request, Body>(
     command: Command<Request, Body>,
     body: Request,
@@ -104,6 +109,8 @@ export class Cluster {
     const left = (): number => Math.max(1, deadlineMs - performance.now())
     /** The first of the sends whose outcome is unknown. */
     let unknownSince: Moment | undefined
+    /** The error of an attempt that the broker may have executed. */
+    let unanswered: MillraceError | undefined
     for (let failures = 1; ; failures++) {
       let sentAt: Moment | undefined
       try {
@@ -117,10 +124,15 @@ export class Cluster {
         return await connection.request(command, sent, { timeoutMs: left(), signal, payload })
       } catch (error) {
         const unknown = isMillraceError(error, 'CONNECTION_LOST', 'REQUEST_TIMEOUT')
-        if (unknown) unknownSince ??= sentAt
+        if (unknown) {
+          unknownSince ??= sentAt
+          if (sentAt !== undefined) unanswered = error
+        }
+        if (isMillraceError(error, 'STORAGE_FAILED')) unanswered = error
         const again = isMillraceError(error) && error.retryable && (repeatable || !unknown)
         const pauseMs = backoffMs(failures, this.#options.reconnect)
-        if (!again || this.#closed || signal?.aborted || performance.now() + pauseMs > deadlineMs) throw error
+        if (!again || this.#closed || signal?.aborted || performance.now() + pauseMs > deadlineMs)
+          throw finalErrorOf(command, error, unanswered, sentAt !== undefined)
         await pause(pauseMs, signal)
       }
     }

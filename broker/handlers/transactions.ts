@@ -19,8 +19,8 @@ const underWay = new WeakMap<BrokerContext, Map<string, Promise<TransactionReply
 
 /** All parts in one commit of the journal. */
 const transaction: Handler<typeof commands.transaction> = async ({ broker }, request, payload) => {
-  if (broker.draining) throw new MillraceError('DRAINING')
   const { id } = request
+  // First of all: the client must learn that it is committed, whatever the state of the broker.
   if (broker.shard.transactions.has(id)) return { body: { baseOffsets: request.batches.map(() => -1) } }
   let ofBroker = underWay.get(broker)
   if (ofBroker === undefined) {
@@ -29,6 +29,7 @@ const transaction: Handler<typeof commands.transaction> = async ({ broker }, req
   }
   const repeated = ofBroker.get(id)
   if (repeated !== undefined) return { body: await repeated }
+  if (broker.draining) throw new MillraceError('DRAINING')
   if (!broker.shard.transactions.hasRoom(ofBroker.size + 1, broker.clock.earliestMs))
     throw new MillraceError(
       'OVERLOADED',

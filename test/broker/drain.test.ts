@@ -43,6 +43,38 @@ test('close answers waiting requests, finishes accepted ones and refuses new pub
   assert.equal(await valuesOf(again, topicId), ['accepted'])
 })
 
+test('a repeat of a committed transaction is answered also while the broker shuts down', async (context) => {
+  const engines = new ControlledEngines()
+  const broker = await testBroker(context, { engines })
+  const client = await testClient(context, broker)
+  const topicId = await createTopic(client, 'orders')
+  const batch = batchOf(['once'])
+  const transaction = (id: string): Promise<unknown> =>
+    client
+      .request(
+        commands.transaction,
+        { id, batches: [[topicId, 0, batch.length]], acks: [], offsets: [] },
+        batch,
+      )
+      .then(
+        ({ body }) => body.baseOffsets,
+        (error: unknown) => (error as MillraceError).code,
+      )
+  assert.equal(await transaction('first'), [0])
+  engines.hold()
+  const begun = engines.commits
+  const held = transaction('second')
+  await waitFor('the commit to begin', () => engines.commits > begun)
+  const closing = broker.close()
+  const repeatOfHeld = transaction('second')
+  assert.equal(await transaction('first'), [-1])
+  assert.is(await transaction('third'), 'DRAINING')
+  engines.release()
+  assert.equal(await held, [1])
+  assert.equal(await repeatOfHeld, [1])
+  await closing
+})
+
 test('close ends by force after the drain timeout', async (context) => {
   const engines = new ControlledEngines()
   const broker = await testBroker(context, { engines, drainTimeoutMs: 100 })
