@@ -2,7 +2,7 @@ import { limits, MillraceError, type RecordInput, recordBytesMax } from '../prot
 import { unlessAborted } from './abort.js'
 import { BulkPublish, type BulkPublishOptions, type BulkReceipt } from './bulk_publish.js'
 import type { Cluster, TopicInfo } from './cluster.js'
-import { EachPublisher } from './later/index.js'
+import { type EachMessage, EachPublisher } from './later/index.js'
 import { Pacer } from './pacer.js'
 import type { BatchWatcher, Receipt } from './producer/batch.js'
 import type { Producer } from './producer/producer.js'
@@ -59,7 +59,7 @@ export class Publisher {
       this.#checkOpen()
       const deliverAtMs = deliverAtMsOf(message)
       if (deliverAtMs !== undefined)
-        return unlessAborted(this.#publishEach(topic, message, deliverAtMs), signal)
+        return unlessAborted(this.#publishEach(topic, message, deliverAtMs, signal), signal)
       const info = this.#cluster.known(topic.name)
       const made = recordOf(topic, message, Date.now())
       if (info !== undefined && !(made instanceof Promise) && !this.#turns.has(topic.name)) {
@@ -121,7 +121,7 @@ export class Publisher {
   ): number | Promise<number> {
     this.#checkOpen()
     const deliverAtMs = deliverAtMsOf(message)
-    if (deliverAtMs !== undefined) return this.#handEach(topic, message, deliverAtMs, watcher)
+    if (deliverAtMs !== undefined) return this.#handEach(topic, message, deliverAtMs, watcher, nowMs, signal)
     const info = this.#cluster.known(topic.name)
     const made = recordOf(topic, message, nowMs)
     if (info !== undefined && !(made instanceof Promise)) {
@@ -134,14 +134,70 @@ export class Publisher {
     )
   }
 
-  /** A message with an id or a delay: it has its own request entry. */
-  async #publishEach<Input, Output, Key>(
+  /** Publishes a message with an id or a delay: it has its own request entry. */
+  #publishEach<Input, Output, Key>(
     topic: Topic<Input, Output, Key>,
     message: MessageInput<Input, Key>,
     deliverAtMs: number,
+    signal: AbortSignal | undefined,
   ): Promise<Receipt> {
-    const record = await recordOf(topic, message, Date.now())
-    const info = this.#cluster.known(topic.name) ?? (await this.#cluster.topic(topic.name))
+    const made = recordOf(topic, message, Date.now())
+    const info = this.#cluster.known(topic.name)
+    if (info !== undefined && !(made instanceof Promise) && !this.#turns.has(topic.name))
+      return this.#each.publish(this.#placeEach(topic, info, message, made, deliverAtMs))
+    return this.#inTurn(topic.name, made, async () => {
+      const placed = await this.#placeEachLater(topic, message, made, deliverAtMs, signal)
+      return handedOver(this.#each.publish(placed))
+    })
+  }
+
+  /** Adds one message with an id or a delay of a bulk publish; returns its weight. */
+  #handEach<Input, Output, Key>(
+    topic: Topic<Input, Output, Key>,
+    message: MessageInput<Input, Key>,
+    deliverAtMs: number,
+    watcher: BatchWatcher,
+    nowMs: number,
+    signal: AbortSignal | undefined,
+  ): number | Promise<number> {
+    const add = (placed: EachMessage): number => {
+      this.#each.publish(placed).then(
+        () => watcher.batchDone(1, undefined),
+        (error: unknown) => watcher.batchDone(1, error),
+      )
+      return eachBytes
+    }
+    const made = recordOf(topic, message, nowMs)
+    const info = this.#cluster.known(topic.name)
+    if (info !== undefined && !(made instanceof Promise) && this.#each.hasRoom)
+      return add(this.#placeEach(topic, info, message, made, deliverAtMs))
+    return this.#placeEachLater(topic, message, made, deliverAtMs, signal).then(async (placed) => {
+      await this.#each.room()
+      return add(placed)
+    })
+  }
+
+  async #placeEachLater<Input, Output, Key>(
+    topic: Topic<Input, Output, Key>,
+    message: MessageInput<Input, Key>,
+    made: RecordInput | Promise<RecordInput>,
+    deliverAtMs: number,
+    signal: AbortSignal | undefined,
+  ): Promise<EachMessage> {
+    signal?.throwIfAborted()
+    const record = await made
+    const info = this.#cluster.known(topic.name) ?? (await this.#cluster.topic(topic.name, { signal }))
+    return this.#placeEach(topic, info, message, record, deliverAtMs)
+  }
+
+  /** @throws MillraceError UNKNOWN_PARTITION, VALUE_TOO_LARGE, ENCODE_FAILED */
+  #placeEach<Input, Output, Key>(
+    topic: Topic<Input, Output, Key>,
+    info: TopicInfo,
+    message: MessageInput<Input, Key>,
+    record: RecordInput,
+    deliverAtMs: number,
+  ): EachMessage {
     checkSize(topic.name, record, recordBytesMax(record), this.#cluster.limits.batchBytesMax)
     const partition = partitionFor(topic, info, message, record)
     const { id } = message
@@ -150,21 +206,7 @@ export class Publisher {
         'ENCODE_FAILED',
         `the id of a message must have 1 to ${limits.messageIdBytesMax} bytes`,
       )
-    return this.#each.publish({ topic: info, partition, record, deliverAtMs, id })
-  }
-
-  async #handEach<Input, Output, Key>(
-    topic: Topic<Input, Output, Key>,
-    message: MessageInput<Input, Key>,
-    deliverAtMs: number,
-    watcher: BatchWatcher,
-  ): Promise<number> {
-    await this.#each.room()
-    this.#publishEach(topic, message, deliverAtMs).then(
-      () => watcher.batchDone(1, undefined),
-      (error: unknown) => watcher.batchDone(1, error),
-    )
-    return eachBytes
+    return { topic: info, partition, record, deliverAtMs, id }
   }
 
   #publishInTurn<Input, Output, Key>(
@@ -173,21 +215,27 @@ export class Publisher {
     made: RecordInput | Promise<RecordInput>,
     signal: AbortSignal | undefined,
   ): Promise<Receipt> {
+    const { onFull } = this.#producer.settings
+    return this.#inTurn(topic.name, made, () =>
+      this.#whenPossible(topic, message, made, onFull, signal, ({ info, partition, record, bytes }) =>
+        handedOver(this.#producer.publish(info, partition, record, bytes)),
+      ),
+    )
+  }
+
+  /** Calls `work`, which hands over one message, after all earlier work on the topic. */
+  #inTurn(
+    topic: string,
+    made: RecordInput | Promise<RecordInput>,
+    work: () => Promise<HandedOver>,
+  ): Promise<Receipt> {
     // It may fail before its turn comes.
     if (made instanceof Promise) made.catch(noop)
     if (this.#waiting.size >= waitingMax) {
       const problem = `${waitingMax} messages already wait for the buffer, which is the maximum`
       return Promise.reject(new MillraceError('BUFFER_FULL', problem))
     }
-    const { onFull } = this.#producer.settings
-    const handed = this.#turns.take(topic.name, () =>
-      this.#whenPossible(topic, message, made, onFull, signal, ({ info, partition, record, bytes }) => {
-        const receipt = this.#producer.publish(info, partition, record, bytes)
-        receipt.catch(noop)
-        return { receipt }
-      }),
-    )
-    const receipt = handed.then((result) => result.receipt)
+    const receipt = this.#turns.take(topic, work).then((handed) => handed.receipt)
     this.#waiting.add(receipt)
     const done = () => void this.#waiting.delete(receipt)
     receipt.then(done, done)
@@ -235,6 +283,16 @@ export class Publisher {
   #checkOpen(): void {
     if (this.#closed) throw new MillraceError('CLOSED', 'the client is closed')
   }
+}
+
+/** A message that has left its turn; the receipt is inside an object, so that the turn does not wait for it. */
+interface HandedOver {
+  readonly receipt: Promise<Receipt>
+}
+
+function handedOver(receipt: Promise<Receipt>): HandedOver {
+  receipt.catch(noop)
+  return { receipt }
 }
 
 function noop(): void {}

@@ -27,11 +27,26 @@ export interface EachMessage {
 }
 
 interface Pending extends EachMessage {
+  readonly partition: number
   readonly id: string
   readonly isIdMadeUp: boolean
   readonly bytes: number
   resolve(receipt: Receipt): void
   reject(error: unknown): void
+}
+
+/** The unsent messages of one partition, oldest first. */
+interface Lane {
+  readonly key: string
+  readonly topicId: number
+  readonly partition: number
+  readonly waiting: Pending[]
+}
+
+/** The messages of one partition in a request. */
+interface Part {
+  readonly lane: Lane
+  readonly messages: readonly Pending[]
 }
 
 const requestBytesMax = 1024 * 1024
@@ -44,13 +59,19 @@ const overheadBytes = 500
  * Publishes messages with individual results: those of one turn of the event loop together. It repeats requests with an
  * unknown outcome, which is harmless, because every message has an id. The broker refuses a repeat that comes so late
  * that it may have forgotten the id.
+ *
+ * A partition is in at most one request at a time, with all repeats of that request, so that the messages of a partition
+ * stay in the order of the calls. Its next messages gather meanwhile.
  */
 export class EachPublisher {
   readonly #cluster: Cluster
   /** Prefix of generated ids. */
   readonly #prefix = `~${randomBytes(9).toString('base64url')}`
   #ids = 0
-  #pending: Pending[] = []
+  /** Partitions with unsent messages or with a request in flight. */
+  readonly #lanes = new Map<string, Lane>()
+  /** The lanes with unsent messages and without a request in flight, in the order of their turns. */
+  #ready: Lane[] = []
   #bytes = 0
   #inFlight = 0
   #anyPartition = 0
@@ -63,9 +84,13 @@ export class EachPublisher {
     this.#cluster = cluster
   }
 
+  get hasRoom(): boolean {
+    return this.#bytes < bytesMax
+  }
+
   /** Resolves when there is room for more. */
   async room(): Promise<void> {
-    while (this.#bytes >= bytesMax && this.#closed === undefined)
+    while (!this.hasRoom && this.#closed === undefined)
       await new Promise<void>((resolve) => this.#whenRoom.push(resolve))
   }
 
@@ -74,9 +99,19 @@ export class EachPublisher {
     if (this.#closed !== undefined) return Promise.reject(this.#closed)
     const bytes = recordBytesMax(message.record) + overheadBytes
     const id = message.id ?? this.#prefix + (this.#ids++).toString(36)
+    const partition = message.partition ?? this.#anyPartition % message.topic.partitions
+    const isIdMadeUp = message.id === undefined
     this.#bytes += bytes
     return new Promise((resolve, reject) => {
-      this.#pending.push({ ...message, id, isIdMadeUp: message.id === undefined, bytes, resolve, reject })
+      this.#lane(message.topic.topicId, partition).waiting.push({
+        ...message,
+        partition,
+        id,
+        isIdMadeUp,
+        bytes,
+        resolve,
+        reject,
+      })
       this.#plan()
     })
   }
@@ -90,9 +125,22 @@ export class EachPublisher {
   /** Fails unacknowledged messages. */
   close(error: MillraceError): void {
     this.#closed = error
-    const pending = this.#pending.splice(0)
-    for (const message of pending) message.reject(error)
-    this.#freed(pending)
+    const unsent = [...this.#lanes.values()].flatMap(({ waiting }) => waiting.splice(0))
+    this.#lanes.clear()
+    this.#ready = []
+    for (const message of unsent) message.reject(error)
+    this.#freed(unsent)
+  }
+
+  #lane(topicId: number, partition: number): Lane {
+    const key = `${topicId}/${partition}`
+    let lane = this.#lanes.get(key)
+    if (lane === undefined) {
+      lane = { key, topicId, partition, waiting: [] }
+      this.#lanes.set(key, lane)
+      this.#ready.push(lane)
+    }
+    return lane
   }
 
   #plan(): void {
@@ -100,78 +148,53 @@ export class EachPublisher {
     this.#isPlanned = true
     setImmediate(() => {
       this.#isPlanned = false
-      while (this.#pending.length > 0 && this.#inFlight < requestsInFlightMax) void this.#send(this.#take())
+      this.#anyPartition++
+      while (this.#ready.length > 0 && this.#inFlight < requestsInFlightMax) void this.#send(this.#take())
     })
   }
 
-  #take(): Pending[] {
+  /** The messages of one request; their partitions are not ready until it ends. */
+  #take(): Part[] {
+    const parts: Part[] = []
     let bytes = 0
     let count = 0
-    for (const message of this.#pending) {
-      if (count >= limits.publishEachMessagesMax || (count > 0 && bytes + message.bytes > requestBytesMax))
-        break
-      bytes += message.bytes
-      count++
+    for (let lane = this.#ready[0]; lane !== undefined; lane = this.#ready[0]) {
+      const before = count
+      for (const message of lane.waiting) {
+        if (count >= limits.publishEachMessagesMax || (count > 0 && bytes + message.bytes > requestBytesMax))
+          break
+        bytes += message.bytes
+        count++
+      }
+      if (count === before) break
+      this.#ready.shift()
+      parts.push({ lane, messages: lane.waiting.splice(0, count - before) })
     }
-    return this.#pending.splice(0, count)
+    return parts
   }
 
-  async #send(messages: readonly Pending[]): Promise<void> {
+  async #send(parts: readonly Part[]): Promise<void> {
     this.#inFlight++
-    const { ordered, partitions, batches, payload } = this.#request(messages)
+    const messages = parts.flatMap((part) => part.messages)
     try {
-      const request = {
-        batches,
-        messages: ordered.map(({ deliverAtMs, id }) => [deliverAtMs, id] as const),
-      }
+      const { batches, payload } = requestOf(parts)
+      const request = { batches, messages: messages.map(({ deliverAtMs, id }) => [deliverAtMs, id] as const) }
       const { results } = await this.#cluster.call(commands.publishEach, request, {
         repeatable: true,
         repeatedBody: (body, repeatedAfterMs) => ({ ...body, repeatedAfterMs }),
         payload,
       })
-      for (const [index, message] of ordered.entries())
-        settle(message, partitions[index] as number, results[index])
+      for (const [index, message] of messages.entries()) settle(message, results[index])
     } catch (error) {
       for (const message of messages) message.reject(this.#closed ?? error)
     }
     this.#inFlight--
+    for (const { lane } of parts) {
+      if (lane.waiting.length > 0) this.#ready.push(lane)
+      else this.#lanes.delete(lane.key)
+    }
     this.#freed(messages)
-    if (this.#pending.length > 0) this.#plan()
-  }
-
-  /** One batch for each partition; messages are in the order of the batches. */
-  #request(messages: readonly Pending[]): {
-    readonly ordered: readonly Pending[]
-    readonly partitions: readonly number[]
-    readonly batches: (readonly [number, number, number])[]
-    readonly payload: readonly Uint8Array[]
-  } {
-    const byPartition = new Map<string, { partition: number; messages: Pending[] }>()
-    this.#anyPartition++
-    for (const message of messages) {
-      const { topicId, partitions } = message.topic
-      const partition = message.partition ?? this.#anyPartition % partitions
-      const key = `${topicId}/${partition}`
-      const known = byPartition.get(key)
-      if (known === undefined) byPartition.set(key, { partition, messages: [message] })
-      else known.messages.push(message)
-    }
-    const ordered: Pending[] = []
-    const partitions: number[] = []
-    const batches: (readonly [number, number, number])[] = []
-    const payload: Uint8Array[] = []
-    for (const { partition, messages: some } of byPartition.values()) {
-      const builder = new RecordBatchBuilder()
-      for (const message of some) {
-        builder.append(message.record)
-        ordered.push(message)
-        partitions.push(partition)
-      }
-      const bytes = builder.finish()
-      batches.push([(some[0] as Pending).topic.topicId, partition, bytes.length])
-      payload.push(bytes)
-    }
-    return { ordered, partitions, batches, payload }
+    if (this.#ready.length > 0) this.#plan()
   }
 
   #freed(messages: readonly Pending[]): void {
@@ -182,8 +205,25 @@ export class EachPublisher {
   }
 }
 
-function settle(message: Pending, partition: number, result: EachResult | undefined): void {
-  const { topic, record, id, isIdMadeUp, resolve, reject } = message
+/** One batch for each partition. */
+function requestOf(parts: readonly Part[]): {
+  readonly batches: readonly (readonly [number, number, number])[]
+  readonly payload: readonly Uint8Array[]
+} {
+  const payload = parts.map(({ messages }) => {
+    const builder = new RecordBatchBuilder()
+    for (const { record } of messages) builder.append(record)
+    return builder.finish()
+  })
+  const batches = parts.map(
+    ({ lane: { topicId, partition } }, index) =>
+      [topicId, partition, (payload[index] as Uint8Array).length] as const,
+  )
+  return { batches, payload }
+}
+
+function settle(message: Pending, result: EachResult | undefined): void {
+  const { topic, partition, record, id, isIdMadeUp, resolve, reject } = message
   if (result === undefined) {
     reject(new MillraceError('INTERNAL', 'the reply of the broker lacks a result'))
     return

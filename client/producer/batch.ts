@@ -22,7 +22,10 @@ export interface Receipt {
   readonly timestamp: number
   /** The id of a message with an id, or of a delayed one. */
   readonly id?: string | undefined
-  /** Of such a message: "delayed" until it is due, "duplicate" if a message with its id came before. */
+  /**
+   * Of such a message: "delayed" until it is due, "duplicate" if a message with its id came before. After a lost reply,
+   * that can be the same message: the client repeats the request.
+   */
   readonly status?: 'appended' | 'delayed' | 'duplicate' | undefined
 }
 

@@ -33,8 +33,8 @@ type BrokerLimits = { -readonly [Name in keyof ReplyOf<typeof commands.hello>['l
 export type Deed =
   | { readonly kind: 'answer' | 'drop' | 'mute' | 'hold' | 'cut' | 'cutReply' }
   | { readonly kind: 'refuse' | 'refuseBatches'; readonly code: ErrorCode }
-  /** A reply with this body, whatever the request. */
-  | { readonly kind: 'say'; readonly body: unknown }
+  /** A reply with this body, whatever the request; if `held`, once `release` is called. */
+  | { readonly kind: 'say'; readonly body: unknown; readonly held?: boolean }
 
 export interface FakeTopic {
   readonly name: string
@@ -226,7 +226,7 @@ export class FakeBroker {
     const reply = this.#reply(frame, name, body, deed)
     const send = (): void => void (socket.destroyed || socket.write(reply))
     if (deed.kind === 'mute') return
-    if (deed.kind === 'hold') this.#held.push(send)
+    if (deed.kind === 'hold' || (deed.kind === 'say' && deed.held === true)) this.#held.push(send)
     else if (deed.kind === 'cutReply') socket.end(reply.subarray(0, reply.length >> 1))
     else send()
   }
