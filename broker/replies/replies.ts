@@ -222,6 +222,8 @@ export class Replies {
   }
 
   #deleteIfUnused(address: string, mailbox: Mailbox): void {
-    if (mailbox.replies.length === 0 && mailbox.wake === undefined) this.#mailboxes.delete(address)
+    if (mailbox.replies.length > 0 || mailbox.wake !== undefined) return
+    // After the poll that replaced this one, the address can have a new mailbox.
+    if (this.#mailboxes.get(address) === mailbox) this.#mailboxes.delete(address)
   }
 }

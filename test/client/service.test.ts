@@ -8,6 +8,7 @@ import { connectHello } from '../helpers/raw_client.js'
 import { suite, type TestContext } from '../helpers/suite.js'
 import { waitFor } from '../helpers/wait_for.js'
 import { Harness } from './consumer/harness.js'
+import { fakePair } from './fixtures.js'
 
 const test = suite('client/service')
 
@@ -197,6 +198,23 @@ test('a reply that comes again changes nothing', async (context) => {
   await reply(0, 3)
   await reply(1, 4)
   assert.equal(await second, { cents: 4 })
+})
+
+test('requests work with a broker that numbers no answers', async (context) => {
+  const { broker, client } = await fakePair(context)
+  const service = defineService('t', { request: json<number>(), reply: json() })
+  for (const id of ['0', '1']) {
+    broker.decide = (name) =>
+      name === 'reply.poll'
+        ? { kind: 'say', body: { replies: [[id, 0, `reply ${id}`]] } }
+        : { kind: 'answer' }
+    const error = await client.request(service, { value: 1 }).catch((reason: unknown) => reason)
+    assert.ok(isMillraceError(error, 'REPLY_FAILED'), String(error))
+    assert.is((error as Error).message, `reply ${id}`)
+  }
+  const polls = broker.seen.filter(({ name }) => name === 'reply.poll')
+  assert.ok(polls.length >= 2)
+  assert.ok(polls.every(({ body }) => (body as { received?: number }).received === 0))
 })
 
 test('a reply that is too large is an error of the requester, and the request is handled once', async (context) => {

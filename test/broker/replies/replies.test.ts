@@ -115,6 +115,29 @@ test('sent replies count as memory, and go before other replies are refused', as
   assert.ok(replies.bytes <= 64 * mib)
 })
 
+test('only sent replies go when memory runs out, the oldest answer first', async (context) => {
+  const replies = start(context)
+  send(replies, 'acknowledged', '1')
+  const { number } = await poll(replies, 'acknowledged', 0)
+  await poll(replies, 'acknowledged', number)
+  send(replies, 'acknowledged', '2')
+  for (const address of ['a', 'b']) send(replies, address, '1', 4 * mib)
+  for (const address of ['a', 'b', 'a']) await poll(replies, address, 0)
+  for (let i = 0; i < 15; i++) send(replies, 'absent', String(i), 4 * mib - 1_000)
+  assert.equal(idsOf(await poll(replies, 'b', 0)), [])
+  assert.equal(idsOf(await poll(replies, 'a', 0)), ['1'])
+  assert.equal(idsOf(await poll(replies, 'acknowledged', 0)), ['2'])
+})
+
+test('a poll that was replaced does not remove a reply that came after', async (context) => {
+  const replies = start(context)
+  const replaced = replies.poll('a', 10_000, 0, () => () => {})
+  const empty = poll(replies, 'a', 0)
+  send(replies, 'a', '1')
+  assert.equal([idsOf(await replaced), idsOf(await empty)], [[], []])
+  assert.equal(idsOf(await poll(replies, 'a', 0)), ['1'])
+})
+
 test('addresses with sent replies alone make room for other clients', async (context) => {
   const replies = start(context)
   for (let i = 0; i < 100_000; i++) {
