@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import {
   type Command,
   commands,
@@ -55,6 +56,7 @@ export class Cluster {
   readonly #options: LinkOptions
   readonly #watcher: LinkWatcher | undefined
   readonly #links = new Map<string, Link>()
+  readonly #id = randomUUID()
   readonly #topics = new Map<string, TopicInfo>()
   readonly #asking = new Map<string, Promise<TopicInfo>>()
   #brokers = new Map<number, Address>()
@@ -242,7 +244,8 @@ export class Cluster {
       const onHello = ({ limits }: { readonly limits: BrokerLimits }): void => {
         this.#limits = limits
       }
-      link = new Link(address === undefined ? this.#seeds : [address], this.#options, onHello, this.#watcher)
+      const addresses = address === undefined ? this.#seeds : [address]
+      link = new Link(addresses, this.#options, onHello, this.#watcher, { client: this.#id, lane: key })
       if (this.#closed) link.close()
       this.#links.set(key, link)
     }
