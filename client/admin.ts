@@ -9,7 +9,7 @@ import {
   type TopicSettings,
   type TopicSettingsInput,
 } from '../protocol/index.js'
-import type { Cluster } from './cluster.js'
+import { type Cluster, isRefusedPlace, type TopicInfo } from './cluster.js'
 import {
   type CallOptions,
   callOptionNames,
@@ -89,7 +89,9 @@ export class TopicsAdmin {
   async create(topic: string, options: TopicOptions & CallOptions = {}): Promise<TopicSummary> {
     checkOptions('client.topics.create', options, topicOptionNames)
     const { partitions, settings } = topicRequest(options)
-    return this.#cluster.call(commands.topicCreate, { topic, partitions, settings }, callOnly(options))
+    return this.#changing(topic, () =>
+      this.#cluster.call(commands.topicCreate, { topic, partitions, settings }, callOnly(options)),
+    )
   }
 
   /**
@@ -104,17 +106,24 @@ export class TopicsAdmin {
   async ensure(topic: string, options: TopicOptions & CallOptions = {}): Promise<EnsuredTopic> {
     checkOptions('client.topics.ensure', options, topicOptionNames)
     const wanted = topicRequest(options)
-    const call = { ...callOnly(options), repeatable: true }
+    return this.#changing(topic, () => this.#createOrCompare(topic, wanted, callOnly(options)))
+  }
+
+  async #createOrCompare(
+    topic: string,
+    wanted: ReturnType<typeof topicRequest>,
+    call: CallOptions,
+  ): Promise<EnsuredTopic> {
+    const repeatable = { ...call, repeatable: true }
     for (let attempt = 1; ; attempt++) {
       try {
-        const created = await this.#cluster.call(commands.topicCreate, { topic, ...wanted }, call)
-        this.#cluster.forget(topic)
+        const created = await this.#cluster.call(commands.topicCreate, { topic, ...wanted }, repeatable)
         return { ...created, created: true, differences: [] }
       } catch (error) {
         if (!isMillraceError(error, 'TOPIC_EXISTS')) throw error
       }
       try {
-        const { topic: found } = await this.describe(topic, callOnly(options))
+        const { topic: found } = await this.describe(topic, call)
         return { ...found, created: false, differences: differencesOf(wanted, found) }
       } catch (error) {
         // Another program deleted the topic in between.
@@ -130,20 +139,25 @@ export class TopicsAdmin {
   async alter(topic: string, options: TopicOptions & CallOptions): Promise<TopicSummary> {
     checkOptions('client.topics.alter', options, topicOptionNames)
     const { partitions, settings } = topicRequest(options)
-    const summary = await this.#cluster.call(
-      commands.topicAlter,
-      { topic, partitions, settings },
-      { ...callOnly(options), repeatable: true },
+    const call = { ...callOnly(options), repeatable: true }
+    return this.#changing(topic, () =>
+      this.#cluster.call(commands.topicAlter, { topic, partitions, settings }, call),
     )
-    this.#cluster.forget(topic)
-    return summary
   }
 
   /** Deletes a topic with its messages and the committed offsets of groups. @throws MillraceError UNKNOWN_TOPIC */
   async delete(topic: string, options: CallOptions = {}): Promise<void> {
     checkCallOptions('client.topics.delete', options)
-    await this.#cluster.call(commands.topicDelete, { topic }, options)
-    this.#cluster.forget(topic)
+    await this.#changing(topic, () => this.#cluster.call(commands.topicDelete, { topic }, options))
+  }
+
+  /** Makes the client ask for the topic again, whatever the outcome of the change is. */
+  async #changing<T>(topic: string, change: () => Promise<T>): Promise<T> {
+    try {
+      return await change()
+    } finally {
+      this.#cluster.forget(topic)
+    }
   }
 
   /**
@@ -325,10 +339,12 @@ export class GroupsAdmin {
    */
   async commit(group: string, offsets: readonly OffsetToCommit[], options: CallOptions = {}): Promise<void> {
     checkCallOptions('client.groups.commit', options)
+    const named: TopicInfo[] = []
     const entries = await Promise.all(
       offsets.map(async ({ topic, partition, offset, metadata }) => {
-        const { topicId } = await this.#cluster.topic(topic, signalOf(options))
-        return [topicId, partition, 0, offset, metadata] as const
+        const info = await this.#cluster.topicWith(topic, partition, options.signal)
+        named.push(info)
+        return [info.topicId, partition, 0, offset, metadata] as const
       }),
     )
     const reply = await this.#cluster.call(
@@ -336,7 +352,13 @@ export class GroupsAdmin {
       { group, offsets: entries },
       { ...options, repeatable: true },
     )
-    for (const result of reply.results) if (result.error !== 0) throw errorOf(result)
+    for (const result of reply.results) {
+      if (result.error === 0) continue
+      const error = errorOf(result)
+      // The topic was deleted. These offsets may not fit a new one of its name, but the next call finds it.
+      if (isRefusedPlace(error)) for (const info of named) this.#cluster.refused(info)
+      throw error
+    }
   }
 
   /**

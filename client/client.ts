@@ -5,7 +5,7 @@ import { GroupsAdmin, TopicsAdmin } from './admin.js'
 import { pause } from './backoff.js'
 import { type Backup, beginBackup } from './backup.js'
 import type { BulkPublishOptions, BulkReceipt } from './bulk_publish.js'
-import { Cluster } from './cluster.js'
+import { Cluster, metadataMaxAgeMsDefault } from './cluster.js'
 import {
   type BrokerPort,
   type ConsumeOptions,
@@ -74,6 +74,11 @@ export interface ConnectOptions {
   readonly reconnect?:
     | { readonly initialMs?: number | undefined; readonly maxMs?: number | undefined }
     | undefined
+  /**
+   * Age from which the number of partitions of a topic is refreshed when the client uses it, so that it learns of
+   * partitions that another client has added. Default 30,000.
+   */
+  readonly metadataMaxAgeMs?: number | undefined
   readonly producer?: ProducerOptions | undefined
   /** How long `close` waits for pending messages. Default 30,000. */
   readonly closeTimeoutMs?: number | undefined
@@ -88,6 +93,7 @@ const connectOptionNames: OptionNames<ConnectOptions> = {
   connectTimeoutMs: true,
   requestTimeoutMs: true,
   reconnect: true,
+  metadataMaxAgeMs: true,
   producer: true,
   closeTimeoutMs: true,
   signal: true,
@@ -164,7 +170,8 @@ export class Client implements AsyncDisposable {
       reconnect,
     }
     this.#story = new ConnectionStory(this.#emitter, this.#linkOptions.clientName)
-    this.#cluster = new Cluster(this.#addresses, this.#linkOptions, this.#story)
+    const metadataMaxAgeMs = positive('metadataMaxAgeMs', options.metadataMaxAgeMs ?? metadataMaxAgeMsDefault)
+    this.#cluster = new Cluster(this.#addresses, { ...this.#linkOptions, metadataMaxAgeMs }, this.#story)
     this.#producer = new Producer(this.#cluster, producerSettings(options.producer), reconnect)
     this.#publisher = new Publisher(this.#cluster, this.#producer)
     this.#requests = new Requests(this.#cluster)

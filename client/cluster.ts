@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto'
 import {
   type Command,
   commands,
@@ -48,22 +47,38 @@ export interface ExchangeOptions<Request> extends CallOptions {
   readonly repeatedBody?: ((body: Request, afterMs: number) => Request) | undefined
 }
 
+export interface ClusterOptions extends LinkOptions {
+  /** Age from which an entry of the metadata cache is refreshed when it is used, ms. */
+  readonly metadataMaxAgeMs?: number | undefined
+}
+
+interface CachedTopic {
+  readonly info: TopicInfo
+  /** When the client asked for it, ms since 1970. */
+  checkedAtMs: number
+}
+
 const topicsCachedMax = 10_000
+/** See `ConnectOptions`. */
+export const metadataMaxAgeMsDefault = 30_000
+/** Pause between two refreshes of a topic while they fail. */
+const refreshPauseMs = 1_000
 
 /** The brokers of a client: connections by broker and lane, and the owners of partitions. */
 export class Cluster {
   readonly #seeds: readonly Address[]
   readonly #options: LinkOptions
+  readonly #metadataMaxAgeMs: number
   readonly #watcher: LinkWatcher | undefined
   readonly #links = new Map<string, Link>()
-  readonly #id = randomUUID()
-  readonly #topics = new Map<string, TopicInfo>()
+  readonly #topics = new Map<string, CachedTopic>()
   readonly #asking = new Map<string, Promise<TopicInfo>>()
   #brokers = new Map<number, Address>()
   #limits: BrokerLimits | undefined
   #closed = false
 
-  constructor(seeds: readonly Address[], options: LinkOptions, watcher?: LinkWatcher) {
+  constructor(seeds: readonly Address[], options: ClusterOptions, watcher?: LinkWatcher) {
+    this.#metadataMaxAgeMs = options.metadataMaxAgeMs ?? metadataMaxAgeMsDefault
     this.#seeds = seeds
     this.#watcher = watcher
     this.#options = options
@@ -160,9 +175,17 @@ export class Cluster {
     return this.#link(lane, owner).request(command, body, options)
   }
 
-  /** The topic, if it is in the cache. */
-  known(name: string): TopicInfo | undefined {
-    return this.#topics.get(name)
+  /**
+   * The topic, if it is in the cache. An old entry is returned too, and the client asks the broker in the background.
+   * @param nowMs ms since 1970
+   */
+  known(name: string, nowMs: number = Date.now()): TopicInfo | undefined {
+    const cached = this.#topics.get(name)
+    if (cached === undefined) return undefined
+    const ageMs = nowMs - cached.checkedAtMs
+    // The clock may have been set back.
+    if (ageMs >= this.#metadataMaxAgeMs || ageMs <= -this.#metadataMaxAgeMs) this.#refresh(cached, nowMs)
+    return cached.info
   }
 
   /**
@@ -173,16 +196,14 @@ export class Cluster {
     name: string,
     { fresh = false, signal }: { fresh?: boolean; signal?: AbortSignal | undefined } = {},
   ): Promise<TopicInfo> {
-    const known = fresh ? undefined : this.#topics.get(name)
+    const known = fresh ? undefined : this.known(name)
     if (known !== undefined) return Promise.resolve(known)
     let asking = this.#asking.get(name)
     if (asking === undefined) {
-      const asked = this.#ask(name).then(
-        (info) => {
-          // A reply to a request from before `forget` may describe the topic as it was before.
-          if (this.#asking.get(name) === asked) this.#know(info)
-          return info
-        },
+      const askedAtMs = Date.now()
+      const asked: Promise<TopicInfo> = this.#ask(name).then(
+        // A reply to a request from before `forget` may describe the topic as it was before.
+        (info) => (this.#asking.get(name) === asked ? this.#know(info, askedAtMs) : info),
         (error: unknown) => {
           if (isMillraceError(error, 'UNKNOWN_TOPIC')) this.forget(name)
           throw error
@@ -198,7 +219,21 @@ export class Cluster {
 
   /** The broker that owns a partition, if it is in the cache. */
   ownerOf(topic: string, partition: number): number {
-    return this.#topics.get(topic)?.owners[partition] ?? 0
+    return this.#topics.get(topic)?.info.owners[partition] ?? 0
+  }
+
+  /**
+   * Returns the topic. Asks the broker if `partition` is not among the known ones: the topic may have more by now.
+   * @throws MillraceError UNKNOWN_TOPIC
+   */
+  async topicWith(name: string, partition: number | undefined, signal?: AbortSignal): Promise<TopicInfo> {
+    const info = await this.topic(name, { signal })
+    return isKnownPartition(info, partition) ? info : this.topic(name, { fresh: true, signal })
+  }
+
+  /** Removes an entry that the broker has refused, unless a newer one has replaced it. */
+  refused(info: TopicInfo): void {
+    if (this.#topics.get(info.name)?.info === info) this.forget(info.name)
   }
 
   /** Removes a topic from the cache. */
@@ -226,13 +261,28 @@ export class Cluster {
     return topicInfo(found)
   }
 
-  #know(info: TopicInfo): void {
+  /** Returns the entry of the cache: unchanged metadata keeps its object. */
+  #know(found: TopicInfo, checkedAtMs: number): TopicInfo {
+    const before = this.#topics.get(found.name)?.info
+    const info = before !== undefined && isSame(before, found) ? before : found
     this.#topics.delete(info.name)
     if (this.#topics.size >= topicsCachedMax) {
       const [oldest] = this.#topics.keys()
       if (oldest !== undefined) this.#topics.delete(oldest)
     }
-    this.#topics.set(info.name, info)
+    this.#topics.set(info.name, { info, checkedAtMs })
+    return info
+  }
+
+  #refresh(cached: CachedTopic, nowMs: number): void {
+    cached.checkedAtMs = nowMs - this.#metadataMaxAgeMs + Math.min(refreshPauseMs, this.#metadataMaxAgeMs)
+    // A failure is no news for the caller: the next use asks again, and a deleted topic has left the cache.
+    this.topic(cached.info.name, { fresh: true }).catch(() => {})
+  }
+
+  /** A broker that was away may have other topics now. */
+  #reconnected(): void {
+    for (const cached of this.#topics.values()) cached.checkedAtMs = Number.NEGATIVE_INFINITY
   }
 
   #link(lane: Lane, owner?: number): Link {
@@ -241,16 +291,36 @@ export class Cluster {
     const key = address === undefined ? lane : `${lane}/${owner}`
     let link = this.#links.get(key)
     if (link === undefined) {
+      let isFirst = true
       const onHello = ({ limits }: { readonly limits: BrokerLimits }): void => {
         this.#limits = limits
+        if (!isFirst) this.#reconnected()
+        isFirst = false
       }
-      const addresses = address === undefined ? this.#seeds : [address]
-      link = new Link(addresses, this.#options, onHello, this.#watcher, { client: this.#id, lane: key })
+      link = new Link(address === undefined ? this.#seeds : [address], this.#options, onHello, this.#watcher)
       if (this.#closed) link.close()
       this.#links.set(key, link)
     }
     return link
   }
+}
+
+/** Whether a message for this partition, or for any, needs no newer metadata. */
+export function isKnownPartition({ partitions }: TopicInfo, partition: number | undefined): boolean {
+  return partition === undefined || partition < partitions
+}
+
+/** Whether the broker refused a topic id or a partition, which it checks before it does anything. */
+export function isRefusedPlace(error: unknown): boolean {
+  return isMillraceError(error, 'UNKNOWN_TOPIC', 'UNKNOWN_PARTITION')
+}
+
+function isSame(one: TopicInfo, other: TopicInfo): boolean {
+  return (
+    one.topicId === other.topicId &&
+    one.partitions === other.partitions &&
+    one.owners.every((owner, partition) => owner === other.owners[partition])
+  )
 }
 
 interface Moment {

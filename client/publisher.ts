@@ -1,7 +1,7 @@
 import { limits, MillraceError, type RecordInput, recordBytesMax } from '../protocol/index.js'
 import { unlessAborted } from './abort.js'
 import { BulkPublish, type BulkPublishOptions, type BulkReceipt } from './bulk_publish.js'
-import type { Cluster, TopicInfo } from './cluster.js'
+import { type Cluster, isKnownPartition, type TopicInfo } from './cluster.js'
 import { type EachMessage, EachPublisher } from './later/index.js'
 import { Pacer } from './pacer.js'
 import type { BatchWatcher, Receipt } from './producer/batch.js'
@@ -60,9 +60,10 @@ export class Publisher {
       const deliverAtMs = deliverAtMsOf(message)
       if (deliverAtMs !== undefined)
         return unlessAborted(this.#publishEach(topic, message, deliverAtMs, signal), signal)
-      const info = this.#cluster.known(topic.name)
-      const made = recordOf(topic, message, Date.now())
-      if (info !== undefined && !(made instanceof Promise) && !this.#turns.has(topic.name)) {
+      const nowMs = Date.now()
+      const info = this.#cluster.known(topic.name, nowMs)
+      const made = recordOf(topic, message, nowMs)
+      if (isUsable(info, message) && !(made instanceof Promise) && !this.#turns.has(topic.name)) {
         const bytes = recordBytesMax(made)
         const partition = this.#place(topic, info, message, made, bytes)
         if (this.#producer.hasRoom(bytes))
@@ -122,9 +123,9 @@ export class Publisher {
     this.#checkOpen()
     const deliverAtMs = deliverAtMsOf(message)
     if (deliverAtMs !== undefined) return this.#handEach(topic, message, deliverAtMs, watcher, nowMs, signal)
-    const info = this.#cluster.known(topic.name)
+    const info = this.#cluster.known(topic.name, nowMs)
     const made = recordOf(topic, message, nowMs)
-    if (info !== undefined && !(made instanceof Promise)) {
+    if (isUsable(info, message) && !(made instanceof Promise)) {
       const bytes = recordBytesMax(made)
       const partition = this.#place(topic, info, message, made, bytes)
       if (this.#producer.hasRoom(bytes)) return this.#producer.add(info, partition, made, bytes, watcher)
@@ -141,9 +142,10 @@ export class Publisher {
     deliverAtMs: number,
     signal: AbortSignal | undefined,
   ): Promise<Receipt> {
-    const made = recordOf(topic, message, Date.now())
-    const info = this.#cluster.known(topic.name)
-    if (info !== undefined && !(made instanceof Promise) && !this.#turns.has(topic.name))
+    const nowMs = Date.now()
+    const made = recordOf(topic, message, nowMs)
+    const info = this.#cluster.known(topic.name, nowMs)
+    if (isUsable(info, message) && !(made instanceof Promise) && !this.#turns.has(topic.name))
       return this.#each.publish(this.#placeEach(topic, info, message, made, deliverAtMs))
     return this.#inTurn(topic.name, made, async () => {
       const placed = await this.#placeEachLater(topic, message, made, deliverAtMs, signal)
@@ -168,8 +170,8 @@ export class Publisher {
       return eachBytes
     }
     const made = recordOf(topic, message, nowMs)
-    const info = this.#cluster.known(topic.name)
-    if (info !== undefined && !(made instanceof Promise) && this.#each.hasRoom)
+    const info = this.#cluster.known(topic.name, nowMs)
+    if (isUsable(info, message) && !(made instanceof Promise) && this.#each.hasRoom)
       return add(this.#placeEach(topic, info, message, made, deliverAtMs))
     return this.#placeEachLater(topic, message, made, deliverAtMs, signal).then(async (placed) => {
       await this.#each.room()
@@ -186,7 +188,7 @@ export class Publisher {
   ): Promise<EachMessage> {
     signal?.throwIfAborted()
     const record = await made
-    const info = this.#cluster.known(topic.name) ?? (await this.#cluster.topic(topic.name, { signal }))
+    const info = await this.#cluster.topicWith(topic.name, message.partition, signal)
     return this.#placeEach(topic, info, message, record, deliverAtMs)
   }
 
@@ -206,7 +208,7 @@ export class Publisher {
         'ENCODE_FAILED',
         `the id of a message must have 1 to ${limits.messageIdBytesMax} bytes`,
       )
-    return { topic: info, partition, record, deliverAtMs, id }
+    return { topic: info, partition, record, deliverAtMs, id, source: topic, wanted: message.partition }
   }
 
   #publishInTurn<Input, Output, Key>(
@@ -253,7 +255,7 @@ export class Publisher {
   ): Promise<Result> {
     signal?.throwIfAborted()
     const record = made instanceof Promise ? await made : made
-    await this.#cluster.topic(topic.name, { signal })
+    await this.#cluster.topicWith(topic.name, message.partition, signal)
     const bytes = recordBytesMax(record)
     await this.#producer.reserve(bytes, onFull)
     try {
@@ -293,6 +295,14 @@ interface HandedOver {
 function handedOver(receipt: Promise<Receipt>): HandedOver {
   receipt.catch(noop)
   return { receipt }
+}
+
+/** Whether the cache is enough for a message: an explicit partition may be newer than the cache. */
+function isUsable(
+  info: TopicInfo | undefined,
+  message: Pick<MessageInput<unknown, unknown>, 'partition'>,
+): info is TopicInfo {
+  return info !== undefined && isKnownPartition(info, message.partition)
 }
 
 function noop(): void {}

@@ -107,9 +107,9 @@ export function recordOf<Input, Output, Key>(
  * @throws MillraceError UNKNOWN_PARTITION
  */
 export function partitionFor<Input, Output, Key>(
-  topic: Topic<Input, Output, Key>,
+  topic: Pick<Topic<Input, Output, Key>, 'partitioner'>,
   { name, partitions }: TopicInfo,
-  { partition: wanted }: MessageInput<Input, Key>,
+  { partition: wanted }: Pick<MessageInput<Input, Key>, 'partition'>,
   { key }: RecordInput,
 ): number | undefined {
   if (wanted === undefined && (key === null || key === undefined)) return undefined

@@ -8,7 +8,7 @@ import {
   type RequestOf,
   recordBytesMax,
 } from '../protocol/index.js'
-import type { Cluster } from './cluster.js'
+import { type Cluster, isRefusedPlace, type TopicInfo } from './cluster.js'
 import { type Message, type MessageBatch, TransactionAcks } from './consumer/index.js'
 import { checkSize, deliverAtMsOf, type MessageInput, partitionFor, recordOf } from './record.js'
 import { type Topic, type TopicOrName, topicOf } from './topic.js'
@@ -25,10 +25,14 @@ export interface TransactionOffset {
 export type TransactionMessage<Input, Key> = Omit<MessageInput<Input, Key>, 'delay' | 'deliverAt' | 'id'>
 
 interface Placed {
-  readonly topicId: number
+  readonly info: TopicInfo
   readonly partition: number
   readonly record: RecordInput
+  /** The same message by the metadata of now. */
+  again(): Promise<Placed>
 }
+
+type Sent = Pick<RequestOf<typeof commands.transaction>, 'id' | 'acks' | 'offsets'>
 
 interface Batches {
   readonly batches: readonly (readonly [topicId: number, partition: number, bytes: number])[]
@@ -92,13 +96,15 @@ export class Transaction {
   async commit(): Promise<void> {
     this.#isOver = true
     const records = await Promise.all(this.#records)
+    const named: TopicInfo[] = []
     const offsets = await Promise.all(
       this.#offsets.map(async ({ group, offsets }) => ({
         group,
         offsets: await Promise.all(
           offsets.map(async ({ topic, partition, offset }) => {
-            const { topicId } = await this.#cluster.topic(topic)
-            return [topicId, partition, 0, offset] as const
+            const info = await this.#cluster.topicWith(topic, partition)
+            named.push(info)
+            return [info.topicId, partition, 0, offset] as const
           }),
         ),
       })),
@@ -106,17 +112,33 @@ export class Transaction {
     const acks = this.#ackGroups()
     await this.#streamAcks.commit((memberOffsets) => {
       const request = { id: randomUUID(), acks, offsets: [...offsets, ...memberOffsets] }
-      return this.#send(request, records, this.#cluster.limits.batchBytesMax)
+      return this.#sendTo(request, records, named)
     })
     for (const message of this.#workAcks) message.owner.settledElsewhere(message)
   }
 
+  /**
+   * The metadata may be older than the topics: the broker refuses the whole transaction then, and the client sends it
+   * once more. But not with offsets that the program has read: they mean nothing in a topic that was created again.
+   * @param named the topics of such offsets
+   */
+  async #sendTo(request: Sent, records: readonly Placed[], named: readonly TopicInfo[]): Promise<void> {
+    const bytesMax = this.#cluster.limits.batchBytesMax
+    try {
+      await this.#send(request, records, bytesMax)
+    } catch (error) {
+      if (!isRefusedPlace(error)) throw error
+      for (const { info } of records) this.#cluster.refused(info)
+      for (const info of named) this.#cluster.refused(info)
+      if (named.length > 0) throw error
+      const moved = await Promise.all(records.map((placed) => placed.again()))
+      if (moved.every(({ info }, index) => info.topicId === records[index]?.info.topicId)) throw error
+      await this.#send(request, moved, bytesMax)
+    }
+  }
+
   /** A topic may have a smaller batch limit than the broker; a refusal for that reason has no effect. */
-  async #send(
-    request: Pick<RequestOf<typeof commands.transaction>, 'id' | 'acks' | 'offsets'>,
-    records: readonly Placed[],
-    bytesMax: number,
-  ): Promise<void> {
+  async #send(request: Sent, records: readonly Placed[], bytesMax: number): Promise<void> {
     const { batches, payload } = batchesOf(records, bytesMax)
     if (batches.length + request.acks.length + request.offsets.length === 0) return
     try {
@@ -138,11 +160,19 @@ export class Transaction {
       )
     const topic = topicOf(named)
     const record = await recordOf(topic, message, Date.now())
-    const info = await this.#cluster.topic(topic.name)
+    return this.#placeRecord(topic, message, record)
+  }
+
+  async #placeRecord<Input, Output, Key>(
+    topic: Topic<Input, Output, Key>,
+    message: MessageInput<Input, Key>,
+    record: RecordInput,
+  ): Promise<Placed> {
+    const info = await this.#cluster.topicWith(topic.name, message.partition)
     checkSize(topic.name, record, recordBytesMax(record), this.#cluster.limits.batchBytesMax)
     const partition =
       partitionFor(topic, info, message, record) ?? Math.floor(Math.random() * info.partitions)
-    return { topicId: info.topicId, partition, record }
+    return { info, partition, record, again: () => this.#placeRecord(topic, message, record) }
   }
 
   #checkOpen(): void {
@@ -170,17 +200,27 @@ interface AckEntry {
   readonly offsets: readonly number[]
 }
 
+interface OpenBatch {
+  readonly topicId: number
+  readonly partition: number
+  readonly builder: RecordBatchBuilder
+}
+
 /** One batch for each run of messages of a partition; at most this size, except for a single message. */
 function batchesOf(records: readonly Placed[], bytesMax: number): Batches {
   const batches: (readonly [number, number, number])[] = []
   const payload: Uint8Array[] = []
-  const open = new Map<string, Omit<Placed, 'record'> & { readonly builder: RecordBatchBuilder }>()
-  const finish = ({ topicId, partition, builder }: NonNullable<ReturnType<typeof open.get>>): void => {
+  const open = new Map<string, OpenBatch>()
+  const finish = ({ topicId, partition, builder }: OpenBatch): void => {
     const bytes = builder.finish()
     batches.push([topicId, partition, bytes.length])
     payload.push(bytes)
   }
-  for (const { topicId, partition, record } of records) {
+  for (const {
+    info: { topicId },
+    partition,
+    record,
+  } of records) {
     const key = `${topicId}/${partition}`
     let batch = open.get(key)
     if (batch !== undefined && batch.builder.bytes + recordBytesMax(record) > bytesMax) {

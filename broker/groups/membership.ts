@@ -270,8 +270,7 @@ export class Membership {
   }
 
   #sessionClosed(session: MemberSession): void {
-    // The client lives and sends heartbeats over its new connection: its members keep their partitions.
-    if (this.#draining || session.isReplaced === true) return
+    if (this.#draining) return
     for (const { group, memberId } of [...(this.#membersOfSession.get(session) ?? [])]) {
       const running = this.#running.get(group)
       if (running === undefined) continue

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import {
   commands,
   errorOf,
+  errorTable,
   limits,
   MillraceError,
   RecordBatchBuilder,
@@ -11,8 +12,12 @@ import {
 } from '../../protocol/index.js'
 import type { Cluster, TopicInfo } from '../cluster.js'
 import type { Receipt } from '../producer/batch.js'
+import { partitionFor } from '../record.js'
+import type { Topic } from '../topic.js'
 
 type EachResult = ReplyOf<typeof commands.publishEach>['results'][number]
+
+type AnyTopic = Topic<unknown, unknown, unknown>
 
 /** An individually published message: with an id, or delayed. */
 export interface EachMessage {
@@ -24,9 +29,14 @@ export interface EachMessage {
   readonly deliverAtMs: number
   /** Its id for deduplication; a generated one if it has none, so that a repeat is harmless. */
   readonly id: string | undefined
+  /** The topic and the explicit partition of the call; they place the message again if its topic was created again. */
+  readonly source: Pick<AnyTopic, 'partitioner'>
+  readonly wanted: number | undefined
 }
 
 interface Pending extends EachMessage {
+  /** Whether the broker has refused an earlier place of the message. */
+  readonly isMoved: boolean
   readonly partition: number
   readonly id: string
   readonly isIdMadeUp: boolean
@@ -108,6 +118,7 @@ export class EachPublisher {
         partition,
         id,
         isIdMadeUp,
+        isMoved: false,
         bytes,
         resolve,
         reject,
@@ -176,6 +187,7 @@ export class EachPublisher {
   async #send(parts: readonly Part[]): Promise<void> {
     this.#inFlight++
     const messages = parts.flatMap((part) => part.messages)
+    const refused = new Set<Pending>()
     try {
       const { batches, payload } = requestOf(parts)
       const request = { batches, messages: messages.map(({ deliverAtMs, id }) => [deliverAtMs, id] as const) }
@@ -184,7 +196,11 @@ export class EachPublisher {
         repeatedBody: (body, repeatedAfterMs) => ({ ...body, repeatedAfterMs }),
         payload,
       })
-      for (const [index, message] of messages.entries()) settle(message, results[index])
+      for (const [index, message] of messages.entries()) {
+        const result = results[index]
+        if (!message.isMoved && result !== undefined && isPlaceRefused(result)) refused.add(message)
+        else settle(message, result)
+      }
     } catch (error) {
       for (const message of messages) message.reject(this.#closed ?? error)
     }
@@ -193,8 +209,28 @@ export class EachPublisher {
       if (lane.waiting.length > 0) this.#ready.push(lane)
       else this.#lanes.delete(lane.key)
     }
-    this.#freed(messages)
+    this.#freed(refused.size === 0 ? messages : messages.filter((message) => !refused.has(message)))
+    if (refused.size > 0) void this.#move([...refused])
     if (this.#ready.length > 0) this.#plan()
+  }
+
+  /** The broker refused the topic id or partition of these messages: sends them once more, by newer metadata. */
+  async #move(messages: readonly Pending[]): Promise<void> {
+    for (const message of messages) this.#cluster.refused(message.topic)
+    for (const message of messages) {
+      try {
+        const topic = await this.#cluster.topicWith(message.topic.name, message.wanted)
+        if (this.#closed !== undefined) throw this.#closed
+        const { source, wanted, record } = message
+        const partition =
+          partitionFor(source, topic, { partition: wanted }, record) ?? this.#anyPartition % topic.partitions
+        this.#lane(topic.topicId, partition).waiting.push({ ...message, topic, partition, isMoved: true })
+        this.#plan()
+      } catch (error) {
+        message.reject(this.#closed ?? error)
+        this.#freed([message])
+      }
+    }
   }
 
   #freed(messages: readonly Pending[]): void {
@@ -203,6 +239,10 @@ export class EachPublisher {
     if (this.#bytes > 0) return
     for (const resolve of this.#whenIdle.splice(0)) resolve()
   }
+}
+
+function isPlaceRefused([error]: EachResult): boolean {
+  return error === errorTable.UNKNOWN_TOPIC.number || error === errorTable.UNKNOWN_PARTITION.number
 }
 
 /** One batch for each partition. */
