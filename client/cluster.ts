@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import {
   type Command,
   commands,
@@ -71,6 +72,7 @@ export class Cluster {
   readonly #metadataMaxAgeMs: number
   readonly #watcher: LinkWatcher | undefined
   readonly #links = new Map<string, Link>()
+  readonly #id = randomUUID()
   readonly #topics = new Map<string, CachedTopic>()
   readonly #asking = new Map<string, Promise<TopicInfo>>()
   #brokers = new Map<number, Address>()
@@ -297,7 +299,8 @@ export class Cluster {
         if (!isFirst) this.#reconnected()
         isFirst = false
       }
-      link = new Link(address === undefined ? this.#seeds : [address], this.#options, onHello, this.#watcher)
+      const addresses = address === undefined ? this.#seeds : [address]
+      link = new Link(addresses, this.#options, onHello, this.#watcher, { client: this.#id, lane: key })
       if (this.#closed) link.close()
       this.#links.set(key, link)
     }

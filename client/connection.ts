@@ -48,6 +48,15 @@ export interface ConnectionOptions {
   readonly signal?: AbortSignal | undefined
 }
 
+/** Identity of a connection: the broker ends the older connections of the same lane of a client. */
+export interface LaneConnection {
+  /** Random, unique to the client object. */
+  readonly client: string
+  readonly lane: string
+  /** Grows with each attempt to connect. */
+  readonly number: number
+}
+
 interface Pending {
   readonly command: Command<unknown, unknown>
   readonly correlation: number
@@ -127,9 +136,13 @@ export class Connection {
 
   /**
    * Connects and sends `hello`.
-   * @throws MillraceError NOT_CONNECTED if nobody answers, UNSUPPORTED_VERSION, REQUEST_TIMEOUT
+   * @throws MillraceError NOT_CONNECTED if nobody answers, UNSUPPORTED_VERSION, STALE_CONNECTION, REQUEST_TIMEOUT
    */
-  static async open(address: Address, options: ConnectionOptions): Promise<Connection> {
+  static async open(
+    address: Address,
+    options: ConnectionOptions,
+    connectionOfLane?: LaneConnection,
+  ): Promise<Connection> {
     const connection = new Connection(address, options)
     try {
       await connection.#connected()
@@ -141,6 +154,7 @@ export class Connection {
           clientName: options.clientName,
           clientVersion,
           ...(options.token === undefined ? {} : { token: options.token }),
+          ...(connectionOfLane === undefined ? {} : { connection: connectionOfLane }),
         },
         { timeoutMs: options.connectTimeoutMs, signal: options.signal },
       )

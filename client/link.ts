@@ -6,6 +6,7 @@ import {
   Connection,
   type ConnectionOptions,
   type HelloReply,
+  type LaneConnection,
   type Reply,
   type RequestOptions,
 } from './connection.js'
@@ -30,7 +31,10 @@ export class Link {
   readonly #options: LinkOptions
   readonly #onHello: (hello: HelloReply) => void
   readonly #watcher: LinkWatcher | undefined
+  readonly #lane: Omit<LaneConnection, 'number'> | undefined
   readonly #closing = new AbortController()
+  /** Number of the newest attempt to connect. */
+  #attempt = 0
   #next = 0
   #state: State = { name: 'idle' }
   /** Why the last connection ended; undefined while there is a connection. */
@@ -41,14 +45,17 @@ export class Link {
   /**
    * @param onHello called with the broker's hello reply for each new connection
    * @param watcher gets the events of connections and attempts
+   * @param lane for the broker, which ends an abandoned connection when the link opens the next one
    */
   constructor(
     addresses: readonly Address[],
     options: LinkOptions,
     onHello: (hello: HelloReply) => void = () => {},
     watcher?: LinkWatcher,
+    lane?: Omit<LaneConnection, 'number'>,
   ) {
     this.#watcher = watcher
+    this.#lane = lane
     this.#addresses = addresses
     this.#options = options
     this.#onHello = onHello
@@ -152,7 +159,12 @@ export class Link {
 
   async #open(address: Address, given?: AbortSignal): Promise<Connection> {
     const signal = given === undefined ? this.#closing.signal : AbortSignal.any([given, this.#closing.signal])
-    const connection = await Connection.open(address, { ...this.#options, signal })
+    const number = ++this.#attempt
+    const connection = await Connection.open(
+      address,
+      { ...this.#options, signal },
+      this.#lane && { ...this.#lane, number },
+    )
     if (this.#state.name === 'closed') {
       connection.close()
       throw closedError()

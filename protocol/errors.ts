@@ -25,6 +25,11 @@ export const errorTable = {
     retryable: true,
     summary: 'another broker owns this partition; request the metadata again',
   },
+  STALE_CONNECTION: {
+    number: 11,
+    retryable: true,
+    summary: 'the client has opened a newer connection of this lane; open another one',
+  },
   UNKNOWN_TOPIC: { number: 20, retryable: false, summary: 'no topic has this name or id' },
   TOPIC_EXISTS: { number: 21, retryable: false, summary: 'a topic with this name already exists' },
   UNKNOWN_PARTITION: { number: 22, retryable: false, summary: 'the topic has no partition with this number' },

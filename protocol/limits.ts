@@ -23,6 +23,9 @@ export const limits = {
   inFlightRequestsMax: 1024,
   /** Time for a connection to send `hello`. */
   helloTimeoutMs: 2_000,
+  /** Names in the field `connection` of `hello`. */
+  connectionClientBytesMax: 100,
+  connectionLaneBytesMax: 100,
   topicNameBytesMax: 200,
   groupNameBytesMax: 200,
   memberIdBytesMax: 100,

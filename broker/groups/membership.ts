@@ -270,7 +270,8 @@ export class Membership {
   }
 
   #sessionClosed(session: MemberSession): void {
-    if (this.#draining) return
+    // The client lives and sends heartbeats over its new connection: its members keep their partitions.
+    if (this.#draining || session.isReplaced === true) return
     for (const { group, memberId } of [...(this.#membersOfSession.get(session) ?? [])]) {
       const running = this.#running.get(group)
       if (running === undefined) continue

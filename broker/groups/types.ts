@@ -20,6 +20,8 @@ export interface MemberSession {
   readonly address: string
   /** Calls back once, when the connection has ended. */
   onClose(callback: () => void): void
+  /** Whether the client of this connection has opened another one in its place. */
+  readonly isReplaced?: boolean
 }
 
 /** A topic as groups see it. */

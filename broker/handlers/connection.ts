@@ -19,6 +19,7 @@ const hello: Handler<typeof commands.hello> = ({ broker, session }, request) => 
       `the client supports protocol versions ${versionMin} to ${versionMax}, this broker supports ${protocolVersionMin} to ${protocolVersion}`,
     )
   }
+  if (request.connection !== undefined) broker.server.lanes.enter(session, request.connection)
   session.greeted(request.clientName, request.clientVersion)
   const { settings } = broker
   return {

@@ -2,6 +2,7 @@ import { createServer, type Server as NetServer, type Socket } from 'node:net'
 import { encodeFrame, errorFields, type Frame, frameFlags, MillraceError } from '../../protocol/index.js'
 import { BufferPool } from '../../storage/index.js'
 import { ByteBudget } from './byte_budget.js'
+import { ConnectionLanes } from './connection_lanes.js'
 import { type Reply, Session, type SessionHost, type SessionSettings } from './session.js'
 
 export interface ServerSettings extends SessionSettings {
@@ -41,6 +42,7 @@ export class Server implements SessionHost {
   readonly inbound: ByteBudget
   readonly outbound: ByteBudget
   readonly framePool = new BufferPool(pooledBytesMax)
+  readonly lanes = new ConnectionLanes()
   nowMs = performance.now()
   readonly #options: ServerOptions
   readonly #server: NetServer

@@ -95,6 +95,7 @@ export class Session {
   #partialBytes = 0
   /** Whether the session ends once everything is answered. */
   #finishing = false
+  #isReplaced = false
   #onClose: Set<() => void> | undefined
 
   constructor(id: number, socket: Socket, host: SessionHost) {
@@ -198,9 +199,24 @@ export class Session {
     this.#end()
   }
 
-  /** Ends the connection at once. */
+  /** Ends the connection at once: no received request that waits is executed. */
   destroy(): void {
+    if (this.isOpen) {
+      this.#enter('closing')
+      this.#forgetReceived()
+    }
     this.#socket.destroy()
+  }
+
+  /** Ends the connection at once, because the client has opened another one in its place. */
+  replace(): void {
+    this.#isReplaced = true
+    this.destroy()
+  }
+
+  /** Whether the client has opened another connection in place of this one. */
+  get isReplaced(): boolean {
+    return this.#isReplaced
   }
 
   /** Checks deadlines; called about twice a second. */
@@ -388,7 +404,12 @@ export class Session {
 }
 
 /** After these errors the stream is not trustworthy, or the peer is not allowed to continue. */
-const endingCodes: ReadonlySet<string> = new Set(['BAD_FRAME', 'HELLO_REQUIRED', 'UNSUPPORTED_VERSION'])
+const endingCodes: ReadonlySet<string> = new Set([
+  'BAD_FRAME',
+  'HELLO_REQUIRED',
+  'UNSUPPORTED_VERSION',
+  'STALE_CONNECTION',
+])
 
 function replyTooLarge(bytes: number): MillraceError {
   return new MillraceError(

@@ -1,3 +1,4 @@
+import { limits } from '../limits.js'
 import { bool, integer, list, oneOf, optional, real, record, text } from '../shape.js'
 import { command } from './command.js'
 import { bytes, label, message, milliseconds } from './fields.js'
@@ -28,6 +29,17 @@ export const hello = command({
     clientVersion: label,
     /** Credentials for brokers that require them; others ignore them. */
     token: optional(text(2048)),
+    /** Makes the broker end the connections that this client opened before on the same lane. */
+    connection: optional(
+      record({
+        /** Random, unique to this client object. */
+        client: text(limits.connectionClientBytesMax),
+        /** The logical connection: a client uses one connection of a lane at a time. */
+        lane: text(limits.connectionLaneBytesMax),
+        /** Grows with each attempt to connect. */
+        number: integer(1),
+      }),
+    ),
   }),
   reply: record({
     version: integer(1, 0xffff),

@@ -243,6 +243,36 @@ test('a request with a short timeout does not end the attempts of others', async
   assert.equal((await long).body, {})
 })
 
+test('each connection names its client and lane in hello, under a number that grows', async (context) => {
+  const broker = await FakeBroker.start(context)
+  broker.createTopic('t')
+  const [client, other] = [
+    await quickClient(context, broker.address),
+    await quickClient(context, broker.address),
+  ]
+  client.on('disconnected', () => {})
+  await client.publish('t', { value: Buffer.from('a') })
+  broker.cut()
+  await client.publish('t', { value: Buffer.from('b') })
+  await other.close()
+  const connections = broker
+    .requests('hello')
+    .map(({ body }) => commands.hello.request.read(body, '').connection)
+  const [first, second] = connections
+  assert.not.equal(first?.client, second?.client)
+  const ofClient = connections.filter((connection) => connection?.client === first?.client)
+  const numbers = (lane: string) =>
+    ofClient.filter((connection) => connection?.lane === lane).map((connection) => connection?.number)
+  assert.is(numbers('control')[0], 1)
+  const published = numbers('publish') as number[]
+  assert.ok(published.length >= 2)
+  assert.equal(
+    published,
+    published.toSorted((a, b) => a - b),
+  )
+  assert.is(new Set(published).size, published.length)
+})
+
 test('a closed link fails waiting requests', async (context) => {
   const link = new Link([parseAddress(`127.0.0.1:${await deadPort()}`)], options)
   const waiting = outcome(link.request(commands.ping, {}))

@@ -97,10 +97,17 @@ export function connectRaw(address: { readonly host: string; readonly port: numb
 /**
  * Connects and sends hello.
  * @param idleMsMax the connection is destroyed after this time without a byte in either direction; default never
+ * @param connection the field of `hello`
  */
 export async function connectHello(
   address: { readonly host: string; readonly port: number },
-  { idleMsMax = 0 }: { readonly idleMsMax?: number } = {},
+  {
+    idleMsMax = 0,
+    connection,
+  }: {
+    readonly idleMsMax?: number
+    readonly connection?: RequestOf<typeof commands.hello>['connection']
+  } = {},
 ): Promise<RawClient> {
   const client = await connectRaw(address)
   client.socket.setTimeout(idleMsMax, () => client.destroy())
@@ -109,6 +116,7 @@ export async function connectHello(
     versionMax: protocolVersion,
     clientName: 'raw',
     clientVersion: '0',
+    ...(connection === undefined ? {} : { connection }),
   })
   return client
 }

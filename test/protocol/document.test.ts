@@ -68,6 +68,8 @@ test('names the limits that a client meets', () => {
     ['records of a batch', `${shown(limits.batchRecordsMax)}, ${shown(limits.batchRecordsBytesMax)}`],
     ['headers of a record', shown(limits.recordHeadersMax)],
     ['names of topics', `1 to ${limits.topicNameBytesMax}`],
+    ['client and lane', shown(limits.connectionClientBytesMax)],
+    ['client and lane', shown(limits.connectionLaneBytesMax)],
     ['memberId', shown(limits.memberIdBytesMax)],
     ['metadata of', shown(limits.commitMetadataBytesMax)],
     ['partitions of a topic', shown(limits.partitionsPerTopicMax)],

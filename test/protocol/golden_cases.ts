@@ -23,7 +23,13 @@ type CommandName = keyof typeof commands
 /** One request and one reply of every command. */
 export const goldenBodies: Record<CommandName, { readonly request: unknown; readonly reply: unknown }> = {
   hello: {
-    request: { versionMin: 1, versionMax: 1, clientName: 'app', clientVersion: '0.1.0' },
+    request: {
+      versionMin: 1,
+      versionMax: 1,
+      clientName: 'app',
+      clientVersion: '0.1.0',
+      connection: { client: uuid, lane: 'control', number: 3 },
+    },
     reply: {
       version: 1,
       brokerId: 0,
