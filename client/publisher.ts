@@ -66,7 +66,7 @@ export class Publisher {
       if (isUsable(info, message) && !(made instanceof Promise) && !this.#turns.has(topic.name)) {
         const bytes = recordBytesMax(made)
         const partition = this.#place(topic, info, message, made, bytes)
-        if (this.#producer.hasRoom(bytes))
+        if (this.#producer.hasRoom(bytes) && !this.#each.hasKey(info.name, made.key))
           return unlessAborted(this.#producer.publish(info, partition, made, bytes), signal)
       }
       return unlessAborted(this.#publishInTurn(topic, message, made, signal), signal)
@@ -128,7 +128,8 @@ export class Publisher {
     if (isUsable(info, message) && !(made instanceof Promise)) {
       const bytes = recordBytesMax(made)
       const partition = this.#place(topic, info, message, made, bytes)
-      if (this.#producer.hasRoom(bytes)) return this.#producer.add(info, partition, made, bytes, watcher)
+      if (this.#producer.hasRoom(bytes) && !this.#each.hasKey(info.name, made.key))
+        return this.#producer.add(info, partition, made, bytes, watcher)
     }
     return this.#whenPossible(topic, message, made, 'wait', signal, ({ info, partition, record, bytes }) =>
       this.#producer.add(info, partition, record, bytes, watcher),
@@ -208,7 +209,13 @@ export class Publisher {
         'ENCODE_FAILED',
         `the id of a message must have 1 to ${limits.messageIdBytesMax} bytes`,
       )
-    return { topic: info, partition, record, deliverAtMs, id, source: topic, wanted: message.partition }
+    const isKeyed = record.key !== null && record.key !== undefined
+    const after =
+      deliverAtMs === 0 && isKeyed && partition !== undefined
+        ? this.#producer.settled(info, partition)
+        : undefined
+    const wanted = message.partition
+    return { topic: info, partition, record, deliverAtMs, id, source: topic, wanted, after }
   }
 
   #publishInTurn<Input, Output, Key>(
@@ -244,7 +251,7 @@ export class Publisher {
     return receipt
   }
 
-  /** Calls `add` once the record is encoded, the topic is known and there is room. */
+  /** Calls `add` once the record is encoded, the topic is known, there is room, and its key has no message with an id. */
   async #whenPossible<Input, Output, Key, Result>(
     topic: Topic<Input, Output, Key>,
     message: MessageInput<Input, Key>,
@@ -259,6 +266,8 @@ export class Publisher {
     const bytes = recordBytesMax(record)
     await this.#producer.reserve(bytes, onFull)
     try {
+      while (this.#each.hasKey(topic.name, record.key))
+        await unlessAborted(this.#each.keyFree(topic.name, record.key), signal)
       signal?.throwIfAborted()
       const info = this.#cluster.known(topic.name) ?? (await this.#cluster.topic(topic.name, { signal }))
       return add({ info, record, partition: this.#place(topic, info, message, record, bytes), bytes })

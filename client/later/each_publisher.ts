@@ -32,6 +32,8 @@ export interface EachMessage {
   /** The topic and the explicit partition of the call; they place the message again if its topic was created again. */
   readonly source: Pick<AnyTopic, 'partitioner'>
   readonly wanted: number | undefined
+  /** The message is sent once this resolves; undefined: at once. */
+  readonly after?: Promise<void> | undefined
 }
 
 interface Pending extends EachMessage {
@@ -41,6 +43,10 @@ interface Pending extends EachMessage {
   readonly id: string
   readonly isIdMadeUp: boolean
   readonly bytes: number
+  /** Its key, if it has one and no delay. */
+  readonly key: string | undefined
+  /** Whether it waits for `after`. */
+  isHeld: boolean
   resolve(receipt: Receipt): void
   reject(error: unknown): void
 }
@@ -51,6 +57,8 @@ interface Lane {
   readonly topicId: number
   readonly partition: number
   readonly waiting: Pending[]
+  /** Whether it has no turn, because its first message is held. */
+  isHeld: boolean
 }
 
 /** The messages of one partition in a request. */
@@ -80,12 +88,15 @@ export class EachPublisher {
   #ids = 0
   /** Partitions with unsent messages or with a request in flight. */
   readonly #lanes = new Map<string, Lane>()
+  /** The number of unacknowledged messages of each key, and what waits for the last of them. */
+  readonly #keys = new Map<string, { count: number; readonly whenFree: (() => void)[] }>()
   /** The lanes with unsent messages and without a request in flight, in the order of their turns. */
   #ready: Lane[] = []
   #bytes = 0
   #inFlight = 0
   #anyPartition = 0
   #isPlanned = false
+  #moving: Promise<void> = Promise.resolve()
   readonly #whenRoom: (() => void)[] = []
   #whenIdle: (() => void)[] = []
   #closed: MillraceError | undefined
@@ -104,6 +115,17 @@ export class EachPublisher {
       await new Promise<void>((resolve) => this.#whenRoom.push(resolve))
   }
 
+  /** Whether there is an unacknowledged message of this key without a delay. */
+  hasKey(topic: string, key: RecordInput['key']): boolean {
+    return this.#keys.size > 0 && this.#keys.has(keyText(topic, key) ?? '')
+  }
+
+  /** Resolves when there is no such message; another one may come at once. */
+  async keyFree(topic: string, key: RecordInput['key']): Promise<void> {
+    const entry = this.#keys.get(keyText(topic, key) ?? '')
+    if (entry !== undefined) await new Promise<void>((resolve) => entry.whenFree.push(resolve))
+  }
+
   /** Resolves when the message is durable. */
   publish(message: EachMessage): Promise<Receipt> {
     if (this.#closed !== undefined) return Promise.reject(this.#closed)
@@ -111,18 +133,17 @@ export class EachPublisher {
     const id = message.id ?? this.#prefix + (this.#ids++).toString(36)
     const partition = message.partition ?? this.#anyPartition % message.topic.partitions
     const isIdMadeUp = message.id === undefined
+    const { after, topic, record, deliverAtMs } = message
+    const lane = this.#lane(topic.topicId, partition)
+    const key = deliverAtMs === 0 ? keyText(topic.name, record.key) : undefined
+    const isHeld = after !== undefined
     this.#bytes += bytes
+    this.#addKey(key)
     return new Promise((resolve, reject) => {
-      this.#lane(message.topic.topicId, partition).waiting.push({
-        ...message,
-        partition,
-        id,
-        isIdMadeUp,
-        isMoved: false,
-        bytes,
-        resolve,
-        reject,
-      })
+      const state = { isMoved: false, isHeld, resolve, reject }
+      const pending = { ...message, partition, id, isIdMadeUp, bytes, key, ...state }
+      lane.waiting.push(pending)
+      after?.then(() => this.#release(lane, pending))
       this.#plan()
     })
   }
@@ -147,11 +168,33 @@ export class EachPublisher {
     const key = `${topicId}/${partition}`
     let lane = this.#lanes.get(key)
     if (lane === undefined) {
-      lane = { key, topicId, partition, waiting: [] }
+      lane = { key, topicId, partition, waiting: [], isHeld: false }
       this.#lanes.set(key, lane)
       this.#ready.push(lane)
     }
     return lane
+  }
+
+  #release(lane: Lane, message: Pending): void {
+    message.isHeld = false
+    if (!lane.isHeld || this.#closed !== undefined) return
+    lane.isHeld = false
+    this.#ready.push(lane)
+    this.#plan()
+  }
+
+  #addKey(key: string | undefined): void {
+    if (key === undefined) return
+    const entry = this.#keys.get(key)
+    if (entry === undefined) this.#keys.set(key, { count: 1, whenFree: [] })
+    else entry.count++
+  }
+
+  #removeKey(key: string | undefined): void {
+    const entry = key === undefined ? undefined : this.#keys.get(key)
+    if (key === undefined || entry === undefined || --entry.count > 0) return
+    this.#keys.delete(key)
+    for (const resolve of entry.whenFree) resolve()
   }
 
   #plan(): void {
@@ -160,18 +203,27 @@ export class EachPublisher {
     setImmediate(() => {
       this.#isPlanned = false
       this.#anyPartition++
-      while (this.#ready.length > 0 && this.#inFlight < requestsInFlightMax) void this.#send(this.#take())
+      while (this.#ready.length > 0 && this.#inFlight < requestsInFlightMax) {
+        const parts = this.#take()
+        if (parts.length > 0) void this.#send(parts)
+      }
     })
   }
 
-  /** The messages of one request; their partitions are not ready until it ends. */
+  /** The messages of one request, none if all are held; their partitions are not ready until it ends. */
   #take(): Part[] {
     const parts: Part[] = []
     let bytes = 0
     let count = 0
     for (let lane = this.#ready[0]; lane !== undefined; lane = this.#ready[0]) {
       const before = count
+      lane.isHeld = lane.waiting[0]?.isHeld === true
+      if (lane.isHeld) {
+        this.#ready.shift()
+        continue
+      }
       for (const message of lane.waiting) {
+        if (message.isHeld) break
         if (count >= limits.publishEachMessagesMax || (count > 0 && bytes + message.bytes > requestBytesMax))
           break
         bytes += message.bytes
@@ -210,7 +262,8 @@ export class EachPublisher {
       else this.#lanes.delete(lane.key)
     }
     this.#freed(refused.size === 0 ? messages : messages.filter((message) => !refused.has(message)))
-    if (refused.size > 0) void this.#move([...refused])
+    // One after the other, so that messages of several requests stay in order.
+    if (refused.size > 0) this.#moving = this.#moving.then(() => this.#move([...refused]))
     if (this.#ready.length > 0) this.#plan()
   }
 
@@ -234,7 +287,10 @@ export class EachPublisher {
   }
 
   #freed(messages: readonly Pending[]): void {
-    for (const { bytes } of messages) this.#bytes -= bytes
+    for (const { bytes, key } of messages) {
+      this.#bytes -= bytes
+      this.#removeKey(key)
+    }
     if (this.#bytes < bytesMax) for (const resolve of this.#whenRoom.splice(0)) resolve()
     if (this.#bytes > 0) return
     for (const resolve of this.#whenIdle.splice(0)) resolve()
@@ -243,6 +299,15 @@ export class EachPublisher {
 
 function isPlaceRefused([error]: EachResult): boolean {
   return error === errorTable.UNKNOWN_TOPIC.number || error === errorTable.UNKNOWN_PARTITION.number
+}
+
+/** A topic and a key; undefined without a key. */
+function keyText(topic: string, key: RecordInput['key']): string | undefined {
+  if (key === null || key === undefined) return undefined
+  // The same bytes are the same key, whether a codec returns them as text or not.
+  const bytes =
+    typeof key === 'string' ? Buffer.from(key) : Buffer.from(key.buffer, key.byteOffset, key.length)
+  return `${topic}/${bytes.toString('latin1')}`
 }
 
 /** One batch for each partition. */

@@ -52,6 +52,8 @@ export class Producer {
   /** Queues with unsent messages. */
   readonly #ready = new ReadyQueues()
   readonly #closing = new AbortController()
+  /** The results of `settled`. */
+  readonly #settled = new WeakMap<Batch, Promise<void>>()
   readonly #capture = new Capture<Receipt>()
   #requestsInFlight = 0
   #failures = 0
@@ -127,6 +129,20 @@ export class Producer {
   /** See TopicQueues. */
   anyPartition(topic: TopicInfo, bytes: number): number {
     return this.#topic(topic).anyPartition(bytes)
+  }
+
+  /** Resolves when all earlier messages of the partition are acknowledged or have failed; undefined: there are none. */
+  settled({ name }: TopicInfo, partition: number): Promise<void> | undefined {
+    if (this.#buffer.usedBytes === 0) return undefined
+    // The broker takes the batches of a partition in their order, so no earlier one is on its way after the newest.
+    const newest = this.#topics.get(name)?.queue(partition).unacknowledged.at(-1)
+    if (newest === undefined) return undefined
+    let settled = this.#settled.get(newest)
+    if (settled === undefined) {
+      settled = new Promise((resolve) => newest.watch({ batchDone: () => resolve() }))
+      this.#settled.set(newest, settled)
+    }
+    return settled
   }
 
   /**

@@ -136,35 +136,43 @@ for (const [name, message] of [
   })
 }
 
-test('messages of a key keep the order of the calls when requests and replies are lost', async (context) => {
-  const { harness, client } = await start(context)
-  const relay = await startForgetfulRelay(context, harness.broker.address.port)
-  const away = await connect({
-    servers: `127.0.0.1:${relay.port}`,
-    reconnect: { initialMs: 20, maxMs: 40 },
-  })
-  context.defer(() => away.close({ timeoutMs: 0 }))
-  const values: string[] = []
-  const publish = (value: string): Promise<unknown> => {
-    values.push(value)
-    return away.publish(jobs, { key: 'k', value, id: value })
-  }
-  for (let round = 0; round < 5; round++) {
-    await publish(`${round}-warm`)
-    const losesAll = round % 2 === 0
-    if (losesAll) relay.forget()
-    else relay.loseReplies()
-    const receipts: Promise<unknown>[] = []
-    for (let n = 0; n < 6; n++) {
-      if (n === 3) relay.cut()
-      receipts.push(publish(`${round}-${n}`))
-      // One turn of the event loop for each message, so that they could leave in separate requests.
-      await new Promise((resolve) => setImmediate(resolve))
+for (const [some, idOf] of [
+  ['messages of a key with ids', (value: string) => value],
+  [
+    'messages of a key, of which some have ids,',
+    (value: string) => (/[1346]$/.test(value) ? value : undefined),
+  ],
+] as const) {
+  test(`${some} keep the order of the calls when requests and replies are lost`, async (context) => {
+    const { harness, client } = await start(context)
+    const relay = await startForgetfulRelay(context, harness.broker.address.port)
+    const away = await connect({
+      servers: `127.0.0.1:${relay.port}`,
+      reconnect: { initialMs: 20, maxMs: 40 },
+    })
+    context.defer(() => away.close({ timeoutMs: 0 }))
+    const values: string[] = []
+    const publish = (value: string): Promise<unknown> => {
+      values.push(value)
+      return away.publish(jobs, { key: 'k', value, id: idOf(value) })
     }
-    await Promise.all(receipts)
-  }
-  assert.equal(await valuesOf(client), values)
-})
+    for (let round = 0; round < 5; round++) {
+      await publish(`${round}-warm`)
+      const losesAll = round % 2 === 0
+      if (losesAll) relay.forget()
+      else relay.loseReplies()
+      const receipts: Promise<unknown>[] = []
+      for (let n = 0; n < 6; n++) {
+        if (n === 3) relay.cut()
+        receipts.push(publish(`${round}-${n}`))
+        // One turn of the event loop for each message, so that they could leave in separate requests.
+        await new Promise((resolve) => setImmediate(resolve))
+      }
+      await Promise.all(receipts)
+    }
+    assert.equal(await valuesOf(client), values)
+  })
+}
 
 test('messages are recognized by their ids, also after a restart', async (context) => {
   const { harness, client, dir } = await start(context)

@@ -127,6 +127,61 @@ test('a message that the broker refuses for good does not hold up the next ones'
   assert.is((await next).status, 'appended')
 })
 
+test('a message with an id waits for earlier messages of its partition without one', async (context) => {
+  const { broker, client } = await fakePair(context, { partitions: 2 })
+  broker.decide = (name, body) => (isEach(name) ? appended(body) : { kind: 'answer' })
+  await client.publish('t', { partition: 0, value: bytes('warm') })
+  broker.decide = (name, body) =>
+    isEach(name) ? appended(body) : { kind: name === commands.publish.name ? 'hold' : 'answer' }
+  const all = [client.publish('t', { key: 'k', partition: 0, value: bytes('a') })]
+  await waitFor('the publish', () => broker.heldCount === 1)
+  all.push(
+    client.publish('t', { key: 'k', partition: 0, value: bytes('a'), id: '1' }),
+    client.publish('t', { key: 'k', partition: 0, value: bytes('a'), id: '2' }),
+  )
+  await client.publish('t', { key: 'k', partition: 1, value: bytes('a'), id: 'other' })
+  assert.equal(received(broker), [['other']])
+  broker.release()
+  await Promise.all(all)
+  assert.equal(received(broker), [['other'], ['1', '2']])
+})
+
+test('a message without an id waits for earlier messages of its key with one', async (context) => {
+  const { broker, client, values } = await fakePair(context)
+  broker.createTopic('other')
+  await client.publish('t', { value: bytes('warm') })
+  broker.decide = (name, body) => (isEach(name) ? { ...appended(body), held: true } : { kind: 'answer' })
+  const first = client.publish('t', { key: 'k', value: bytes('a'), id: '0' })
+  await waitFor('the request', () => broker.heldCount === 1)
+  await client.publish('t', { key: 'other', value: bytes('other') })
+  const next = client.publish('t', { key: 'k', value: bytes('next') })
+  const bulk = client.publishMany('t', [{ key: 'k', value: bytes('bulk') }])
+  const controller = new AbortController()
+  const stopped = client
+    .publish('t', { key: 'k', value: bytes('stopped') }, { signal: controller.signal })
+    .catch(codeOf)
+  controller.abort()
+  assert.is(await stopped, 'AbortError')
+  // What they would send is sent by then.
+  await client.publish('other', { value: bytes('a') })
+  assert.equal(values(), ['warm', 'other'])
+  broker.release()
+  await Promise.all<unknown>([first, next, bulk])
+  assert.equal(values(), ['warm', 'other', 'next', 'bulk'])
+})
+
+test('a client that closes fails messages that wait for a message with an id', async (context) => {
+  const { broker, client, values } = await fakePair(context)
+  await client.publish('t', { value: bytes('warm') })
+  broker.decide = (name) => ({ kind: isEach(name) ? 'drop' : 'answer' })
+  const first = client.publish('t', { key: 'k', value: bytes('a'), id: '0' }).catch(codeOf)
+  const next = client.publish('t', { key: 'k', value: bytes('b') }).catch(codeOf)
+  await waitFor('the request', () => received(broker).length === 1)
+  await client.close({ timeoutMs: 0 })
+  assert.equal(await Promise.all([first, next]), ['CLOSED', 'CLOSED'])
+  assert.equal(values(), ['warm'])
+})
+
 test('messages with an id stay in order behind one whose schema takes longer', async (context) => {
   const { broker, client } = await fakePair(context)
   broker.decide = (name, body) => (isEach(name) ? appended(body) : { kind: 'answer' })
