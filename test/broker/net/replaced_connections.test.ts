@@ -45,6 +45,10 @@ async function greeted(context: TestContext, broker: Broker, number: number): Pr
   return client
 }
 
+async function ended(client: RawClient): Promise<void> {
+  await waitFor('the older connection to end', () => client.socket.destroyed)
+}
+
 async function topicsOf(client: RawClient): Promise<string[]> {
   return (await client.request(commands.topicList, {})).body.topics.map(({ name }) => name)
 }
@@ -67,6 +71,7 @@ test('requests that wait on the older connection never take effect, and its memo
   await waitFor('the fetch to wait', () => longPolls.size === 1)
 
   const newer = await greeted(context, broker, 2)
+  await ended(older)
   assert.ok(isMillraceError(await waiting, 'CONNECTION_LOST'))
   assert.ok(isMillraceError(await created, 'CONNECTION_LOST'))
   await waitFor('the fetch to end', () => longPolls.size === 0 && server.inbound.usedBytes === 0)
@@ -86,8 +91,8 @@ test('an older connection that arrives late is refused, and nothing behind its h
   const problem = await hello
   assert.ok(isMillraceError(problem, 'STALE_CONNECTION'))
   assert.match(problem.message, /connection 6 of the lane "control".* connection 7/)
+  await ended(older)
   assert.ok(isMillraceError(await created, 'CONNECTION_LOST'))
-  await older.closed
   assert.equal(await topicsOf(newer), [])
   newer.destroy()
   await newer.closed
@@ -111,7 +116,7 @@ for (const first of ['older', 'newer'] as const)
     if (first === 'newer') sendOlder()
     await reply
     const topics = await topicsOf(newer)
-    await older.closed
+    await ended(older)
     assert.equal(await topicsOf(newer), topics)
   })
 
@@ -148,7 +153,7 @@ test('connections without the field, of another lane or of another client stay',
   })
   const older = await greeted(context, broker, 1)
   await greeted(context, broker, 2)
-  await older.closed
+  await ended(older)
   for (const client of stay) await client.request(commands.ping, {})
 })
 
@@ -160,7 +165,7 @@ test('a member keeps its partitions when its client opens a newer connection', a
   const joined = (await older.request(commands.groupJoin, member)).body
   assert.is(joined.partitions.length, 2)
   const newer = await greeted(context, broker, 2)
-  await older.closed
+  await ended(older)
   const owned = joined.partitions.map(({ topicId, partition, epoch }) => [topicId, partition, epoch] as const)
   const beat = { group: 'billing', memberId: 'm1', waitMs: 0, owned }
   const { body } = await newer.request(commands.groupHeartbeat, beat)
