@@ -23,6 +23,9 @@ const reads: ReadonlySet<unknown> = new Set([
 /** Errors that already say that the outcome is unknown. */
 const unknownCodes: ReadonlySet<ErrorCode> = new Set(['CONNECTION_LOST', 'REQUEST_TIMEOUT', 'STORAGE_FAILED'])
 
+/** Errors that are, or may be, no answer of the broker to the request. */
+const clientCodes: ReadonlySet<ErrorCode> = new Set(['CLOSED', 'BAD_FRAME', 'LIMIT_EXCEEDED', 'INTERNAL'])
+
 /**
  * Returns the error for the caller of a request that the client does not send again.
  * @param last the error of the last attempt
@@ -37,16 +40,15 @@ export function finalErrorOf(
 ): unknown {
   if (!(last instanceof MillraceError) || reads.has(command)) return last
   if (unknownCodes.has(last.code)) return last
-  const isClosed = last.code === 'CLOSED'
   // A final refusal is the broker's answer to the earlier attempts too: it knows a repeat of what it has done.
-  if (!last.retryable && !isClosed) return last
+  if (wasSent && !last.retryable && !clientCodes.has(last.code)) return last
   if (unanswered !== undefined)
     return new MillraceError(
       unanswered.code,
       `the outcome is unknown because of an earlier attempt (${unanswered.message}); the last attempt failed with ${last.code}: ${last.message}`,
       { cause: last },
     )
-  if (!isClosed || !wasSent) return last
+  if (last.code !== 'CLOSED' || !wasSent) return last
   return new MillraceError(
     'CONNECTION_LOST',
     'the client was closed before the reply arrived; the outcome is unknown',

@@ -379,6 +379,7 @@ export class Producer {
       case 'fenced':
       case 'final':
         if (refusal === 'fenced') queue.endEpoch()
+        if (error?.code === 'UNKNOWN_PARTITION') this.#cluster.refused(queue.topic.info)
         this.#freed(batch.messageBytes)
         queue.gaveUp(batch, finalError(queue, batch.recordCount, error as MillraceError))
         return false

@@ -51,6 +51,11 @@ test('the error names the attempt without a reply and the last refusal', () => {
   assert.match(error.message, /the outcome is unknown .*the socket ended.*STORAGE_FULL: the disk is full/)
   assert.is(error.cause, last)
   assert.is(finalErrorOf(commands.topicList, last, lost, true), last)
+  const reconnecting = new MillraceError('UNSUPPORTED_VERSION')
+  const unsent = finalErrorOf(commands.transaction, reconnecting, lost, false) as MillraceError
+  assert.is(unsent.code, 'CONNECTION_LOST', 'the broker answered hello, not the request')
+  const malformed = finalErrorOf(commands.transaction, new MillraceError('BAD_FRAME'), lost, true)
+  assert.is((malformed as MillraceError).code, 'CONNECTION_LOST')
 })
 
 test('an attempt without a reply makes the outcome unknown, also if no broker answers after it', async (context) => {

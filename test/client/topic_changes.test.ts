@@ -117,6 +117,18 @@ test('a client refreshes its topics after a reconnect', async (context) => {
   })
 })
 
+test('a refused partition makes the client ask for the topic again', async (context) => {
+  const { broker, client } = await fakePair(context, { partitions: 16 })
+  const send = (): Promise<unknown> =>
+    outcome(client.publish('t', { key: 'd', value }).then((r) => r.partition))
+  assert.ok(Number(await send()) > 0)
+  // As after a restore of an older backup.
+  const topic = broker.topics.get('t')
+  if (topic !== undefined) topic.partitions.length = 1
+  assert.is(await send(), 'UNKNOWN_PARTITION')
+  assert.is(await send(), 0)
+})
+
 test('ensure and create of the same client refresh the topic', async (context) => {
   const { admin, user } = await pair(context, 1)
   await admin.topics.alter('t', { partitions: 8 })
