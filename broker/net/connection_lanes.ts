@@ -23,6 +23,9 @@ interface Ended {
 /** Bytes of an abandoned connection can arrive this long after it: a system retransmits for a quarter of an hour. */
 const keptMs = 15 * 60_000
 const keptMax = 50_000
+const sweepIntervalMs = 60_000
+/** Share of the lanes that is forgotten at a time: a search for the oldest entry of a map skips all deleted ones. */
+const sweptShare = 1 / 10
 
 /**
  * Finds the connections that their clients have abandoned. A client uses one connection of a lane at a time, so a newer
@@ -34,11 +37,13 @@ export class ConnectionLanes {
   readonly #live = new Map<string, Live>()
   /** Lanes without a connection, in the order in which their last one ended. */
   readonly #ended = new Map<string, Ended>()
+  #sweptAtMs: number
 
   /** @param nowMs monotonic clock */
   constructor(nowMs: () => number = () => performance.now(), lanesKeptMax = keptMax) {
     this.#nowMs = nowMs
     this.#keptMax = lanesKeptMax
+    this.#sweptAtMs = nowMs()
   }
 
   /** Lanes that the broker knows, with and without a connection. */
@@ -51,10 +56,13 @@ export class ConnectionLanes {
    * @throws MillraceError STALE_CONNECTION if the lane had a connection with this number or a higher one
    */
   enter(session: LaneSession, { client, lane, number }: LaneConnection): void {
-    this.#forget()
+    const nowMs = this.#nowMs()
+    this.#forget(nowMs)
     const key = `${client.length} ${client}${lane}`
     const before = this.#live.get(key)
-    const newest = before?.number ?? this.#ended.get(key)?.number ?? 0
+    const last = before === undefined ? this.#ended.get(key) : undefined
+    const known = last !== undefined && nowMs - last.endedAtMs > keptMs ? undefined : last
+    const newest = before?.number ?? known?.number ?? 0
     if (number <= newest)
       throw new MillraceError(
         'STALE_CONNECTION',
@@ -67,15 +75,19 @@ export class ConnectionLanes {
     session.onClose(() => {
       if (this.#live.get(key) !== entered) return
       this.#live.delete(key)
-      this.#ended.set(key, { number, endedAtMs: this.#nowMs() })
-      this.#forget()
+      const endedAtMs = this.#nowMs()
+      this.#ended.set(key, { number, endedAtMs })
+      this.#forget(endedAtMs)
     })
   }
 
-  #forget(): void {
-    const sinceMs = this.#nowMs() - keptMs
+  #forget(nowMs: number): void {
+    const isFull = this.#ended.size > this.#keptMax
+    if (!isFull && nowMs - this.#sweptAtMs < sweepIntervalMs) return
+    this.#sweptAtMs = nowMs
+    const sizeMax = this.#keptMax - (isFull ? Math.floor(this.#keptMax * sweptShare) : 0)
     for (const [key, { endedAtMs }] of this.#ended) {
-      if (endedAtMs >= sinceMs && this.#ended.size <= this.#keptMax) return
+      if (nowMs - endedAtMs <= keptMs && this.#ended.size <= sizeMax) return
       this.#ended.delete(key)
     }
   }
