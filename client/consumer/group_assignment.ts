@@ -2,7 +2,7 @@ import type { Committer } from './committer.js'
 import { type Deferred, deferred } from './deferred.js'
 import type { Assignment, Grant } from './group_member.js'
 import type { StartPosition, TopicPartition } from './options.js'
-import type { PartitionStream } from './partition_stream.js'
+import type { PartitionStream, StreamState } from './partition_stream.js'
 import type { StreamTable } from './stream_table.js'
 
 export interface GroupAssignmentOptions<Value, Key> {
@@ -81,6 +81,8 @@ export class GroupAssignment<Value, Key> {
   #fenced: PartitionStream<Value, Key>[] = []
   /** Streams that were dropped while handlers ran, by topic and partition. */
   readonly #lingering = new Map<string, PartitionStream<Value, Key>>()
+  /** Streams that the application knows: `onAssigned` is called for them, and `onRevoked` is not. */
+  readonly #announced = new Set<PartitionStream<Value, Key>>()
   /** Sequential calls of the application's hooks. */
   #hooks: Promise<void> = Promise.resolve()
   /** Number of assignments whose streams are still starting or being given up. */
@@ -108,14 +110,14 @@ export class GroupAssignment<Value, Key> {
   }
 
   async #apply(assignment: Assignment, joined: boolean): Promise<void> {
-    const { table, onRevoked, onChanged, newStream } = this.#options
+    const { table, onChanged, newStream } = this.#options
     const { granted, revoked, lost } = diffAssignment(table.values(), assignment.partitions, joined)
     if (granted.length + revoked.length + lost.length === 0) return
     const dropped = joined ? [...this.#fenced, ...lost] : []
     const resumable = new Map(dropped.map((stream) => [keyOf(stream), stream]))
     this.#fenced = []
     for (const stream of lost) this.drop(stream)
-    this.#callHook(lost, (partitions) => onRevoked(partitions, { lost: true }))
+    this.#revoke(lost, true)
     const starts = granted.map((grant) => {
       const stream = newStream(grant)
       table.add(stream)
@@ -146,7 +148,7 @@ export class GroupAssignment<Value, Key> {
     if (stream.state === 'dropped') return
     this.drop(stream)
     this.#fenced.push(stream)
-    this.#callHook([stream], (partitions) => this.#options.onRevoked(partitions, { lost: true }))
+    this.#revoke([stream], true)
     this.#options.onChanged()
   }
 
@@ -187,8 +189,11 @@ export class GroupAssignment<Value, Key> {
     const starts = new Map(list.map(({ stream, grant, before }) => [stream, this.#startOf(grant, before)]))
     const streams = [...starts.keys()]
     await this.#options.locate(starts)
-    await this.#callHook(streams, this.#options.onAssigned)
-    this.#options.activate(streams.filter((stream) => stream.state === 'starting'))
+    // The search takes time: partitions that the consumer has lost meanwhile were never assigned for the application.
+    const found = streams.filter(isStarting)
+    for (const stream of found) this.#announced.add(stream)
+    await this.#callHook(found, this.#options.onAssigned)
+    this.#options.activate(found.filter(isStarting))
   }
 
   async #giveUp(streams: readonly PartitionStream<Value, Key>[]): Promise<void> {
@@ -198,7 +203,7 @@ export class GroupAssignment<Value, Key> {
       stream.state = 'revoking'
       stream.clear()
     }
-    await this.#callHook(streams, (partitions) => this.#options.onRevoked(partitions, { lost: false }))
+    await this.#revoke(streams, false)
     await Promise.all(streams.map((stream) => this.#giveUpOne(stream, graceEndMs)))
   }
 
@@ -235,6 +240,12 @@ export class GroupAssignment<Value, Key> {
     this.#draining.delete(stream)
   }
 
+  /** Calls `onRevoked` for those of the streams that the application knows. */
+  #revoke(streams: readonly PartitionStream<Value, Key>[], lost: boolean): Promise<void> {
+    const known = streams.filter((stream) => this.#announced.delete(stream))
+    return this.#callHook(known, (partitions) => this.#options.onRevoked(partitions, { lost }))
+  }
+
   /** Runs a hook after the earlier ones; its error ends the consumer. Never rejects. */
   #callHook(
     streams: readonly PartitionStream<Value, Key>[],
@@ -249,6 +260,10 @@ export class GroupAssignment<Value, Key> {
 
 function keyOf({ topicId, partition }: { readonly topicId: number; readonly partition: number }): string {
   return `${topicId}/${partition}`
+}
+
+function isStarting({ state }: { readonly state: StreamState }): boolean {
+  return state === 'starting'
 }
 
 function noop(): void {}

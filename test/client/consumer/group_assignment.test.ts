@@ -1,6 +1,11 @@
 import * as assert from 'uvu/assert'
 import { Committer } from '../../../client/consumer/committer.js'
-import { diffAssignment, GroupAssignment } from '../../../client/consumer/group_assignment.js'
+import {
+  diffAssignment,
+  GroupAssignment,
+  type GroupAssignmentOptions,
+} from '../../../client/consumer/group_assignment.js'
+import type { TopicPartition } from '../../../client/consumer/options.js'
 import { PartitionStream, type StreamState } from '../../../client/consumer/partition_stream.js'
 import { StreamTable } from '../../../client/consumer/stream_table.js'
 import { suite } from '../../helpers/suite.js'
@@ -67,12 +72,16 @@ test('after a new join all earlier partitions are lost, not released in order', 
   })
 })
 
-test('an invalid assignment ends the consumer, without an unhandled rejection', async () => {
-  const failures: unknown[] = []
-  const notAsked = new Error('the broker assigned a topic that was not asked for')
-  const table = new StreamTable<string, string>(['t'])
-  const assignment = new GroupAssignment({
-    table,
+/** An assignment whose options record the calls of the hooks in `calls`, as text. */
+function recorded(changes: Partial<GroupAssignmentOptions<string, string>> = {}): {
+  readonly assignment: GroupAssignment<string, string>
+  readonly calls: string[]
+} {
+  const calls: string[] = []
+  const partitionsOf = (partitions: readonly TopicPartition[]): string =>
+    partitions.map(({ partition }) => partition).join()
+  const assignment = new GroupAssignment<string, string>({
+    table: new StreamTable<string, string>(['t']),
     committer: new Committer<string, string>({
       port: new FakePort(),
       group: 'g',
@@ -84,18 +93,48 @@ test('an invalid assignment ends the consumer, without an unhandled rejection', 
     }),
     from: 'earliest',
     revokeGraceMs: 0,
+    newStream: ({ partition, epoch }) => stream(partition, epoch, 'starting'),
+    locate: async () => {},
+    activate: (streams) => {
+      for (const one of streams) one.state = 'active'
+    },
+    onAssigned: (partitions) => void calls.push(`assigned ${partitionsOf(partitions)}`),
+    onRevoked: (partitions, { lost }) =>
+      void calls.push(`${lost ? 'lost' : 'revoked'} ${partitionsOf(partitions)}`),
+    onChanged: () => {},
+    onFailed: (error) => void calls.push(String(error)),
+    ...changes,
+  })
+  return { assignment, calls }
+}
+
+for (const joined of [false, true])
+  test(`a partition that is ${joined ? 'lost' : 'revoked'} during the search for its start is not assigned afterwards`, async () => {
+    let found = (): void => {}
+    const searched = new Promise<void>((resolve) => {
+      found = resolve
+    })
+    const { assignment, calls } = recorded({ locate: () => searched })
+    const first = assignment.apply({ generation: 1, partitions: [grant(0, 10), grant(1, 11)] }, true)
+    const kept = grant(1, joined ? 21 : 11)
+    const second = assignment.apply({ generation: 2, partitions: [kept] }, joined)
+    found()
+    await Promise.all([first, second])
+    assert.equal(calls, ['assigned 1'])
+    await assignment.apply({ generation: 3, partitions: [] }, false)
+    assert.equal(calls, ['assigned 1', 'revoked 1'])
+    assert.ok(assignment.settled)
+  })
+
+test('an invalid assignment ends the consumer, without an unhandled rejection', async () => {
+  const notAsked = new Error('the broker assigned a topic that was not asked for')
+  const { assignment, calls } = recorded({
     newStream: () => {
       throw notAsked
     },
-    locate: async () => {},
-    activate: () => {},
-    onAssigned: () => {},
-    onRevoked: () => {},
-    onChanged: () => {},
-    onFailed: (error) => failures.push(error),
   })
   await assignment.apply({ generation: 1, partitions: [grant(0, 10)] }, true)
-  assert.equal(failures, [notAsked])
+  assert.equal(calls, [String(notAsked)])
   assert.ok(assignment.settled)
 })
 

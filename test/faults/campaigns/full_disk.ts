@@ -55,7 +55,7 @@ export const fullDisk: Campaign = {
       broker: { settings: { diskFreeBytesMin: isWatched ? thresholdBytes : 0, tailCacheBytes } },
     })
     const probe = await StoreProbe.start(context, { address: () => trial.broker, valueBytes })
-    const judge = new DiskJudge(probe)
+    const judge = new DiskJudge(probe, context)
     const filler = diskFiller(context, volume.dir)
     for (let index = 0; index < (context.short ? fills.short : fills.full); index++) {
       await trial.progress(rng.int(50, 300))

@@ -43,7 +43,7 @@ export const ioErrors: Campaign = {
       },
     })
     const probe = await StoreProbe.start(context, { address: () => trial.broker, valueBytes })
-    const judge = new DiskJudge(probe)
+    const judge = new DiskJudge(probe, context)
     for (let count = context.short ? errors.short : errors.full; count > 0; count--) {
       await trial.progress(rng.int(50, 300))
       const end = rng.pick<End>(['disk mended', 'kill while syncs fail', 'power cut after failed syncs'])

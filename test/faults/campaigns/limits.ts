@@ -193,7 +193,7 @@ const variants: readonly Variant[] = [descriptors, fewDescriptors, memory, slowD
 async function start(context: RoundContext, options: TrialOptions): Promise<Limited> {
   const trial = await Trial.start(context, options)
   const probe = await StoreProbe.start(context, { address: () => trial.broker, valueBytes })
-  return { context, trial, probe, judge: new DiskJudge(probe) }
+  return { context, trial, probe, judge: new DiskJudge(probe, context) }
 }
 
 async function finish({ trial, probe, judge }: Limited): Promise<RoundResult> {
