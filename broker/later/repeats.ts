@@ -28,6 +28,6 @@ export function forgottenError({ name, settings }: Topic, sentAgoMs: number, id:
   const sentAgo = durationText(Math.round(sentAgoMs))
   return new MillraceError(
     'OUTCOME_UNKNOWN',
-    `this repeat comes up to ${sentAgo} after the first request, which may have published the message: ${why}`,
+    `the reply to the publish was lost, and the broker may have published the message: it is there once or not at all. The client repeated the request up to ${sentAgo} later, which is too late to tell: ${why}`,
   )
 }

@@ -48,9 +48,16 @@ export function addGroup(program: Command): void {
   ] as const) {
     withCommon(group.command(`${name} <group>`).description(description)).action(
       async (one: string, options: CommonOptions) => {
-        await withClient(options, (client) => client.groups[name](one))
-        if (options.json) printJson({ group: one, paused: name === 'pause' })
-        else process.stdout.write(`${done} group "${one}"\n`)
+        const exists = await withClient(options, async (client) => {
+          await client.groups[name](one)
+          return (await client.groups.list()).some(({ group: known }) => known === one)
+        })
+        if (options.json) return printJson({ group: one, paused: name === 'pause' })
+        process.stdout.write(`${done} group "${one}"\n`)
+        if (!exists)
+          process.stderr.write(
+            `millrace: there is no stream group "${one}" yet${name === 'pause' ? '; it will start paused' : ''}\n`,
+          )
       },
     )
   }

@@ -73,12 +73,14 @@ export interface WorkOptions<Handled = WorkMessage> {
   readonly signal?: AbortSignal | undefined
   /**
    * Called when the broker has durably confirmed how a delivery ended. `error` is the error of the handler, or of its
-   * timeout; undefined for the outcomes "ack" and "release".
+   * timeout; undefined for the outcomes "ack" and "release". `message.value` throws for a message that does not decode:
+   * read `message.valueBytes`.
    */
   readonly onSettled?: ((message: Handled, outcome: SettledOutcome, error?: unknown) => void) | undefined
   /**
    * Called at once when a handler throws or exceeds `timeoutMs`. `attempt` is `message.attempt`. The default prints a
-   * process warning for the first error of each kind, except `RetryAfter`.
+   * process warning for the first error of each kind, except `RetryAfter`. `message.value` throws for a message that does
+   * not decode (`error` is the DecodeError then): read `message.valueBytes`.
    */
   readonly onFailed?: ((message: Handled, error: unknown, attempt: number) => void) | undefined
   /**
