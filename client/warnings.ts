@@ -38,9 +38,12 @@ export class Warnings {
   }
 }
 
-/** Whether the cause is a missing connection to the broker: the client has an event and a warning for that. */
+/**
+ * Whether the cause is a missing connection to the broker: the client has an event and a warning for that. A broker that
+ * shuts down ends its connections next.
+ */
 export function isConnectionError(error: unknown): boolean {
-  return isMillraceError(error, 'CONNECTION_LOST', 'NOT_CONNECTED')
+  return isMillraceError(error, 'CONNECTION_LOST', 'NOT_CONNECTED', 'DRAINING')
 }
 
 /** Turns an error of an application callback into an uncaught exception, so that the caller continues. */

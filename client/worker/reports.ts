@@ -9,7 +9,11 @@ export interface WorkerReports {
 }
 
 /** Returns the callbacks of the worker with these settings. */
-export function workerReports({ group, onError, onFailed }: WorkSettings): WorkerReports {
+export function workerReports({
+  group,
+  onError,
+  onFailed,
+}: Pick<WorkSettings, 'group' | 'onError' | 'onFailed'>): WorkerReports {
   const subject = `a worker of queue group "${group}"`
   const warnings = new Warnings(subject, 'set the option "onError" of client.work to receive all of them')
   const failures = new Warnings(subject, 'set the option "onFailed" of client.work to receive all of them')

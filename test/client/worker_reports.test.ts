@@ -11,7 +11,8 @@ import {
 import { LeaseHost } from '../../client/worker/lease_host.js'
 import { LeaseKeeper } from '../../client/worker/lease_keeper.js'
 import { monotonicMs } from '../../client/worker/loop_watch.js'
-import { commands } from '../../protocol/index.js'
+import { workerReports } from '../../client/worker/reports.js'
+import { commands, MillraceError } from '../../protocol/index.js'
 import { spawnProcess } from '../helpers/spawn.js'
 import { suite, type TestContext } from '../helpers/suite.js'
 import { waitFor } from '../helpers/wait_for.js'
@@ -193,5 +194,17 @@ for (const [what, threadUrl] of [
     assert.match((errors[0] as Error).message, /bundler/)
   })
 }
+
+test('a broker that shuts down is no warning of a worker: the client warns of the lost connection', async (context) => {
+  const warned = warnings(context)
+  const { onError } = workerReports({ group: 'crew', onError: undefined, onFailed: undefined })
+  for (const code of ['DRAINING', 'CONNECTION_LOST', 'NOT_CONNECTED'] as const)
+    onError(new MillraceError(code))
+  await new Promise((resolve) => setImmediate(resolve))
+  assert.equal(warned, [])
+  onError(new MillraceError('STORAGE_FAILED'))
+  await new Promise((resolve) => setImmediate(resolve))
+  assert.is(warned.length, 1)
+})
 
 test.run()
