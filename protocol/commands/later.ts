@@ -78,8 +78,8 @@ export const delayedList = command({
 const missed = oneOf('skip', 'once', 'all')
 
 /**
- * Creates or replaces a schedule; its next due time is after now. What was due before has the old message. The payload is a record batch with one record: the
- * message. The message goes to `partition`; without it, to the partition of its key by the rule of section 5; without a
+ * Creates or replaces a schedule; its next due time is after now. Due times before now get the old message. The payload is
+ * a record batch with one record: the message. The message goes to `partition`; without it, to the partition of its key by the rule of section 5; without a
  * key, to one partition after the other.
  */
 export const scheduleSet = command({
