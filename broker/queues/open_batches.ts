@@ -32,19 +32,20 @@ export class OpenBatch {
     return this.cursor.records.buffer.byteLength
   }
 
-  /** Moves the cursor to the next record for the first time, and sets a mark. @throws MillraceError BAD_BATCH */
-  openNext(): boolean {
-    if (!this.cursor.next()) return false
-    if (this.cursor.index % markRecords === 0) this.#marks.push(this.cursor.recordStart)
+  /** Moves the cursor to the next record, and sets a mark where there is none. @throws MillraceError BAD_BATCH */
+  next(): boolean {
+    const { cursor } = this
+    if (!cursor.next()) return false
+    if (cursor.index === this.#marks.length * markRecords) this.#marks.push(cursor.recordStart)
     return true
   }
 
-  /** Moves the cursor so that its `next()` reads the record at `offset`. All records must have been opened before. */
+  /** Moves the cursor so that `next()` reads the record at `offset`. The first record must have been read before. */
   moveBefore(offset: number): void {
     const index = offset - this.first
-    const mark = Math.floor(index / markRecords)
+    const mark = Math.min(Math.floor(index / markRecords), this.#marks.length - 1)
     this.cursor.seek(mark * markRecords, this.#marks[mark] as number)
-    while (this.cursor.index + 1 < index) this.cursor.next()
+    while (this.cursor.index + 1 < index) this.next()
   }
 }
 

@@ -2,6 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import {
   batchHeaderBytes,
   checkBatch,
+  compressionNumbers,
   isMillraceError,
   limits,
   type MillraceError,
@@ -210,18 +211,24 @@ type Found =
   /** The broker does not open compressed batches before it stores them. */
   | { readonly records?: undefined; readonly problem: string }
 
-/** Walks the whole batch, so that it is unreadable as a whole or not at all, also if its records are read in parts. */
+/**
+ * Reads the wanted records of a batch. It walks a compressed batch to its end, so that the batch is unreadable as a whole
+ * or not at all, also if its records are read in parts. Admission has checked the records of an uncompressed one.
+ */
 function recordsOf(bytes: Uint8Array, wanted: Wanted): Found {
   const records: ReadRecord[] = []
   try {
     const batch = new OpenBatch(bytes)
     const { cursor } = batch
     let nextOffset = batch.end
-    while (batch.openNext()) {
+    const isChecked = cursor.header.compression === compressionNumbers.none
+    while (batch.next()) {
       const { offset } = cursor
       if (offset < wanted.offset || offset >= nextOffset) continue
-      if (isOver(wanted, offset, records.length)) nextOffset = offset
-      else if (isWanted(wanted, offset)) records.push(recordAt(cursor))
+      if (isOver(wanted, offset, records.length)) {
+        nextOffset = offset
+        if (isChecked) break
+      } else if (isWanted(wanted, offset)) records.push(recordAt(cursor))
     }
     return { records, nextOffset, batch }
   } catch (error) {
@@ -235,7 +242,7 @@ function readOpen(batch: OpenBatch, wanted: Wanted): RecordsRead {
   const records: ReadRecord[] = []
   const { cursor } = batch
   batch.moveBefore(wanted.offset)
-  while (cursor.next()) {
+  while (batch.next()) {
     const { offset } = cursor
     if (isOver(wanted, offset, records.length)) return { records, nextOffset: offset }
     if (isWanted(wanted, offset)) records.push(recordAt(cursor))
